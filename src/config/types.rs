@@ -1,0 +1,181 @@
+//! The configuration as the program uses it: every field present, checked and with its unit.
+//!
+//! Never parses. What stays true: a value of these types needs no further check.
+
+use std::{path::PathBuf, time::Duration};
+
+use crate::model::{request::Request, secret::Secret};
+
+/// Everything one process needs.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where the issuer is and how to talk to it.
+    pub vault: VaultConfig,
+    /// How to get a token.
+    pub auth: Auth,
+    /// At least one; names and directories are distinct.
+    pub certificates: Vec<CertConfig>,
+    /// How to write log lines.
+    pub log: LoggingConfig,
+}
+
+/// Where the issuer is and how to talk to it.
+#[derive(Clone, Debug)]
+pub struct VaultConfig {
+    /// `http://`, `https://` or `unix://`, tried in this order; at least one. A path prefix is kept.
+    pub addresses: Vec<String>,
+    /// `X-Vault-Namespace`, when one is used.
+    pub namespace: Option<String>,
+    /// Trust and identity for `https://`.
+    pub tls: TlsConfig,
+    /// Limit for one request and its answer.
+    pub timeout: Duration,
+    /// Explicit proxy for all requests (`VAULT_PROXY_ADDR`); the usual proxy variables are not obeyed.
+    pub proxy: Option<String>,
+    /// Requests per second and burst (`VAULT_RATE_LIMIT`), when limited.
+    pub rate_limit: Option<(f64, u32)>,
+    /// How often one attempt is repeated on a transport error before the retry plan takes over.
+    pub max_retries: u32,
+    /// Extra headers (`VAULT_HEADERS`).
+    pub headers: Vec<(String, Secret)>,
+}
+
+/// Trust and identity for `https://` addresses.
+#[derive(Clone, Debug, Default)]
+pub struct TlsConfig {
+    /// PEM file with trust anchors; replaces the system's.
+    pub ca_cert: Option<PathBuf>,
+    /// PEM text with trust anchors; replaces the system's.
+    pub ca_cert_bytes: Option<String>,
+    /// Directory of PEM files with trust anchors; replaces the system's.
+    pub ca_path: Option<PathBuf>,
+    /// Client certificate chain (PEM file); always together with the key.
+    pub client_cert: Option<PathBuf>,
+    /// Client private key (PEM file).
+    pub client_key: Option<PathBuf>,
+    /// Name to verify (and send as SNI) instead of the address's host.
+    pub server_name: Option<String>,
+}
+
+/// How to get a token.
+#[derive(Clone, Debug)]
+pub enum Auth {
+    /// Log in with a JWT from a file, by default Nomad's workload identity.
+    Jwt {
+        /// Path of the auth mount: `jwt-nomad`.
+        mount: String,
+        /// Role; the mount's default role when absent.
+        role: Option<String>,
+        /// Re-read at each login.
+        path: PathBuf,
+    },
+    /// A token from the environment.
+    Token(Secret),
+    /// A token from a file that something else keeps fresh; watched and re-read.
+    TokenFile(PathBuf),
+    /// AppRole login.
+    AppRole {
+        /// Path of the auth mount: `approle`.
+        mount: String,
+        /// The role id.
+        role_id: String,
+        /// File with the secret id, re-read at each login.
+        secret_id_path: Option<PathBuf>,
+        /// The secret id itself.
+        secret_id: Option<Secret>,
+        /// The secret id is a response-wrapping token, to be unwrapped once.
+        wrapped: bool,
+    },
+    /// TLS certificate login; uses the client certificate of [`TlsConfig`].
+    Cert {
+        /// Path of the auth mount: `cert`.
+        mount: String,
+        /// Name of the certificate role, when more than one could match.
+        role: Option<String>,
+    },
+    /// Kubernetes service account login.
+    Kubernetes {
+        /// Path of the auth mount: `kubernetes`.
+        mount: String,
+        /// Role.
+        role: String,
+        /// Service account token, re-read at each login.
+        path: PathBuf,
+    },
+}
+
+/// One certificate: what to ask for, when, and where it goes.
+#[derive(Clone, Debug)]
+pub struct CertConfig {
+    /// Name of the block; the label in logs and metrics.
+    pub name: String,
+    /// What to ask the issuer for.
+    pub request: Request,
+    /// When to renew.
+    pub renew: RenewPolicy,
+    /// Where the set goes, with which modes and owner.
+    pub files: Files,
+    /// Non-secret ready marker, for `certagent wait`.
+    pub marker: Option<PathBuf>,
+    /// Extra trust anchors for CA.pem (PEM file).
+    pub extra_ca: Option<PathBuf>,
+}
+
+/// When to renew, and how much may be asked for.
+#[derive(Clone, Debug)]
+pub struct RenewPolicy {
+    /// The renewal point before splay.
+    pub at: RenewAt,
+    /// Widest span before the renewal point over which allocations spread; capped to life / 10.
+    pub splay: Duration,
+    /// Seed of the splay: allocation id and certificate name, so that a restart moves nothing.
+    pub splay_key: String,
+    /// A certificate with less than this left is refused at publication.
+    pub min_remaining: Duration,
+    /// Issuances per hour that are never exceeded, whatever the issuer answers.
+    pub budget_per_hour: u32,
+    /// How long the first start may go on failing before the process ends with the failure's code.
+    pub first_deadline: Duration,
+}
+
+/// The renewal point before splay.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum RenewAt {
+    /// This share of the real lifetime has passed; between 0.1 and 0.95.
+    Share(f64),
+    /// This long before notAfter; falls back to a share of 2/3 when life is shorter than twice it.
+    Before(Duration),
+}
+
+/// Where the set goes, with which modes and owner.
+#[derive(Clone, Debug)]
+pub struct Files {
+    /// The directory: `secrets/certs`.
+    pub dir: PathBuf,
+    /// Mode of cert.pem and CA.pem.
+    pub cert_mode: u32,
+    /// Mode of key.pem.
+    pub key_mode: u32,
+    /// Owner of all files, when it shall differ from the process's.
+    pub uid: Option<u32>,
+    /// Group of all files, when it shall differ from the process's.
+    pub gid: Option<u32>,
+}
+
+/// How to write log lines.
+#[derive(Clone, Debug)]
+pub struct LoggingConfig {
+    /// Lines for people or objects for machines.
+    pub format: LogFormat,
+    /// `error`, `warn`, `info`, `debug` or `trace`.
+    pub level: tracing::Level,
+}
+
+/// Lines for people or objects for machines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// One readable line per event.
+    Text,
+    /// One JSON object per event.
+    Json,
+}

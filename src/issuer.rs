@@ -1,0 +1,41 @@
+//! The seam between the agent and whoever issues certificates.
+//!
+//! Two implementors: [`crate::vault`] (the real one) and the test suite's fake with latency, faults
+//! and a call log. Never interprets an answer: `model/answer.rs` does.
+
+use zeroize::Zeroizing;
+
+use crate::model::{failure::Failure, request::Request, time::Timestamp};
+
+/// One order: the request, and in sign mode the CSR.
+#[derive(Clone, Copy, Debug)]
+pub struct Order<'a> {
+    /// What to ask for.
+    pub request: &'a Request,
+    /// PEM certificate signing request; present exactly in sign mode.
+    pub csr: Option<&'a str>,
+}
+
+/// The issuer's raw, unchecked success answer. The body can hold a private key.
+pub struct Reply {
+    /// The HTTP body as received.
+    pub body: Zeroizing<Vec<u8>>,
+    /// The issuer's clock (HTTP Date), when it said.
+    pub server_time: Option<Timestamp>,
+}
+
+impl std::fmt::Debug for Reply {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Reply({} bytes)", self.body.len())
+    }
+}
+
+/// Whoever issues certificates.
+pub trait Issuer: Send + Sync {
+    /// Sends one order and returns the raw answer. Logs in first when needed. One attempt: the
+    /// retry plan belongs to the caller.
+    ///
+    /// # Errors
+    /// A classed [`Failure`] that says what was tried, where and why; never a secret.
+    fn issue(&self, order: Order<'_>) -> impl Future<Output = Result<Reply, Failure>> + Send;
+}
