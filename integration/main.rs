@@ -1,1 +1,17 @@
 //! The built binary against real servers.
+#![allow(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test ends loudly, and drives processes, files and clocks itself"
+)]
+
+mod agent;
+mod cli;
+mod configs;
+mod conformance;
+mod layering;
+mod openbao;
+mod publish;
+mod rig;
+mod secrets;

@@ -38,4 +38,10 @@ pub trait Issuer: Send + Sync {
     /// # Errors
     /// A classed [`Failure`] that says what was tried, where and why; never a secret.
     fn issue(&self, order: Order<'_>) -> impl Future<Output = Result<Reply, Failure>> + Send;
+
+    /// The certificates of all issuers of a mount, as PEM, unchecked. Needs no token.
+    ///
+    /// # Errors
+    /// As [`Issuer::issue`].
+    fn issuers(&self, mount: &str) -> impl Future<Output = Result<Vec<String>, Failure>> + Send;
 }

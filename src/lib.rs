@@ -8,8 +8,22 @@
 //! decides and never does, the adapters (`vault`, `auth`, `issue`, `publish`, `watch`) do and never
 //! decide, `agent` joins them.
 
+pub mod agent;
+pub mod auth;
+pub mod cli;
 pub mod clock;
+pub mod commands;
 pub mod config;
+pub mod dev;
 pub mod exit;
+pub mod issue;
 pub mod issuer;
 pub mod model;
+pub mod observe;
+pub mod publish;
+pub mod terminal;
+pub mod vault;
+pub mod watch;
+
+#[cfg(test)]
+mod testing;

@@ -3,8 +3,19 @@
 //! Nothing below here reads a clock, a file, the environment or the network, and nothing is
 //! asynchronous; whoever needs the time passes `now`. `integration/layering.rs` enforces it.
 
+pub mod answer;
+pub mod budget;
+pub mod bundle;
+pub mod decide;
+pub mod duration;
 pub mod failure;
+pub mod leaf;
+pub mod pem;
 pub mod request;
+pub mod retry;
+pub mod schedule;
 pub mod secret;
 pub mod state;
 pub mod time;
+pub mod trust;
+pub mod verify;

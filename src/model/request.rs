@@ -36,8 +36,14 @@ pub enum KeyType {
 
 impl KeyType {
     /// All of them, in the order they are documented.
-    pub const ALL: [Self; 6] =
-        [Self::EcP256, Self::EcP384, Self::Ed25519, Self::Rsa2048, Self::Rsa3072, Self::Rsa4096];
+    pub const ALL: [Self; 6] = [
+        Self::EcP256,
+        Self::EcP384,
+        Self::Ed25519,
+        Self::Rsa2048,
+        Self::Rsa3072,
+        Self::Rsa4096,
+    ];
 
     /// The configured name, as `ec-p256`.
     #[must_use]
@@ -76,10 +82,13 @@ impl FromStr for KeyType {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        Self::ALL.into_iter().find(|kind| kind.name() == text).ok_or_else(|| {
-            let known = Self::ALL.map(Self::name).join(", ");
-            format!("unknown key type `{text}`; use one of {known}")
-        })
+        Self::ALL
+            .into_iter()
+            .find(|kind| kind.name() == text)
+            .ok_or_else(|| {
+                let known = Self::ALL.map(Self::name).join(", ");
+                format!("unknown key type `{text}`; use one of {known}")
+            })
     }
 }
 
@@ -177,8 +186,10 @@ impl Request {
 /// Lower-case hexadecimal without separators.
 #[must_use]
 pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        text.push_str(&format!("{byte:02x}"));
-        text
-    })
+    bytes
+        .iter()
+        .fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+            text.push_str(&format!("{byte:02x}"));
+            text
+        })
 }

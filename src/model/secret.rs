@@ -49,6 +49,9 @@ mod tests {
 
     #[test]
     fn debug_never_shows_the_content() {
-        assert_eq!(format!("{:?}", Secret::new("hunter2".to_owned())), "[secret]");
+        assert_eq!(
+            format!("{:?}", Secret::new("hunter2".to_owned())),
+            "[secret]"
+        );
     }
 }

@@ -109,6 +109,9 @@ mod tests {
 
     #[test]
     fn prints_rfc_3339() {
-        assert_eq!(Timestamp::from_unix_secs(1_795_514_400).to_string(), "2026-11-24T10:00:00Z");
+        assert_eq!(
+            Timestamp::from_unix_secs(1_795_514_400).to_string(),
+            "2026-11-24T10:00:00Z"
+        );
     }
 }

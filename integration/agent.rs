@@ -1,0 +1,1 @@
+//! `certagent run` against the embedded PKI: start, renew, repair, restart, stop.

@@ -1,0 +1,1 @@
+//! Help, exit codes, errors, streams and colours of the built binary.

@@ -1,0 +1,1 @@
+//! The built binary and the auth methods against a real OpenBao.

@@ -1,0 +1,1 @@
+//! Crash at every step, and a reader in another process in a hot loop.

@@ -1,0 +1,1 @@
+//! No key and no token in any output, at the most verbose level.

@@ -1,0 +1,3 @@
+//! One command, one file below; this one only dispatches.
+//!
+//! Never prints results to stderr nor messages to stdout.

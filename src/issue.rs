@@ -1,0 +1,3 @@
+//! Keys and CSRs (rcgen): what sign mode needs before the issuer is asked.
+//!
+//! Never sends a key anywhere.

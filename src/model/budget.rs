@@ -1,0 +1,3 @@
+//! How many issuances an hour may have, whatever the issuer answers.
+//!
+//! Never forgets early: an issuance counts for a full hour, also over restarts and clock steps.

@@ -1,0 +1,5 @@
+//! What the outside sees of the agent.
+//!
+//! Never changes what the agent does.
+
+pub mod log;

@@ -1,0 +1,7 @@
+//! What unit tests share: an in-memory CA, a fake issuer with faults, a clock that tokio can pause.
+//!
+//! Never compiled into the binary.
+
+pub(crate) mod ca;
+pub(crate) mod clock;
+pub(crate) mod issuer;

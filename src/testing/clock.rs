@@ -1,0 +1,1 @@
+//! A clock that follows tokio's pausable time, and can be stepped.

@@ -1,0 +1,1 @@
+//! An issuer with latency, faults, any answer, and a call log.
