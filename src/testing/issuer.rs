@@ -1,1 +1,206 @@
-//! An issuer with latency, faults, any answer, and a call log.
+//! An issuer in memory: latency, outages, any answer, and a log of every call.
+//!
+//! Never talks to anything. What stays true: every call is in the log with its wall time, also the
+//! ones that were dropped half way.
+
+use std::{
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::time::sleep;
+use zeroize::Zeroizing;
+
+use crate::{
+    clock::Clock,
+    issuer::{Issuer, Order, Reply},
+    model::{
+        failure::{Failure, FailureClass},
+        request::Request,
+        time::Timestamp,
+    },
+    testing::clock::TestClock,
+};
+
+/// One call as the issuer saw it.
+#[derive(Clone, Debug)]
+pub(crate) struct Call {
+    /// Wall time at which it arrived.
+    pub(crate) at: Timestamp,
+    /// What was asked.
+    pub(crate) request: Request,
+    /// The CSR, in sign mode.
+    pub(crate) csr: Option<String>,
+    /// How many calls came before it.
+    pub(crate) number: usize,
+}
+
+/// What the issuer says to one call: a body, or a refusal.
+pub(crate) type Answer = Result<Vec<u8>, Failure>;
+
+type Script = Box<dyn FnMut(&Call) -> Answer + Send>;
+
+/// A span of wall time in which every call fails.
+#[derive(Clone, Debug)]
+pub(crate) struct Outage {
+    /// First failing moment.
+    pub(crate) from: Timestamp,
+    /// First working moment again.
+    pub(crate) until: Timestamp,
+    /// How it fails.
+    pub(crate) class: FailureClass,
+    /// What it asks for, when it does.
+    pub(crate) retry_after: Option<Duration>,
+}
+
+/// The issuer of the tests of the loop.
+pub(crate) struct FakeIssuer {
+    clock: Arc<TestClock>,
+    latency: Mutex<Duration>,
+    clock_offset_millis: Mutex<i64>,
+    outages: Mutex<Vec<Outage>>,
+    script: Mutex<Script>,
+    anchors: Mutex<Result<Vec<String>, Failure>>,
+    calls: Mutex<Vec<Call>>,
+    polls: Mutex<Vec<Timestamp>>,
+    closed: AtomicBool,
+}
+
+impl FakeIssuer {
+    /// Answers every call by `script`, at once, with no mount issuers.
+    pub(crate) fn new(
+        clock: Arc<TestClock>,
+        script: impl FnMut(&Call) -> Answer + Send + 'static,
+    ) -> Self {
+        Self {
+            clock,
+            latency: Mutex::new(Duration::ZERO),
+            clock_offset_millis: Mutex::new(0),
+            outages: Mutex::new(Vec::new()),
+            script: Mutex::new(Box::new(script)),
+            anchors: Mutex::new(Ok(Vec::new())),
+            calls: Mutex::new(Vec::new()),
+            polls: Mutex::new(Vec::new()),
+            closed: AtomicBool::new(false),
+        }
+    }
+
+    /// From now on every answer takes this long.
+    pub(crate) fn set_latency(&self, latency: Duration) {
+        *self.latency.lock().unwrap() = latency;
+    }
+
+    /// From now on the issuer's clock is this far ahead of ours (negative: behind).
+    pub(crate) fn set_clock_offset(&self, millis: i64) {
+        *self.clock_offset_millis.lock().unwrap() = millis;
+    }
+
+    /// Calls inside the span fail; outages may overlap, the first one added wins.
+    pub(crate) fn add_outage(&self, outage: Outage) {
+        self.outages.lock().unwrap().push(outage);
+    }
+
+    /// From now on answers come from another script.
+    pub(crate) fn set_script(&self, script: impl FnMut(&Call) -> Answer + Send + 'static) {
+        *self.script.lock().unwrap() = Box::new(script);
+    }
+
+    /// What [`Issuer::issuers`] says from now on.
+    pub(crate) fn set_anchors(&self, anchors: Result<Vec<String>, Failure>) {
+        *self.anchors.lock().unwrap() = anchors;
+    }
+
+    /// From here on a call of any kind is a broken test: nothing may be asked after shutdown.
+    pub(crate) fn close(&self) {
+        self.closed.store(true, Ordering::SeqCst);
+    }
+
+    /// Every order so far.
+    pub(crate) fn calls(&self) -> Vec<Call> {
+        self.calls.lock().unwrap().clone()
+    }
+
+    /// How many orders so far.
+    pub(crate) fn count(&self) -> usize {
+        self.calls.lock().unwrap().len()
+    }
+
+    /// When the mount's issuers were asked for.
+    pub(crate) fn polls(&self) -> Vec<Timestamp> {
+        self.polls.lock().unwrap().clone()
+    }
+
+    fn failing_now(&self) -> Option<Failure> {
+        let now = self.clock.now();
+        let outages = self.outages.lock().unwrap();
+        let outage = outages
+            .iter()
+            .find(|outage| outage.from <= now && now < outage.until)?;
+        Some(Failure {
+            retry_after: outage.retry_after,
+            ..failure(outage.class, "outage")
+        })
+    }
+
+    fn record(&self, order: Order<'_>) -> Call {
+        assert!(
+            !self.closed.load(Ordering::SeqCst),
+            "an order after the issuer was closed"
+        );
+        let mut calls = self.calls.lock().unwrap();
+        let call = Call {
+            at: self.clock.now(),
+            request: order.request.clone(),
+            csr: order.csr.map(str::to_owned),
+            number: calls.len(),
+        };
+        calls.push(call.clone());
+        call
+    }
+}
+
+impl Issuer for FakeIssuer {
+    async fn issue(&self, order: Order<'_>) -> Result<Reply, Failure> {
+        let call = self.record(order);
+        let latency = *self.latency.lock().unwrap();
+        if latency > Duration::ZERO {
+            sleep(latency).await;
+        }
+        if let Some(failure) = self.failing_now() {
+            return Err(failure);
+        }
+        let body = (self.script.lock().unwrap())(&call)?;
+        let offset = *self.clock_offset_millis.lock().unwrap();
+        let server_time = Timestamp::from_unix_millis(self.clock.now().unix_millis() + offset);
+        Ok(Reply {
+            body: Zeroizing::new(body),
+            server_time: Some(server_time),
+        })
+    }
+
+    async fn issuers(&self, _mount: &str) -> Result<Vec<String>, Failure> {
+        assert!(
+            !self.closed.load(Ordering::SeqCst),
+            "a poll after the issuer was closed"
+        );
+        self.polls.lock().unwrap().push(self.clock.now());
+        if let Some(failure) = self.failing_now() {
+            return Err(failure);
+        }
+        self.anchors.lock().unwrap().clone()
+    }
+}
+
+/// A failure with a code and nothing else of interest.
+pub(crate) fn failure(class: FailureClass, code: &str) -> Failure {
+    Failure {
+        class,
+        code: code.to_owned(),
+        message: format!("the fake issuer fails with {code}"),
+        hint: None,
+        retry_after: None,
+    }
+}
