@@ -1,3 +1,222 @@
 //! `decide(&Facts, &Policy, now) -> Next`: the whole agent in one pure function.
 //!
-//! Never waits. What stays true: the same facts give the same decision, whatever woke the agent.
+//! Never waits. What stays true: the same facts give the same decision, whatever woke the agent;
+//! a certificate that was issued is published before another is asked for.
+
+use std::{fmt, time::Duration};
+
+use crate::{
+    config::RenewPolicy,
+    model::{
+        budget,
+        failure::{FailureClass, FailureRun},
+        retry,
+        schedule::{self, Due, Validity},
+        time::Timestamp,
+    },
+};
+
+/// The set that readers see.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Live {
+    /// What its leaf says.
+    pub validity: Validity,
+    /// When it came from the issuer; unknown when the state was lost.
+    pub obtained_at: Option<Timestamp>,
+    /// Fingerprint of the request that it answers; empty when unknown.
+    pub fingerprint: String,
+    /// Serial of its leaf.
+    pub serial: String,
+}
+
+/// A set that was issued and verified but is not live: publishing failed, or it starts later.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Staged {
+    /// What its leaf says.
+    pub validity: Validity,
+    /// When it came from the issuer.
+    pub obtained_at: Timestamp,
+    /// Fingerprint of the request that it answers.
+    pub fingerprint: String,
+}
+
+/// Everything that a decision depends on.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Facts {
+    /// What is published, if anything.
+    pub live: Option<Live>,
+    /// What is ready to be published, if anything.
+    pub staged: Option<Staged>,
+    /// The failures since the last success. Whoever forces a renewal drops it first.
+    pub failure: Option<FailureRun>,
+    /// When requests were sent that may have made a certificate (see [`budget::keeps`]).
+    pub issuances: Vec<Timestamp>,
+    /// Somebody asked for a renewal now; cleared by the next published set.
+    pub forced: bool,
+    /// Fingerprint of today's request.
+    pub fingerprint: String,
+}
+
+/// What to do next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// Ask the issuer now.
+    Issue(Why),
+    /// Publish the staged set now.
+    Publish(Why),
+    /// Nothing until then; look again when it comes or when anything happens.
+    WaitUntil(Timestamp, Why),
+}
+
+/// Why that is next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// Nothing is published yet.
+    NothingPublished,
+    /// The live set answers another request than today's.
+    RequestChanged,
+    /// Somebody asked for it.
+    Forced,
+    /// The renewal time; as a wait, the time until it.
+    Due,
+    /// The live certificate has ended.
+    Expired,
+    /// A staged set is there; as a wait, it isn't valid yet.
+    Staged,
+    /// The retry plan of this class.
+    Retry(FailureClass),
+    /// The issuance budget is used up.
+    Budget,
+}
+
+impl Why {
+    /// The name used in logs, metrics and JSON.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::NothingPublished => "nothing_published",
+            Self::RequestChanged => "request_changed",
+            Self::Forced => "forced",
+            Self::Due => "due",
+            Self::Expired => "expired",
+            Self::Staged => "staged",
+            Self::Retry(_) => "retry",
+            Self::Budget => "budget",
+        }
+    }
+}
+
+impl fmt::Display for Why {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NothingPublished => f.write_str("nothing is published yet"),
+            Self::RequestChanged => f.write_str("the request differs from the live set's"),
+            Self::Forced => f.write_str("a renewal was asked for"),
+            Self::Due => f.write_str("the renewal time"),
+            Self::Expired => f.write_str("the live certificate has ended"),
+            Self::Staged => f.write_str("a set is staged"),
+            Self::Retry(class) => write!(f, "the retry plan for {class}"),
+            Self::Budget => f.write_str("the issuance budget is used up"),
+        }
+    }
+}
+
+/// What to do next, given all facts.
+#[must_use]
+pub fn decide(facts: &Facts, policy: &RenewPolicy, now: Timestamp) -> Next {
+    let retry = retry_at(facts, policy, now);
+    if let Some(staged) = usable_staged(facts, policy, now) {
+        if staged.validity.not_before <= now {
+            return match retry {
+                Some((at, why)) => Next::WaitUntil(at, why),
+                None => Next::Publish(Why::Staged),
+            };
+        }
+        if let Some(until) = worth_waiting_for(staged, facts, policy, now) {
+            return Next::WaitUntil(until, Why::Staged);
+        }
+    }
+    let why = match reason(facts, policy, now) {
+        Ok(why) => why,
+        Err(due) => return Next::WaitUntil(due.at, Why::Due),
+    };
+    if let Err(free) = budget::allowed(&facts.issuances, policy.budget_per_hour, now) {
+        return match retry {
+            Some((at, why)) if at > free => Next::WaitUntil(at, why),
+            _ => Next::WaitUntil(free, Why::Budget),
+        };
+    }
+    match retry {
+        Some((at, why)) => Next::WaitUntil(at, why),
+        None => Next::Issue(why),
+    }
+}
+
+/// Why to issue, or the renewal time that has not come.
+fn reason(facts: &Facts, policy: &RenewPolicy, now: Timestamp) -> Result<Why, Due> {
+    let Some(live) = &facts.live else {
+        return Ok(Why::NothingPublished);
+    };
+    if live.fingerprint != facts.fingerprint {
+        return Ok(Why::RequestChanged);
+    }
+    if facts.forced {
+        return Ok(Why::Forced);
+    }
+    if now >= live.validity.not_after {
+        return Ok(Why::Expired);
+    }
+    let due = schedule::due(live.validity, live.obtained_at, policy);
+    if now >= due.at {
+        Ok(Why::Due)
+    } else {
+        Err(due)
+    }
+}
+
+/// The retry plan's next attempt, while it has not come.
+fn retry_at(facts: &Facts, policy: &RenewPolicy, now: Timestamp) -> Option<(Timestamp, Why)> {
+    let run = facts.failure.as_ref()?;
+    let validity = facts.live.as_ref().map(|live| live.validity);
+    let at = retry::next_attempt(run, validity, &policy.splay_key, now);
+    (at > now).then_some((at, Why::Retry(run.last.class)))
+}
+
+/// The staged set, when it answers today's request, lasts longer than the live one (else it is a
+/// left-over of a publication that was done), and is not about to end.
+fn usable_staged<'a>(facts: &'a Facts, policy: &RenewPolicy, now: Timestamp) -> Option<&'a Staged> {
+    let staged = facts.staged.as_ref()?;
+    let newer = facts.live.as_ref().is_none_or(|live| {
+        live.fingerprint != facts.fingerprint
+            || live.obtained_at.is_none_or(|at| at < staged.obtained_at)
+            || live.validity.not_after < staged.validity.not_after
+    });
+    let lasting = staged.validity.remaining(now) > policy.min_remaining;
+    (staged.fingerprint == facts.fingerprint && newer && lasting).then_some(staged)
+}
+
+/// Until when to wait for a staged set that starts later; `None` when it is better to ask for
+/// another one now, because the live set doesn't last until then.
+fn worth_waiting_for(
+    staged: &Staged,
+    facts: &Facts,
+    policy: &RenewPolicy,
+    now: Timestamp,
+) -> Option<Timestamp> {
+    let starts = staged.validity.not_before;
+    let covered = facts
+        .live
+        .as_ref()
+        .is_some_and(|live| live.validity.not_after > starts.plus(policy.min_remaining));
+    if covered {
+        return Some(starts);
+    }
+    // Another answer of the same issuer starts later still, unless a clock is put right.
+    let ahead = starts.since(staged.obtained_at);
+    let pace = (ahead / 4).clamp(Duration::from_secs(30), Duration::from_secs(3600));
+    let again = staged.obtained_at.min(now).plus(pace);
+    (now < again).then_some(again.min(starts))
+}
+
+#[cfg(test)]
+mod tests;

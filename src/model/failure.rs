@@ -102,13 +102,29 @@ impl fmt::Display for Failure {
 
 impl std::error::Error for Failure {}
 
-/// A run of failures of one class without a success between them.
+/// Failures without a success between them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FailureRun {
     /// The newest of them.
     pub last: Failure,
-    /// How many in a row have had this class.
+    /// How many in a row, up to the newest, have had its class.
     pub count: u32,
+    /// How many in a row have failed, whatever their class.
+    pub total: u32,
     /// When the newest one happened.
     pub at: Timestamp,
+}
+
+impl FailureRun {
+    /// The run that `previous` has become by another failure at `at`.
+    #[must_use]
+    pub fn after(previous: Option<&Self>, last: Failure, at: Timestamp) -> Self {
+        let same = previous.filter(|run| run.last.class == last.class);
+        Self {
+            count: same.map_or(0, |run| run.count).saturating_add(1),
+            total: previous.map_or(0, |run| run.total).saturating_add(1),
+            last,
+            at,
+        }
+    }
 }
