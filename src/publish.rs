@@ -2,7 +2,339 @@
 //!
 //! Never decides what is good: it takes only `Verified`. What stays true: a reader that resolves
 //! `..data` once sees one whole set, whatever crashes when.
+//!
+//! The certificate directory is a real directory and is never replaced: a container bind pins it.
+//! In it, only these names are ours; everything else stays as it is:
+//!
+//! ```text
+//! ..gen-<id>/CA.pem cert.pem key.pem   complete generations, at most three
+//! ..data -> ..gen-<id>                 the live one; changing it is the one visible step
+//! CA.pem cert.pem key.pem              links to ..data/<name>
+//! ..state.json                         the durable record, no secret in it
+//! ..new ..data.tmp ..link.tmp ..state.json.tmp   leftovers of a crash, removed at open
+//! ```
+//!
+//! The numbered algorithm is in `generation.rs`, every file-system step in `place.rs`.
 
-pub mod generation;
+mod error;
+pub mod file;
+mod generation;
 pub mod marker;
-pub mod state;
+mod place;
+mod repair;
+mod state;
+#[cfg(test)]
+mod tests;
+
+use std::{io, path::PathBuf, sync::Arc};
+
+pub use error::PublishError;
+pub use generation::{GRACE, GenerationId, MOST_GENERATIONS};
+use generation::{NAMES, Rules};
+use place::Place;
+pub use place::{Op, Step, Witness};
+pub use repair::{Drift, Finding, Repaired, Wrong};
+use state::StateFile;
+
+use crate::{
+    config::Files,
+    model::{secret::Secret, state::State, time::Timestamp},
+};
+
+/// The three texts of one set, as they stand in the files.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rendered {
+    /// CA.pem: trust anchors only.
+    pub ca: String,
+    /// cert.pem: leaf, then intermediates.
+    pub cert: String,
+    /// key.pem.
+    pub key: Secret,
+}
+
+impl Rendered {
+    fn content(&self, name: &str) -> &str {
+        match name {
+            "CA.pem" => &self.ca,
+            "cert.pem" => &self.cert,
+            _ => self.key.expose(),
+        }
+    }
+}
+
+/// One complete set that was found on disk; not verified.
+#[derive(Clone, Debug)]
+pub struct SetOnDisk {
+    /// Its generation.
+    pub generation: GenerationId,
+    /// True for the one that `..data` points at.
+    pub live: bool,
+    /// CA.pem.
+    pub ca: String,
+    /// cert.pem.
+    pub cert: String,
+    /// key.pem.
+    pub key: Secret,
+}
+
+/// A set went live.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Published {
+    /// Its generation.
+    pub generation: GenerationId,
+    /// The directory of that generation.
+    pub dir: PathBuf,
+}
+
+/// One certificate directory. Holds no descriptor between calls; each call that changes something
+/// takes the directory's lock, so two publishers never mix.
+#[derive(Clone)]
+pub struct CertDir {
+    path: PathBuf,
+    rules: Rules,
+    witness: Option<Arc<dyn Witness>>,
+}
+
+impl CertDir {
+    /// Makes the directory (0750) where it is missing and clears what a crash left in it.
+    ///
+    /// # Errors
+    /// [`PublishError`]: no permission, no space, not a real directory, in use.
+    pub fn open(files: &Files) -> Result<Self, PublishError> {
+        Self::open_witnessed(files, None)
+    }
+
+    /// As [`CertDir::open`], with somebody who sees, and may fail, every file-system step.
+    ///
+    /// # Errors
+    /// As [`CertDir::open`].
+    pub fn open_witnessed(
+        files: &Files,
+        witness: Option<Arc<dyn Witness>>,
+    ) -> Result<Self, PublishError> {
+        let dir = Self {
+            path: files.dir.clone(),
+            rules: Rules {
+                cert_mode: files.cert_mode,
+                key_mode: files.key_mode,
+                uid: files.uid,
+                gid: files.gid,
+            },
+            witness,
+        };
+        let place = dir.enter()?;
+        generation::sweep(&place, None)?;
+        drop(place);
+        Ok(dir)
+    }
+
+    /// Writes a complete new generation and makes it live.
+    ///
+    /// # Errors
+    /// [`PublishError`]; the set that was live is live still, or the new one already is.
+    pub fn publish(&self, set: &Rendered) -> Result<Published, PublishError> {
+        let place = self.enter()?;
+        let before = generation::live(&place);
+        let id = switch(&place, set, &self.rules)?;
+        self.settle(&place, id, before)
+    }
+
+    /// Writes a complete new generation that is not live. Record it in [`State::staged`].
+    ///
+    /// # Errors
+    /// [`PublishError`]; nothing has changed then.
+    pub fn stage(&self, set: &Rendered) -> Result<GenerationId, PublishError> {
+        generation::write(&self.enter()?, set, &self.rules)
+    }
+
+    /// Makes a staged generation live.
+    ///
+    /// # Errors
+    /// [`PublishError::NoSuchGeneration`] when it is not there or not whole; others as for
+    /// [`CertDir::publish`].
+    pub fn activate(&self, id: &GenerationId) -> Result<Published, PublishError> {
+        let place = self.enter()?;
+        if read_set(&place, *id).is_none() {
+            return Err(PublishError::NoSuchGeneration {
+                generation: id.to_string(),
+                path: self.path.clone(),
+            });
+        }
+        let before = generation::live(&place);
+        generation::point(&place, *id)?;
+        self.settle(&place, *id, before)
+    }
+
+    /// After the switch: outer links, then the sweep, which may fail without harm.
+    fn settle(
+        &self,
+        place: &Place<'_>,
+        id: GenerationId,
+        before: Option<GenerationId>,
+    ) -> Result<Published, PublishError> {
+        generation::outer_links(place)?;
+        if let Err(error) = generation::sweep(place, before) {
+            tracing::warn!(%error, "old generations could not be removed");
+        }
+        Ok(Published {
+            generation: id,
+            dir: self.path.join(id.dir()),
+        })
+    }
+
+    /// Every complete set on disk: the live one first, then the newest first. Not verified.
+    #[must_use]
+    pub fn sets_on_disk(&self) -> Vec<SetOnDisk> {
+        sets_in(&self.path)
+    }
+
+    /// What on disk differs from the set that shall be live. Reads only.
+    ///
+    /// # Errors
+    /// [`PublishError`] when the directory can't be looked at.
+    pub fn drift(&self, set: &Rendered) -> Result<Drift, PublishError> {
+        match Place::open(&self.path, None) {
+            Ok(place) => Ok(repair::compare(&place, set, &self.rules)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Drift {
+                findings: vec![Finding {
+                    name: ".".to_owned(),
+                    wrong: Wrong::Missing,
+                }],
+            }),
+            Err(source) => Err(file::failed("open", &self.path, source)),
+        }
+    }
+
+    /// Puts the disk right, from what the caller holds: no issuance.
+    ///
+    /// # Errors
+    /// [`PublishError`], as for [`CertDir::publish`].
+    pub fn repair(&self, set: &Rendered) -> Result<Repaired, PublishError> {
+        let place = self.enter()?;
+        let repaired = repair::repair(&place, set, &self.rules)?;
+        if let Err(error) = generation::sweep(&place, None) {
+            tracing::warn!(%error, "old generations could not be removed");
+        }
+        Ok(repaired)
+    }
+
+    /// Removes the previous generation once the live one has been live for [`GRACE`].
+    ///
+    /// # Errors
+    /// [`PublishError`]; harmless, the next call tries again.
+    pub fn end_grace(&self, now: Timestamp) -> Result<(), PublishError> {
+        generation::end_grace(&self.enter()?, now)
+    }
+
+    /// The durable record; an empty one when there is none or it is damaged (then with a warning).
+    #[must_use]
+    pub fn load_state(&self) -> State {
+        Place::open(&self.path, None).map_or_else(|_| State::default(), |p| StateFile::read(&p))
+    }
+
+    /// Replaces the durable record atomically.
+    ///
+    /// # Errors
+    /// [`PublishError`]; the old record is there still.
+    pub fn save_state(&self, state: &State) -> Result<(), PublishError> {
+        StateFile::write(&self.enter()?, state, &self.rules)
+    }
+
+    /// The directories in which a change may be damage: the directory and the live generation's.
+    #[must_use]
+    pub fn watched(&self) -> Vec<PathBuf> {
+        let live = Place::open(&self.path, None).ok().and_then(|place| {
+            let id = generation::live(&place)?;
+            Some(self.path.join(id.dir()))
+        });
+        std::iter::once(self.path.clone()).chain(live).collect()
+    }
+
+    /// Opens the directory, made where it is missing, and takes its lock.
+    fn enter(&self) -> Result<Place<'_>, PublishError> {
+        let place = match self.open_place() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                self.make()?;
+                self.open_place()
+            }
+            opened => opened,
+        };
+        let place = place.map_err(|source| match self.path.symlink_metadata() {
+            Ok(found) if !found.is_dir() => PublishError::NotADirectory {
+                path: self.path.clone(),
+            },
+            _ => file::failed("open", &self.path, source),
+        })?;
+        match place.lock() {
+            Ok(true) => Ok(place),
+            Ok(false) => Err(PublishError::InUse {
+                path: self.path.clone(),
+            }),
+            Err(source) => Err(file::failed("lock", &self.path, source)),
+        }
+    }
+
+    fn open_place(&self) -> io::Result<Place<'_>> {
+        Place::open(&self.path, self.witness.as_deref())
+    }
+
+    fn make(&self) -> Result<(), PublishError> {
+        let (parent, name) = file::split(&self.path)?;
+        file::make_dirs(parent, 0o750)?;
+        let above = Place::open_followed(parent, self.witness.as_deref())
+            .map_err(|source| file::failed("open", parent, source))?;
+        let access = self.rules.dir();
+        above.make_dir(name, access.mode)?.set_access(access)?;
+        above.sync()
+    }
+}
+
+/// Every complete set in a certificate directory, without changing anything there: for `inspect`.
+#[must_use]
+pub fn sets_in(dir: &std::path::Path) -> Vec<SetOnDisk> {
+    let Ok(place) = Place::open_followed(dir, None) else {
+        return Vec::new();
+    };
+    let live = generation::live(&place);
+    let mut ids = generation::generations(&place).unwrap_or_default();
+    ids.sort_by_key(|id| (Some(*id) != live, std::cmp::Reverse(*id)));
+    ids.into_iter()
+        .filter_map(|id| {
+            let set = read_set(&place, id)?;
+            Some(SetOnDisk {
+                generation: id,
+                live: Some(id) == live,
+                ca: set.ca,
+                cert: set.cert,
+                key: set.key,
+            })
+        })
+        .collect()
+}
+
+/// Steps 1 to 5: a new generation, live. When the switch fails, the generation is removed again.
+fn switch(place: &Place<'_>, set: &Rendered, rules: &Rules) -> Result<GenerationId, PublishError> {
+    let id = generation::write(place, set, rules)?;
+    if let Err(error) = generation::point(place, id) {
+        if generation::live(place) != Some(id) {
+            let _cleaned = place.remove(&id.dir());
+        }
+        return Err(error);
+    }
+    Ok(id)
+}
+
+fn read_set(place: &Place<'_>, id: GenerationId) -> Option<Rendered> {
+    let inside = place.enter(&id.dir()).ok()?;
+    let text = |name: &str| -> Option<Secret> {
+        let found = inside.read(name)?;
+        let text = std::str::from_utf8(&found.bytes).ok()?;
+        (!text.is_empty()).then(|| Secret::new(text.to_owned()))
+    };
+    let [ca, cert, key] = NAMES.map(text);
+    Some(Rendered {
+        ca: ca?.expose().to_owned(),
+        cert: cert?.expose().to_owned(),
+        key: key?,
+    })
+}

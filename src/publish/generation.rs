@@ -1,3 +1,307 @@
 //! Writing and switching generations: the numbered algorithm of the design page.
 //!
-//! Never touches anything outside the certificate directory.
+//! ```text
+//! 1  remove a leftover ..new, make ..new (0700)
+//! 2  create CA.pem, cert.pem, key.pem in it: owner, mode, content, fsync each
+//! 3  give ..new its owner and mode (0750), fsync it
+//! 4  rename ..new to ..gen-<id>, fsync the certificate directory: the generation is complete
+//! 5  link ..data.tmp -> ..gen-<id>, rename it over ..data, fsync: the one visible step
+//! 6  make the outer links CA.pem, cert.pem, key.pem -> ..data/<name> where they are not right
+//! 7  remove what nobody needs any more
+//! ```
+//!
+//! Never touches anything outside the certificate directory, nor a name in it that is not ours.
+//! What stays true: `..gen-<id>` exists only complete, so anything half-done is `..new`; whatever
+//! `..data` points at is complete.
+
+use std::{fmt, str::FromStr, time::Duration};
+
+use super::{
+    PublishError, Rendered,
+    place::{Access, Place},
+    state::StateFile,
+};
+use crate::model::time::Timestamp;
+
+/// The files of a set, in the order they are written; the key last.
+pub(super) const NAMES: [&str; 3] = ["CA.pem", "cert.pem", "key.pem"];
+pub(super) const DATA: &str = "..data";
+const PREFIX: &str = "..gen-";
+const NEW: &str = "..new";
+const DATA_TMP: &str = "..data.tmp";
+const LINK_TMP: &str = "..link.tmp";
+
+/// How many generations may exist at one moment: a Nomad secrets directory has 1 MiB.
+pub const MOST_GENERATIONS: usize = 3;
+
+/// How long the previous generation stays readable after the switch, for a reader that resolved it.
+pub const GRACE: Duration = Duration::from_secs(300);
+
+/// Names one generation in one directory. Later ones are greater.
+///
+/// The number is the file system's time of its making, in milliseconds since the epoch, or one more
+/// than the newest there was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct GenerationId(u64);
+
+impl GenerationId {
+    /// Fifteen digits hold every millisecond until the year 33658.
+    const LARGEST: u64 = 999_999_999_999_999;
+
+    pub(super) fn dir(self) -> String {
+        format!("{PREFIX}{self}")
+    }
+
+    fn of_dir(name: &str) -> Option<Self> {
+        name.strip_prefix(PREFIX)?.parse().ok()
+    }
+}
+
+impl fmt::Display for GenerationId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:015}", self.0)
+    }
+}
+
+impl FromStr for GenerationId {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let digits = text.len() == 15 && text.bytes().all(|byte| byte.is_ascii_digit());
+        match text.parse() {
+            Ok(number) if digits => Ok(Self(number)),
+            _ => Err(format!("`{text}` is no generation id: it has 15 digits")),
+        }
+    }
+}
+
+/// Modes and owner of everything in one certificate directory.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Rules {
+    pub(super) cert_mode: u32,
+    pub(super) key_mode: u32,
+    pub(super) uid: Option<u32>,
+    pub(super) gid: Option<u32>,
+}
+
+impl Rules {
+    pub(super) fn file(&self, name: &str) -> Access {
+        self.with_mode(match name {
+            "key.pem" => self.key_mode,
+            _ => self.cert_mode,
+        })
+    }
+
+    pub(super) fn dir(&self) -> Access {
+        self.with_mode(0o750)
+    }
+
+    /// The record holds no secret, yet is nobody else's business.
+    pub(super) fn record(&self) -> Access {
+        self.with_mode(0o640)
+    }
+
+    fn with_mode(&self, mode: u32) -> Access {
+        Access {
+            mode,
+            uid: self.uid,
+            gid: self.gid,
+        }
+    }
+}
+
+/// Steps 1 to 4. On an error nothing of it is left, as far as the disk lets us.
+pub(super) fn write(
+    place: &Place<'_>,
+    set: &Rendered,
+    rules: &Rules,
+) -> Result<GenerationId, PublishError> {
+    make_room(place, false)?;
+    match write_once(place, set, rules) {
+        // The previous generation is a courtesy; the new one is needed.
+        Err(full) if full.is_full() && make_room(place, true)? => write_once(place, set, rules),
+        done => done,
+    }
+}
+
+fn write_once(
+    place: &Place<'_>,
+    set: &Rendered,
+    rules: &Rules,
+) -> Result<GenerationId, PublishError> {
+    place.remove(NEW)?;
+    let result = fill(place, set, rules);
+    if result.is_err() {
+        let _cleaned = place.remove(NEW);
+    }
+    result
+}
+
+fn fill(place: &Place<'_>, set: &Rendered, rules: &Rules) -> Result<GenerationId, PublishError> {
+    let new = place.make_dir(NEW, 0o700)?;
+    for name in NAMES {
+        new.create(name, set.content(name).as_bytes(), rules.file(name))?;
+    }
+    new.set_access(rules.dir())?;
+    new.sync()?;
+    let id = next_id(place, &new)?;
+    place.rename(NEW, &id.dir())?;
+    place.sync()?;
+    Ok(id)
+}
+
+/// The file system's own time, so that no clock is read; and always more than any there is.
+fn next_id(place: &Place<'_>, new: &Place<'_>) -> Result<GenerationId, PublishError> {
+    let stat = new.own_stat()?;
+    let millis = i128::from(stat.st_mtime) * 1000 + i128::from(stat.st_mtime_nsec) / 1_000_000;
+    let now = u64::try_from(millis)
+        .unwrap_or(0)
+        .min(GenerationId::LARGEST);
+    let all = generations(place)?;
+    let next = all.last().map_or(now, |newest| now.max(newest.0 + 1));
+    // A number at the very end was made up by somebody: count on from today's, past any that is.
+    let first = if next > GenerationId::LARGEST {
+        now
+    } else {
+        next
+    };
+    let free = (first..=GenerationId::LARGEST).map(GenerationId);
+    let id = free.into_iter().find(|id| !all.contains(id));
+    Ok(id.unwrap_or(GenerationId(now)))
+}
+
+/// Step 5. After an error `..data` points where it did, or at the new generation.
+pub(super) fn point(place: &Place<'_>, id: GenerationId) -> Result<(), PublishError> {
+    place.remove(DATA_TMP)?;
+    let result = place
+        .link(&id.dir(), DATA_TMP)
+        .and_then(|()| place.rename_over(DATA_TMP, DATA))
+        .and_then(|()| place.sync());
+    if result.is_err() {
+        let _cleaned = place.remove(DATA_TMP);
+    }
+    result
+}
+
+/// Step 6. Returns the names that had to be put right.
+pub(super) fn outer_links(place: &Place<'_>) -> Result<Vec<&'static str>, PublishError> {
+    let wrong: Vec<_> = NAMES
+        .into_iter()
+        .filter(|name| place.target(name) != Some(outer_target(name)))
+        .collect();
+    for name in &wrong {
+        place.remove(LINK_TMP)?;
+        place.link(&outer_target(name), LINK_TMP)?;
+        place.rename_over(LINK_TMP, name)?;
+    }
+    if !wrong.is_empty() {
+        place.sync()?;
+    }
+    Ok(wrong)
+}
+
+pub(super) fn outer_target(name: &str) -> String {
+    format!("{DATA}/{name}")
+}
+
+/// The generation that `..data` points at, when it points at one of ours that is there.
+pub(super) fn live(place: &Place<'_>) -> Option<GenerationId> {
+    let id = GenerationId::of_dir(&place.target(DATA)?)?;
+    place.enter(&id.dir()).ok().map(|_| id)
+}
+
+/// All generations on disk, oldest first.
+pub(super) fn generations(place: &Place<'_>) -> Result<Vec<GenerationId>, PublishError> {
+    let names = place.names()?;
+    Ok(names
+        .iter()
+        .filter_map(|n| GenerationId::of_dir(n))
+        .collect())
+}
+
+/// What the sweep leaves alone: live, staged and previous, in this order of importance.
+///
+/// Staged is what the record names, else the newest one that is later than the live one: a crash
+/// may have come between writing it and writing the record.
+fn wanted(
+    place: &Place<'_>,
+    all: &[GenerationId],
+    previous: Option<GenerationId>,
+) -> Vec<GenerationId> {
+    let live = live(place);
+    let recorded = StateFile::read(place)
+        .staged
+        .and_then(|record| record.generation.parse().ok())
+        .filter(|id| all.contains(id));
+    let later = all.iter().rev().copied().find(|id| Some(*id) > live);
+    let mut wanted: Vec<GenerationId> = live.into_iter().collect();
+    wanted.extend(recorded.or(later).filter(|id| Some(*id) != live));
+    let other = |id: &GenerationId| !wanted.contains(id) && all.contains(id);
+    let newest_other = all.iter().rev().copied().find(other);
+    let previous = previous.filter(other).or(newest_other);
+    wanted.extend(previous);
+    wanted
+}
+
+/// Step 7: removes leftovers and every generation beyond live, staged and previous.
+pub(super) fn sweep(place: &Place<'_>, previous: Option<GenerationId>) -> Result<(), PublishError> {
+    for name in [NEW, DATA_TMP, LINK_TMP, StateFile::TMP] {
+        place.remove(name)?;
+    }
+    keep(place, MOST_GENERATIONS, previous).map(drop)
+}
+
+/// Before a new generation is written: room for it among the most that may exist. With `all`, the
+/// previous generation goes too. True when something was removed.
+fn make_room(place: &Place<'_>, all: bool) -> Result<bool, PublishError> {
+    let mut removed = keep(place, MOST_GENERATIONS - 1, None)?;
+    if all {
+        let live = live(place);
+        for id in generations(place)? {
+            if Some(id) != live && !is_staged(place, id) {
+                place.remove(&id.dir())?;
+                removed = true;
+            }
+        }
+    }
+    Ok(removed)
+}
+
+fn is_staged(place: &Place<'_>, id: GenerationId) -> bool {
+    StateFile::read(place)
+        .staged
+        .is_some_and(|record| record.generation == id.to_string())
+}
+
+fn keep(
+    place: &Place<'_>,
+    most: usize,
+    previous: Option<GenerationId>,
+) -> Result<bool, PublishError> {
+    let all = generations(place)?;
+    let mut wanted = wanted(place, &all, previous);
+    wanted.truncate(most);
+    let mut removed = false;
+    for id in all.iter().filter(|id| !wanted.contains(id)) {
+        place.remove(&id.dir())?;
+        removed = true;
+    }
+    Ok(removed)
+}
+
+/// Removes the previous generation when the live one has been live for [`GRACE`].
+pub(super) fn end_grace(place: &Place<'_>, now: Timestamp) -> Result<(), PublishError> {
+    let (Some(live), Some(stat)) = (live(place), place.stat(DATA)) else {
+        return Ok(());
+    };
+    let switched = Timestamp::from_unix_secs(stat.st_mtime);
+    if now.since(switched) < GRACE {
+        return Ok(());
+    }
+    for id in generations(place)? {
+        if id < live && !is_staged(place, id) {
+            place.remove(&id.dir())?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,194 @@
+//! `certagent wait`: returns when the ready marker says that a valid set is published.
+//!
+//! Never reads a key or a certificate. What stays true: it succeeds only on a marker whose set has
+//! not ended; on a time-out it says what it saw.
+
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use tokio::time;
+
+use crate::{clock::Clock, exit::Exit, model::time::Timestamp, publish::marker::Marker};
+
+/// How often the marker is looked at. Looking works on every kind of mount, needs no watcher, and a
+/// gate lives for seconds.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// What the last look at the marker showed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Seen {
+    /// No file.
+    Nothing,
+    /// A file that is no marker, and why.
+    Damaged(String),
+    /// A marker of a set that has ended.
+    Ended(Timestamp),
+}
+
+/// The deadline passed without a marker of a valid set.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NotReady {
+    /// The marker's path.
+    pub marker: PathBuf,
+    /// How long was waited.
+    pub waited: Duration,
+    /// What the last look showed.
+    pub seen: Seen,
+}
+
+impl NotReady {
+    /// The exit code of the command.
+    #[must_use]
+    pub fn exit(&self) -> Exit {
+        Exit::TimedOut
+    }
+
+    /// What the reader can do about it.
+    #[must_use]
+    pub fn hint(&self) -> &'static str {
+        match self.seen {
+            Seen::Nothing => {
+                "look at the log of the certagent task, and whether both name the same marker"
+            }
+            Seen::Damaged(_) => "only `certagent run` may write this file",
+            Seen::Ended(_) => "look at the log of the certagent task: it could not renew",
+        }
+    }
+}
+
+impl fmt::Display for NotReady {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (path, waited) = (self.marker.display(), self.waited.as_secs_f64());
+        write!(f, "no certificate set was ready after {waited} s: ")?;
+        match &self.seen {
+            Seen::Nothing => write!(f, "there is no marker at {path}"),
+            Seen::Damaged(reason) => write!(f, "{reason}"),
+            Seen::Ended(end) => write!(f, "the marker at {path} is of a set that ended at {end}"),
+        }
+    }
+}
+
+impl std::error::Error for NotReady {}
+
+/// Waits until the marker names a set that has not ended; looks at least once.
+///
+/// # Errors
+/// [`NotReady`] when `timeout` has passed.
+pub async fn wait(marker: &Path, timeout: Duration, clock: &dyn Clock) -> Result<Marker, NotReady> {
+    let deadline = time::Instant::now().checked_add(timeout);
+    loop {
+        let seen = match look(marker, clock.now()) {
+            Ok(ready) => return Ok(ready),
+            Err(seen) => seen,
+        };
+        let left = deadline.map(|end| end.saturating_duration_since(time::Instant::now()));
+        if left == Some(Duration::ZERO) {
+            return Err(NotReady {
+                marker: marker.to_owned(),
+                waited: timeout,
+                seen,
+            });
+        }
+        time::sleep(left.map_or(LOOK, |left| left.min(LOOK))).await;
+    }
+}
+
+fn look(path: &Path, now: Timestamp) -> Result<Marker, Seen> {
+    let found = Marker::read(path).map_err(|error| Seen::Damaged(error.to_string()))?;
+    let marker = found.ok_or(Seen::Nothing)?;
+    match marker.ends_at() {
+        Some(end) if end > now => Ok(marker),
+        Some(end) => Err(Seen::Ended(end)),
+        None => Err(Seen::Damaged(format!(
+            "the marker {} has no usable not_after",
+            path.display()
+        ))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::publish::file::replace;
+
+    /// A wall clock that follows tokio's.
+    struct Following(time::Instant);
+
+    const START: Timestamp = Timestamp::from_unix_secs(1_795_514_400);
+
+    impl Clock for Following {
+        fn now(&self) -> Timestamp {
+            START.plus(self.0.elapsed())
+        }
+    }
+
+    fn marker(not_after: Timestamp) -> Marker {
+        Marker {
+            serial: "01".to_owned(),
+            not_before: START.to_string(),
+            not_after: not_after.to_string(),
+            sha256: String::new(),
+            generation: "000000000000001".to_owned(),
+            names: Vec::new(),
+            dir: PathBuf::from("/secrets/certs"),
+        }
+    }
+
+    async fn outcome(path: &Path, timeout: u64) -> Result<Marker, NotReady> {
+        let clock = Following(time::Instant::now());
+        wait(path, Duration::from_secs(timeout), &clock).await
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_valid_marker_ends_the_wait_at_once() {
+        let temp = tempfile::tempdir().unwrap();
+        let path = temp.path().join("ready.json");
+        let valid = marker(START.plus(Duration::from_secs(60)));
+        valid.write(&path).unwrap();
+        assert_eq!(outcome(&path, 0).await, Ok(valid));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_marker_that_comes_later_is_seen() {
+        let temp = tempfile::tempdir().unwrap();
+        let path = temp.path().join("certagent/ready.json");
+        let valid = marker(START.plus(Duration::from_secs(600)));
+        let (waited, ()) = tokio::join!(outcome(&path, 60), async {
+            time::sleep(Duration::from_secs(30)).await;
+            valid.write(&path).unwrap();
+        });
+        assert_eq!(waited, Ok(valid));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_time_out_says_what_was_seen_and_has_code_7() {
+        let temp = tempfile::tempdir().unwrap();
+        let path = temp.path().join("ready.json");
+        let nothing = outcome(&path, 1).await.unwrap_err();
+        assert_eq!(nothing.exit(), Exit::TimedOut);
+        assert!(nothing.to_string().contains("there is no marker at"));
+        replace(&path, b"{}", 0o644).unwrap();
+        let damaged = outcome(&path, 1).await.unwrap_err();
+        assert!(damaged.to_string().contains("can't be read"), "{damaged}");
+        marker(START).write(&path).unwrap();
+        let ended = outcome(&path, 1).await.unwrap_err();
+        assert_eq!(ended.seen, Seen::Ended(START));
+        assert!(ended.to_string().contains("ended at 2026-11-24T10:00:00Z"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_marker_that_ends_during_the_wait_is_not_accepted_later() {
+        let temp = tempfile::tempdir().unwrap();
+        let path = temp.path().join("ready.json");
+        marker(START.plus(Duration::from_secs(5)))
+            .write(&path)
+            .unwrap();
+        let clock = Following(time::Instant::now());
+        time::advance(Duration::from_secs(6)).await;
+        let late = wait(&path, Duration::ZERO, &clock).await;
+        assert!(late.is_err());
+    }
+}

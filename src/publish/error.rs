@@ -1,0 +1,104 @@
+//! What can go wrong on the file system, by what to do about it.
+//!
+//! Never holds file content. What stays true: every error names the path and the step that failed.
+
+use std::{io, path::PathBuf};
+
+use crate::model::failure::{Failure, FailureClass};
+
+/// A failure of publication, reading back or repair. The live set is what it was before.
+#[derive(Debug, thiserror::Error)]
+pub enum PublishError {
+    /// One file-system step failed.
+    #[error("could not {action} {}: {source}", path.display())]
+    Step {
+        /// What was tried, as a verb.
+        action: &'static str,
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The certificate directory is a link or a file.
+    #[error("the certificate directory {} is not a real directory", path.display())]
+    NotADirectory {
+        /// The path as configured.
+        path: PathBuf,
+    },
+    /// Another process publishes into the directory at this moment.
+    #[error("the certificate directory {} is in use by another publisher", path.display())]
+    InUse {
+        /// The path as configured.
+        path: PathBuf,
+    },
+    /// A generation that was named is not on disk, or not whole.
+    #[error("generation {generation} is not complete in {}", path.display())]
+    NoSuchGeneration {
+        /// Its id.
+        generation: String,
+        /// The certificate directory.
+        path: PathBuf,
+    },
+    /// The ready marker is not a marker.
+    #[error("the marker {} can't be read: {reason}", path.display())]
+    Marker {
+        /// The marker's path.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+impl PublishError {
+    /// The short stable code: the metric and JSON name.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Step { source, .. } => match source.kind() {
+                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "disk-full",
+                io::ErrorKind::PermissionDenied => "disk-permission",
+                io::ErrorKind::ReadOnlyFilesystem => "disk-read-only",
+                _ => "disk-error",
+            },
+            Self::NotADirectory { .. } => "dir-not-real",
+            Self::InUse { .. } => "dir-in-use",
+            Self::NoSuchGeneration { .. } => "generation-missing",
+            Self::Marker { .. } => "marker-unreadable",
+        }
+    }
+
+    /// What the reader can do about it, when we know.
+    #[must_use]
+    pub fn hint(&self) -> Option<&'static str> {
+        match (self, self.code()) {
+            (_, "disk-full") => Some(
+                "free some space; a Nomad secrets directory has 1 MiB unless `resources { secrets }` says more",
+            ),
+            (_, "disk-permission") => Some(
+                "run certagent as the owner of the directory, or give that user write permission",
+            ),
+            (Self::NotADirectory { .. }, _) => {
+                Some("make it a real directory: a container bind pins the directory itself")
+            }
+            (Self::InUse { .. }, _) => Some("run one certagent per certificate directory"),
+            _ => None,
+        }
+    }
+
+    /// True when the disk has no room left.
+    pub(crate) fn is_full(&self) -> bool {
+        self.code() == "disk-full"
+    }
+}
+
+impl From<PublishError> for Failure {
+    fn from(error: PublishError) -> Self {
+        Self {
+            class: FailureClass::Local,
+            code: error.code().to_owned(),
+            message: error.to_string(),
+            hint: error.hint().map(str::to_owned),
+            retry_after: None,
+        }
+    }
+}

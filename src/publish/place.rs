@@ -1,0 +1,385 @@
+//! One open directory and every file-system step that publication can take beneath it.
+//!
+//! The narrow seam: nothing else in `publish` changes a directory, and each change announces itself
+//! to a [`Witness`] before and after. Never follows a link: every name is a single component, opened
+//! with `O_NOFOLLOW` beneath the directory's descriptor. What stays true: a file's mode and owner
+//! are final before its content is there, whatever the umask.
+
+use std::{
+    fs::File,
+    io::{self, Read, Write},
+    os::fd::{AsFd, OwnedFd},
+    path::{Path, PathBuf},
+};
+
+use rustix::{
+    fs::{self, AtFlags, FileType, Gid, Mode, OFlags, Stat, Uid},
+    io::Errno,
+};
+use zeroize::Zeroizing;
+
+use super::error::PublishError;
+
+/// Files larger than this are not ours; a chain with hundreds of certificates is far below.
+const LARGEST: u64 = 8 * 1024 * 1024;
+
+/// One kind of change to a directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Op {
+    /// `mkdirat`.
+    MakeDir,
+    /// `openat` with `O_EXCL`.
+    Create,
+    /// `fchown`, only when the owner differs.
+    Own,
+    /// `fchmod`.
+    SetMode,
+    /// `write`, all of it.
+    Write,
+    /// `fsync` of a file or a directory.
+    Sync,
+    /// `symlinkat`.
+    Link,
+    /// `renameat`.
+    Rename,
+    /// `unlinkat` of a file, a link or an empty directory.
+    Remove,
+}
+
+impl Op {
+    /// The verb for messages.
+    fn verb(self) -> &'static str {
+        match self {
+            Self::MakeDir => "make the directory",
+            Self::Create => "create",
+            Self::Own => "set the owner of",
+            Self::SetMode => "set the mode of",
+            Self::Write => "write",
+            Self::Sync => "sync",
+            Self::Link => "link",
+            Self::Rename => "rename to",
+            Self::Remove => "remove",
+        }
+    }
+}
+
+/// One change, as a witness sees it.
+#[derive(Clone, Copy, Debug)]
+pub struct Step<'a> {
+    /// What is done.
+    pub op: Op,
+    /// The name it is done to, inside its directory; `.` is the directory itself.
+    pub name: &'a str,
+}
+
+/// Sees every step of publication; a test's way to crash or to fail one.
+///
+/// The program itself never has one, and none can be set from outside of the process.
+pub trait Witness: Send + Sync {
+    /// Before the step; an error is returned in its place and the step is not done.
+    ///
+    /// # Errors
+    /// The error that the step shall fail with.
+    fn before(&self, step: Step<'_>) -> io::Result<()>;
+    /// After the step was done; an error is returned although it was.
+    ///
+    /// # Errors
+    /// The error that the step shall seem to have failed with.
+    fn after(&self, step: Step<'_>) -> io::Result<()>;
+}
+
+/// Mode and owner that a file or directory shall have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Access {
+    pub(super) mode: u32,
+    pub(super) uid: Option<u32>,
+    pub(super) gid: Option<u32>,
+}
+
+impl Access {
+    /// True when the owner is as wanted, or no owner is wanted.
+    pub(super) fn owner_fits(&self, stat: &Stat) -> bool {
+        self.uid.is_none_or(|uid| uid == stat.st_uid)
+            && self.gid.is_none_or(|gid| gid == stat.st_gid)
+    }
+
+    /// True when the permission bits are exactly as wanted.
+    pub(super) fn mode_fits(&self, stat: &Stat) -> bool {
+        stat.st_mode & 0o7777 == self.mode
+    }
+}
+
+/// A file as it was found.
+pub(super) struct Found {
+    pub(super) bytes: Zeroizing<Vec<u8>>,
+    pub(super) stat: Stat,
+}
+
+/// One open directory.
+pub(super) struct Place<'w> {
+    fd: OwnedFd,
+    path: PathBuf,
+    witness: Option<&'w dyn Witness>,
+}
+
+impl<'w> Place<'w> {
+    /// Opens a directory by path; the last component must not be a link.
+    pub(super) fn open(path: &Path, witness: Option<&'w dyn Witness>) -> io::Result<Self> {
+        Self::open_with(path, directory_flags(), witness)
+    }
+
+    /// Opens a directory by path, through links too: for one that is the user's choice.
+    pub(super) fn open_followed(path: &Path, witness: Option<&'w dyn Witness>) -> io::Result<Self> {
+        Self::open_with(path, directory_flags() - OFlags::NOFOLLOW, witness)
+    }
+
+    fn open_with(path: &Path, flags: OFlags, witness: Option<&'w dyn Witness>) -> io::Result<Self> {
+        let fd = fs::open(path, flags, Mode::empty())?;
+        Ok(Self {
+            fd,
+            path: path.to_owned(),
+            witness,
+        })
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Takes the one lock of the directory without waiting; it ends with this value.
+    pub(super) fn lock(&self) -> io::Result<bool> {
+        match fs::flock(&self.fd, fs::FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(true),
+            Err(Errno::WOULDBLOCK) => Ok(false),
+            // A file system without locks: one publisher per directory is the user's promise then.
+            Err(Errno::NOTSUP | Errno::NOSYS | Errno::INVAL | Errno::NOLCK) => Ok(true),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn step<T>(
+        &self,
+        op: Op,
+        name: &str,
+        act: impl FnOnce() -> io::Result<T>,
+    ) -> Result<T, PublishError> {
+        let step = Step { op, name };
+        let run = || {
+            self.witness.map_or(Ok(()), |seen| seen.before(step))?;
+            let done = act()?;
+            self.witness.map_or(Ok(()), |seen| seen.after(step))?;
+            Ok(done)
+        };
+        run().map_err(|source| self.failed(op.verb(), name, source))
+    }
+
+    fn failed(&self, action: &'static str, name: &str, source: io::Error) -> PublishError {
+        let path = match name {
+            "." => self.path.clone(),
+            name => self.path.join(name),
+        };
+        PublishError::Step {
+            action,
+            path,
+            source,
+        }
+    }
+
+    /// Makes a directory with at most this mode, and opens it.
+    pub(super) fn make_dir(&self, name: &str, mode: u32) -> Result<Self, PublishError> {
+        let mode = Mode::from_raw_mode(mode);
+        self.step(Op::MakeDir, name, || Ok(fs::mkdirat(&self.fd, name, mode)?))?;
+        self.enter(name)
+            .map_err(|source| self.failed("open", name, source))
+    }
+
+    /// Opens a directory beneath, never through a link.
+    pub(super) fn enter(&self, name: &str) -> io::Result<Self> {
+        let fd = fs::openat(&self.fd, name, directory_flags(), Mode::empty())?;
+        Ok(Self {
+            fd,
+            path: self.path.join(name),
+            witness: self.witness,
+        })
+    }
+
+    /// Creates a new file: mode and owner first, then content, then fsync.
+    pub(super) fn create(
+        &self,
+        name: &str,
+        bytes: &[u8],
+        access: Access,
+    ) -> Result<(), PublishError> {
+        let flags =
+            OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        // Owner bits only: nobody else may hold a descriptor from before the owner was set.
+        let first = Mode::from_raw_mode(access.mode & 0o600);
+        let fd = self.step(Op::Create, name, || {
+            Ok(fs::openat(&self.fd, name, flags, first)?)
+        })?;
+        self.apply(&fd, name, access)?;
+        let mut file = File::from(fd);
+        self.step(Op::Write, name, || file.write_all(bytes))?;
+        self.step(Op::Sync, name, || Ok(fs::fsync(&file)?))
+    }
+
+    /// Sets owner and mode of an open file, each only when it differs.
+    fn apply(&self, fd: impl AsFd, name: &str, access: Access) -> Result<(), PublishError> {
+        let stat = fs::fstat(&fd).map_err(|error| self.failed("look at", name, error.into()))?;
+        if !access.owner_fits(&stat) {
+            let (uid, gid) = (
+                access.uid.map(Uid::from_raw_unchecked),
+                access.gid.map(Gid::from_raw_unchecked),
+            );
+            self.step(Op::Own, name, || Ok(fs::fchown(&fd, uid, gid)?))?;
+        }
+        // A change of owner may clear bits, so the mode comes last.
+        self.step(Op::SetMode, name, || {
+            Ok(fs::fchmod(&fd, Mode::from_raw_mode(access.mode))?)
+        })
+    }
+
+    /// Sets owner and mode of this directory.
+    pub(super) fn set_access(&self, access: Access) -> Result<(), PublishError> {
+        self.apply(&self.fd, ".", access)
+    }
+
+    /// Sets owner and mode of a regular file beneath, and syncs it.
+    pub(super) fn set_file_access(&self, name: &str, access: Access) -> Result<(), PublishError> {
+        let fd = fs::openat(&self.fd, name, file_flags(), Mode::empty())
+            .map_err(|error| self.failed("open", name, error.into()))?;
+        self.apply(&fd, name, access)?;
+        self.step(Op::Sync, name, || Ok(fs::fsync(&fd)?))
+    }
+
+    /// Makes what this directory says durable.
+    pub(super) fn sync(&self) -> Result<(), PublishError> {
+        self.step(Op::Sync, ".", || match fs::fsync(&self.fd) {
+            // Some network and FUSE file systems can't sync a directory; there is no other way.
+            Ok(()) | Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => Ok(()),
+            Err(error) => Err(error.into()),
+        })
+    }
+
+    pub(super) fn link(&self, target: &str, name: &str) -> Result<(), PublishError> {
+        self.step(Op::Link, name, || {
+            Ok(fs::symlinkat(target, &self.fd, name)?)
+        })
+    }
+
+    pub(super) fn rename(&self, from: &str, to: &str) -> Result<(), PublishError> {
+        self.step(Op::Rename, to, || {
+            Ok(fs::renameat(&self.fd, from, &self.fd, to)?)
+        })
+    }
+
+    /// Renames over whatever bears the name. A directory there is not ours: an empty one is
+    /// removed, another is moved aside under a name that says so.
+    pub(super) fn rename_over(&self, from: &str, to: &str) -> Result<(), PublishError> {
+        if self.kind(to) == Some(FileType::Directory)
+            && fs::unlinkat(&self.fd, to, AtFlags::REMOVEDIR).is_err()
+        {
+            let stem = to.trim_start_matches('.');
+            let aside = (0..10_000)
+                .map(|count| format!("displaced-{stem}-{count}"))
+                .find(|aside| self.kind(aside).is_none())
+                .unwrap_or_else(|| format!("displaced-{stem}"));
+            tracing::warn!(path = %self.path.join(to).display(), moved_to = %aside,
+                "a directory was in the place of a certificate file");
+            self.rename(to, &aside)?;
+        }
+        self.rename(from, to)
+    }
+
+    /// Removes a file, a link or a whole tree; absent is fine. Only for names that are ours.
+    pub(super) fn remove(&self, name: &str) -> Result<(), PublishError> {
+        match self.kind(name) {
+            None => return Ok(()),
+            Some(FileType::Directory) => {}
+            Some(_) => return self.unlink(name, AtFlags::empty()),
+        }
+        let inside = self
+            .enter(name)
+            .or_else(|_| {
+                // Somebody took our own right to enter away; give it back and try once more.
+                fs::chmodat(&self.fd, name, Mode::RWXU, AtFlags::empty())?;
+                self.enter(name)
+            })
+            .map_err(|source| self.failed("open", name, source))?;
+        for child in inside.names()? {
+            inside.remove(&child)?;
+        }
+        self.unlink(name, AtFlags::REMOVEDIR)
+    }
+
+    fn unlink(&self, name: &str, flags: AtFlags) -> Result<(), PublishError> {
+        self.step(Op::Remove, name, || {
+            match fs::unlinkat(&self.fd, name, flags) {
+                Ok(()) | Err(Errno::NOENT) => Ok(()),
+                Err(error) => Err(error.into()),
+            }
+        })
+    }
+
+    /// The kind of what bears the name, links not followed; nothing there is `None`.
+    pub(super) fn kind(&self, name: &str) -> Option<FileType> {
+        self.stat(name)
+            .map(|stat| FileType::from_raw_mode(stat.st_mode))
+    }
+
+    pub(super) fn stat(&self, name: &str) -> Option<Stat> {
+        fs::statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW).ok()
+    }
+
+    pub(super) fn own_stat(&self) -> Result<Stat, PublishError> {
+        fs::fstat(&self.fd).map_err(|error| self.failed("look at", ".", error.into()))
+    }
+
+    /// Where a link points; `None` when it is none, or not UTF-8.
+    pub(super) fn target(&self, name: &str) -> Option<String> {
+        fs::readlinkat(&self.fd, name, Vec::new())
+            .ok()
+            .and_then(|target| target.into_string().ok())
+    }
+
+    /// A regular file, whole; `None` when it is absent, no regular file, unreadable or huge.
+    pub(super) fn read(&self, name: &str) -> Option<Found> {
+        let fd = fs::openat(&self.fd, name, file_flags(), Mode::empty()).ok()?;
+        let stat = fs::fstat(&fd).ok()?;
+        let size = u64::try_from(stat.st_size).ok()?;
+        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile || size > LARGEST {
+            return None;
+        }
+        // Room for all of it at once, so that growing leaves no copy of a key behind.
+        let mut bytes = Zeroizing::new(Vec::with_capacity(usize::try_from(size).ok()? + 1));
+        File::from(fd).take(size).read_to_end(&mut bytes).ok()?;
+        Some(Found { bytes, stat })
+    }
+
+    /// The names in this directory, without `.` and `..`, sorted; names that are not UTF-8 can't be
+    /// ours and are left out.
+    pub(super) fn names(&self) -> Result<Vec<String>, PublishError> {
+        let list = || -> io::Result<Vec<String>> {
+            let mut names = Vec::new();
+            for entry in fs::Dir::read_from(&self.fd)? {
+                let entry = entry?;
+                match entry.file_name().to_str() {
+                    Ok("." | "..") | Err(_) => {}
+                    Ok(name) => names.push(name.to_owned()),
+                }
+            }
+            names.sort_unstable();
+            Ok(names)
+        };
+        list().map_err(|source| self.failed("list", ".", source))
+    }
+}
+
+fn directory_flags() -> OFlags {
+    OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC
+}
+
+/// `O_NONBLOCK`: somebody may have put a FIFO there, and opening it must not hang.
+fn file_flags() -> OFlags {
+    OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC
+}
