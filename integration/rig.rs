@@ -95,6 +95,13 @@ pub(crate) fn find_tool(program: &str, variable: &str) -> Option<PathBuf> {
         .find(|candidate| candidate.is_file())
 }
 
+/// A temporary directory in memory, as Nomad's secrets directory is one; on disk where there is none.
+pub(crate) fn memory_dir() -> tempfile::TempDir {
+    tempfile::tempdir_in("/dev/shm")
+        .or_else(|_| tempfile::tempdir())
+        .unwrap()
+}
+
 /// Two neighbouring ports that were free a moment ago (OpenBao takes the second for its cluster).
 pub(crate) fn free_ports() -> (u16, u16) {
     use std::net::TcpListener;

@@ -1,0 +1,96 @@
+//! What a process costs that has nothing to do: resident memory and wake-ups.
+
+use std::{
+    path::Path,
+    process::Command,
+    time::{Duration, Instant},
+};
+
+use crate::{
+    rig::{self, OpenBao, Process},
+    start,
+    table::{Figure, Goal},
+};
+
+/// Two periods of the agent's look at the wall clock.
+const WATCHED: Duration = Duration::from_secs(60);
+
+/// Resident memory in KiB, from the kernel's own count. `field` is `VmRSS` (now) or `VmHWM` (peak).
+pub(crate) fn memory(pid: u32, field: &str) -> f64 {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    number(&text, field) as f64
+}
+
+/// How often a thread of the process has gone to sleep of its own will.
+fn wake_ups(pid: u32) -> u64 {
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+    threads
+        .filter_map(|thread| std::fs::read_to_string(thread.unwrap().path().join("status")).ok())
+        .map(|text| number(&text, "voluntary_ctxt_switches"))
+        .sum()
+}
+
+fn number(text: &str, field: &str) -> u64 {
+    text.lines()
+        .find_map(|line| line.strip_prefix(field)?.strip_prefix(':'))
+        .and_then(|rest| rest.split_whitespace().next())
+        .and_then(|word| word.parse().ok())
+        .unwrap_or_else(|| panic!("no {field} in the status"))
+}
+
+/// Starts it and waits until it has published and come to rest.
+fn settled(mut command: Command, dir: &Path) -> Process {
+    let process = Process::start(&mut command);
+    rig::wait_for("a published set", rig::PATIENCE, || {
+        start::is_published(dir).then_some(())
+    });
+    std::thread::sleep(Duration::from_secs(3));
+    process
+}
+
+pub(crate) fn figures(rival: Option<&Path>) -> [Figure; 2] {
+    let server = OpenBao::ready().expect("the figures need OpenBao");
+    let token = server.new_token("24h");
+    let (here, there) = (rig::memory_dir(), rig::memory_dir());
+    let mut processes = vec![settled(
+        start::certagent(&server, &token, here.path()),
+        here.path(),
+    )];
+    processes.extend(rival.map(|program| {
+        let command = start::consul_template(program, &server, &token, there.path(), false);
+        settled(command, there.path())
+    }));
+
+    let before: Vec<u64> = processes
+        .iter()
+        .map(|process| wake_ups(process.pid()))
+        .collect();
+    let began = Instant::now();
+    std::thread::sleep(WATCHED);
+    let minutes = began.elapsed().as_secs_f64() / 60.0;
+    let wakes: Vec<f64> = processes
+        .iter()
+        .zip(before)
+        .map(|(process, before)| (wake_ups(process.pid()) - before) as f64 / minutes)
+        .collect();
+    let resident: Vec<f64> = processes
+        .iter()
+        .map(|process| memory(process.pid(), "VmRSS") / 1024.0)
+        .collect();
+    [
+        Figure {
+            name: "resident memory, idle",
+            unit: "MiB",
+            ours: resident[0],
+            other: resident.get(1).copied(),
+            goal: Goal::AtMost(6.0),
+        },
+        Figure {
+            name: "wake-ups a minute, idle",
+            unit: "",
+            ours: wakes[0],
+            other: wakes.get(1).copied(),
+            goal: Goal::AtMost(4.0),
+        },
+    ]
+}
