@@ -41,8 +41,8 @@ const LAYERS: [(&str, &[&str]); 10] = [
     (
         "model",
         &[
-            "agent", "auth", "cli", "clock", "commands", "config", "dev", "issue", "issuer",
-            "observe", "publish", "terminal", "vault", "watch",
+            "agent", "auth", "cli", "clock", "commands", "dev", "issue", "issuer", "observe",
+            "publish", "terminal", "vault", "watch",
         ],
     ),
     (
@@ -155,13 +155,57 @@ fn has_word(line: &str, word: &str) -> bool {
     })
 }
 
-fn names_module(line: &str, other: &str) -> bool {
-    let Some((_, rest)) = line.split_once("crate::") else {
-        return false;
-    };
-    rest.split(|letter: char| !letter.is_alphanumeric() && letter != '_')
-        .next()
-        .is_some_and(|name| name == other)
+/// Top-level modules that the code names after `crate::`, with the line; `crate::{a::b, c}` names two.
+fn named_modules(text: &str) -> Vec<(usize, String)> {
+    let mut found = Vec::new();
+    let mut group = None;
+    for (number, line) in code(text) {
+        let mut rest = line;
+        if group.is_none() {
+            let Some((_, after)) = rest.split_once("crate::") else {
+                continue;
+            };
+            rest = after;
+            let Some(inside) = rest.strip_prefix('{') else {
+                found.push((number, first_name(rest)));
+                continue;
+            };
+            (group, rest) = (Some(1), inside);
+        }
+        group = group.and_then(|depth| read_group(rest, depth, number, &mut found));
+    }
+    found
+}
+
+/// Reads names at depth 1 of a `{...}`; returns the depth at the end of the line, or `None` when it closed.
+fn read_group(
+    line: &str,
+    mut depth: u32,
+    number: usize,
+    found: &mut Vec<(usize, String)>,
+) -> Option<u32> {
+    let mut at_name = true;
+    for (index, letter) in line.char_indices() {
+        match letter {
+            '{' => depth += 1,
+            '}' => depth -= 1,
+            ',' if depth == 1 => at_name = true,
+            _ if depth == 1 && at_name && !letter.is_whitespace() => {
+                found.push((number, first_name(&line[index..])));
+                at_name = false;
+            }
+            _ => {}
+        }
+        if depth == 0 {
+            return None;
+        }
+    }
+    Some(depth)
+}
+
+fn first_name(text: &str) -> String {
+    let end = text.find(|letter: char| !letter.is_alphanumeric() && letter != '_');
+    text[..end.unwrap_or(text.len())].to_owned()
 }
 
 fn breaches(rule: impl Fn(&Source) -> Vec<String>) -> Vec<String> {
@@ -187,8 +231,8 @@ fn looks_along(source: &Source) -> Vec<String> {
     }
     let mut found = Vec::new();
     for (_, others) in LAYERS.iter().filter(|(module, _)| *module == source.module) {
-        for (number, line) in code(&source.text) {
-            for other in others.iter().filter(|other| names_module(line, other)) {
+        for (number, other) in named_modules(&source.text) {
+            if others.contains(&other.as_str()) {
                 found.push(format!("{}:{number}: knows crate::{other}", source.path));
             }
         }
