@@ -133,7 +133,7 @@ fn body<'a>(
 pub fn encode(label: &str, der: &[u8]) -> String {
     let body = der.len().div_ceil(3) * 4;
     // The exact size: a reallocation would leave part of a key in freed memory.
-    let mut text = String::with_capacity(body + body.div_ceil(64) + 2 * label.len() + 34);
+    let mut text = String::with_capacity(body + body.div_ceil(64) + 2 * label.len() + 32);
     text.push_str("-----BEGIN ");
     text.push_str(label);
     text.push_str("-----\n");

@@ -5,6 +5,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::trust::Memory;
+
 /// The durable record of one certificate directory, written as `..state.json` inside it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -22,6 +24,8 @@ pub struct State {
     pub issuances: Vec<i64>,
     /// A complete set that was issued but is not live yet.
     pub staged: Option<StagedRecord>,
+    /// Trust anchors and when they were last vouched for.
+    pub trust: Memory,
 }
 
 /// A complete generation on disk that is not live yet.

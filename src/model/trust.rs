@@ -28,8 +28,9 @@ pub type Memory = BTreeMap<String, Remembered>;
 pub struct Vouched<'a> {
     /// Anchors of the verified chain.
     pub chain: &'a [Vec<u8>],
-    /// Certificates of the mount's issuers; those that are no CA are left out.
-    pub mount: &'a [Vec<u8>],
+    /// Certificates of the mount's issuers; those that are no CA are left out. `None` when the
+    /// mount could not be asked: then nothing is dropped for want of a voucher.
+    pub mount: Option<&'a [Vec<u8>]>,
     /// Pinned by the configuration.
     pub extras: &'a [Vec<u8>],
 }
@@ -50,9 +51,11 @@ pub struct Trust {
 /// sooner than `overlap` after they were last vouched for. A clock that went back drops nothing.
 #[must_use]
 pub fn union(vouched: Vouched<'_>, memory: &Memory, overlap: Duration, now: Timestamp) -> Trust {
+    let recent =
+        |old: &Remembered| now <= Timestamp::from_unix_millis(old.vouched_at).plus(overlap);
     let mut kept: Memory = memory
         .iter()
-        .filter(|(_, old)| now <= Timestamp::from_unix_millis(old.vouched_at).plus(overlap))
+        .filter(|(_, old)| vouched.mount.is_none() || recent(old))
         .map(|(hash, old)| (hash.clone(), old.clone()))
         .collect();
     for der in named(vouched) {
@@ -82,6 +85,7 @@ fn named(vouched: Vouched<'_>) -> Vec<Vec<u8>> {
     let mut all: Vec<Vec<u8>> = [vouched.chain, vouched.extras].concat();
     let mount: Vec<(&Vec<u8>, CertFacts)> = vouched
         .mount
+        .unwrap_or_default()
         .iter()
         .filter_map(|der| Some((der, CertFacts::read(der).ok()?)))
         .filter(|(_, facts)| facts.is_ca)

@@ -17,7 +17,7 @@ fn good_texts_parse_and_bad_ones_say_why() {
         ("junk after", format!("{GOOD}x"), Err(PemError::Junk(4))),
         ("junk before", format!("x\n{GOOD}"), Err(PemError::Junk(1))),
         ("glued", GOOD.trim_end().repeat(2), Err(PemError::End(1))),
-        ("cut", GOOD[..34].into(), Err(PemError::End(1))),
+        ("cut", GOOD[..33].into(), Err(PemError::End(1))),
         (
             "lower label",
             GOOD.replace("CERT", "cert"),
