@@ -11,7 +11,7 @@
 //! ..data -> ..gen-<id>                 the live one; changing it is the one visible step
 //! CA.pem cert.pem key.pem              links to ..data/<name>
 //! ..state.json                         the durable record, no secret in it
-//! ..new ..data.tmp ..link.tmp ..state.json.tmp   leftovers of a crash, removed at open
+//! ..new ..old ..data.tmp ..link.tmp ..state.json.tmp   leftovers of a crash, removed at open
 //! ```
 //!
 //! The numbered algorithm is in `generation.rs`, every file-system step in `place.rs`.
@@ -317,7 +317,7 @@ fn switch(place: &Place<'_>, set: &Rendered, rules: &Rules) -> Result<Generation
     let id = generation::write(place, set, rules)?;
     if let Err(error) = generation::point(place, id) {
         if generation::live(place) != Some(id) {
-            let _cleaned = place.remove(&id.dir());
+            let _cleaned = generation::discard(place, id);
         }
         return Err(error);
     }

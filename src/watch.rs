@@ -162,7 +162,7 @@ impl Watch {
         let mut first = Ok(());
         for dir in dirs {
             let result = watcher.watch(dir, RecursiveMode::NonRecursive);
-            first = first.and(result.map_err(|error| refused(dir, &error)));
+            first = first.and_then(|()| result.map_err(|error| refused(dir, &error)));
         }
         first
     }

@@ -16,6 +16,8 @@
 
 use std::{fmt, str::FromStr, time::Duration};
 
+use rustix::fs::FileType;
+
 use super::{
     PublishError, Rendered,
     place::{Access, Place},
@@ -28,6 +30,7 @@ pub(super) const NAMES: [&str; 3] = ["CA.pem", "cert.pem", "key.pem"];
 pub(super) const DATA: &str = "..data";
 const PREFIX: &str = "..gen-";
 const NEW: &str = "..new";
+const OLD: &str = "..old";
 const DATA_TMP: &str = "..data.tmp";
 const LINK_TMP: &str = "..link.tmp";
 
@@ -229,6 +232,8 @@ fn wanted(
     previous: Option<GenerationId>,
 ) -> Vec<GenerationId> {
     let live = live(place);
+    let whole = |id: &GenerationId| Some(*id) == live || is_whole(place, *id);
+    let all: Vec<_> = all.iter().copied().filter(whole).collect();
     let recorded = StateFile::read(place)
         .staged
         .and_then(|record| record.generation.parse().ok())
@@ -245,7 +250,7 @@ fn wanted(
 
 /// Step 7: removes leftovers and every generation beyond live, staged and previous.
 pub(super) fn sweep(place: &Place<'_>, previous: Option<GenerationId>) -> Result<(), PublishError> {
-    for name in [NEW, DATA_TMP, LINK_TMP, StateFile::TMP] {
+    for name in [NEW, OLD, DATA_TMP, LINK_TMP, StateFile::TMP] {
         place.remove(name)?;
     }
     keep(place, MOST_GENERATIONS, previous).map(drop)
@@ -259,12 +264,20 @@ fn make_room(place: &Place<'_>, all: bool) -> Result<bool, PublishError> {
         let live = live(place);
         for id in generations(place)? {
             if Some(id) != live && !is_staged(place, id) {
-                place.remove(&id.dir())?;
+                discard(place, id)?;
                 removed = true;
             }
         }
     }
     Ok(removed)
+}
+
+/// All three files are there; somebody may have taken one away.
+fn is_whole(place: &Place<'_>, id: GenerationId) -> bool {
+    place.enter(&id.dir()).is_ok_and(|inside| {
+        let file = |name| inside.kind(name) == Some(FileType::RegularFile);
+        NAMES.into_iter().all(file)
+    })
 }
 
 fn is_staged(place: &Place<'_>, id: GenerationId) -> bool {
@@ -283,10 +296,18 @@ fn keep(
     wanted.truncate(most);
     let mut removed = false;
     for id in all.iter().filter(|id| !wanted.contains(id)) {
-        place.remove(&id.dir())?;
+        discard(place, *id)?;
         removed = true;
     }
     Ok(removed)
+}
+
+/// Removes a generation. The rename comes first, so that a crash on the way leaves a leftover and
+/// not half a generation.
+pub(super) fn discard(place: &Place<'_>, id: GenerationId) -> Result<(), PublishError> {
+    place.remove(OLD)?;
+    place.rename(&id.dir(), OLD)?;
+    place.remove(OLD)
 }
 
 /// Removes the previous generation when the live one has been live for [`GRACE`].
@@ -300,7 +321,7 @@ pub(super) fn end_grace(place: &Place<'_>, now: Timestamp) -> Result<(), Publish
     }
     for id in generations(place)? {
         if id < live && !is_staged(place, id) {
-            place.remove(&id.dir())?;
+            discard(place, id)?;
         }
     }
     Ok(())

@@ -6,6 +6,9 @@ use tempfile::TempDir;
 
 use super::*;
 
+mod crash;
+mod damage;
+
 pub(super) fn set(tag: &str) -> Rendered {
     Rendered {
         ca: format!("ca {tag}\n"),
