@@ -1,0 +1,397 @@
+# Grafana Loki in microservices mode with mTLS on every gRPC path, certificates kept by certagent.
+#
+#   nomad job run nomad/loki.nomad.hcl
+#   nomad job run -var="version=3.7.8" nomad/loki.nomad.hcl
+#   nomad job scale loki distributor 3
+#
+# Each of the eight groups has the same three tasks:
+#   certagent    prestart sidecar: keeps secrets/certs fresh for as long as the allocation lives
+#   certs-ready  prestart one-shot: holds Loki back until the first set is there
+#   loki         the component; it reads certagent's secrets/certs
+# Set-up of Vault, ACLs and Consul: nomad/setup.md. Run it from the root of the repository: it reads
+# nomad/loki.yaml.
+
+variable "datacenters" {
+  type    = list(string)
+  default = ["*"]
+}
+
+variable "driver" {
+  type        = string
+  description = "docker or raw_exec"
+  default     = "docker"
+  validation {
+    condition     = var.driver == "docker" || var.driver == "raw_exec"
+    error_message = "The driver is docker or raw_exec."
+  }
+}
+
+variable "version" {
+  type        = string
+  description = "Version of Loki: the image's tag"
+  default     = "3.7.8"
+}
+
+variable "image" {
+  type    = string
+  default = "grafana/loki"
+}
+
+variable "certagent_image" {
+  type        = string
+  description = "An image with the certagent binary as its entry point"
+  default     = "certagent:0.1.0"
+}
+
+variable "loki_command" {
+  type        = string
+  description = "raw_exec: path of the Loki binary"
+  default     = "/usr/local/bin/loki"
+}
+
+variable "certagent_command" {
+  type        = string
+  description = "raw_exec: path of the certagent binary"
+  default     = "/usr/local/bin/certagent"
+}
+
+variable "user" {
+  type        = string
+  description = "One user for certagent and Loki, so that the key is 0600; docker: the image's uid"
+  default     = "10001:10001"
+}
+
+variable "counts" {
+  type        = map(number)
+  description = "Instances of each component; what is not named has 1"
+  default     = {}
+}
+
+variable "config" {
+  type        = string
+  description = "Loki's configuration: nomad/loki.yaml for 3.x, nomad/loki-2.7.yaml for 2.7"
+  default     = "nomad/loki.yaml"
+}
+
+variable "replication_factor" {
+  type    = number
+  default = 1
+}
+
+variable "vault_address" {
+  type    = string
+  default = "https://vault.service.consul:8200"
+}
+
+variable "vault_ca" {
+  type        = string
+  description = "PEM text of the CA of Vault's own listener; empty: the system's"
+  default     = ""
+}
+
+variable "vault_role" {
+  type        = string
+  description = "Role of the JWT auth mount, made by nomad/vault/setup.sh"
+  default     = "loki-certagent"
+}
+
+variable "pki_mount" {
+  type    = string
+  default = "pki"
+}
+
+variable "pki_role" {
+  type    = string
+  default = "internal"
+}
+
+variable "ttl" {
+  type    = string
+  default = "10d"
+}
+
+variable "splay" {
+  type    = string
+  default = "5m"
+}
+
+variable "consul_address" {
+  type        = string
+  description = "The local Consul agent, host:port"
+  default     = "127.0.0.1:8500"
+}
+
+variable "s3" {
+  type = object({ endpoint = string, bucket = string, region = string, insecure = bool })
+  default = {
+    endpoint = "https://s3.example.com"
+    bucket   = "loki"
+    region   = "us-east-1"
+    insecure = false
+  }
+}
+
+variable "certagent_env" {
+  type        = map(string)
+  description = "More settings for certagent (docs/configuration.md)"
+  default     = {}
+}
+
+variable "check_interval" {
+  type    = string
+  default = "20s"
+}
+
+variable "kill_timeout" {
+  type    = string
+  default = "30s"
+}
+
+locals {
+  docker = var.driver == "docker"
+
+  # Port 0 is a free one. Names that are dialled by name and port have a fixed gRPC port.
+  components = {
+    compactor       = { http = 0, grpc = 9095, cpu = 200, memory = 256 }
+    ruler           = { http = 0, grpc = 0, cpu = 200, memory = 256 }
+    distributor     = { http = 0, grpc = 0, cpu = 200, memory = 256 }
+    ingester        = { http = 0, grpc = 0, cpu = 300, memory = 512 }
+    querier         = { http = 5100, grpc = 0, cpu = 300, memory = 512 }
+    query-scheduler = { http = 0, grpc = 9096, cpu = 100, memory = 192 }
+    query-frontend  = { http = 0, grpc = 9098, cpu = 100, memory = 192 }
+    index-gateway   = { http = 0, grpc = 9097, cpu = 200, memory = 256 }
+  }
+
+  # What docker sees in the container and raw_exec on the host. One directory, bound whole: a bind of
+  # single files would stay on the first generation for ever.
+  certs = local.docker ? "/secrets/certs" : "$${NOMAD_ALLOC_DIR}/../certagent/secrets/certs"
+}
+
+job "loki" {
+  datacenters = var.datacenters
+
+  update {
+    max_parallel      = 1
+    min_healthy_time  = "10s"
+    healthy_deadline  = "5m"
+    progress_deadline = "10m"
+  }
+
+  dynamic "group" {
+    for_each = local.components
+    iterator = it
+    labels   = [it.key]
+
+    content {
+      count = lookup(var.counts, it.key, 1)
+
+      network {
+        mode = "host"
+
+        dynamic "port" {
+          for_each = { http = it.value.http, grpc = it.value.grpc }
+          iterator = port
+          labels   = [port.key]
+          content {
+            static = port.value
+          }
+        }
+      }
+
+      service {
+        name = "loki-${it.key}"
+        port = "http"
+
+        meta {
+          alloc_id  = NOMAD_ALLOC_ID
+          component = it.key
+        }
+
+        check {
+          name     = "Loki ${it.key}"
+          type     = "http"
+          path     = "/ready"
+          interval = var.check_interval
+          timeout  = "1s"
+        }
+      }
+
+      task "certagent" {
+        driver = var.driver
+        user   = local.docker ? var.user : ""
+
+        lifecycle {
+          hook    = "prestart"
+          sidecar = true
+        }
+
+        # For Nomad's Task API (restart and signal of the Loki task).
+        identity {
+          file = true
+        }
+
+        # For Vault: certagent logs in by itself, so no vault block is wanted.
+        identity {
+          name = "certagent"
+          aud  = ["vault.io"]
+          file = true
+          ttl  = "1h"
+        }
+
+        dynamic "config" {
+          for_each = local.docker ? [1] : []
+          content {
+            image = var.certagent_image
+            args  = ["run"]
+          }
+        }
+
+        dynamic "config" {
+          for_each = local.docker ? [] : [1]
+          content {
+            command = var.certagent_command
+            args    = ["run"]
+          }
+        }
+
+        env = merge(
+          {
+            VAULT_ADDR          = var.vault_address
+            CERTAGENT_AUTH_ROLE = var.vault_role
+            CERTAGENT_MOUNT     = var.pki_mount
+            CERTAGENT_ROLE      = var.pki_role
+            CERTAGENT_TTL       = var.ttl
+            CERTAGENT_SPLAY     = var.splay
+            CERTAGENT_NODE_IP   = "$${attr.unique.network.ip-address}"
+          },
+          var.vault_ca == "" ? {} : { VAULT_CACERT_BYTES = var.vault_ca },
+          var.certagent_env
+        )
+
+        # Three crashes in half an hour under the default policy would take Loki down with it.
+        restart {
+          attempts = 5
+          interval = "5m"
+          delay    = "10s"
+          mode     = "delay"
+        }
+
+        kill_timeout = "10s"
+
+        resources {
+          cpu    = 50
+          memory = 32
+        }
+      }
+
+      task "certs-ready" {
+        driver = var.driver
+        user   = local.docker ? var.user : ""
+
+        lifecycle {
+          hook    = "prestart"
+          sidecar = false
+        }
+
+        dynamic "config" {
+          for_each = local.docker ? [1] : []
+          content {
+            image = var.certagent_image
+            args  = ["wait", "--marker", "$${NOMAD_ALLOC_DIR}/certagent/ready.json", "--timeout", "4m"]
+          }
+        }
+
+        dynamic "config" {
+          for_each = local.docker ? [] : [1]
+          content {
+            command = var.certagent_command
+            args    = ["wait", "--marker", "$${NOMAD_ALLOC_DIR}/certagent/ready.json", "--timeout", "4m"]
+          }
+        }
+
+        resources {
+          cpu    = 50
+          memory = 32
+        }
+      }
+
+      task "loki" {
+        driver = var.driver
+        user   = local.docker ? var.user : ""
+
+        dynamic "config" {
+          for_each = local.docker ? [1] : []
+          content {
+            image = "${var.image}:${var.version}"
+            args  = ["-config.file=/local/loki.yaml", "-config.expand-env=true", "-target=${it.key}"]
+            ports = ["http", "grpc"]
+            # Relative to the task's directory and inside the allocation, so it is allowed with
+            # volumes disabled.
+            volumes = ["../certagent/secrets/certs:/secrets/certs:ro"]
+          }
+        }
+
+        dynamic "config" {
+          for_each = local.docker ? [] : [1]
+          content {
+            command = var.loki_command
+            args    = ["-config.file=$${NOMAD_TASK_DIR}/loki.yaml", "-config.expand-env=true", "-target=${it.key}"]
+          }
+        }
+
+        env {
+          CERTS              = local.certs
+          DATA               = local.docker ? "/local/data" : "$${NOMAD_TASK_DIR}/data"
+          NODE_IP            = "$${NOMAD_IP_grpc}"
+          HTTP_ADDRESS       = local.docker ? "0.0.0.0" : "$${NOMAD_IP_http}"
+          HTTP_PORT          = "$${NOMAD_PORT_http}"
+          GRPC_ADDRESS       = local.docker ? "0.0.0.0" : "$${NOMAD_IP_grpc}"
+          GRPC_PORT          = "$${NOMAD_PORT_grpc}"
+          INSTANCE_ID        = "$${NOMAD_ALLOC_ID}"
+          CONSUL_HTTP_ADDR   = var.consul_address
+          REPLICATION_FACTOR = "${var.replication_factor}"
+          S3_ENDPOINT        = var.s3.endpoint
+          S3_BUCKET          = var.s3.bucket
+          S3_REGION          = var.s3.region
+          S3_INSECURE        = "${var.s3.insecure}"
+          # Without it a refused handshake leaves no trace on the server's side.
+          GRPC_GO_LOG_SEVERITY_LEVEL = "info"
+        }
+
+        # The S3 keys come from the Nomad variable nomad/jobs/loki (nomad/setup.md).
+        template {
+          data        = <<-EOH
+          {{- with nomadVar "nomad/jobs/loki" }}
+          S3_ACCESS_KEY_ID={{ .s3_access_key_id }}
+          S3_SECRET_ACCESS_KEY={{ .s3_secret_access_key }}
+          {{- end }}
+          EOH
+          destination = "secrets/s3.env"
+          env         = true
+          change_mode = "restart"
+        }
+
+        template {
+          data        = file(var.config)
+          destination = "local/loki.yaml"
+          change_mode = "noop"
+        }
+
+        # After a reboot Loki can be up before the set is: it exits 1 and is started again.
+        restart {
+          attempts = 10
+          interval = "10m"
+          delay    = "5s"
+          mode     = "delay"
+        }
+
+        kill_timeout = var.kill_timeout
+
+        resources {
+          cpu    = it.value.cpu
+          memory = it.value.memory
+        }
+      }
+    }
+  }
+}

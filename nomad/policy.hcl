@@ -1,0 +1,11 @@
+# What certagent may do in Nomad: signal and restart tasks of its namespace, nothing else.
+# Nomad has nothing narrower than a namespace for this (docs/migration.md says what that means),
+# so it is bound to the certagent task of each group and to no other:
+#
+#   for group in compactor ruler distributor ingester querier query-scheduler query-frontend index-gateway; do
+#     nomad acl policy apply -namespace default -job loki -group "$group" -task certagent \
+#       "certagent-loki-$group" nomad/policy.hcl
+#   done
+namespace "default" {
+  capabilities = ["alloc-lifecycle"]
+}
