@@ -44,4 +44,16 @@ pub trait Issuer: Send + Sync {
     /// # Errors
     /// As [`Issuer::issue`].
     fn issuers(&self, mount: &str) -> impl Future<Output = Result<Vec<String>, Failure>> + Send;
+
+    /// Keeps the access to the issuer alive while nobody orders (token renewal). Never returns; run
+    /// it beside the loop and drop it to end it. By default there is nothing to keep alive.
+    fn tend(&self) -> impl Future<Output = ()> + Send {
+        std::future::pending()
+    }
+
+    /// Gives back what was taken (revokes an own token). Takes at most about two seconds and never
+    /// fails: call it once, at exit, when nothing else is under way.
+    fn close(&self) -> impl Future<Output = ()> + Send {
+        std::future::ready(())
+    }
 }

@@ -1,4 +1,228 @@
 //! The only module that names vaultrs: requests out, classed failures and raw answers back.
 //!
 //! Never follows a redirect to another host, never obeys proxy variables, never prints a foreign type
-//! with Debug. What stays true: every request has a time limit.
+//! with Debug. What stays true: every request has a time limit, and a token goes to listed addresses
+//! only.
+
+mod address;
+mod call;
+mod classify;
+mod header;
+mod order;
+mod rate;
+mod session;
+mod tls;
+mod wire;
+
+#[cfg(test)]
+mod tests;
+
+use std::{sync::Arc, time::Duration};
+
+use http::Method;
+use serde::Deserialize;
+use tokio::time::Instant;
+use zeroize::Zeroizing;
+
+use self::{
+    call::{Ask, Refused, Wire},
+    classify::Next,
+    session::Session,
+};
+use crate::{
+    auth::Token,
+    config::{Auth, VaultConfig},
+    issuer::{Issuer, Order, Reply},
+    model::failure::Failure,
+};
+
+pub use order::{Plan, plan};
+
+/// How long to wait for a lagging standby to learn of a new token or role.
+const SETTLE: Duration = Duration::from_millis(400);
+/// The most issuers of one mount that are looked at.
+const MOST_ISSUERS: usize = 64;
+
+/// Vault or OpenBao, seen through one configuration and one way to log in.
+pub struct Vault {
+    wire: Wire,
+    session: Session,
+}
+
+impl std::fmt::Debug for Vault {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Vault({})", self.wire.addresses())
+    }
+}
+
+impl Vault {
+    /// Checks addresses, headers and TLS files; connects nowhere.
+    ///
+    /// # Errors
+    /// `Misconfigured`, with what is wrong and how to put it right.
+    pub fn new(config: &VaultConfig, auth: Auth) -> Result<Self, Failure> {
+        let wire = Wire::new(config)?;
+        session::check(config, &auth)?;
+        Ok(Self {
+            wire,
+            session: Session::new(auth),
+        })
+    }
+
+    /// A token that works at this moment, logging in when there is none.
+    ///
+    /// # Errors
+    /// Why the login failed; `Denied` when the issuer refused it.
+    pub async fn token(&self) -> Result<Arc<Token>, Failure> {
+        let hold = self.wire.hold()?;
+        self.session.token(&self.wire, &hold).await
+    }
+
+    /// What the token may do at each path (`sys/capabilities-self`), as `path: update, read`.
+    /// A preflight only: it knows no parameter limits, and a policy may forbid to ask.
+    ///
+    /// # Errors
+    /// As [`Issuer::issue`].
+    pub async fn capabilities(&self, path: &str) -> Result<Vec<String>, Failure> {
+        let hold = self.wire.hold()?;
+        let token = self.session.token(&self.wire, &hold).await?;
+        let body = serde_json::json!({ "paths": [path] }).to_string();
+        let mut ask = Ask::new("asking what the token may do", "sys/capabilities-self");
+        ask.body = Zeroizing::new(body.into_bytes());
+        ask.token = Some(token.secret());
+        token.used();
+        let answer = self.wire.send(&hold, &ask).await?;
+        let read: Capabilities = answer.json("capabilities")?;
+        Ok(read.data.get(path).cloned().unwrap_or_default())
+    }
+
+    /// Revokes the token if this process asked for it and nothing hangs on it. Takes at most two
+    /// seconds, says nothing when it fails: the token ends by itself.
+    pub async fn revoke_self(&self) {
+        self.session.revoke(&self.wire).await;
+    }
+
+    /// Sends with a token. Logs in again once when the issuer does not know the token, and waits
+    /// once when a token this new may not have reached a standby.
+    async fn send_known(&self, ask: &Ask<'_>) -> Result<(call::Answer, Arc<Token>), Failure> {
+        let hold = self.wire.hold()?;
+        let (mut again, mut settled) = (false, false);
+        loop {
+            let token = self.session.token(&self.wire, &hold).await?;
+            let ask = Ask {
+                token: Some(token.secret()),
+                ..ask.clone()
+            };
+            token.used();
+            let Refused { failure, next } = match self.wire.send(&hold, &ask).await {
+                Ok(answer) => return Ok((answer, token)),
+                Err(refused) => refused,
+            };
+            let new = token.just_had(Instant::now());
+            if next == Next::LoginAgain && !again {
+                again = true;
+                if self.session.forget(&token).await {
+                    continue;
+                }
+            } else if next == Next::Settle && new && !settled {
+                settled = true;
+                tokio::time::sleep(SETTLE).await;
+                continue;
+            }
+            return Err(failure);
+        }
+    }
+
+    async fn issuer_ids(&self, hold: &call::Hold, mount: &str) -> Result<Vec<String>, Failure> {
+        // GET with list=true instead of the LIST method: proxies let it pass.
+        let path = format!("{mount}/issuers");
+        let ask = Ask {
+            method: Method::GET,
+            query: Some("list=true"),
+            ..Ask::new("listing the issuers", &path)
+        };
+        match self.wire.send(hold, &ask).await {
+            Ok(answer) if answer.body.is_empty() => Ok(Vec::new()),
+            Ok(answer) => Ok(answer.json::<Listing>("issuers")?.data.keys),
+            Err(refused) if refused.failure.code == "empty-list" => Ok(Vec::new()),
+            Err(refused) => Err(refused.failure),
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct Listing {
+    data: Keys,
+}
+
+#[derive(Deserialize)]
+struct Keys {
+    keys: Vec<String>,
+}
+
+#[derive(Deserialize)]
+struct IssuerJson {
+    data: IssuerData,
+}
+
+#[derive(Deserialize)]
+struct IssuerData {
+    certificate: String,
+}
+
+#[derive(Deserialize)]
+struct Capabilities {
+    data: std::collections::BTreeMap<String, Vec<String>>,
+}
+
+/// Only what tells a leased certificate; everything else of the answer is `model/answer.rs`'s.
+#[derive(Deserialize)]
+struct LeaseOnly {
+    #[serde(default)]
+    lease_id: Option<String>,
+}
+
+impl Issuer for Vault {
+    async fn issue(&self, order: Order<'_>) -> Result<Reply, Failure> {
+        let plan = plan(&order);
+        let ask = Ask {
+            body: Zeroizing::new(plan.body.to_string().into_bytes()),
+            repeatable: false,
+            ..Ask::new(plan.what, &plan.path)
+        };
+        let (answer, token) = self.send_known(&ask).await?;
+        let lease = serde_json::from_slice::<LeaseOnly>(&answer.body);
+        if lease.is_ok_and(|lease| lease.lease_id.is_some_and(|id| !id.is_empty())) {
+            token.note_lease();
+            self.session.changed();
+        }
+        Ok(Reply {
+            body: answer.body,
+            server_time: answer.date,
+        })
+    }
+
+    async fn issuers(&self, mount: &str) -> Result<Vec<String>, Failure> {
+        let hold = self.wire.hold()?;
+        let ids = self.issuer_ids(&hold, mount).await?;
+        let mut found = Vec::new();
+        for id in ids.into_iter().take(MOST_ISSUERS) {
+            let path = format!("{mount}/issuer/{id}/json");
+            let ask = Ask {
+                method: Method::GET,
+                ..Ask::new("reading an issuer", &path)
+            };
+            let answer = self.wire.send(&hold, &ask).await?;
+            found.push(answer.json::<IssuerJson>("issuer")?.data.certificate);
+        }
+        Ok(found)
+    }
+
+    async fn tend(&self) {
+        self.session.tend(&self.wire).await;
+    }
+
+    async fn close(&self) {
+        self.revoke_self().await;
+    }
+}

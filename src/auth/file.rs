@@ -1,0 +1,91 @@
+//! Credential files that something else rewrites, perhaps at this moment.
+//!
+//! Nomad rewrites its identity file in place (truncate, then write), so a reader can see nothing or
+//! a part of it. Never follows a file's growth beyond 64 KiB; never keeps what it read.
+
+use std::{path::Path, time::Duration};
+
+use zeroize::Zeroizing;
+
+use super::{checked, refused};
+use crate::model::{failure::Failure, secret::Secret};
+
+/// How long to wait before another look at a file that is not whole.
+const LOOK: Duration = Duration::from_millis(100);
+/// How many looks before giving up: two seconds in all.
+const LOOKS: u32 = 20;
+const LARGEST: u64 = 64 * 1024;
+
+/// Reads a JWT: three base64url parts with dots between them (RFC 7519 section 3).
+///
+/// # Errors
+/// `credential-missing` when there is none after two seconds, `credential-unreadable` when what is
+/// there is no JWT.
+pub(super) async fn read_jwt(path: &Path) -> Result<Secret, Failure> {
+    read_when(path, is_jwt, "no JWT (three parts with dots between them)").await
+}
+
+/// Reads a token or secret id: one word; a newline at its end is dropped.
+///
+/// # Errors
+/// As [`read_jwt`].
+pub(super) async fn read_token(path: &Path) -> Result<Secret, Failure> {
+    let secret = read_when(path, |text| !text.is_empty(), "nothing").await?;
+    checked(secret, &format!("the credential in {}", path.display()))
+}
+
+async fn read_when(
+    path: &Path,
+    whole: impl Fn(&str) -> bool,
+    found: &str,
+) -> Result<Secret, Failure> {
+    let mut last = None;
+    for look in 0..LOOKS {
+        if look > 0 {
+            tokio::time::sleep(LOOK).await;
+        }
+        match read(path) {
+            Ok(text) if whole(text.trim()) => return Ok(Secret::new(text.trim().to_owned())),
+            Ok(_) => last = None,
+            Err(error) => last = Some(error),
+        }
+    }
+    let path = path.display();
+    Err(match last {
+        Some(error) => refused(
+            "credential-missing",
+            format!("reading the credential file {path}: {error}"),
+            Some("check the path, and that whoever writes it has started".to_owned()),
+        ),
+        None => refused(
+            "credential-unreadable",
+            format!("reading the credential file {path}: {found} in it after two seconds"),
+            Some("wait for whoever writes it, or check that it is the right file".to_owned()),
+        ),
+    })
+}
+
+fn read(path: &Path) -> std::io::Result<Zeroizing<String>> {
+    let meta = std::fs::metadata(path)?;
+    if meta.len() > LARGEST {
+        return Err(std::io::Error::other("larger than 64 KiB"));
+    }
+    if !meta.is_file() {
+        return Err(std::io::Error::other("not a regular file"));
+    }
+    std::fs::read_to_string(path).map(Zeroizing::new)
+}
+
+fn is_jwt(text: &str) -> bool {
+    let parts: Vec<&str> = text.split('.').collect();
+    parts.len() == 3 && parts.iter().all(|part| is_base64url(part))
+}
+
+/// Not empty, right alphabet, and a length that base64 without padding can have (RFC 4648).
+fn is_base64url(part: &str) -> bool {
+    !part.is_empty()
+        && part.len() % 4 != 1
+        && part
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
+}

@@ -1,0 +1,268 @@
+//! A token and its lease.
+//!
+//! Counts with tokio's monotonic clock, because a lease is a span and not a time of day. Never
+//! trusts a lease to hold: the issuer may revoke a token at any time.
+
+use std::{
+    sync::atomic::{AtomicBool, AtomicU32, Ordering},
+    time::Duration,
+};
+
+use serde::Deserialize;
+use tokio::time::Instant;
+
+use crate::model::secret::Secret;
+
+/// A token is not used any more when less than this share of its lease is left.
+const SPENT: u32 = 20;
+
+/// An issuer's token with what is known of its lease.
+pub struct Token {
+    secret: Secret,
+    /// Names the token in the issuer's audit log; no secret.
+    accessor: String,
+    /// How long it lives from `since`; none when it has no end, or none is known.
+    lease: Option<Duration>,
+    renewable: bool,
+    batch: bool,
+    /// Requests it is still good for; `u32::MAX` when unlimited.
+    uses: AtomicU32,
+    /// A certificate hangs on it (role with `generate_lease`).
+    leased: AtomicBool,
+    since: Instant,
+    first: Instant,
+}
+
+#[derive(Deserialize)]
+struct AuthBlock {
+    client_token: String,
+    #[serde(default)]
+    accessor: String,
+    #[serde(default)]
+    lease_duration: u64,
+    #[serde(default)]
+    renewable: bool,
+    #[serde(default)]
+    token_type: String,
+    #[serde(default)]
+    num_uses: u32,
+}
+
+#[derive(Deserialize)]
+struct Envelope<T> {
+    auth: Option<T>,
+}
+
+#[derive(Deserialize)]
+struct Renewal {
+    #[serde(default)]
+    lease_duration: u64,
+    #[serde(default)]
+    renewable: bool,
+}
+
+#[derive(Deserialize)]
+struct LookupEnvelope {
+    data: Lookup,
+}
+
+#[derive(Deserialize)]
+struct Lookup {
+    #[serde(default)]
+    ttl: u64,
+    #[serde(default)]
+    accessor: String,
+    #[serde(default)]
+    renewable: bool,
+    #[serde(default)]
+    r#type: String,
+    #[serde(default)]
+    num_uses: u32,
+}
+
+/// The lease that an answer to `auth/token/renew-self` grants, and whether there can be another.
+pub(crate) fn parse_renewal(body: &[u8]) -> Option<(Duration, bool)> {
+    let renewal = serde_json::from_slice::<Envelope<Renewal>>(body)
+        .ok()?
+        .auth?;
+    Some((
+        Duration::from_secs(renewal.lease_duration),
+        renewal.renewable,
+    ))
+}
+
+impl Token {
+    /// From the answer to a login. None when there is no usable token in it; the reason holds no
+    /// text of the body.
+    pub(crate) fn from_login(body: &[u8], now: Instant) -> Result<Self, &'static str> {
+        let envelope: Envelope<AuthBlock> =
+            serde_json::from_slice(body).map_err(|_| "the answer is no login answer")?;
+        let auth = envelope.auth.ok_or("the answer holds no token")?;
+        let secret = Secret::new(auth.client_token);
+        if secret.is_empty() || !secret.expose().bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err("the answer's token is empty or holds strange characters");
+        }
+        Ok(Self {
+            secret,
+            accessor: auth.accessor,
+            lease: lease(auth.lease_duration),
+            renewable: auth.renewable,
+            batch: auth.token_type == "batch",
+            uses: AtomicU32::new(unlimited(auth.num_uses)),
+            leased: AtomicBool::new(false),
+            since: now,
+            first: now,
+        })
+    }
+
+    /// A token that was given to us; its lease is not known yet.
+    pub(crate) fn given(secret: Secret, now: Instant) -> Self {
+        Self {
+            secret,
+            accessor: String::new(),
+            lease: None,
+            renewable: false,
+            batch: false,
+            uses: AtomicU32::new(u32::MAX),
+            leased: AtomicBool::new(false),
+            since: now,
+            first: now,
+        }
+    }
+
+    /// The same token with what `auth/token/lookup-self` says of it; itself when that is junk.
+    pub(crate) fn looked_up(&self, body: &[u8], now: Instant) -> Self {
+        let mut token = self.copy();
+        if let Ok(LookupEnvelope { data }) = serde_json::from_slice(body) {
+            token.lease = lease(data.ttl);
+            token.renewable = data.renewable;
+            token.batch = data.r#type == "batch";
+            token.accessor = data.accessor;
+            token.uses = AtomicU32::new(unlimited(data.num_uses));
+            token.since = now;
+        }
+        token
+    }
+
+    /// The same token with a new lease.
+    pub(crate) fn renewed(&self, lease: Duration, renewable: bool, now: Instant) -> Self {
+        let mut token = self.copy();
+        token.lease = Some(lease);
+        token.renewable = renewable;
+        token.since = now;
+        token
+    }
+
+    /// The same token, not to be renewed any more.
+    pub(crate) fn kept_as_is(&self) -> Self {
+        let mut token = self.copy();
+        token.renewable = false;
+        token
+    }
+
+    /// Counts its age from when the other was had.
+    pub(crate) fn keep_age(&mut self, other: &Self) {
+        self.first = other.first;
+    }
+
+    fn copy(&self) -> Self {
+        Self {
+            secret: self.secret.clone(),
+            accessor: self.accessor.clone(),
+            uses: AtomicU32::new(self.uses.load(Ordering::Relaxed)),
+            leased: AtomicBool::new(self.holds_lease()),
+            ..*self
+        }
+    }
+
+    /// The token itself.
+    #[must_use]
+    pub fn secret(&self) -> &Secret {
+        &self.secret
+    }
+
+    /// Names it in the issuer's audit log; empty when not known.
+    #[must_use]
+    pub fn accessor(&self) -> &str {
+        &self.accessor
+    }
+
+    /// How long it lives from when it was had; none when it has no end.
+    #[must_use]
+    pub fn lease(&self) -> Option<Duration> {
+        self.lease
+    }
+
+    /// What is left of the lease; none when it has no end.
+    pub(crate) fn left(&self, now: Instant) -> Option<Duration> {
+        let lived = now.saturating_duration_since(self.since);
+        self.lease.map(|lease| lease.saturating_sub(lived))
+    }
+
+    /// True while it is worth sending: it has uses and more than a twentieth of its lease left.
+    pub(crate) fn usable(&self, now: Instant) -> bool {
+        let fresh = match (self.lease, self.left(now)) {
+            (Some(lease), Some(left)) => left > lease / SPENT,
+            _ => true,
+        };
+        fresh && self.uses.load(Ordering::Relaxed) > 0
+    }
+
+    /// True for a few seconds after the login: a lagging standby may not know it yet.
+    pub(crate) fn just_had(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.first) < Duration::from_secs(10)
+    }
+
+    /// When to renew it: two thirds into the lease. None when that can't be done or is not needed.
+    pub(crate) fn renew_at(&self) -> Option<Instant> {
+        let limited = self.uses.load(Ordering::Relaxed) != u32::MAX;
+        if !self.renewable || self.batch || limited {
+            return None;
+        }
+        let wait = (self.lease? * 2 / 3).max(Duration::from_secs(1));
+        Some(self.since + wait)
+    }
+
+    /// Counts one request against a limited number of uses.
+    pub(crate) fn used(&self) {
+        let fewer = |uses| (uses != u32::MAX).then_some(u32::saturating_sub(uses, 1));
+        let _ = self
+            .uses
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, fewer);
+    }
+
+    /// A certificate was issued whose lease ends with this token.
+    pub(crate) fn note_lease(&self) {
+        self.leased.store(true, Ordering::Relaxed);
+    }
+
+    /// True when revoking it, or letting it end, revokes a certificate.
+    pub(crate) fn holds_lease(&self) -> bool {
+        self.leased.load(Ordering::Relaxed)
+    }
+
+    /// True when the issuer lets it be revoked, and nothing hangs on it.
+    pub(crate) fn revocable(&self, now: Instant) -> bool {
+        !self.batch && !self.holds_lease() && self.usable(now)
+    }
+}
+
+impl std::fmt::Debug for Token {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "Token(accessor {}, lease {:?})",
+            self.accessor, self.lease
+        )
+    }
+}
+
+/// Zero means that it never ends.
+fn lease(secs: u64) -> Option<Duration> {
+    (secs > 0).then(|| Duration::from_secs(secs))
+}
+
+/// Zero means as many as you like.
+fn unlimited(uses: u32) -> u32 {
+    if uses == 0 { u32::MAX } else { uses }
+}

@@ -1,0 +1,449 @@
+//! One question to whichever address answers it.
+//!
+//! Addresses are tried in turn, beginning with the one that last worked: one that can't be reached,
+//! is sealed or is a standby is passed over; a refusal is the answer. A redirect (307, 308) is followed
+//! once, and only to another listed address: anywhere else the token does not go. An order is never
+//! sent twice when it may have arrived. What stays true: the whole call ends within twice the
+//! request timeout.
+
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError, Weak,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
+use reqwest::Url;
+use serde::de::DeserializeOwned;
+use tokio::time::Instant;
+use zeroize::Zeroizing;
+
+use super::{
+    address::Address,
+    classify::{Next, Said, failure, judge, misconfigured},
+    header::{http_date, retry_after},
+    rate::Limiter,
+    tls::Tls,
+    wire::{Common, Received, Server, Trouble},
+};
+use crate::{
+    clock::{Clock, SystemClock},
+    config::VaultConfig,
+    model::{
+        failure::{Failure, FailureClass},
+        secret::Secret,
+        time::Timestamp,
+    },
+};
+
+/// Between two rounds over all addresses, times the number of rounds done.
+const PAUSE: Duration = Duration::from_millis(250);
+
+/// What to send. Not yet where to.
+#[derive(Clone)]
+pub(super) struct Ask<'a> {
+    /// For messages: `issuing a certificate`.
+    pub what: &'a str,
+    /// GET or POST.
+    pub method: Method,
+    /// Below `/v1/`.
+    pub path: &'a str,
+    /// Without the question mark.
+    pub query: Option<&'static str>,
+    /// JSON, or empty.
+    pub body: Zeroizing<Vec<u8>>,
+    /// Sent as `X-Vault-Token`.
+    pub token: Option<&'a Secret>,
+    /// May be sent again although the first one may have arrived.
+    pub repeatable: bool,
+    /// Its refusals are refusals of credentials.
+    pub login: bool,
+    /// Must not show up in a message, besides the token.
+    pub secrets: &'a [Secret],
+}
+
+impl<'a> Ask<'a> {
+    /// POST without token and body, repeatable.
+    pub(super) fn new(what: &'a str, path: &'a str) -> Self {
+        Self {
+            what,
+            method: Method::POST,
+            path,
+            query: None,
+            body: Zeroizing::default(),
+            token: None,
+            repeatable: true,
+            login: false,
+            secrets: &[],
+        }
+    }
+
+    /// The text without our own secrets: a server may repeat what it was sent.
+    fn scrub(&self, mut text: String) -> String {
+        for secret in self.secrets.iter().chain(self.token) {
+            if !secret.is_empty() && text.contains(secret.expose()) {
+                text = text.replace(secret.expose(), "[secret]");
+            }
+        }
+        text
+    }
+}
+
+/// A success (2xx).
+pub(super) struct Answer {
+    pub body: Zeroizing<Vec<u8>>,
+    pub date: Option<Timestamp>,
+    at: String,
+}
+
+impl Answer {
+    /// Reads the body as JSON; the error holds no part of it.
+    pub(super) fn json<T: DeserializeOwned>(&self, what: &str) -> Result<T, Failure> {
+        serde_json::from_slice(&self.body).map_err(|_| {
+            failure(
+                FailureClass::BadAnswer,
+                "not-json",
+                format!(
+                    "reading the {what} from {}: the answer has another form",
+                    self.at
+                ),
+                "check that the address is Vault's or OpenBao's",
+            )
+        })
+    }
+}
+
+/// No success.
+#[derive(Debug)]
+pub(super) struct Refused {
+    pub failure: Failure,
+    pub next: Next,
+}
+
+impl From<Failure> for Refused {
+    fn from(failure: Failure) -> Self {
+        Self {
+            failure,
+            next: Next::Stop,
+        }
+    }
+}
+
+impl From<Refused> for Failure {
+    fn from(refused: Refused) -> Self {
+        refused.failure
+    }
+}
+
+/// Keeps connections open while somebody is busy; drop it, and the last one closes them.
+pub(super) type Hold = Arc<Vec<Server>>;
+
+/// All addresses and what requests to them have in common.
+pub(super) struct Wire {
+    addresses: Vec<Address>,
+    common: Common,
+    tls: Tls,
+    limiter: Option<Limiter>,
+    max_retries: u32,
+    /// Index of the address to begin with.
+    first: AtomicUsize,
+    open: Mutex<Weak<Vec<Server>>>,
+}
+
+impl Wire {
+    /// Checks all settings; connects nowhere.
+    pub(super) fn new(config: &VaultConfig) -> Result<Self, Failure> {
+        let addresses: Result<Vec<_>, _> = config
+            .addresses
+            .iter()
+            .map(|text| Address::parse(text))
+            .collect();
+        let addresses = addresses?;
+        if addresses.is_empty() {
+            let text = "looking for the issuer: no address is configured".to_owned();
+            return Err(misconfigured(
+                "address",
+                text,
+                "set vault.address or VAULT_ADDR",
+            ));
+        }
+        let uses_tls = addresses.iter().any(Address::is_tls);
+        let wire = Self {
+            tls: Tls::new(&config.tls, uses_tls)?,
+            common: Common {
+                namespace: namespace(config)?,
+                server_name: config.tls.server_name.clone(),
+                proxy: config.proxy.clone(),
+                timeout: config.timeout,
+                headers: headers(config)?,
+            },
+            addresses,
+            limiter: config
+                .rate_limit
+                .map(|(rate, burst)| Limiter::new(rate, burst)),
+            max_retries: config.max_retries,
+            first: AtomicUsize::new(0),
+            open: Mutex::new(Weak::new()),
+        };
+        wire.hold()?;
+        Ok(wire)
+    }
+
+    /// For Debug and messages.
+    pub(super) fn addresses(&self) -> String {
+        let shown: Vec<&str> = self.addresses.iter().map(|a| a.shown.as_str()).collect();
+        shown.join(", ")
+    }
+
+    /// Clients for all addresses; shared by everyone who is busy at this moment.
+    pub(super) fn hold(&self) -> Result<Hold, Failure> {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(hold) = open.upgrade() {
+            return Ok(hold);
+        }
+        let tls = self.tls.config()?;
+        let servers: Result<Vec<_>, _> = self
+            .addresses
+            .iter()
+            .map(|address| Server::new(address, tls.clone(), &self.common))
+            .collect();
+        let hold = Arc::new(servers?);
+        *open = Arc::downgrade(&hold);
+        Ok(hold)
+    }
+
+    /// Asks until an address answers or none is left.
+    pub(super) async fn send(&self, hold: &Hold, ask: &Ask<'_>) -> Result<Answer, Refused> {
+        let until = Instant::now() + self.common.timeout.saturating_mul(2);
+        let mut passed: Vec<(String, Refused)> = Vec::new();
+        for round in 0..=self.max_retries {
+            if round > 0 {
+                tokio::time::sleep(PAUSE * round).await;
+            }
+            passed.clear();
+            let first = self.first.load(Ordering::Relaxed);
+            for turn in 0..hold.len() {
+                let index = (first + turn) % hold.len();
+                if until <= Instant::now() {
+                    return Err(together(ask, passed));
+                }
+                match self.one(hold, index, ask, until).await {
+                    Ok(answer) => return Ok(answer),
+                    Err(refused) if refused.next == Next::Elsewhere => {
+                        passed.push((hold[index].address.shown.clone(), refused));
+                    }
+                    Err(refused) => return Err(refused),
+                }
+            }
+            let transport =
+                |(_, refused): &(String, Refused)| refused.failure.class == FailureClass::Transport;
+            if !passed.iter().any(transport) {
+                break;
+            }
+        }
+        Err(together(ask, passed))
+    }
+
+    /// One address, and the address that it redirects to.
+    async fn one(
+        &self,
+        hold: &Hold,
+        index: usize,
+        ask: &Ask<'_>,
+        until: Instant,
+    ) -> Result<Answer, Refused> {
+        let mut server = &hold[index];
+        let mut redirected = false;
+        loop {
+            if let Some(limiter) = &self.limiter {
+                limiter.turn().await;
+            }
+            let left = until.saturating_duration_since(Instant::now());
+            let received = match server.send(ask, &self.common, left).await {
+                Ok(received) => received,
+                Err(trouble) => return Err(self.no_answer(hold, server, ask, trouble)),
+            };
+            match received.status {
+                200..=299 => {
+                    let place = hold.iter().position(|one| std::ptr::eq(one, server));
+                    self.first.store(place.unwrap_or(index), Ordering::Relaxed);
+                    return Ok(Answer {
+                        date: date(&received.headers),
+                        body: received.body,
+                        at: server.address.shown.clone(),
+                    });
+                }
+                300..=399 => match target(hold, server, &received) {
+                    Some(listed) if !redirected => {
+                        redirected = true;
+                        server = listed;
+                    }
+                    _ => return Err(redirect_refused(server, ask, &received)),
+                },
+                _ => return Err(refusal(server, ask, &received)),
+            }
+        }
+    }
+
+    fn no_answer(&self, hold: &Hold, server: &Server, ask: &Ask<'_>, trouble: Trouble) -> Refused {
+        let place = hold.iter().position(|one| std::ptr::eq(one, server));
+        let class = match trouble.code {
+            "answer-too-large" => FailureClass::BadAnswer,
+            "unsendable" => FailureClass::Misconfigured,
+            _ => FailureClass::Transport,
+        };
+        let once = trouble.sent && !ask.repeatable;
+        if let (Some(place), true) = (place, once) {
+            // The next attempt begins with the next address.
+            let _ = self.first.compare_exchange(
+                place,
+                (place + 1) % hold.len(),
+                Ordering::Relaxed,
+                Ordering::Relaxed,
+            );
+        }
+        let next = if once || class != FailureClass::Transport {
+            Next::Stop
+        } else {
+            Next::Elsewhere
+        };
+        let text = ask.scrub(trouble.text);
+        let message = format!("{} at {}: {text}", tried(ask), server.address.shown);
+        Refused {
+            failure: failure(class, trouble.code, message, trouble.hint),
+            next,
+        }
+    }
+}
+
+/// `issuing a certificate (POST pki/issue/internal)`.
+fn tried(ask: &Ask<'_>) -> String {
+    format!("{} ({} {})", ask.what, ask.method, ask.path)
+}
+
+/// The listed address that a redirect names, unless it would leave TLS.
+fn target<'a>(hold: &'a Hold, from: &Server, received: &Received) -> Option<&'a Server> {
+    if !matches!(received.status, 307 | 308) {
+        return None;
+    }
+    let url = location(from, received)?;
+    hold.iter().find(|server| {
+        server.address.is_at(&url)
+            && !std::ptr::eq(*server, from)
+            && (server.address.is_tls() || !from.address.is_tls())
+    })
+}
+
+fn location(from: &Server, received: &Received) -> Option<Url> {
+    let location = received.headers.get(header::LOCATION)?.to_str().ok()?;
+    from.address.origin.join(location).ok()
+}
+
+fn redirect_refused(server: &Server, ask: &Ask<'_>, received: &Received) -> Refused {
+    let to = location(server, received).map_or_else(
+        || "nowhere".to_owned(),
+        |url| url.origin().ascii_serialization(),
+    );
+    let message = format!(
+        "{} at {}: redirected ({}) to {to}, which was not followed",
+        tried(ask),
+        server.address.shown,
+        received.status
+    );
+    let hint = "a token goes to listed addresses only: add that one if it is the issuer's";
+    Refused {
+        failure: failure(FailureClass::Unavailable, "redirect", message, hint),
+        next: Next::Elsewhere,
+    }
+}
+
+fn refusal(server: &Server, ask: &Ask<'_>, received: &Received) -> Refused {
+    let said = Said::read(&received.body);
+    let judged = judge(received.status, &said, ask.login);
+    let text = if said.text.is_empty() {
+        "no reason given".to_owned()
+    } else {
+        ask.scrub(said.text)
+    };
+    let message = format!(
+        "{} at {}: {} {text}",
+        tried(ask),
+        server.address.shown,
+        received.status
+    );
+    let mut failure = failure(judged.class, judged.code, message, judged.hint);
+    let now = date(&received.headers).unwrap_or_else(|| SystemClock.now());
+    failure.retry_after = received
+        .headers
+        .get(header::RETRY_AFTER)
+        .and_then(|value| retry_after(value.to_str().ok()?, now));
+    Refused {
+        failure,
+        next: judged.next,
+    }
+}
+
+fn date(headers: &HeaderMap) -> Option<Timestamp> {
+    http_date(headers.get(header::DATE)?.to_str().ok()?)
+}
+
+/// One failure for all addresses: the one that says most leads, the others are named.
+fn together(ask: &Ask<'_>, mut passed: Vec<(String, Refused)>) -> Refused {
+    let rank = |refused: &Refused| match refused.failure.class {
+        FailureClass::Transport => 0,
+        _ if refused.failure.code == "not-vault" => 1,
+        _ => 2,
+    };
+    let best = (0..passed.len())
+        .rev()
+        .max_by_key(|index| rank(&passed[*index].1));
+    let Some(best) = best else {
+        let message = format!("{}: no answer in time from any address", tried(ask));
+        return failure(FailureClass::Transport, "timeout", message, "").into();
+    };
+    let (_, mut lead) = passed.swap_remove(best);
+    for (address, refused) in passed {
+        let note = format!("; {address}: {}", refused.failure.code);
+        lead.failure.message.push_str(&note);
+    }
+    lead
+}
+
+/// Vault's own headers and those of HTTP itself are not the user's to set.
+fn headers(config: &VaultConfig) -> Result<HeaderMap, Failure> {
+    let mut headers = HeaderMap::new();
+    for (name, value) in &config.headers {
+        let wrong = |why: &str| {
+            let message = format!("reading the extra header `{name}`: {why}");
+            misconfigured("header", message, "check vault.headers (VAULT_HEADERS)")
+        };
+        let name: HeaderName = name.parse().map_err(|_| wrong("it is no header name"))?;
+        let reserved = ["host", "content-length", "transfer-encoding", "connection"];
+        if name.as_str().starts_with("x-vault-token") || reserved.contains(&name.as_str()) {
+            return Err(wrong("certagent sets this one itself"));
+        }
+        let mut value = HeaderValue::from_str(value.expose())
+            .map_err(|_| wrong("its value holds a control character"))?;
+        value.set_sensitive(true);
+        headers.append(name, value);
+    }
+    Ok(headers)
+}
+
+/// Checked here because vaultrs panics on what no header can carry.
+fn namespace(config: &VaultConfig) -> Result<Option<String>, Failure> {
+    let Some(namespace) = config.namespace.as_deref().filter(|name| !name.is_empty()) else {
+        return Ok(None);
+    };
+    if HeaderValue::from_str(namespace).is_err() {
+        let message = "reading the namespace: it holds a control character".to_owned();
+        return Err(misconfigured(
+            "namespace",
+            message,
+            "check vault.namespace (VAULT_NAMESPACE)",
+        ));
+    }
+    Ok(Some(namespace.to_owned()))
+}

@@ -1,0 +1,73 @@
+//! HTTP dates and Retry-After (RFC 9110 sections 5.6.7 and 10.2.3).
+//!
+//! Never guesses: a form that is not known is none.
+
+use std::time::Duration;
+
+use time::{Date, Month, PrimitiveDateTime, Time};
+
+use crate::model::time::Timestamp;
+
+const MONTHS: [&str; 12] = [
+    "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
+];
+/// A server that asks for more than this is not believed.
+const LONGEST: Duration = Duration::from_secs(24 * 3600);
+
+/// `Sun, 06 Nov 1994 08:49:37 GMT`; the obsolete forms are not sent by anything alive.
+pub(super) fn http_date(text: &str) -> Option<Timestamp> {
+    let mut words = text.trim().split_once(", ")?.1.split(' ');
+    let day: u8 = words.next()?.parse().ok()?;
+    let month = words.next()?;
+    let month = MONTHS.iter().position(|name| *name == month)? + 1;
+    let year: i32 = words.next()?.parse().ok()?;
+    let mut clock = words.next()?.split(':').map(str::parse::<u8>);
+    let (hour, minute) = (clock.next()?.ok()?, clock.next()?.ok()?);
+    let second = clock.next()?.ok()?;
+    if words.next()? != "GMT" || words.next().is_some() || clock.next().is_some() {
+        return None;
+    }
+    let month = Month::try_from(u8::try_from(month).ok()?).ok()?;
+    let date = Date::from_calendar_date(year, month, day).ok()?;
+    // A leap second is the second before it.
+    let time = Time::from_hms(hour, minute, second.min(59)).ok()?;
+    let moment = PrimitiveDateTime::new(date, time).assume_utc();
+    Some(Timestamp::from_unix_secs(moment.unix_timestamp()))
+}
+
+/// Seconds, or a date that is counted from `now`; at most a day.
+pub(super) fn retry_after(text: &str, now: Timestamp) -> Option<Duration> {
+    let text = text.trim();
+    let wait = match text.parse() {
+        Ok(secs) => Duration::from_secs(secs),
+        Err(_) => http_date(text)?.since(now),
+    };
+    Some(wait.min(LONGEST))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_forms_of_retry_after_are_understood() {
+        let now = http_date("Sun, 06 Nov 1994 08:49:37 GMT").unwrap();
+        assert_eq!(now.unix_secs(), 784_111_777);
+        let table = [
+            ("120", Some(120)),
+            (" 1 ", Some(1)),
+            ("Sun, 06 Nov 1994 08:50:37 GMT", Some(60)),
+            ("Sun, 06 Nov 1994 08:49:00 GMT", Some(0)),
+            ("99999999", Some(86_400)),
+            ("-1", None),
+            ("soon", None),
+            ("Sun, 31 Feb 1994 08:49:00 GMT", None),
+            ("Sun, 06 Nov 1994 08:49:00 CET", None),
+            ("", None),
+        ];
+        for (text, secs) in table {
+            let wait = secs.map(Duration::from_secs);
+            assert_eq!(retry_after(text, now), wait, "{text:?}");
+        }
+    }
+}

@@ -1,0 +1,390 @@
+//! One request to one address, through vaultrs' client with our own HTTP client inside.
+//!
+//! vaultrs builds the request (API version, namespace, request header). What it can't do is done
+//! here: path prefix, unix socket, verify name, exclusive roots, a token that can't make it panic,
+//! headers and bodies of refusals, a limit to the body. Never follows a redirect, never obeys a
+//! proxy variable, never keeps a connection after the agent has become idle.
+
+use std::{error::Error, sync::Arc, time::Duration};
+
+use http::{HeaderMap, HeaderValue, Method, header};
+use reqwest::{
+    Url,
+    dns::{Addrs, Name, Resolve, Resolving},
+    redirect,
+};
+use rustify::{
+    Endpoint,
+    clients::reqwest::Client as HttpClient,
+    enums::{RequestMethod, RequestType, ResponseType},
+    errors::ClientError,
+};
+use rustls::ClientConfig;
+use vaultrs::{
+    api::EndpointMiddleware,
+    client::{VaultClient, VaultClientSettings},
+};
+use zeroize::Zeroizing;
+
+use super::{address::Address, call::Ask, classify::misconfigured};
+use crate::model::failure::Failure;
+
+/// An answer larger than this is none.
+const LARGEST: usize = 4 * 1024 * 1024;
+
+/// What all requests have in common.
+pub(super) struct Common {
+    pub namespace: Option<String>,
+    pub server_name: Option<String>,
+    pub proxy: Option<String>,
+    pub timeout: Duration,
+    pub headers: HeaderMap,
+}
+
+/// A client for one address.
+pub(super) struct Server {
+    pub address: Address,
+    client: VaultClient,
+    /// Sent as `Host` when the URL names the verify name instead.
+    host: Option<HeaderValue>,
+}
+
+/// An answer, whatever its status.
+pub(super) struct Received {
+    pub status: u16,
+    pub headers: HeaderMap,
+    pub body: Zeroizing<Vec<u8>>,
+}
+
+/// No answer.
+pub(super) struct Trouble {
+    pub code: &'static str,
+    pub text: String,
+    pub hint: &'static str,
+    /// The issuer may have got the request and acted on it.
+    pub sent: bool,
+}
+
+/// An [`Ask`] as rustify wants it. Paths have no slash at their start: rustify would double it.
+struct Raw<'a>(&'a Ask<'a>);
+
+impl Endpoint for Raw<'_> {
+    type Response = ();
+    const REQUEST_BODY_TYPE: RequestType = RequestType::JSON;
+    const RESPONSE_BODY_TYPE: ResponseType = ResponseType::JSON;
+
+    fn path(&self) -> String {
+        self.0.path.to_owned()
+    }
+
+    fn method(&self) -> RequestMethod {
+        if self.0.method == Method::GET {
+            RequestMethod::GET
+        } else {
+            RequestMethod::POST
+        }
+    }
+
+    fn query(&self) -> Result<Option<String>, ClientError> {
+        Ok(self.0.query.map(str::to_owned))
+    }
+
+    fn body(&self) -> Result<Option<Vec<u8>>, ClientError> {
+        Ok((!self.0.body.is_empty()).then(|| self.0.body.to_vec()))
+    }
+}
+
+impl Server {
+    /// Makes the client; connects nowhere.
+    ///
+    /// # Errors
+    /// `Misconfigured` when address, proxy and verify name can't go together.
+    pub(super) fn new(
+        address: &Address,
+        tls: ClientConfig,
+        common: &Common,
+    ) -> Result<Self, Failure> {
+        let mut origin = address.origin.clone();
+        let mut http = reqwest::Client::builder()
+            .tls_backend_preconfigured(tls)
+            .redirect(redirect::Policy::none())
+            .referer(false)
+            .no_proxy()
+            .http1_only()
+            .user_agent(concat!("certagent/", env!("CARGO_PKG_VERSION")))
+            .timeout(common.timeout)
+            .connect_timeout(common.timeout.min(Duration::from_secs(10)))
+            // No timer that wakes an idle process; the whole pool goes when the agent is idle.
+            .pool_idle_timeout(None)
+            .pool_max_idle_per_host(8);
+        let mut host = None;
+        if let (Some(name), true) = (&common.server_name, address.is_tls()) {
+            let real = origin.host_str().unwrap_or_default().to_owned();
+            host = HeaderValue::from_str(&host_header(&origin)).ok();
+            origin
+                .set_host(Some(name))
+                .map_err(|error| server_name(name, &error.to_string()))?;
+            if !matches!(origin.domain(), Some(domain) if !domain.is_empty()) {
+                return Err(server_name(name, "it must be a DNS name"));
+            }
+            http = http.dns_resolver(At(real.into()));
+        }
+        if let Some(path) = &address.socket {
+            http = http.unix_socket(path.as_path());
+        } else if let Some(proxy) = &common.proxy {
+            if host.is_some() {
+                return Err(server_name("", "it can't be used together with a proxy"));
+            }
+            let proxy = reqwest::Proxy::all(proxy).map_err(|_| {
+                let text = "reading the proxy address: it is no URL".to_owned();
+                misconfigured("proxy", text, "write it as http://proxy.example:3128")
+            })?;
+            http = http.proxy(proxy);
+        }
+        let http = http.build().map_err(|error| {
+            misconfigured(
+                "http-client",
+                format!("setting up HTTP: {}", chain(&error)),
+                "",
+            )
+        })?;
+        Ok(Self {
+            client: client(origin, http, common),
+            address: address.clone(),
+            host,
+        })
+    }
+
+    /// Sends once. Any status is an answer.
+    pub(super) async fn send(
+        &self,
+        ask: &Ask<'_>,
+        common: &Common,
+        limit: Duration,
+    ) -> Result<Received, Trouble> {
+        let mut request = self.request(ask, common)?;
+        *request.timeout_mut() = Some(limit.min(common.timeout));
+        let sent = self.client.http.http.execute(request).await;
+        let mut response = sent.map_err(|error| trouble(&error))?;
+        let expected = response.content_length().unwrap_or(0).min(LARGEST as u64);
+        // In one piece, so that no copy of a key stays behind when the buffer grows.
+        let mut body = Zeroizing::new(Vec::with_capacity(usize::try_from(expected).unwrap_or(0)));
+        while let Some(chunk) = response.chunk().await.map_err(|error| trouble(&error))? {
+            if body.len() + chunk.len() > LARGEST {
+                return Err(Trouble {
+                    code: "answer-too-large",
+                    text: "the answer has more than 4 MiB".to_owned(),
+                    hint: "check that the address is Vault's",
+                    sent: true,
+                });
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok(Received {
+            status: response.status().as_u16(),
+            headers: std::mem::take(response.headers_mut()),
+            body,
+        })
+    }
+
+    fn request(&self, ask: &Ask<'_>, common: &Common) -> Result<reqwest::Request, Trouble> {
+        let unsendable = |why: String| Trouble {
+            code: "unsendable",
+            text: why,
+            hint: "check mount, role and token for strange characters",
+            sent: false,
+        };
+        let endpoint = Raw(ask).with_middleware(&self.client.middle);
+        let request = endpoint
+            .request(&self.client.http.base)
+            .map_err(|error| unsendable(error.to_string()))?;
+        let mut request =
+            reqwest::Request::try_from(request).map_err(|error| unsendable(chain(&error)))?;
+        // vaultrs puts the version before a path prefix; it belongs behind it.
+        let path = format!("{}{}", self.address.prefix, request.url().path());
+        request.url_mut().set_path(&path);
+        let headers = request.headers_mut();
+        headers.extend(common.headers.clone());
+        if let Some(token) = ask.token {
+            let mut value = HeaderValue::from_str(token.expose())
+                .map_err(|_| unsendable("the token can't be put into a header".to_owned()))?;
+            value.set_sensitive(true);
+            headers.insert("x-vault-token", value);
+        }
+        if !ask.body.is_empty() {
+            let json = HeaderValue::from_static("application/json");
+            headers.insert(header::CONTENT_TYPE, json);
+        }
+        if let Some(host) = &self.host {
+            headers.insert(header::HOST, host.clone());
+        }
+        Ok(request)
+    }
+}
+
+/// Every field is set here: vaultrs' builder would look into the environment.
+fn client(origin: Url, http: reqwest::Client, common: &Common) -> VaultClient {
+    let base = origin.as_str().to_owned();
+    VaultClient {
+        http: HttpClient::new(&base, http),
+        middle: EndpointMiddleware {
+            token: String::new(),
+            version: "v1".to_owned(),
+            wrap: None,
+            namespace: common.namespace.clone(),
+        },
+        settings: VaultClientSettings {
+            address: origin,
+            ca_certs: Vec::new(),
+            identity: None,
+            timeout: Some(common.timeout),
+            token: String::new(),
+            verify: true,
+            version: 1,
+            wrapping: false,
+            namespace: common.namespace.clone(),
+            proxy: None,
+        },
+    }
+}
+
+fn host_header(origin: &Url) -> String {
+    let host = origin.host_str().unwrap_or_default();
+    match origin.port() {
+        Some(port) => format!("{host}:{port}"),
+        None => host.to_owned(),
+    }
+}
+
+fn server_name(name: &str, why: &str) -> Failure {
+    let message = format!("setting the TLS server name `{name}`: {why}");
+    misconfigured(
+        "server-name",
+        message,
+        "check tls server_name (VAULT_TLS_SERVER_NAME)",
+    )
+}
+
+/// Answers every question with the addresses of one host: the URL names whom to verify, this says
+/// where to connect.
+struct At(Arc<str>);
+
+impl Resolve for At {
+    fn resolve(&self, _: Name) -> Resolving {
+        let host = Arc::clone(&self.0);
+        Box::pin(async move {
+            let host = host.trim_start_matches('[').trim_end_matches(']');
+            let found: Vec<_> = tokio::net::lookup_host((host, 0)).await?.collect();
+            Ok(Box::new(found.into_iter()) as Addrs)
+        })
+    }
+}
+
+/// All causes in one line, without the URL: the message names the address already.
+fn chain(error: &dyn Error) -> String {
+    let mut text = String::new();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let this = error.to_string();
+        if !text.ends_with(&this) {
+            if !text.is_empty() {
+                text.push_str(": ");
+            }
+            text.push_str(&this);
+        }
+        cause = error.source();
+    }
+    if text.is_empty() {
+        "no reason given".to_owned()
+    } else {
+        text
+    }
+}
+
+fn trouble(error: &reqwest::Error) -> Trouble {
+    let text = chain(error);
+    let table = [
+        (
+            "UnknownIssuer",
+            "tls-untrusted",
+            "set ca_cert (VAULT_CACERT) to the CA that signed the server's certificate",
+        ),
+        (
+            "NotValidForName",
+            "tls-name",
+            "use a name of the server's certificate, or set server_name (VAULT_TLS_SERVER_NAME)",
+        ),
+        (
+            "not valid for name",
+            "tls-name",
+            "use a name of the server's certificate, or set server_name (VAULT_TLS_SERVER_NAME)",
+        ),
+        (
+            "xpired",
+            "tls-expired",
+            "the server's certificate has ended, or this machine's clock is wrong",
+        ),
+        (
+            "InvalidContentType",
+            "tls-none",
+            "the server does not speak TLS: write http:// if that is meant",
+        ),
+        (
+            "invalid peer certificate",
+            "tls-untrusted",
+            "check the server's certificate and ca_cert (VAULT_CACERT)",
+        ),
+        (
+            "certificate required",
+            "tls-client",
+            "the server wants a client certificate: set client_cert and client_key",
+        ),
+        (
+            "received fatal alert",
+            "tls-alert",
+            "the server refused our side of TLS: check client_cert and client_key",
+        ),
+        (
+            "dns error",
+            "name-not-found",
+            "check the name in the address and the resolver",
+        ),
+        (
+            "lookup address",
+            "name-not-found",
+            "check the name in the address and the resolver",
+        ),
+        (
+            "onnection refused",
+            "connect-refused",
+            "nothing listens there: check address and port",
+        ),
+        (
+            "No such file",
+            "connect-refused",
+            "there is no such socket: check the path",
+        ),
+        (
+            "nreachable",
+            "unreachable",
+            "check the network and the firewall",
+        ),
+    ];
+    let found = table.iter().find(|(part, _, _)| text.contains(part));
+    let (code, hint) = match found {
+        Some((_, code, hint)) => (*code, *hint),
+        None if error.is_timeout() => ("timeout", "the server is silent: check it and the network"),
+        None if error.is_connect() => ("connect", "check address and network"),
+        None => ("connection-lost", ""),
+    };
+    Trouble {
+        code,
+        text: if code == "timeout" {
+            "no answer in time".to_owned()
+        } else {
+            text
+        },
+        hint,
+        sent: !error.is_connect(),
+    }
+}
