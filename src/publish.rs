@@ -38,18 +38,26 @@ use state::StateFile;
 
 use crate::{
     config::Files,
-    model::{secret::Secret, state::State, time::Timestamp},
+    model::{secret::Secret, state::State, time::Timestamp, verify::Verified},
 };
 
-/// The three texts of one set, as they stand in the files.
+/// The three texts of one set, as they stand in the files. Only a `Verified` becomes one, or what
+/// was read from disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Rendered {
-    /// CA.pem: trust anchors only.
-    pub ca: String,
-    /// cert.pem: leaf, then intermediates.
-    pub cert: String,
-    /// key.pem.
-    pub key: Secret,
+struct Rendered {
+    ca: String,
+    cert: String,
+    key: Secret,
+}
+
+impl From<&Verified> for Rendered {
+    fn from(set: &Verified) -> Self {
+        Self {
+            ca: set.ca_pem().to_owned(),
+            cert: set.cert_pem().to_owned(),
+            key: set.key_pem().clone(),
+        }
+    }
 }
 
 impl Rendered {
@@ -132,7 +140,11 @@ impl CertDir {
     ///
     /// # Errors
     /// [`PublishError`]; the set that was live is live still, or the new one already is.
-    pub fn publish(&self, set: &Rendered) -> Result<Published, PublishError> {
+    pub fn publish(&self, set: &Verified) -> Result<Published, PublishError> {
+        self.publish_texts(&set.into())
+    }
+
+    fn publish_texts(&self, set: &Rendered) -> Result<Published, PublishError> {
         let place = self.enter()?;
         let before = generation::live(&place);
         let id = switch(&place, set, &self.rules)?;
@@ -143,7 +155,11 @@ impl CertDir {
     ///
     /// # Errors
     /// [`PublishError`]; nothing has changed then.
-    pub fn stage(&self, set: &Rendered) -> Result<GenerationId, PublishError> {
+    pub fn stage(&self, set: &Verified) -> Result<GenerationId, PublishError> {
+        self.stage_texts(&set.into())
+    }
+
+    fn stage_texts(&self, set: &Rendered) -> Result<GenerationId, PublishError> {
         generation::write(&self.enter()?, set, &self.rules)
     }
 
@@ -192,7 +208,11 @@ impl CertDir {
     ///
     /// # Errors
     /// [`PublishError`] when the directory can't be looked at.
-    pub fn drift(&self, set: &Rendered) -> Result<Drift, PublishError> {
+    pub fn drift(&self, set: &Verified) -> Result<Drift, PublishError> {
+        self.drift_from(&set.into())
+    }
+
+    fn drift_from(&self, set: &Rendered) -> Result<Drift, PublishError> {
         match Place::open(&self.path, None) {
             Ok(place) => Ok(repair::compare(&place, set, &self.rules)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Drift {
@@ -209,7 +229,11 @@ impl CertDir {
     ///
     /// # Errors
     /// [`PublishError`], as for [`CertDir::publish`].
-    pub fn repair(&self, set: &Rendered) -> Result<Repaired, PublishError> {
+    pub fn repair(&self, set: &Verified) -> Result<Repaired, PublishError> {
+        self.repair_from(&set.into())
+    }
+
+    fn repair_from(&self, set: &Rendered) -> Result<Repaired, PublishError> {
         let place = self.enter()?;
         let repaired = repair::repair(&place, set, &self.rules)?;
         if let Err(error) = generation::sweep(&place, None) {

@@ -63,7 +63,7 @@ fn a_published_set_is_read_through_the_plain_names_with_the_configured_modes() {
     let temp = temp();
     let files = files(temp.path());
     let certs = CertDir::open(&files).unwrap();
-    let published = certs.publish(&set("a")).unwrap();
+    let published = certs.publish_texts(&set("a")).unwrap();
     for name in NAMES {
         let text = std::fs::read_to_string(files.dir.join(name)).unwrap();
         assert_eq!(text, set("a").content(name));
@@ -72,7 +72,7 @@ fn a_published_set_is_read_through_the_plain_names_with_the_configured_modes() {
     assert_eq!(mode(&published.dir), 0o750);
     assert_eq!(mode(&published.dir.join("key.pem")), 0o600);
     assert_eq!(mode(&published.dir.join("cert.pem")), 0o644);
-    assert!(certs.drift(&set("a")).unwrap().is_none());
+    assert!(certs.drift_from(&set("a")).unwrap().is_none());
 }
 
 #[test]
@@ -81,13 +81,13 @@ fn at_most_three_generations_exist_and_the_previous_one_stays_readable() {
     let files = files(temp.path());
     let certs = CertDir::open(&files).unwrap();
     for turn in 0..6 {
-        certs.publish(&set(&turn.to_string())).unwrap();
+        certs.publish_texts(&set(&turn.to_string())).unwrap();
     }
     let sets = certs.sets_on_disk();
     assert_eq!(sets.len(), 2);
     assert!(sets[0].live && sets[0].cert == "cert 5\n");
     assert!(!sets[1].live && sets[1].cert == "cert 4\n");
-    let staged = certs.stage(&set("s")).unwrap();
+    let staged = certs.stage_texts(&set("s")).unwrap();
     assert_eq!(certs.sets_on_disk().len(), MOST_GENERATIONS);
     certs.activate(&staged).unwrap();
     assert_eq!(resolved(&files.dir), Some(set("s")));

@@ -92,45 +92,45 @@ const SCENARIOS: [Scenario; 7] = [
     Scenario {
         name: "first publish",
         before: |_| {},
-        act: |certs| certs.publish(&set("new")).map(drop),
+        act: |certs| certs.publish_texts(&set("new")).map(drop),
         old: None,
         new: Some("new"),
     },
     Scenario {
         name: "third publish",
         before: |certs| {
-            certs.publish(&set("older")).unwrap();
-            certs.publish(&set("old")).unwrap();
+            certs.publish_texts(&set("older")).unwrap();
+            certs.publish_texts(&set("old")).unwrap();
         },
-        act: |certs| certs.publish(&set("new")).map(drop),
+        act: |certs| certs.publish_texts(&set("new")).map(drop),
         old: Some("old"),
         new: Some("new"),
     },
     Scenario {
         name: "publish past a staged set",
         before: |certs| {
-            certs.publish(&set("older")).unwrap();
-            certs.publish(&set("old")).unwrap();
-            record(certs, &certs.stage(&set("staged")).unwrap()).unwrap();
+            certs.publish_texts(&set("older")).unwrap();
+            certs.publish_texts(&set("old")).unwrap();
+            record(certs, &certs.stage_texts(&set("staged")).unwrap()).unwrap();
         },
-        act: |certs| certs.publish(&set("new")).map(drop),
+        act: |certs| certs.publish_texts(&set("new")).map(drop),
         old: Some("old"),
         new: Some("new"),
     },
     Scenario {
         name: "stage",
         before: |certs| {
-            certs.publish(&set("old")).unwrap();
+            certs.publish_texts(&set("old")).unwrap();
         },
-        act: |certs| record(certs, &certs.stage(&set("new"))?),
+        act: |certs| record(certs, &certs.stage_texts(&set("new"))?),
         old: Some("old"),
         new: None,
     },
     Scenario {
         name: "activate",
         before: |certs| {
-            certs.publish(&set("old")).unwrap();
-            record(certs, &certs.stage(&set("new")).unwrap()).unwrap();
+            certs.publish_texts(&set("old")).unwrap();
+            record(certs, &certs.stage_texts(&set("new")).unwrap()).unwrap();
         },
         act: |certs| {
             let staged = certs.load_state().staged.unwrap().generation;
@@ -142,17 +142,17 @@ const SCENARIOS: [Scenario; 7] = [
     Scenario {
         name: "repair of content",
         before: |certs| {
-            let dir = certs.publish(&set("new")).unwrap().dir;
+            let dir = certs.publish_texts(&set("new")).unwrap().dir;
             std::fs::remove_file(dir.join("key.pem")).unwrap();
         },
-        act: |certs| certs.repair(&set("new")).map(drop),
+        act: |certs| certs.repair_from(&set("new")).map(drop),
         old: None,
         new: Some("new"),
     },
     Scenario {
         name: "save state",
         before: |certs| {
-            certs.publish(&set("old")).unwrap();
+            certs.publish_texts(&set("old")).unwrap();
         },
         act: |certs| certs.save_state(&State::default()),
         old: Some("old"),
@@ -197,8 +197,11 @@ fn survives(scenario: &Scenario, at: usize, fault: Fault) -> bool {
         "{context}: open changed the live set"
     );
     clean(&files.dir, &context);
-    certs.publish(&set("next")).expect(&context);
-    assert!(certs.drift(&set("next")).unwrap().is_none(), "{context}");
+    certs.publish_texts(&set("next")).expect(&context);
+    assert!(
+        certs.drift_from(&set("next")).unwrap().is_none(),
+        "{context}"
+    );
     clean(&files.dir, &context);
     injector.hit()
 }
@@ -271,7 +274,7 @@ fn everything_is_synced_before_the_one_visible_step() {
     CertDir::open(&files).unwrap();
     let injector = Injector::new(usize::MAX, Fault::CrashBefore);
     let certs = CertDir::open_witnessed(&files, Some(injector.clone())).unwrap();
-    certs.publish(&set("a")).unwrap();
+    certs.publish_texts(&set("a")).unwrap();
     let log = injector.log.lock().unwrap().done.clone();
     let log: Vec<_> = log.iter().map(|(op, name)| (*op, name.as_str())).collect();
     let place = |op, name| log.iter().position(|step| *step == (op, name)).unwrap();

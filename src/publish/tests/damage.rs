@@ -89,83 +89,82 @@ fn delete(path: &Path) {
     };
 }
 
-/// Does the harm, as far as it is possible at this moment. Never writes through a link that leads
-/// out: the test itself would then be what changes the outside.
-fn inflict(dir: &Path, outside: &Path, (target, harm): (usize, Harm)) {
+/// The path of a target at this moment; a live generation only while `..data` points at one.
+fn path(dir: &Path, target: usize) -> PathBuf {
     let live = std::fs::read_link(dir.join("..data"))
         .ok()
         .filter(|target| target.to_string_lossy().starts_with("..gen-"))
         .unwrap_or_else(|| PathBuf::from("none"));
-    let path = |target: usize| match TARGETS[target].strip_prefix("LIVE") {
-        Some(inside) => dir.join(&live).join(inside.trim_start_matches('/')),
-        None => dir.join(TARGETS[target]),
-    };
-    let path_of = path(target);
-    let path_of = match TARGETS[target] {
-        "." => dir.to_owned(),
-        _ => path_of,
-    };
-    let plain = path_of
-        .symlink_metadata()
-        .is_ok_and(|found| found.is_file());
+    match (TARGETS[target], TARGETS[target].strip_prefix("LIVE")) {
+        (".", _) => dir.to_owned(),
+        (_, Some(inside)) => dir.join(&live).join(inside.trim_start_matches('/')),
+        (name, None) => dir.join(name),
+    }
+}
+
+/// Does the harm, as far as it is possible at this moment. Never writes through a link that leads
+/// out: the test itself would then be what changes the outside.
+fn inflict(dir: &Path, outside: &Path, (target, harm): (usize, Harm)) {
+    let victim = path(dir, target);
+    let found = victim.symlink_metadata();
+    let plain = found.as_ref().is_ok_and(std::fs::Metadata::is_file);
     match harm {
-        Harm::Delete => delete(&path_of),
-        Harm::Truncate if plain => write(&path_of, b"", false),
-        Harm::Append if plain => write(&path_of, b"more\n", true),
-        Harm::Garbage if plain => write(&path_of, b"garbage\n", false),
-        Harm::Garbage if TARGETS[target] != "." => {
-            delete(&path_of);
-            write(&path_of, b"garbage\n", false);
+        Harm::Delete => delete(&victim),
+        Harm::Truncate if plain => write(&victim, b"", false),
+        Harm::Append if plain => write(&victim, b"more\n", true),
+        Harm::Garbage if plain => write(&victim, b"garbage\n", false),
+        Harm::Chmod(mode) if found.is_ok_and(|found| !found.is_symlink()) => {
+            let mode = std::fs::Permissions::from_mode(mode);
+            std::fs::set_permissions(&victim, mode).unwrap();
         }
-        Harm::Chmod(mode) if plain || path_of.is_dir() => {
-            let real = path_of
-                .symlink_metadata()
-                .is_ok_and(|found| !found.is_symlink());
-            if real {
-                let mode = std::fs::Permissions::from_mode(mode);
-                std::fs::set_permissions(&path_of, mode).unwrap();
-            }
-        }
-        _ if TARGETS[target] == "." => {}
-        Harm::EmptyDir | Harm::FullDir => {
-            delete(&path_of);
-            let _maybe = std::fs::create_dir_all(&path_of);
-            if matches!(harm, Harm::FullDir) {
-                write(&path_of.join("theirs"), b"theirs", false);
-                write(&path_of.join("key.pem"), b"not a key", false);
-            }
-        }
-        Harm::LinkNowhere => {
-            delete(&path_of);
-            let _maybe = symlink("nowhere", &path_of);
-        }
-        Harm::LinkOut => {
-            delete(&path_of);
-            let _maybe = symlink(outside, &path_of);
-        }
-        Harm::Fifo => {
-            delete(&path_of);
-            let _maybe = rustix::fs::mkfifoat(
-                rustix::fs::CWD,
-                &path_of,
-                rustix::fs::Mode::from_raw_mode(0o600),
-            );
-        }
-        Harm::Swap(other) => {
-            let (other, between) = (path(other), dir.join("between"));
-            let _maybe = std::fs::rename(&path_of, &between);
-            let _maybe = std::fs::rename(&other, &path_of);
+        Harm::Swap(other) if TARGETS[target] != "." => {
+            let (other, between) = (path(dir, other), dir.join("between"));
+            let _maybe = std::fs::rename(&victim, &between);
+            let _maybe = std::fs::rename(&other, &victim);
             let _maybe = std::fs::rename(&between, &other);
             delete(&between);
         }
-        Harm::CopyFrom(other) => {
-            let other = path(other);
-            if plain && other.is_file() {
-                let bytes = std::fs::read(&other).unwrap();
-                write(&path_of, &bytes, false);
+        Harm::CopyFrom(other) if plain => {
+            let other = path(dir, other);
+            // Reading a FIFO would hang.
+            if other.is_file() {
+                write(&victim, &std::fs::read(&other).unwrap(), false);
             }
         }
-        Harm::Truncate | Harm::Append | Harm::Garbage | Harm::Chmod(_) => {}
+        _ if TARGETS[target] == "." => {}
+        _ => replace(&victim, outside, harm),
+    }
+}
+
+/// Puts something else in its place.
+fn replace(victim: &Path, outside: &Path, harm: Harm) {
+    let node = rustix::fs::Mode::from_raw_mode(0o600);
+    match harm {
+        Harm::EmptyDir | Harm::FullDir => {
+            delete(victim);
+            let _maybe = std::fs::create_dir_all(victim);
+            if matches!(harm, Harm::FullDir) {
+                write(&victim.join("theirs"), b"theirs", false);
+                write(&victim.join("key.pem"), b"not a key", false);
+            }
+        }
+        Harm::Garbage => {
+            delete(victim);
+            write(victim, b"garbage\n", false);
+        }
+        Harm::LinkNowhere => {
+            delete(victim);
+            let _maybe = symlink("nowhere", victim);
+        }
+        Harm::LinkOut => {
+            delete(victim);
+            let _maybe = symlink(outside, victim);
+        }
+        Harm::Fifo => {
+            delete(victim);
+            let _maybe = rustix::fs::mkfifoat(rustix::fs::CWD, victim, node);
+        }
+        _ => {}
     }
 }
 
@@ -178,8 +177,8 @@ fn converges(harms: &[(usize, Harm)]) {
         write(&outside.join(name), b"outside", false);
     }
     let certs = CertDir::open(&files).unwrap();
-    certs.publish(&set("older")).unwrap();
-    certs.publish(&set("ours")).unwrap();
+    certs.publish_texts(&set("older")).unwrap();
+    certs.publish_texts(&set("ours")).unwrap();
     for harm in harms {
         inflict(&files.dir, &outside, *harm);
     }
@@ -189,8 +188,8 @@ fn converges(harms: &[(usize, Harm)]) {
     }
     // Once as at a start, once as in the running process.
     let certs = CertDir::open(&files).unwrap();
-    certs.repair(&set("ours")).unwrap();
-    let drift = certs.drift(&set("ours")).unwrap();
+    certs.repair_from(&set("ours")).unwrap();
+    let drift = certs.drift_from(&set("ours")).unwrap();
     assert!(drift.is_none(), "{drift:?}");
     assert_eq!(resolved(&files.dir), Some(set("ours")));
     for name in NAMES {
@@ -201,12 +200,12 @@ fn converges(harms: &[(usize, Harm)]) {
     }
     assert!(!kept || files.dir.join("foreign").is_file());
     assert!(
-        certs.repair(&set("ours")).unwrap().drift.is_none(),
+        certs.repair_from(&set("ours")).unwrap().drift.is_none(),
         "repair is idempotent"
     );
     let _whatever = certs.load_state();
     certs.save_state(&State::default()).unwrap();
-    certs.publish(&set("next")).unwrap();
+    certs.publish_texts(&set("next")).unwrap();
     assert!(certs.sets_on_disk().len() <= MOST_GENERATIONS);
 }
 
@@ -224,10 +223,10 @@ fn a_changed_mode_is_set_back_without_a_new_generation() {
     let temp = temp();
     let files = files(temp.path());
     let certs = CertDir::open(&files).unwrap();
-    let published = certs.publish(&set("a")).unwrap();
+    let published = certs.publish_texts(&set("a")).unwrap();
     let key = published.dir.join("key.pem");
     std::fs::set_permissions(&key, PermissionsExt::from_mode(0o644)).unwrap();
-    let repaired = certs.repair(&set("a")).unwrap();
+    let repaired = certs.repair_from(&set("a")).unwrap();
     assert_eq!(repaired.generation, None);
     assert_eq!(repaired.drift.findings.len(), 1);
     assert_eq!(repaired.drift.findings[0].to_string(), "key.pem: mode");
@@ -242,10 +241,10 @@ fn a_directory_in_the_place_of_a_file_is_moved_aside_with_its_content() {
     let theirs = files.dir.join("cert.pem");
     std::fs::create_dir(&theirs).unwrap();
     write(&theirs.join("note"), b"keep me", false);
-    certs.publish(&set("a")).unwrap();
+    certs.publish_texts(&set("a")).unwrap();
     let kept = files.dir.join("displaced-cert.pem-0/note");
     assert_eq!(std::fs::read(kept).unwrap(), b"keep me");
-    assert!(certs.drift(&set("a")).unwrap().is_none());
+    assert!(certs.drift_from(&set("a")).unwrap().is_none());
 }
 
 #[test]
@@ -283,10 +282,10 @@ fn two_publishers_never_work_in_one_directory_at_the_same_time() {
     let files = files(temp.path());
     let certs = CertDir::open(&files).unwrap();
     let held = certs.enter().unwrap();
-    let refused = certs.publish(&set("a")).unwrap_err();
+    let refused = certs.publish_texts(&set("a")).unwrap_err();
     assert_eq!(refused.code(), "dir-in-use");
     drop(held);
-    certs.publish(&set("a")).unwrap();
+    certs.publish_texts(&set("a")).unwrap();
 }
 
 #[test]
@@ -294,9 +293,9 @@ fn the_previous_generation_ends_after_its_grace_and_a_staged_one_does_not() {
     let temp = temp();
     let files = files(temp.path());
     let certs = CertDir::open(&files).unwrap();
-    certs.publish(&set("old")).unwrap();
-    certs.publish(&set("live")).unwrap();
-    certs.stage(&set("staged")).unwrap();
+    certs.publish_texts(&set("old")).unwrap();
+    certs.publish_texts(&set("live")).unwrap();
+    certs.stage_texts(&set("staged")).unwrap();
     let link = files.dir.join("..data").symlink_metadata().unwrap();
     let switched = Timestamp::from(link.modified().unwrap());
     certs.end_grace(switched.plus(GRACE / 2)).unwrap();
@@ -314,7 +313,10 @@ fn the_previous_generation_ends_after_its_grace_and_a_staged_one_does_not() {
 fn leftovers_of_a_crash_are_gone_after_open() {
     let temp = temp();
     let files = files(temp.path());
-    CertDir::open(&files).unwrap().publish(&set("a")).unwrap();
+    CertDir::open(&files)
+        .unwrap()
+        .publish_texts(&set("a"))
+        .unwrap();
     std::fs::create_dir(files.dir.join("..new")).unwrap();
     write(&files.dir.join("..new/key.pem"), b"half", false);
     symlink("..gen-000000000000001", files.dir.join("..data.tmp")).unwrap();
@@ -325,6 +327,6 @@ fn leftovers_of_a_crash_are_gone_after_open() {
             .all(|name| name != "..new" && name != "..data.tmp"),
         "{left:?}"
     );
-    certs.publish(&set("b")).unwrap();
+    certs.publish_texts(&set("b")).unwrap();
     assert_eq!(resolved(&files.dir), Some(set("b")));
 }
