@@ -1,8 +1,9 @@
 //! How many issuances an hour may have, whatever the issuer answers.
 //!
 //! Never forgets early: an issuance counts for a full hour, also over restarts and clock steps.
-//! Never blocks for ever: a record from the future, left by a clock step, counts for at most an
-//! hour more than the step was wide, and one further ahead than an hour doesn't count at all.
+//! Never blocks for ever either: a record up to an hour in the future, left by a clock that was set
+//! back, counts until an hour after it; one further ahead doesn't count until [`prune`] has moved
+//! it to the present.
 
 use std::time::Duration;
 

@@ -128,8 +128,9 @@ pub fn decide(facts: &Facts, policy: &RenewPolicy, now: Timestamp) -> Next {
     if let Some(staged) = usable_staged(facts, policy, now) {
         if staged.validity.not_before <= now {
             return match retry {
-                Some((at, why)) => Next::WaitUntil(at, why),
-                None => Next::Publish(Why::Staged),
+                // Only a disk that refuses it keeps a set waiting, not the issuer.
+                Some((at, why @ Why::Retry(FailureClass::Local))) => Next::WaitUntil(at, why),
+                _ => Next::Publish(Why::Staged),
             };
         }
         if let Some(until) = worth_waiting_for(staged, facts, policy, now) {
@@ -211,10 +212,14 @@ fn worth_waiting_for(
     if covered {
         return Some(starts);
     }
+    if staged.obtained_at > now {
+        // The clock was set back: look anew, once.
+        return None;
+    }
     // Another answer of the same issuer starts later still, unless a clock is put right.
     let ahead = starts.since(staged.obtained_at);
     let pace = (ahead / 4).clamp(Duration::from_secs(30), Duration::from_secs(3600));
-    let again = staged.obtained_at.min(now).plus(pace);
+    let again = staged.obtained_at.plus(pace);
     (now < again).then_some(again.min(starts))
 }
 

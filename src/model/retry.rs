@@ -23,6 +23,9 @@ const LAST_CALL: u64 = 500;
 /// A Retry-After is obeyed up to this once the certificate has ended, or before there is one.
 const LONGEST_OBEYED_LATE: Duration = Duration::from_secs(3600);
 
+/// No failure is followed up sooner than this.
+const SHORTEST_DELAY: Duration = Duration::from_millis(100);
+
 /// How the attempts after a failure of one class are spread. All times in milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Plan {
@@ -132,10 +135,8 @@ fn quick_delay(plan: &Plan, run: &FailureRun, seed: &str) -> Option<Duration> {
     };
     let index = usize::try_from(failed.max(1) - 1).ok()?;
     let longest = *plan.quick.get(index)?;
-    Some(share(
-        longest,
-        fraction("quick", seed, u64::from(run.total)),
-    ))
+    let jitter = fraction("quick", seed, u64::from(run.total));
+    Some(share(longest, jitter).max(SHORTEST_DELAY))
 }
 
 /// Before there is a certificate to plan backwards from: doubling up to `late`, with jitter over
@@ -180,8 +181,8 @@ fn obey(
 ) -> Timestamp {
     // A fleet that was told the same must not come back in the same second.
     let jitter = fraction("after", seed, u64::from(run.total));
-    let spread = (wait / 10).max(Duration::from_secs(1));
     let asked = |wait: Duration| {
+        let spread = (wait / 10).max(Duration::from_secs(1));
         run.at
             .plus(wait)
             .plus(share(millis(spread), jitter))
@@ -200,8 +201,9 @@ fn obey(
     } else if run.at < last_call {
         asked(wait).min(last_call.max(planned))
     } else {
-        // In the reserve: only as far as the next planned attempt, or a short wait.
-        asked(wait).min(planned)
+        // In the reserve: at most half of what is left goes by without an attempt.
+        let half = validity.remaining(run.at) / 2;
+        asked(wait).min(validity.not_after.minus(half).max(planned))
     }
 }
 
@@ -224,7 +226,8 @@ pub fn runway(class: FailureClass, validity: Validity, now: Timestamp) -> u32 {
 
 /// The bound: how many requests a run of failures of `class` can send from its first failure at
 /// `from` until `until`, both included, whatever the jitter and however often the process looks.
-/// For failures of several classes the bound is the sum over them, as each plans in its own slots.
+/// For failures of several classes the bound is the sum over them, as each plans in its own slots;
+/// twice that when [`FailureClass::Denied`] is one of them, as each first refusal is followed up.
 #[must_use]
 pub fn most_requests(
     class: FailureClass,
