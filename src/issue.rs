@@ -7,22 +7,21 @@ use rcgen::{
     CertificateParams, DnType, KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384,
     PKCS_ED25519, PKCS_RSA_SHA256, RsaKeySize, SanType, SignatureAlgorithm,
 };
-use rustls_pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer, pem::PemObject};
-use zeroize::{Zeroize, Zeroizing};
+use rustls_pki_types::PrivatePkcs8KeyDer;
+use zeroize::Zeroize;
 
 use crate::model::{
+    bundle::PrivateKey,
     failure::{Failure, FailureClass},
+    leaf::KeyFacts,
     request::{KeyType, Names, Request},
 };
-
-/// A private key in PKCS#8 DER (RFC 5958), wiped when dropped.
-pub type Pkcs8 = Zeroizing<Vec<u8>>;
 
 /// Makes a new private key. RSA takes up to some seconds of computing: call it where that may block.
 ///
 /// # Errors
 /// `Local` with code `key-generation` when the system gives no randomness.
-pub fn new_key(kind: KeyType) -> Result<Pkcs8, Failure> {
+pub fn new_key(kind: KeyType) -> Result<PrivateKey, Failure> {
     let made = match kind {
         KeyType::EcP256 => KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256),
         KeyType::EcP384 => KeyPair::generate_for(&PKCS_ECDSA_P384_SHA384),
@@ -38,44 +37,29 @@ pub fn new_key(kind: KeyType) -> Result<Pkcs8, Failure> {
             None,
         )
     })?;
-    let der = Zeroizing::new(pair.serialized_der().to_vec());
+    let key = PrivateKey::from_pkcs8(pair.serialized_der());
     pair.zeroize();
-    Ok(der)
+    key.map_err(|error| local("key-generation", error.to_string(), None))
 }
 
-/// The first private key of a PEM text, for reuse over renewals. Takes PKCS#8, SEC1 and PKCS#1;
-/// gives PKCS#8 only when it came as that, which is what certagent writes.
+/// The private key of a PEM text, for reuse over renewals. Takes PKCS#8, SEC1 and PKCS#1.
 ///
 /// # Errors
 /// `Local` with code `key-unreadable`; the message holds no part of the text.
-pub fn key_of(pem: &str) -> Result<Pkcs8, Failure> {
-    let unreadable = |why: &str| {
+pub fn key_of(pem: &str) -> Result<PrivateKey, Failure> {
+    PrivateKey::from_pem(pem).map_err(|error| {
         local(
             "key-unreadable",
-            format!("reading the private key to be reused: {why}"),
+            format!("reading the private key to be reused: {error}"),
             Some("remove it, or set reuse_key to false, and a new key is made".to_owned()),
         )
-    };
-    match PrivateKeyDer::from_pem_slice(pem.as_bytes()) {
-        Ok(PrivateKeyDer::Pkcs8(key)) => Ok(Zeroizing::new(key.secret_pkcs8_der().to_vec())),
-        Ok(_) => Err(unreadable("it is not PKCS#8 (`BEGIN PRIVATE KEY`)")),
-        Err(_) => Err(unreadable("there is no whole private key in it")),
-    }
+    })
 }
 
 /// True when the key is of that kind, so that it may be reused for such a request.
 #[must_use]
-pub fn fits(key: &Pkcs8, kind: KeyType) -> bool {
-    let der = PrivatePkcs8KeyDer::from(key.as_slice());
-    let Ok(mut pair) = KeyPair::from_pkcs8_der_and_sign_algo(&der, algorithm(kind)) else {
-        return false;
-    };
-    // An RSA public key is a modulus and an exponent: its bytes tell 2048, 3072 and 4096 apart.
-    let modulus = pair.public_key_raw().len();
-    pair.zeroize();
-    let (_, bits) = kind.vault();
-    let bytes = usize::try_from(bits).unwrap_or(0) / 8;
-    algorithm(kind) != &PKCS_RSA_SHA256 || (bytes..bytes + 32).contains(&modulus)
+pub fn fits(key: &PrivateKey, kind: KeyType) -> bool {
+    key.facts() == KeyFacts::from(kind)
 }
 
 fn algorithm(kind: KeyType) -> &'static SignatureAlgorithm {
@@ -92,7 +76,7 @@ fn algorithm(kind: KeyType) -> &'static SignatureAlgorithm {
 ///
 /// # Errors
 /// `Local` with code `csr` when a name can't be encoded or the key does not fit the request.
-pub fn csr(request: &Request, key: &Pkcs8) -> Result<String, Failure> {
+pub fn csr(request: &Request, key: &PrivateKey) -> Result<String, Failure> {
     let failed = |error: rcgen::Error| {
         local(
             "csr",
@@ -103,7 +87,7 @@ pub fn csr(request: &Request, key: &Pkcs8) -> Result<String, Failure> {
             Some("names must be plain ASCII; the key must be of the configured type".to_owned()),
         )
     };
-    let der = PrivatePkcs8KeyDer::from(key.as_slice());
+    let der = PrivatePkcs8KeyDer::from(key.expose_pkcs8());
     let mut pair =
         KeyPair::from_pkcs8_der_and_sign_algo(&der, algorithm(request.key_type)).map_err(failed)?;
     let made = params(&request.names).and_then(|params| params.serialize_request(&pair)?.pem());
@@ -175,35 +159,6 @@ mod tests {
         }
     }
 
-    fn pem_of(key: &Pkcs8) -> String {
-        let block = pem_text(key);
-        format!("-----BEGIN PRIVATE KEY-----\n{block}-----END PRIVATE KEY-----\n")
-    }
-
-    fn pem_text(der: &[u8]) -> String {
-        const ALPHABET: &[u8; 64] =
-            b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-        let mut text = String::new();
-        for (n, chunk) in der.chunks(3).enumerate() {
-            let bits = chunk
-                .iter()
-                .fold(0_u32, |bits, byte| bits << 8 | u32::from(*byte))
-                << (8 * (3 - chunk.len()));
-            for place in 0..4 {
-                let index = (bits >> (18 - 6 * place) & 63) as usize;
-                text.push(if place > chunk.len() {
-                    '='
-                } else {
-                    ALPHABET[index] as char
-                });
-            }
-            if n % 16 == 15 {
-                text.push('\n');
-            }
-        }
-        text + "\n"
-    }
-
     #[test]
     fn every_key_type_signs_a_csr_with_all_names() {
         for kind in KeyType::ALL {
@@ -255,8 +210,8 @@ mod tests {
     #[test]
     fn a_reused_key_is_the_same_key() {
         let key = new_key(KeyType::EcP256).unwrap();
-        let again = key_of(&pem_of(&key)).unwrap();
-        assert_eq!(*again, *key);
+        let again = key_of(key.to_pem().expose()).unwrap();
+        assert!(again == key);
     }
 
     #[test]

@@ -22,7 +22,7 @@ use zeroize::Zeroizing;
 
 use super::{
     address::Address,
-    classify::{Next, Said, failure, judge, misconfigured},
+    classify::{Next, Said, Who, failure, judge, misconfigured},
     header::{http_date, retry_after},
     rate::Limiter,
     tls::Tls,
@@ -77,6 +77,14 @@ impl<'a> Ask<'a> {
             repeatable: true,
             login: false,
             secrets: &[],
+        }
+    }
+
+    fn who(&self) -> Who {
+        match self.token {
+            _ if self.login => Who::Login,
+            Some(_) => Who::Token,
+            None => Who::Nobody,
         }
     }
 
@@ -361,7 +369,7 @@ fn redirect_refused(server: &Server, ask: &Ask<'_>, received: &Received) -> Refu
 
 fn refusal(server: &Server, ask: &Ask<'_>, received: &Received) -> Refused {
     let said = Said::read(&received.body);
-    let judged = judge(received.status, &said, ask.login);
+    let judged = judge(received.status, &said, ask.who());
     let text = if said.text.is_empty() {
         "no reason given".to_owned()
     } else {

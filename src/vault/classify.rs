@@ -20,6 +20,17 @@ pub(super) enum Next {
     Settle,
 }
 
+/// Whose request was refused: the same words mean different things.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Who {
+    /// A login: its credentials were refused.
+    Login,
+    /// Sent without a token.
+    Nobody,
+    /// Sent with a token.
+    Token,
+}
+
 /// A judged answer.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Judged {
@@ -97,8 +108,8 @@ fn strip_tags(text: &str) -> String {
         .collect()
 }
 
-/// Judges an answer that is no success. `login` tells a login from everything else.
-pub(super) fn judge(status: u16, said: &Said, login: bool) -> Judged {
+/// Judges an answer that is no success.
+pub(super) fn judge(status: u16, said: &Said, who: Who) -> Judged {
     match status {
         429 => throttled(said),
         400 if !said.by_issuer && said.has("HTTP request to an HTTPS server") => Judged {
@@ -120,9 +131,9 @@ pub(super) fn judge(status: u16, said: &Said, login: bool) -> Judged {
             hint: "something in between answered, not Vault: check address, path prefix and proxy",
             next: Next::Elsewhere,
         },
-        403 => forbidden(said, login),
+        403 => forbidden(said, who),
         404 => not_found(said),
-        400 if login => login_refused(said),
+        400 if who == Who::Login => login_refused(said),
         400 => bad_request(said),
         405 => wrong(
             "unsupported-operation",
@@ -210,11 +221,15 @@ fn server_side(status: u16, said: &Said) -> Judged {
 }
 
 /// 403 has two meanings: token not known, or token known and not permitted.
-fn forbidden(said: &Said, login: bool) -> Judged {
-    if login {
+fn forbidden(said: &Said, who: Who) -> Judged {
+    if who == Who::Login {
         let hint =
             "check the auth mount's path and the role; repeated wrong logins lock a user out";
         return denied("login-forbidden", hint, Next::Stop);
+    }
+    if who == Who::Nobody {
+        let hint = "check the mount's path and the namespace: what is not there is forbidden, too";
+        return denied("forbidden", hint, Next::Stop);
     }
     if said.has("invalid token") || !said.has("1 error occurred") && said.has("permission denied") {
         let hint = "the token has ended or was revoked";
