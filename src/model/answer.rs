@@ -45,8 +45,14 @@ pub fn parse(body: &[u8], own_key: Option<PrivateKey>) -> Result<Bundle, Refusal
     let leaf = fields::certificate(data.get("certificate"), &mut problems);
     let pool = fields::chain(data, &mut problems);
     let key = fields::key(data.get("private_key"), own_key, &mut problems);
-    if let Some((_, facts)) = &leaf {
-        fields::agreement(data, facts, &mut problems);
+    match &leaf {
+        // Said here already: the fields that describe the leaf then disagree, which helps nobody.
+        Some((_, facts)) if facts.is_ca => {
+            let message = format!("`certificate` is a CA: {}", facts.subject);
+            problems.push(Problem::new("leaf-is-ca", message));
+        }
+        Some((_, facts)) => fields::agreement(data, facts, &mut problems),
+        None => {}
     }
     let (Some(leaf), Some(key), true) = (leaf, key, problems.is_empty()) else {
         return Err(refusal(problems));

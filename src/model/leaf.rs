@@ -150,6 +150,8 @@ pub struct CertFacts {
     pub may_sign: bool,
     /// Basic constraints say CA.
     pub is_ca: bool,
+    /// How many intermediates a CA allows below itself, when it limits them.
+    pub path_len: Option<u32>,
     /// What kind of key it certifies.
     pub key: KeyFacts,
     /// DER of the subject public key info.
@@ -197,6 +199,7 @@ impl CertFacts {
             client_auth: usage.client_auth,
             may_sign: usage.may_sign,
             is_ca: usage.is_ca,
+            path_len: usage.path_len,
             key: key_facts(cert.public_key()),
             spki: cert.public_key().raw.to_vec(),
             public_key: cert.public_key().subject_public_key.data.to_vec(),
@@ -243,6 +246,7 @@ struct Usage {
     client_auth: bool,
     may_sign: bool,
     is_ca: bool,
+    path_len: Option<u32>,
 }
 
 impl Usage {
@@ -261,7 +265,8 @@ impl Usage {
             server_auth: extended.is_some_and(|eku| eku.any || eku.server_auth),
             client_auth: extended.is_some_and(|eku| eku.any || eku.client_auth),
             may_sign: usage.is_none_or(|found| found.value.digital_signature()),
-            is_ca: basic.is_some_and(|found| found.value.ca),
+            is_ca: basic.as_ref().is_some_and(|found| found.value.ca),
+            path_len: basic.and_then(|found| found.value.path_len_constraint),
         })
     }
 }

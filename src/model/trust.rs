@@ -58,7 +58,7 @@ pub fn union(vouched: Vouched<'_>, memory: &Memory, overlap: Duration, now: Time
         .filter(|(_, old)| vouched.mount.is_none() || recent(old))
         .map(|(hash, old)| (hash.clone(), old.clone()))
         .collect();
-    for der in named(vouched) {
+    for der in named(vouched, now) {
         let Ok(facts) = CertFacts::read(&der) else {
             continue;
         };
@@ -81,7 +81,7 @@ pub fn union(vouched: Vouched<'_>, memory: &Memory, overlap: Duration, now: Time
 }
 
 /// Everything that is named now: chain and extras as they are, of the mount only its tops.
-fn named(vouched: Vouched<'_>) -> Vec<Vec<u8>> {
+fn named(vouched: Vouched<'_>, now: Timestamp) -> Vec<Vec<u8>> {
     let mut all: Vec<Vec<u8>> = [vouched.chain, vouched.extras].concat();
     let mount: Vec<(&Vec<u8>, CertFacts)> = vouched
         .mount
@@ -94,6 +94,8 @@ fn named(vouched: Vouched<'_>) -> Vec<Vec<u8>> {
         .iter()
         .filter_map(|der| CertFacts::read(der).ok())
         .chain(mount.iter().map(|(_, facts)| facts.clone()))
+        // An expired CA vouches for nothing: what it signed must stand for itself.
+        .filter(|facts| now < facts.not_after)
         .collect();
     let below_another = |facts: &CertFacts| {
         known

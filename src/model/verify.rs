@@ -151,13 +151,10 @@ pub fn verify(bundle: Bundle, expect: &Expect<'_>, now: Timestamp) -> Result<Ver
     checks::shape(&facts, &mut problems);
     checks::names(&facts, &expect.request.names, &mut problems);
     checks::serial(&facts, expect.known_serials, &mut problems);
-    let path = match chain::build(&bundle, &facts, expect, now) {
-        Ok(path) => Some(path),
-        Err(problem) => {
-            problems.extend(problem);
-            None
-        }
-    };
+    let path = chain::build(&bundle, &facts, expect, now)
+        .map_err(|found| problems.extend(found))
+        .ok();
+    problems.extend(path.as_ref().and_then(|path| path.pin.clone()));
     let validity = path.as_ref().map_or(facts.validity(), |path| path.validity);
     checks::times(&facts, validity, expect.min_remaining, now, &mut problems);
     Refusal::unless_none(problems)?;
@@ -166,10 +163,8 @@ pub fn verify(bundle: Bundle, expect: &Expect<'_>, now: Timestamp) -> Result<Ver
     };
     let mut warnings = bundle.warnings.clone();
     warnings.extend(checks::oddities(&facts, validity, &expect.request.names));
-    let mut anchors = bundle.anchors.clone();
-    anchors.extend_from_slice(expect.extra_anchors);
-    anchors.retain(|der| !path.moved_to_chain.contains(der));
-    let anchors = trust::ordered(&anchors);
+    warnings.extend(path.left_out);
+    let anchors = trust::ordered(&path.anchors);
     Ok(Verified {
         starts_at: now.max(validity.not_before),
         validity,

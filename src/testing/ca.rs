@@ -2,6 +2,7 @@
 //!
 //! Answers look like Vault's: PEM without a final newline, `ca_chain` from the issuing CA upward.
 
+pub(crate) mod keys;
 mod mutations;
 
 use std::{
@@ -20,7 +21,7 @@ use rcgen::{
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 
-pub(crate) use mutations::{Mutation, mutations};
+pub(crate) use mutations::{mutations, tolerated};
 
 use crate::model::{
     leaf::CertFacts,
@@ -140,19 +141,25 @@ impl TestCa {
 
 /// Vault's envelope round any leaf and chain; `issuing_ca` is the first of the chain.
 pub(crate) fn envelope(leaf: &[u8], chain: &[&Vec<u8>], key: Option<&KeyPair>) -> Value {
-    let facts = CertFacts::read(leaf).unwrap();
+    // A leaf that can't be read gets null there.
+    let facts = CertFacts::read(leaf).ok();
+    let facts = facts.as_ref();
     let chain: Vec<String> = chain.iter().map(|der| vault_pem(der)).collect();
     let mut data = json!({
         "certificate": vault_pem(leaf),
         "issuing_ca": chain.first(),
         "ca_chain": chain,
-        "serial_number": facts.serial,
-        "expiration": facts.not_after.unix_secs(),
-        "not_before": facts.not_before.unix_secs(),
+        "serial_number": facts.map(|facts| &facts.serial),
+        "expiration": facts.map(|facts| facts.not_after.unix_secs()),
+        "not_before": facts.map(|facts| facts.not_before.unix_secs()),
     });
     if let Some(key) = key {
         data["private_key"] = key.serialize_pem().trim_end().into();
-        data["private_key_type"] = facts.key.to_string().split('-').next().into();
+        let kind = facts.map(|facts| facts.key.to_string());
+        data["private_key_type"] = kind
+            .as_deref()
+            .and_then(|kind| kind.split('-').next())
+            .into();
     }
     json!({
         "request_id": "5e6d8d0c-0000-4000-8000-000000000000",

@@ -19,10 +19,14 @@ pub(super) struct Path {
     pub(super) anchor: Vec<u8>,
     /// SHA-256 of the leaf's issuer.
     pub(super) issuer_sha256: String,
+    /// What is wrong with that issuer, when one is pinned. The path holds all the same.
+    pub(super) pin: Option<Problem>,
     /// Intermediates of cert.pem.
     pub(super) chain: Vec<Vec<u8>>,
-    /// What the issuer took for the top and a pinned anchor stands above.
-    pub(super) moved_to_chain: Vec<Vec<u8>>,
+    /// Anchors of CA.pem, those of the configuration included.
+    pub(super) anchors: Vec<Vec<u8>>,
+    /// What was left out, for people.
+    pub(super) left_out: Vec<String>,
 }
 
 /// One certificate above the leaf.
@@ -50,25 +54,35 @@ pub(super) fn build(
                 .any(|extra| extra.der != cert.der && cert.facts.names_as_issuer(&extra.facts))
     };
     let (moved, mut anchors): (Vec<Above>, Vec<Above>) = own.into_iter().partition(below_extra);
-    let moved_to_chain: Vec<Vec<u8>> = moved.iter().map(|cert| cert.der.clone()).collect();
     chain.extend(moved);
     anchors.extend(extras);
     let at = now
         .max(leaf.not_before)
         .min(leaf.not_after.max(leaf.not_before));
-    let found = verified_path(&bundle.leaf, &chain, &anchors, at)?;
-    let (links, anchor) = found;
-    let validity = validity(leaf, &links, anchor);
+    let (links, anchor) = verified_path(&bundle.leaf, &chain, &anchors, at)?;
     let at_use = now.max(leaf.not_before);
-    check_anchor(anchor, at_use)?;
+    check_anchor(anchor, links.len(), at_use)?;
     let issuer = links.first().copied().unwrap_or(anchor);
-    check_pin(issuer, chain.iter().chain(&anchors), expect)?;
+    let pin = check_pin(issuer, chain.iter().chain(&anchors), expect);
+    // What the path does not need and nobody can use any more only makes the files longer.
+    let spent = |cert: &&Above| {
+        cert.facts.not_after <= at_use && !links.iter().any(|link| link.der == cert.der)
+    };
+    let left_out = chain.iter().chain(&anchors).filter(spent);
+    let useful = |certs: &[Above]| -> Vec<Vec<u8>> {
+        let kept = certs.iter().filter(|cert| !spent(cert));
+        kept.map(|cert| cert.der.clone()).collect()
+    };
     Ok(Path {
-        validity,
+        validity: validity(leaf, &links, anchor),
         anchor: anchor.der.clone(),
         issuer_sha256: issuer.facts.sha256.clone(),
-        chain: chain.iter().map(|cert| cert.der.clone()).collect(),
-        moved_to_chain,
+        pin,
+        left_out: left_out
+            .map(|cert| format!("left out, expired: {}", cert.facts.subject))
+            .collect(),
+        chain: useful(&chain),
+        anchors: useful(&anchors),
     })
 }
 
@@ -155,7 +169,8 @@ fn validity(leaf: &CertFacts, links: &[&Above], anchor: &Above) -> Validity {
 }
 
 /// Webpki takes anchors as given; OpenSSL and Go look at their dates and at their being a CA.
-fn check_anchor(anchor: &Above, at: Timestamp) -> Result<(), Vec<Problem>> {
+/// The limit of a root on the length of the chain is not webpki's business either.
+fn check_anchor(anchor: &Above, links: usize, at: Timestamp) -> Result<(), Vec<Problem>> {
     let facts = &anchor.facts;
     let subject = &facts.subject;
     let problem = if !facts.is_ca {
@@ -169,6 +184,9 @@ fn check_anchor(anchor: &Above, at: Timestamp) -> Result<(), Vec<Problem>> {
             facts.not_before
         );
         Problem::new("chain-not-yet-valid", message)
+    } else if facts.path_len.is_some_and(|most| links > most as usize) {
+        let message = format!("anchor `{subject}` does not allow {links} intermediates");
+        Problem::new("chain-path-length", message)
     } else {
         return Ok(());
     };
@@ -180,24 +198,19 @@ fn check_pin<'a>(
     issuer: &Above,
     mut all: impl Iterator<Item = &'a Above>,
     expect: &Expect<'_>,
-) -> Result<(), Vec<Problem>> {
-    let Some(pin) = &expect.request.issuer_pin else {
-        return Ok(());
-    };
+) -> Option<Problem> {
+    let pin = expect.request.issuer_pin.as_ref()?;
     let wanted: String = pin.chars().filter(|c| *c != ':').collect();
     let fits = all.any(|cert| {
         cert.facts.subject_der == issuer.facts.subject_der
             && cert.facts.spki == issuer.facts.spki
             && cert.facts.sha256.eq_ignore_ascii_case(&wanted)
     });
-    if fits {
-        return Ok(());
-    }
     let message = format!(
         "`{}` with SHA-256 {} signed, {wanted} is pinned",
         issuer.facts.subject, issuer.facts.sha256
     );
-    Err(vec![Problem::new("issuer-pin", message)])
+    (!fits).then(|| Problem::new("issuer-pin", message))
 }
 
 /// Webpki's reason as one of our codes.

@@ -4,13 +4,14 @@
 
 use super::Refusal;
 use crate::model::{
-    bundle::{self, Bundle, PrivateKey},
+    bundle::{Bundle, PrivateKey},
     leaf::CertFacts,
     pem,
     secret::Secret,
 };
 
-/// Reads a published set. CA.pem is taken as the anchors, whatever it holds.
+/// Reads a published set. CA.pem is taken as the anchors, the rest of cert.pem as the chain, both
+/// in the order they stand there.
 ///
 /// # Errors
 /// When one of the texts is not what its file should hold.
@@ -20,30 +21,14 @@ pub fn reread(ca: &str, cert: &str, key: &Secret) -> Result<Bundle, Refusal> {
     let key = PrivateKey::from_pem(key.expose())
         .map_err(|error| Refusal::one("key-file", format!("key.pem: {error}")))?;
     let leaf = chain.remove(0);
-    let unordered = CertFacts::read(&leaf)
-        .map(|facts| bundle::arrange(&facts, with_facts(&chain)))
-        .map_err(|error| Refusal::one("cert-file", format!("cert.pem: {error}")))?;
-    // Nothing is moved between the files: only links that are above the leaf may stay as they are.
-    let mut warnings = Vec::new();
-    for subject in unordered.unrelated {
-        warnings.push(format!(
-            "cert.pem holds a certificate not above the leaf: {subject}"
-        ));
-    }
     Ok(Bundle {
         leaf,
         chain,
         anchors,
         key,
         lease_id: None,
-        warnings,
+        warnings: Vec::new(),
     })
-}
-
-fn with_facts(ders: &[Vec<u8>]) -> Vec<(Vec<u8>, CertFacts)> {
-    ders.iter()
-        .filter_map(|der| Some((der.clone(), CertFacts::read(der).ok()?)))
-        .collect()
 }
 
 /// At least one certificate, each readable.
