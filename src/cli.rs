@@ -1,3 +1,191 @@
 //! What the user may type: clap types only; reads nothing from the machine.
 //!
-//! Never decides anything. What stays true: `--help` works on any machine, however broken.
+//! Never decides anything. What stays true: `--help` works on any machine, however broken; every
+//! flag of a setting comes from the table in `config/table.rs`.
+
+mod help;
+
+use std::{net::SocketAddr, path::PathBuf};
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::config::Flags;
+
+/// The whole command line.
+#[derive(Debug, Parser)]
+#[command(
+    name = "certagent",
+    version,
+    about = help::ABOUT,
+    after_help = help::exit_codes(),
+    arg_required_else_help = true,
+    disable_help_subcommand = true,
+    max_term_width = 100
+)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// One variant per subcommand; each is a file below `commands/`.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Check the configuration and print what is in force, with the source of every value.
+    #[command(after_help = help::CHECK_CONFIG)]
+    CheckConfig(CheckConfigArgs),
+    /// Print the completion script of a shell.
+    #[command(after_help = help::COMPLETIONS)]
+    Completions(CompletionsArgs),
+    /// Print the manual page (troff), or write one page per command.
+    #[command(after_help = help::MAN)]
+    Man(ManArgs),
+    /// Wait until a certificate set is published, as a gate for other tasks.
+    #[command(after_help = help::WAIT)]
+    Wait(WaitArgs),
+}
+
+/// `certagent run`
+#[derive(Args, Clone, Debug)]
+pub struct RunArgs {
+    /// Every setting.
+    #[command(flatten)]
+    pub flags: Flags,
+}
+
+/// `certagent issue`
+#[derive(Args, Clone, Debug)]
+pub struct IssueArgs {
+    /// Write the set into this directory, instead of only reporting it.
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// What to print.
+    #[arg(long, value_enum, default_value_t)]
+    pub format: IssueFormat,
+    /// Show the request and what would be refused; send nothing.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Every setting.
+    #[command(flatten)]
+    pub flags: Flags,
+}
+
+/// What `certagent issue` prints.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum IssueFormat {
+    /// A report for people.
+    #[default]
+    Text,
+    /// One JSON object.
+    Json,
+    /// The certificates as PEM; never the key.
+    Pem,
+}
+
+/// `certagent wait`
+#[derive(Args, Clone, Debug)]
+pub struct WaitArgs {
+    /// Ready marker that `certagent run` writes; by default CERTAGENT_MARKER, else
+    /// certagent/ready.json in NOMAD_ALLOC_DIR.
+    #[arg(long, value_name = "FILE")]
+    pub marker: Option<PathBuf>,
+    /// Give up after this long, as `4m`; 0 looks once.
+    #[arg(long, value_name = "DURATION", default_value = "4m")]
+    pub timeout: String,
+}
+
+/// `certagent inspect`
+#[derive(Args, Clone, Debug)]
+pub struct InspectArgs {
+    /// Directory with a set, or one PEM file; by default CERTAGENT_DIR, else certs in
+    /// NOMAD_SECRETS_DIR, else secrets/certs.
+    #[arg(value_name = "DIR|FILE")]
+    pub path: Option<PathBuf>,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `certagent explain`
+#[derive(Args, Clone, Debug)]
+pub struct ExplainArgs {
+    /// Print one JSON object.
+    #[arg(long)]
+    pub json: bool,
+    /// Every setting.
+    #[command(flatten)]
+    pub flags: Flags,
+}
+
+/// `certagent check-config`
+#[derive(Args, Clone, Debug)]
+pub struct CheckConfigArgs {
+    /// Print one JSON object.
+    #[arg(long)]
+    pub json: bool,
+    /// Every setting.
+    #[command(flatten)]
+    pub flags: Flags,
+}
+
+/// `certagent dev`
+#[derive(Args, Clone, Debug)]
+pub struct DevArgs {
+    /// Only serve the embedded PKI; start no agent.
+    #[arg(long)]
+    pub pki_only: bool,
+    /// Where the embedded PKI listens; loopback only, port 0 takes a free one.
+    #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:0")]
+    pub listen: SocketAddr,
+    /// Lifetime of the certificates of the demonstration.
+    #[arg(long, value_name = "DURATION", default_value = "30s")]
+    pub ttl: String,
+    /// Where the demonstration writes; a new temporary directory when absent.
+    #[arg(long, value_name = "DIR")]
+    pub dir: Option<PathBuf>,
+}
+
+/// `certagent completions`
+#[derive(Args, Clone, Debug)]
+pub struct CompletionsArgs {
+    /// The shell.
+    #[arg(value_enum)]
+    pub shell: clap_complete::Shell,
+}
+
+/// `certagent man`
+#[derive(Args, Clone, Debug)]
+pub struct ManArgs {
+    /// Write certagent.1 and one page per command into this existing directory.
+    #[arg(long, value_name = "DIR")]
+    pub dir: Option<PathBuf>,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn no_flag_takes_a_secret() {
+        for command in Cli::command().get_subcommands() {
+            for arg in command.get_arguments() {
+                let name = arg.get_long().unwrap_or_default();
+                let secret = [
+                    "auth-token",
+                    "token",
+                    "auth-secret-id",
+                    "secret-id",
+                    "vault-headers",
+                ];
+                assert!(!secret.contains(&name), "{} --{name}", command.get_name());
+            }
+        }
+    }
+}

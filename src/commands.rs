@@ -1,5 +1,136 @@
 //! One command, one file below; this one only dispatches.
 //!
-//! Never prints results to stderr nor messages to stdout.
+//! Never prints results to stderr nor messages to stdout. What stays true: a command returns an
+//! [`Exit`] or an error; the error's text and exit code are decided here, once.
 
+mod check_config;
+mod completions;
+mod man;
 pub mod wait;
+
+use std::io::{self, Write as _};
+
+use crate::{
+    cli::{Cli, Command},
+    config::{self, Config, Environment, Flags, Problems},
+    exit::Exit,
+    model::failure::Failure,
+    observe::log,
+};
+
+/// Runs one command to its end on a current-thread runtime; errors are printed on stderr.
+#[must_use]
+pub fn run(cli: Cli, environment: Environment) -> Exit {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    let result = match runtime {
+        Ok(runtime) => runtime.block_on(dispatch(cli.command, &environment)),
+        Err(error) => Err(anyhow::Error::new(error).context("cannot start the runtime")),
+    };
+    result.unwrap_or_else(|error| report(&error))
+}
+
+async fn dispatch(command: Command, environment: &Environment) -> anyhow::Result<Exit> {
+    match command {
+        Command::CheckConfig(args) => check_config::run(&args, environment),
+        Command::Completions(args) => completions::run(&args),
+        Command::Man(args) => man::run(&args),
+        Command::Wait(args) => wait::run(&args, environment).await,
+    }
+}
+
+/// The configuration in force, with logging started as it says. For commands that act.
+///
+/// # Errors
+/// [`Problems`], all of them; the command ends with [`Exit::Usage`].
+#[expect(dead_code, reason = "the commands that act land on other branches")]
+pub(crate) fn configured(flags: &Flags, environment: &Environment) -> anyhow::Result<Config> {
+    let loaded = config::load_all(flags.file(environment), environment, flags)?;
+    log::start(&loaded.config.log, environment);
+    for note in &loaded.notes {
+        tracing::warn!("{note}");
+    }
+    Ok(loaded.config)
+}
+
+/// Ends a command with an exit code of its own: what happened, and what to do about it.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub(crate) struct Stopped {
+    pub(crate) exit: Exit,
+    pub(crate) message: String,
+    pub(crate) hint: Option<String>,
+}
+
+impl Stopped {
+    /// The command line or the environment is wrong.
+    pub(crate) fn usage(message: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self {
+            exit: Exit::Usage,
+            message: message.into(),
+            hint: Some(hint.into()),
+        }
+    }
+}
+
+/// Writes a result to stdout. A reader that went away is not an error.
+///
+/// # Errors
+/// Any other failure to write.
+pub(crate) fn print(text: &str) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        other => other,
+    }
+}
+
+/// Prints an error with its causes on stderr and says which exit code it means.
+fn report(error: &anyhow::Error) -> Exit {
+    let (text, exit) = explain(error);
+    // Nothing is left to tell when stderr is closed.
+    let _ = io::stderr().lock().write_all(text.as_bytes());
+    exit
+}
+
+fn explain(error: &anyhow::Error) -> (String, Exit) {
+    if let Some(problems) = error.downcast_ref::<Problems>() {
+        let lines = problems.list().iter();
+        let mut text: String = lines.map(|one| format!("error: {one}\n")).collect();
+        text.push_str("hint: nothing was started; `certagent run --help` lists every setting\n");
+        return (text, Exit::Usage);
+    }
+    let (hint, exit) = if let Some(stopped) = error.downcast_ref::<Stopped>() {
+        (stopped.hint.as_deref(), stopped.exit)
+    } else if let Some(failure) = error.downcast_ref::<Failure>() {
+        // A failure's own text ends with its hint.
+        (None, failure.class.exit())
+    } else {
+        (None, Exit::Failure)
+    };
+    let hint = hint.map_or_else(String::new, |hint| format!("hint: {hint}\n"));
+    (format!("error: {error:#}\n{hint}"), exit)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::failure::FailureClass;
+
+    #[test]
+    fn a_failure_keeps_its_exit_code_under_more_context() {
+        let failure = Failure {
+            class: FailureClass::Denied,
+            code: "permission-denied".to_owned(),
+            message: "no".to_owned(),
+            hint: None,
+            retry_after: None,
+        };
+        let error = anyhow::Error::new(failure).context("cannot issue");
+        assert_eq!(
+            explain(&error),
+            ("error: cannot issue: no\n".to_owned(), Exit::Denied)
+        );
+    }
+}

@@ -4,9 +4,88 @@
 //! What stays true: a [`Config`] that exists is complete and consistent, and every problem found on
 //! the way to it is reported together with its key and its source.
 
+mod file;
+mod flags;
+mod issuer_env;
+mod layers;
+mod problem;
+mod resolve;
+pub mod table;
 mod types;
+mod values;
 
+use std::{collections::BTreeMap, env, fs, path::Path};
+
+pub use file::{Written, parse};
+pub use flags::{CERTIFICATE_VARIABLE, CONFIG_VARIABLE, Flags};
+pub use layers::Effective;
+pub use problem::{Problem, Problems, Source};
 pub use types::{
     Auth, CertConfig, Config, Files, LogFormat, LoggingConfig, RenewAt, RenewPolicy, TlsConfig,
     VaultConfig,
 };
+
+/// The environment, read once at the start of the process. It may hold tokens: never print it.
+pub type Environment = BTreeMap<String, String>;
+
+/// A complete configuration, and where every part of it came from.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// What the program uses.
+    pub config: Config,
+    /// Every setting with its value and source, secrets hidden; in the order of the table.
+    pub table: Vec<Effective>,
+    /// What was seen and has no effect, and why; worth a warning each.
+    pub notes: Vec<String>,
+}
+
+/// Reads the process's environment. Variables that are not UTF-8 cannot name a setting and are
+/// left out.
+#[must_use]
+pub fn environment() -> Environment {
+    env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect()
+}
+
+/// The configuration in force.
+///
+/// # Errors
+/// Every problem at once: unknown keys, bad values, what is missing, what contradicts.
+pub fn load(
+    file: Option<&Path>,
+    environment: &Environment,
+    flags: &Flags,
+) -> Result<Config, Problems> {
+    load_all(file, environment, flags).map(|loaded| loaded.config)
+}
+
+/// As [`load`], with the source of every value.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_all(
+    file: Option<&Path>,
+    environment: &Environment,
+    flags: &Flags,
+) -> Result<Loaded, Problems> {
+    let mut problems = Problems::default();
+    let written = match file.map(|path| read(path, &mut problems)) {
+        Some(Some(written)) => written,
+        None => Written::default(),
+        // Everything would seem to be missing.
+        Some(None) => return Err(problems),
+    };
+    resolve::resolve(&written, environment, flags, problems)
+}
+
+fn read(path: &Path, problems: &mut Problems) -> Option<Written> {
+    let origin = path.display().to_string();
+    match fs::read_to_string(path) {
+        Ok(text) => file::read(&text, &origin, problems),
+        Err(error) => {
+            problems.add(None, "", format!("cannot read {origin}: {error}"));
+            None
+        }
+    }
+}

@@ -1,2 +1,22 @@
 //! Arguments in, exit code out.
-fn main() {}
+
+use std::process::ExitCode;
+
+use certagent::{cli::Cli, commands, config, exit::Exit};
+use clap::Parser;
+
+fn main() -> ExitCode {
+    let environment = config::environment();
+    match Cli::try_parse() {
+        Ok(cli) => commands::run(cli, environment).into(),
+        Err(error) => {
+            // A closed pipe must not turn help into a failure.
+            let _ = error.print();
+            if error.use_stderr() {
+                Exit::Usage.into()
+            } else {
+                Exit::Done.into()
+            }
+        }
+    }
+}

@@ -11,7 +11,15 @@ use std::{
 
 use tokio::time;
 
-use crate::{clock::Clock, exit::Exit, model::time::Timestamp, publish::marker::Marker};
+use super::Stopped;
+use crate::{
+    cli::WaitArgs,
+    clock::{Clock, SystemClock},
+    config::Environment,
+    exit::Exit,
+    model::{duration, time::Timestamp},
+    publish::marker::Marker,
+};
 
 /// How often the marker is looked at. Looking works on every kind of mount, needs no watcher, and a
 /// gate lives for seconds.
@@ -72,6 +80,31 @@ impl fmt::Display for NotReady {
 }
 
 impl std::error::Error for NotReady {}
+
+pub(super) async fn run(args: &WaitArgs, environment: &Environment) -> anyhow::Result<Exit> {
+    let set = |name| environment.get(name).filter(|text| !text.is_empty());
+    let from_nomad = || Some(Path::new(set("NOMAD_ALLOC_DIR")?).join("certagent/ready.json"));
+    let marker = args
+        .marker
+        .clone()
+        .or_else(|| set("CERTAGENT_MARKER").map(PathBuf::from))
+        .or_else(from_nomad)
+        .ok_or_else(|| {
+            let hint = "give --marker, the file that `certagent run` writes";
+            Stopped::usage("no marker to wait for", hint)
+        })?;
+    let timeout = duration::parse(&args.timeout)
+        .map_err(|error| Stopped::usage(format!("--timeout: {error}"), "write it as 4m or 90s"))?;
+    match wait(&marker, timeout, &SystemClock).await {
+        Ok(_) => Ok(Exit::Done),
+        Err(late) => Err(Stopped {
+            exit: late.exit(),
+            hint: Some(late.hint().to_owned()),
+            message: late.to_string(),
+        }
+        .into()),
+    }
+}
 
 /// Waits until the marker names a set that has not ended; looks at least once.
 ///

@@ -119,6 +119,10 @@ pub struct CertConfig {
     pub marker: Option<PathBuf>,
     /// Extra trust anchors for CA.pem (PEM file).
     pub extra_ca: Option<PathBuf>,
+    /// How often to look for new issuers of the mount; zero is never.
+    pub trust_poll: Duration,
+    /// How long an anchor that nobody vouches for any more stays in CA.pem.
+    pub trust_overlap: Duration,
 }
 
 /// When to renew, and how much may be asked for.

@@ -1,0 +1,76 @@
+//! Texts around the generated help: what it is, examples, exit codes.
+//!
+//! Never repeats what the table of settings says.
+
+use crate::exit::Exit;
+
+pub(super) const ABOUT: &str = "Keeps a TLS certificate set from Vault or OpenBao fresh: verified, published as one, renewed early";
+
+/// The table of exit codes under `certagent --help`.
+pub(super) fn exit_codes() -> String {
+    Exit::ALL
+        .into_iter()
+        .fold("Exit codes:".to_owned(), |text, exit| {
+            format!("{text}\n  {}  {}", exit.code(), exit.meaning())
+        })
+}
+
+pub(super) const RUN: &str = "\
+Settings come from the file, the environment and flags, each stronger than the one before.
+Tokens and secret ids have no flag, because argument lists are public: use a file or a variable.
+
+Examples:
+  On Nomad, with VAULT_ADDR and a workload identity, without any file:
+    certagent run
+  With a file:
+    certagent run -c local/certagent.hcl
+  Elsewhere:
+    VAULT_ADDR=https://vault.example:8200 VAULT_TOKEN=... \\
+      certagent run --component ingester --ip-sans 192.0.2.7 --dir /run/certs";
+
+pub(super) const ISSUE: &str = "\
+Examples:
+  Show the exact request, send nothing:
+    certagent issue --dry-run --component ingester
+  Issue one and write the set:
+    certagent issue --component ingester --ip-sans 192.0.2.7 --out /tmp/certs";
+
+pub(super) const WAIT: &str = "\
+Ends with 0 as soon as the marker names a certificate that is still valid, with 7 when the time is up.
+
+Example:
+  certagent wait --marker alloc/certagent/ready.json --timeout 4m";
+
+pub(super) const INSPECT: &str = "\
+Examples:
+  certagent inspect secrets/certs
+  certagent inspect --json cert.pem";
+
+pub(super) const EXPLAIN: &str = "\
+Prints every input of the next renewal time of the published set.
+
+Example:
+  certagent explain -c local/certagent.hcl";
+
+pub(super) const CHECK_CONFIG: &str = "\
+Ends with 2 when there is a problem; all of them are printed. Secrets are never shown.
+
+Examples:
+  certagent check-config -c local/certagent.hcl
+  certagent check-config --json --component ingester --ip-sans 192.0.2.7";
+
+pub(super) const DEV: &str = "\
+Examples:
+  See login, issue, publish and renew within seconds:
+    certagent dev
+  A test server that speaks the part of Vault's API that certagent uses:
+    certagent dev --pki-only --listen 127.0.0.1:8200";
+
+pub(super) const COMPLETIONS: &str = "\
+Example:
+  certagent completions bash > /etc/bash_completion.d/certagent";
+
+pub(super) const MAN: &str = "\
+Examples:
+  certagent man | man -l -
+  certagent man --dir /usr/local/share/man/man1";

@@ -1,0 +1,126 @@
+//! Settings as typed on the command line: one flag per row of the table, as written.
+//!
+//! Never checks a value and never holds a secret: secrets have no flag.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+
+use clap::{
+    Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, builder::PathBufValueParser,
+};
+
+use super::{
+    Environment,
+    table::{Kind, SETTINGS, Setting},
+};
+
+/// Which file to read: variable for `--config`.
+pub const CONFIG_VARIABLE: &str = "CERTAGENT_CONFIG";
+/// Which certificate block to use: variable for `--certificate`.
+pub const CERTIFICATE_VARIABLE: &str = "CERTAGENT_CERTIFICATE";
+
+/// The flags that were given, and their values as typed.
+#[derive(Clone, Debug, Default)]
+pub struct Flags {
+    given: BTreeMap<&'static str, Vec<String>>,
+    config: Option<PathBuf>,
+    certificate: Option<String>,
+}
+
+impl Flags {
+    /// What was given for a setting.
+    #[must_use]
+    pub fn of(&self, setting: &Setting) -> Option<&[String]> {
+        self.given.get(setting.flag).map(Vec::as_slice)
+    }
+
+    /// The same flags with one more, named without dashes; unknown names are ignored.
+    #[must_use]
+    pub fn with(mut self, flag: &str, value: &str) -> Self {
+        let known = SETTINGS.iter().find(|one| one.flag == flag && !one.secret);
+        if let Some(setting) = known {
+            let values = self.given.entry(setting.flag).or_default();
+            values.push(value.to_owned());
+        }
+        self
+    }
+
+    /// The file to read, from `--config` or its variable.
+    #[must_use]
+    pub fn file<'a>(&'a self, env: &'a Environment) -> Option<&'a Path> {
+        let named = env.get(CONFIG_VARIABLE).filter(|path| !path.is_empty());
+        self.config.as_deref().or(named.map(Path::new))
+    }
+
+    /// The only certificate block to use, when one was named.
+    #[must_use]
+    pub fn certificate<'a>(&'a self, env: &'a Environment) -> Option<&'a str> {
+        let named = env
+            .get(CERTIFICATE_VARIABLE)
+            .filter(|name| !name.is_empty());
+        self.certificate.as_deref().or(named.map(String::as_str))
+    }
+}
+
+impl FromArgMatches for Flags {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let mut flags = Self::default();
+        flags.update_from_arg_matches(matches)?;
+        Ok(flags)
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        for setting in SETTINGS.iter().filter(|one| !one.secret) {
+            if let Some(values) = matches.get_many::<String>(setting.flag) {
+                self.given.insert(setting.flag, values.cloned().collect());
+            }
+        }
+        self.config = matches.get_one::<PathBuf>("config").cloned();
+        self.certificate = matches.get_one::<String>("certificate").cloned();
+        Ok(())
+    }
+}
+
+impl Args for Flags {
+    fn augment_args(command: Command) -> Command {
+        let config = Arg::new("config")
+            .short('c')
+            .long("config")
+            .value_name("FILE")
+            .value_parser(PathBufValueParser::new())
+            .help(format!("configuration file (HCL) [env: {CONFIG_VARIABLE}]"));
+        let certificate = Arg::new("certificate")
+            .long("certificate")
+            .value_name("NAME")
+            .help(format!(
+                "use only this certificate of the file [env: {CERTIFICATE_VARIABLE}]"
+            ));
+        let plain = SETTINGS.iter().filter(|one| !one.secret);
+        command
+            .arg(config)
+            .arg(certificate)
+            .args(plain.map(argument))
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+fn argument(setting: &'static Setting) -> Arg {
+    let arg = Arg::new(setting.flag)
+        .long(setting.flag)
+        .value_name(setting.kind.placeholder())
+        .help(setting.line())
+        .help_heading(setting.section.heading());
+    match setting.kind {
+        Kind::List => arg.action(ArgAction::Append),
+        Kind::Bool => arg
+            .num_args(0..=1)
+            .require_equals(true)
+            .default_missing_value("true"),
+        _ => arg,
+    }
+}

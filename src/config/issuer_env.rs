@@ -1,0 +1,137 @@
+//! The variables of the Vault and OpenBao clients that are no setting: obeyed, refused, or noted.
+//!
+//! Never drops one in silence: `check-config` shows what has no effect. Facts: OpenBao api/client.go
+//! and Vault api/client.go (research: vault.md 2.9).
+
+use super::{
+    layers::{Gathered, issuer_variable},
+    problem::Source,
+    table::SETTINGS,
+    values,
+};
+
+/// What becomes of a variable when it is set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Treatment {
+    /// Refused when true; also when it is no truth value.
+    RefusedWhenTrue(&'static str),
+    /// Refused whenever it is set.
+    Refused(&'static str),
+    /// Always true, whatever it says.
+    Kept(&'static str),
+    /// Obeyed, elsewhere.
+    Obeyed(&'static str),
+    /// Has no effect; a note says so.
+    Noted(&'static str),
+}
+
+use Treatment::{Kept, Noted, Obeyed, Refused, RefusedWhenTrue};
+
+/// Names without `VAULT_` or `BAO_`.
+pub(super) const OTHERS: &[(&str, Treatment)] = &[
+    (
+        "SKIP_VERIFY",
+        RefusedWhenTrue(
+            "certagent never talks to an issuer that it cannot verify: who answers decides what keys and \
+         trust anchors you serve; set CACERT to the issuer's CA instead",
+        ),
+    ),
+    (
+        "SRV_LOOKUP",
+        RefusedWhenTrue(
+            "SRV records are not looked up; list the addresses in vault.address, they are tried in turn",
+        ),
+    ),
+    (
+        "DISABLE_REDIRECTS",
+        Kept("certagent never follows a redirect to another host"),
+    ),
+    ("WRAP_TTL", Refused("a wrapped answer holds no certificate")),
+    (
+        "MFA",
+        Refused("nobody is there to answer; use a login without MFA for certagent"),
+    ),
+    (
+        "CLIENT_CERT_BYTES",
+        Refused("write it into a file and set CLIENT_CERT"),
+    ),
+    (
+        "CLIENT_KEY_BYTES",
+        Refused("write it into a file with mode 0600 and set CLIENT_KEY"),
+    ),
+    (
+        "TOKEN_PATH",
+        Obeyed("file of the method token_file, when auth.path is not set"),
+    ),
+    ("CLI_NO_COLOR", Obeyed("as NO_COLOR")),
+    (
+        "FORMAT",
+        Noted("it is for the issuer's CLI; certagent has --json and --log-format"),
+    ),
+    (
+        "LOG_LEVEL",
+        Noted("it is for the issuer's CLI and server; certagent has --log-level"),
+    ),
+    ("CLUSTER_ADDR", Noted("it is for the issuer's server")),
+    ("REDIRECT_ADDR", Noted("it is for the issuer's server")),
+    ("API_ADDR", Noted("it is for the issuer's server")),
+];
+
+pub(super) fn check(all: &mut Gathered<'_>) {
+    for (name, treatment) in OTHERS {
+        let Some((variable, text)) = issuer_variable(name, all.environment) else {
+            continue;
+        };
+        let source = Some(Source::Variable(variable.clone()));
+        match treatment {
+            RefusedWhenTrue(why) => match values::truth(text) {
+                Ok(false) => {}
+                Ok(true) => all.problems.add(source, "", format!("refused: {why}")),
+                Err(error) => all.problems.add(source, "", format!("{text:?}: {error}")),
+            },
+            Refused(why) => all.problems.add(source, "", format!("refused: {why}")),
+            Kept(_) => {
+                if let Err(error) = values::truth(text) {
+                    all.problems.add(source, "", format!("{text:?}: {error}"));
+                }
+            }
+            Obeyed(_) => {}
+            Noted(why) => all.notes.push(format!("{variable}: has no effect: {why}")),
+        }
+    }
+    unknown(all);
+    usual_proxies(all);
+}
+
+fn unknown(all: &mut Gathered<'_>) {
+    let known = |rest: &str| {
+        SETTINGS.iter().any(|one| one.issuer.contains(&rest))
+            || OTHERS.iter().any(|(name, _)| *name == rest)
+    };
+    for name in all.environment.keys() {
+        let rest = name
+            .strip_prefix("BAO_")
+            .or_else(|| name.strip_prefix("VAULT_"));
+        if rest.is_some_and(|rest| !known(rest)) {
+            all.notes
+                .push(format!("{name}: has no effect: certagent does not know it"));
+        }
+    }
+}
+
+/// The issuer's token must not pass through a proxy that somebody set for web pages.
+fn usual_proxies(all: &mut Gathered<'_>) {
+    for name in ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"] {
+        for name in [name.to_owned(), name.to_ascii_lowercase()] {
+            if all
+                .environment
+                .get(&name)
+                .is_some_and(|text| !text.is_empty())
+            {
+                all.notes.push(format!(
+                    "{name}: has no effect: only vault.proxy (VAULT_PROXY_ADDR) is obeyed"
+                ));
+            }
+        }
+    }
+}

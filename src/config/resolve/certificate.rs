@@ -1,0 +1,297 @@
+//! One `certificate` block, and what Nomad's variables say when it is silent.
+
+use std::{
+    collections::BTreeSet,
+    net::IpAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use super::super::{
+    file::WrittenBlock,
+    layers::{Derived, Gathered, Layers},
+    table::Section,
+    types::{CertConfig, Files, RenewAt, RenewPolicy},
+    values,
+};
+use crate::model::{
+    duration,
+    request::{KeyType, Mode, Names, Request},
+};
+
+/// The certificate of `block`, or of flags and variables alone; `several`: it is not the only one.
+pub(super) fn certificate(
+    all: &mut Gathered<'_>,
+    block: Option<&WrittenBlock>,
+    several: bool,
+) -> Option<CertConfig> {
+    let mut layers = Layers {
+        certificate: block.and_then(|block| block.label.clone()),
+        all,
+        section: Section::Certificate,
+        block,
+        outer: !several,
+    };
+    let first_row = layers.all.table.len();
+    let component = component(&mut layers);
+    let name = name(&mut layers, component.as_deref());
+    if layers.certificate.is_none() {
+        layers.certificate.clone_from(&name);
+        for row in layers.all.table.iter_mut().skip(first_row) {
+            row.certificate.clone_from(&name);
+        }
+    }
+    let names = names(&mut layers, component.as_deref());
+    let request = request(&mut layers, names);
+    let seed = request.as_ref().map(|request| seed_of(&request.names));
+    let renew = renew(&mut layers, name.as_deref(), request.as_ref(), seed);
+    let files = files(&mut layers, name.as_deref().filter(|_| several));
+    let marker = marker(&mut layers, name.as_deref().filter(|_| several));
+    let extra_ca = layers.read("extra_ca", path);
+    let trust_poll = layers.read("trust_poll", values::duration);
+    let trust_overlap = layers.read("trust_overlap", values::duration);
+    Some(CertConfig {
+        name: name?,
+        request: request?,
+        renew: renew?,
+        files: files?,
+        marker,
+        extra_ca,
+        trust_poll: trust_poll?,
+        trust_overlap: trust_overlap?,
+    })
+}
+
+/// Two certificates in one directory, or with one marker, would overwrite each other.
+pub(super) fn distinct(all: &mut Gathered<'_>, found: &[CertConfig]) {
+    for (index, one) in found.iter().enumerate() {
+        for other in found.iter().take(index) {
+            if same(&one.files.dir, &other.files.dir) {
+                clash(all, "dir", &other.name, &one.name, &one.files.dir);
+            }
+            if let (Some(mine), Some(theirs)) = (&one.marker, &other.marker)
+                && same(mine, theirs)
+            {
+                clash(all, "marker", &other.name, &one.name, mine);
+            }
+        }
+    }
+}
+
+fn clash(all: &mut Gathered<'_>, key: &str, first: &str, second: &str, path: &Path) {
+    let message = format!(
+        "the certificates {first} and {second} would overwrite each other in {}",
+        path.display()
+    );
+    all.problems
+        .add(None, &format!("certificate.{key}"), message);
+}
+
+fn same(left: &Path, right: &Path) -> bool {
+    // Components leave out `.` and doubled slashes.
+    left.components().eq(right.components())
+}
+
+fn path(text: &str) -> Result<PathBuf, String> {
+    Ok(PathBuf::from(values::text(text)?))
+}
+
+fn component(layers: &mut Layers<'_, '_>) -> Option<String> {
+    let group = nomad(layers, "NOMAD_GROUP_NAME");
+    let derived = group.map(|group| Derived::new(group, "NOMAD_GROUP_NAME"));
+    layers.read_or("component", derived, |text| match values::dns_name(text) {
+        Ok(name) if !name.contains(['.', '*']) => Ok(name),
+        _ => Err("does not fit into a DNS name; set component or common_name".to_owned()),
+    })
+}
+
+fn name(layers: &mut Layers<'_, '_>, component: Option<&str>) -> Option<String> {
+    let derived = match component {
+        Some(component) => Derived::new(component, "the component"),
+        None => Derived::new("certs", "nothing better"),
+    };
+    layers.read_or("name", Some(derived), values::label)
+}
+
+fn nomad(layers: &Layers<'_, '_>, name: &str) -> Option<String> {
+    let text = layers.all.environment.get(name)?;
+    (!text.is_empty()).then(|| text.clone())
+}
+
+fn names(layers: &mut Layers<'_, '_>, component: Option<&str>) -> Option<Names> {
+    let derived = component
+        .map(|component| Derived::new(format!("loki-{component}.service.consul"), "the component"));
+    if derived.is_none() && layers.written("common_name").is_none() {
+        layers.problem(
+            "common_name",
+            "no name to ask for: set component or common_name \
+             (inside a Nomad group the component is NOMAD_GROUP_NAME)",
+        );
+    }
+    let common_name = layers.read_or("common_name", derived, values::common_name);
+    let dns = layers.read_list("dns_sans", None, values::dns_name);
+    let ports = ports(layers);
+    let mut ips: BTreeSet<IpAddr> = layers
+        .read_list("ip_sans", ports, values::ip)
+        .into_iter()
+        .collect();
+    ips.extend(layers.read("node_ip", values::ip));
+    let uris = layers.read_list("uri_sans", None, values::uri);
+    if ips.is_empty() {
+        let name = layers.certificate.as_deref().unwrap_or("certs");
+        layers.all.notes.push(format!(
+            "certificate {name}: carries no IP address, so it can't be reached by one; \
+             set ip_sans, or CERTAGENT_NODE_IP"
+        ));
+    }
+    Some(Names {
+        common_name: common_name?,
+        dns: dns.into_iter().collect(),
+        ips,
+        uris: uris.into_iter().collect(),
+    })
+}
+
+/// Every distinct address that Nomad gave a port of this group; `grpc` first, which peers dial.
+fn ports(layers: &Layers<'_, '_>) -> Option<Derived> {
+    let mut found: Vec<(&str, &str)> = layers
+        .all
+        .environment
+        .iter()
+        .filter(|(name, ip)| name.starts_with("NOMAD_IP_") && !ip.is_empty())
+        .map(|(name, ip)| (name.as_str(), ip.as_str()))
+        .collect();
+    found.sort_by_key(|(name, _)| *name != "NOMAD_IP_grpc");
+    let mut seen = BTreeSet::new();
+    found.retain(|(_, ip)| seen.insert(*ip));
+    let names: Vec<_> = found.iter().map(|(name, _)| *name).collect();
+    (!found.is_empty()).then(|| Derived {
+        texts: found.iter().map(|(_, ip)| (*ip).to_owned()).collect(),
+        from: names.join(", "),
+    })
+}
+
+fn request(layers: &mut Layers<'_, '_>, names: Option<Names>) -> Option<Request> {
+    let mount = layers.read("mount", values::api_path);
+    let role = layers.read("role", values::api_name);
+    let mode = layers.read("mode", str::parse::<Mode>);
+    let ttl = layers.read("ttl", |text| match values::positive(text)? {
+        odd if odd.subsec_nanos() != 0 => Err("the issuer counts whole seconds".to_owned()),
+        whole => Ok(whole),
+    });
+    let key_type = layers.read("key_type", str::parse::<KeyType>);
+    let reuse_key = layers.read("reuse_key", values::truth);
+    let issuer_pin = layers.read("issuer_pin", values::sha256);
+    if mode == Some(Mode::Issue) && reuse_key == Some(true) {
+        layers.problem(
+            "reuse_key",
+            "the issuer makes a new key each time; set mode to sign",
+        );
+    }
+    Some(Request {
+        mount: mount?,
+        role: role?,
+        mode: mode?,
+        names: names?,
+        ttl: ttl?,
+        key_type: key_type?,
+        reuse_key: reuse_key?,
+        issuer_pin,
+    })
+}
+
+/// Outside of Nomad and without a host name: at least different for different certificates.
+fn seed_of(names: &Names) -> String {
+    let ips: Vec<_> = names.ips.iter().map(IpAddr::to_string).collect();
+    format!("{} {}", names.common_name, ips.join(" "))
+}
+
+fn renew(
+    layers: &mut Layers<'_, '_>,
+    name: Option<&str>,
+    request: Option<&Request>,
+    seed: Option<String>,
+) -> Option<RenewPolicy> {
+    let ttl = request.map(|request| request.ttl);
+    let at = layers.read("renew_at", values::renew_at);
+    let splay = layers.read("splay", values::duration);
+    let seed = ["NOMAD_ALLOC_ID", "HOSTNAME"]
+        .into_iter()
+        .find_map(|variable| Some(Derived::new(nomad(layers, variable)?, variable)))
+        .or_else(|| Some(Derived::new(seed?, "the names")));
+    let splay_key = layers.read_or("splay_key", seed, values::text);
+    let margin = ttl.map(|ttl| {
+        let margin = (ttl / 20).min(Duration::from_secs(300));
+        Derived::new(duration::print(margin), "the ttl")
+    });
+    let min_remaining = layers.read_or("min_remaining", margin, values::duration);
+    let budget = ttl.map(|ttl| Derived::new(budget(ttl).to_string(), "the ttl"));
+    let budget_per_hour = layers.read_or("budget_per_hour", budget, values::at_least_one);
+    let first_deadline = layers.read("first_deadline", values::positive);
+    if let (Some(ttl), Some(margin)) = (ttl, min_remaining)
+        && margin >= ttl
+    {
+        let ttl = duration::print(ttl);
+        layers.problem("min_remaining", format!("not less than the ttl of {ttl}"));
+    }
+    if let (Some(ttl), Some(RenewAt::Before(before))) = (ttl, at)
+        && before >= ttl / 2
+    {
+        layers.all.notes.push(format!(
+            "certificate.renew_at: {} before the end is half the ttl of {} or more; \
+             2/3 of the life is used",
+            duration::print(before),
+            duration::print(ttl),
+        ));
+    }
+    Some(RenewPolicy {
+        at: at?,
+        splay: splay?,
+        splay_key: format!("{}/{}", splay_key?, name?),
+        min_remaining: min_remaining?,
+        budget_per_hour: budget_per_hour?,
+        first_deadline: first_deadline?,
+    })
+}
+
+/// Four times what an undisturbed life of that length needs, within limits.
+fn budget(ttl: Duration) -> u32 {
+    let per_hour = (4 * 3600) / ttl.as_secs().max(1);
+    u32::try_from(per_hour.clamp(10, 3600)).unwrap_or(3600)
+}
+
+/// `one_of`: the name, when several certificates need directories of their own.
+fn files(layers: &mut Layers<'_, '_>, one_of: Option<&str>) -> Option<Files> {
+    let last = one_of.map_or_else(|| "certs".to_owned(), |name| format!("certs-{name}"));
+    let derived = match nomad(layers, "NOMAD_SECRETS_DIR") {
+        Some(secrets) => Derived::new(
+            Path::new(&secrets).join(last).display().to_string(),
+            "NOMAD_SECRETS_DIR",
+        ),
+        None => Derived::new(format!("secrets/{last}"), "the working directory"),
+    };
+    let dir = layers.read_or("dir", Some(derived), path);
+    let cert_mode = layers.read("cert_mode", values::mode);
+    let key_mode = layers.read("key_mode", values::key_mode);
+    let uid = layers.read("uid", values::count);
+    let gid = layers.read("gid", values::count);
+    Some(Files {
+        dir: dir?,
+        cert_mode: cert_mode?,
+        key_mode: key_mode?,
+        uid,
+        gid,
+    })
+}
+
+fn marker(layers: &mut Layers<'_, '_>, one_of: Option<&str>) -> Option<PathBuf> {
+    let last = one_of.map_or_else(
+        || "ready.json".to_owned(),
+        |name| format!("ready-{name}.json"),
+    );
+    let derived = nomad(layers, "NOMAD_ALLOC_DIR").map(|alloc| {
+        let path = Path::new(&alloc).join("certagent").join(last);
+        Derived::new(path.display().to_string(), "NOMAD_ALLOC_DIR")
+    });
+    layers.read_or("marker", derived, path)
+}
