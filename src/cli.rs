@@ -32,21 +32,18 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Check the configuration and print what is in force, with the source of every value.
-    #[command(after_help = help::CHECK_CONFIG)]
     CheckConfig(CheckConfigArgs),
     /// Print the completion script of a shell.
-    #[command(after_help = help::COMPLETIONS)]
     Completions(CompletionsArgs),
     /// Print the manual page (troff), or write one page per command.
-    #[command(after_help = help::MAN)]
     Man(ManArgs),
     /// Wait until a certificate set is published, as a gate for other tasks.
-    #[command(after_help = help::WAIT)]
     Wait(WaitArgs),
 }
 
 /// `certagent run`
 #[derive(Args, Clone, Debug)]
+#[command(after_help = help::RUN)]
 pub struct RunArgs {
     /// Every setting.
     #[command(flatten)]
@@ -55,6 +52,7 @@ pub struct RunArgs {
 
 /// `certagent issue`
 #[derive(Args, Clone, Debug)]
+#[command(after_help = help::ISSUE)]
 pub struct IssueArgs {
     /// Write the set into this directory, instead of only reporting it.
     #[arg(long, value_name = "DIR")]
@@ -84,6 +82,7 @@ pub enum IssueFormat {
 
 /// `certagent wait`
 #[derive(Args, Clone, Debug)]
+#[command(after_help = help::WAIT)]
 pub struct WaitArgs {
     /// Ready marker that `certagent run` writes; by default CERTAGENT_MARKER, else
     /// certagent/ready.json in NOMAD_ALLOC_DIR.
@@ -96,6 +95,7 @@ pub struct WaitArgs {
 
 /// `certagent inspect`
 #[derive(Args, Clone, Debug)]
+#[command(after_help = help::INSPECT)]
 pub struct InspectArgs {
     /// Directory with a set, or one PEM file; by default CERTAGENT_DIR, else certs in
     /// NOMAD_SECRETS_DIR, else secrets/certs.
@@ -108,6 +108,7 @@ pub struct InspectArgs {
 
 /// `certagent explain`
 #[derive(Args, Clone, Debug)]
+#[command(after_help = help::EXPLAIN)]
 pub struct ExplainArgs {
     /// Print one JSON object.
     #[arg(long)]
@@ -119,6 +120,7 @@ pub struct ExplainArgs {
 
 /// `certagent check-config`
 #[derive(Args, Clone, Debug)]
+#[command(after_help = help::CHECK_CONFIG)]
 pub struct CheckConfigArgs {
     /// Print one JSON object.
     #[arg(long)]
@@ -130,6 +132,7 @@ pub struct CheckConfigArgs {
 
 /// `certagent dev`
 #[derive(Args, Clone, Debug)]
+#[command(after_help = help::DEV)]
 pub struct DevArgs {
     /// Only serve the embedded PKI; start no agent.
     #[arg(long)]
@@ -147,6 +150,7 @@ pub struct DevArgs {
 
 /// `certagent completions`
 #[derive(Args, Clone, Debug)]
+#[command(after_help = help::COMPLETIONS)]
 pub struct CompletionsArgs {
     /// The shell.
     #[arg(value_enum)]
@@ -155,6 +159,7 @@ pub struct CompletionsArgs {
 
 /// `certagent man`
 #[derive(Args, Clone, Debug)]
+#[command(after_help = help::MAN)]
 pub struct ManArgs {
     /// Write certagent.1 and one page per command into this existing directory.
     #[arg(long, value_name = "DIR")]

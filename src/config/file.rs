@@ -192,7 +192,12 @@ impl Reader<'_> {
                 let source = self.source(attribute.span());
                 block.values.insert(setting.key, Value { texts, source });
             }
-            Err(message) => self.problem(attribute.span(), &path, message),
+            Err(message) => {
+                self.problem(attribute.span(), &path, message);
+                // It was written, so nobody shall say that it is missing.
+                let (texts, source) = (Vec::new(), self.source(attribute.span()));
+                block.values.insert(setting.key, Value { texts, source });
+            }
         }
     }
 

@@ -21,6 +21,25 @@ pub const CONFIG_VARIABLE: &str = "CERTAGENT_CONFIG";
 /// Which certificate block to use: variable for `--certificate`.
 pub const CERTIFICATE_VARIABLE: &str = "CERTAGENT_CERTIFICATE";
 
+/// What `-h` shows; `--help` shows all.
+const OFTEN: &[&str] = &[
+    "component",
+    "common-name",
+    "dns-sans",
+    "ip-sans",
+    "mount",
+    "role",
+    "mode",
+    "ttl",
+    "key-type",
+    "dir",
+    "vault-addr",
+    "vault-ca-cert",
+    "auth",
+    "auth-role",
+    "log-level",
+];
+
 /// The flags that were given, and their values as typed.
 #[derive(Clone, Debug, Default)]
 pub struct Flags {
@@ -90,12 +109,12 @@ impl Args for Flags {
             .long("config")
             .value_name("FILE")
             .value_parser(PathBufValueParser::new())
-            .help(format!("configuration file (HCL) [env: {CONFIG_VARIABLE}]"));
+            .help(format!("Configuration file (HCL) [env: {CONFIG_VARIABLE}]"));
         let certificate = Arg::new("certificate")
             .long("certificate")
             .value_name("NAME")
             .help(format!(
-                "use only this certificate of the file [env: {CERTIFICATE_VARIABLE}]"
+                "Use only this certificate of the file [env: {CERTIFICATE_VARIABLE}]"
             ));
         let plain = SETTINGS.iter().filter(|one| !one.secret);
         command
@@ -114,7 +133,8 @@ fn argument(setting: &'static Setting) -> Arg {
         .long(setting.flag)
         .value_name(setting.kind.placeholder())
         .help(setting.line())
-        .help_heading(setting.section.heading());
+        .help_heading(setting.section.heading())
+        .hide_short_help(!OFTEN.contains(&setting.flag));
     match setting.kind {
         Kind::List => arg.action(ArgAction::Append),
         Kind::Bool => arg

@@ -17,15 +17,13 @@ pub(super) enum Treatment {
     RefusedWhenTrue(&'static str),
     /// Refused whenever it is set.
     Refused(&'static str),
-    /// Always true, whatever it says.
-    Kept(&'static str),
     /// Obeyed, elsewhere.
     Obeyed(&'static str),
     /// Has no effect; a note says so.
     Noted(&'static str),
 }
 
-use Treatment::{Kept, Noted, Obeyed, Refused, RefusedWhenTrue};
+use Treatment::{Noted, Obeyed, Refused, RefusedWhenTrue};
 
 /// Names without `VAULT_` or `BAO_`.
 pub(super) const OTHERS: &[(&str, Treatment)] = &[
@@ -41,10 +39,6 @@ pub(super) const OTHERS: &[(&str, Treatment)] = &[
         RefusedWhenTrue(
             "SRV records are not looked up; list the addresses in vault.address, they are tried in turn",
         ),
-    ),
-    (
-        "DISABLE_REDIRECTS",
-        Kept("certagent never follows a redirect to another host"),
     ),
     ("WRAP_TTL", Refused("a wrapped answer holds no certificate")),
     (
@@ -90,11 +84,6 @@ pub(super) fn check(all: &mut Gathered<'_>) {
                 Err(error) => all.problems.add(source, "", format!("{text:?}: {error}")),
             },
             Refused(why) => all.problems.add(source, "", format!("refused: {why}")),
-            Kept(_) => {
-                if let Err(error) = values::truth(text) {
-                    all.problems.add(source, "", format!("{text:?}: {error}"));
-                }
-            }
             Obeyed(_) => {}
             Noted(why) => all.notes.push(format!("{variable}: has no effect: {why}")),
         }

@@ -89,6 +89,15 @@ impl Problems {
         self.0.is_empty()
     }
 
+    /// Those of the file first, by line; the others in the order they were found.
+    pub(super) fn in_order(mut self) -> Self {
+        self.0.sort_by_key(|problem| match problem.source {
+            Some(Source::File { line, .. }) => line,
+            _ => usize::MAX,
+        });
+        self
+    }
+
     pub(super) fn add(&mut self, source: Option<Source>, key: &str, message: impl Into<String>) {
         self.0.push(Problem {
             source,

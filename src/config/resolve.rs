@@ -54,7 +54,7 @@ pub(super) fn resolve(
             table: all.table,
             notes: all.notes,
         }),
-        _ => Err(all.problems),
+        _ => Err(all.problems.in_order()),
     }
 }
 

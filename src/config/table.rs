@@ -192,19 +192,26 @@ impl Setting {
         (!self.secret).then(|| format!("--{}", self.flag))
     }
 
-    /// The line shown by `--help`: meaning, default, variable.
+    /// All variables that set it, the strongest first; of the issuer's clients only the `VAULT_`
+    /// form, for which `BAO_` may stand.
+    #[must_use]
+    pub fn variables(&self) -> Vec<String> {
+        let clients = self.issuer.iter().map(|name| format!("VAULT_{name}"));
+        std::iter::once(self.variable()).chain(clients).collect()
+    }
+
+    /// The line shown by `--help`: meaning, words, default, variables.
     #[must_use]
     pub fn line(&self) -> String {
-        let words = match self.kind {
-            Kind::Choice(words) => format!(": {}", words.join(", ")),
-            _ => String::new(),
-        };
-        format!(
-            "{}{words} [default: {}] [env: {}]",
-            self.help,
-            self.fallback.words(),
-            self.variable(),
-        )
+        let mut rest = self.help.chars();
+        let first = rest.next().map(|letter| letter.to_ascii_uppercase());
+        let mut line: String = first.into_iter().chain(rest).collect();
+        if let Kind::Choice(words) = self.kind {
+            line.push_str(&format!(" [possible: {}]", words.join(", ")));
+        }
+        let (default, variables) = (self.fallback.words(), self.variables().join(", "));
+        line.push_str(&format!(" [default: {default}] [env: {variables}]"));
+        line
     }
 }
 

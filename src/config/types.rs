@@ -36,6 +36,8 @@ pub struct VaultConfig {
     pub rate_limit: Option<(f64, u32)>,
     /// How often one attempt is repeated on a transport error before the retry plan takes over.
     pub max_retries: u32,
+    /// Follow no redirect at all (`VAULT_DISABLE_REDIRECTS`); else only to a listed address.
+    pub disable_redirects: bool,
     /// Extra headers (`VAULT_HEADERS`).
     pub headers: Vec<(String, Secret)>,
 }

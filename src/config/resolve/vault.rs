@@ -19,6 +19,7 @@ pub(super) fn vault(layers: &mut Layers<'_, '_>) -> Option<VaultConfig> {
     });
     let rate_limit = layers.read("rate_limit", values::rate);
     let proxy = layers.read("proxy", values::proxy);
+    let disable_redirects = layers.read("disable_redirects", values::truth);
     let headers = layers.read_list("headers", None, values::header);
     if addresses.is_empty() {
         layers.problem("address", "no address that can be used");
@@ -37,6 +38,7 @@ pub(super) fn vault(layers: &mut Layers<'_, '_>) -> Option<VaultConfig> {
         proxy,
         rate_limit,
         max_retries: max_retries?,
+        disable_redirects: disable_redirects?,
         headers,
     })
 }

@@ -29,7 +29,7 @@ pub const SETTINGS: &[Setting] = &[
     row(Certificate, "role", "role", Text, Value("internal"),
         "PKI role"),
     row(Certificate, "mode", "mode", Choice(&["issue", "sign"]), Value("issue"),
-        "who makes the private key: the issuer, or certagent"),
+        "who makes the private key, the issuer or (sign) certagent"),
     row(Certificate, "ttl", "ttl", Duration, Value("10d"),
         "lifetime to ask for"),
     row(Certificate, "key_type", "key-type", Choice(&["ec-p256", "ec-p384", "ed25519", "rsa-2048", "rsa-3072", "rsa-4096"]), Value("ec-p256"),
@@ -93,6 +93,8 @@ pub const SETTINGS: &[Setting] = &[
         "requests per second, as rate or rate:burst").issuer(&["RATE_LIMIT"]),
     row(Vault, "proxy", "vault-proxy", Text, Nothing,
         "proxy for all requests; HTTP_PROXY and HTTPS_PROXY are not obeyed").issuer(&["PROXY_ADDR", "HTTP_PROXY"]),
+    row(Vault, "disable_redirects", "vault-disable-redirects", Bool, Value("false"),
+        "follow no redirect; else only one to another address of the list is followed").issuer(&["DISABLE_REDIRECTS"]),
     row(Vault, "headers", "vault-headers", Headers, Nothing,
         "extra request headers, as a JSON object").issuer(&["HEADERS"]).secret(),
 
