@@ -162,6 +162,7 @@ pub fn verify(bundle: Bundle, expect: &Expect<'_>, now: Timestamp) -> Result<Ver
         return Err(Refusal::one("chain-invalid", "the chain does not verify"));
     };
     let mut warnings = bundle.warnings.clone();
+    warnings.retain(|text| !checks::is_settled(text));
     warnings.extend(checks::oddities(&facts, validity, &expect.request.names));
     warnings.extend(path.left_out);
     let anchors = trust::ordered(&path.anchors);
