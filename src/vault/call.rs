@@ -193,6 +193,7 @@ impl Wire {
                 .rate_limit
                 .map(|(rate, burst)| Limiter::new(rate, burst)),
             max_retries: config.max_retries,
+            no_redirects: config.disable_redirects,
             disable_redirects: config.disable_redirects,
             first: AtomicUsize::new(0),
             open: Mutex::new(Weak::new()),
@@ -286,7 +287,7 @@ impl Wire {
                     });
                 }
                 300..=399 => match target(hold, server, &received) {
-                    Some(listed) if !redirected => {
+                    Some(listed) if !redirected && !self.no_redirects => {
                         redirected = true;
                         server = listed;
                     }

@@ -29,6 +29,7 @@ fn config(addresses: &[&str]) -> VaultConfig {
         rate_limit: None,
         max_retries: 0,
         headers: Vec::new(),
+        disable_redirects: false,
     }
 }
 
@@ -125,12 +126,21 @@ async fn a_redirect_takes_the_token_to_listed_addresses_only() {
     assert_eq!(seen.len(), 1);
     assert_eq!(seen[0].header("x-vault-token"), [TOKEN]);
     assert!(seen[0].body.contains("common_name"));
+
+    let never = VaultConfig {
+        disable_redirects: true,
+        ..config(&[&standby.url("")])
+    };
+    assert_eq!(
+        issue(&with_token(&never)).await.unwrap_err().code,
+        "redirect"
+    );
 }
 
 #[tokio::test]
 async fn redirects_in_a_circle_end() {
-    let slot = std::sync::Arc::new(std::sync::Mutex::new(String::new()));
-    let other = std::sync::Arc::clone(&slot);
+    let slot = Arc::new(std::sync::Mutex::new(String::new()));
+    let other = Arc::clone(&slot);
     let a = Script::start(move |_| {
         answer(307, &format!("Location: {}\r\n", other.lock().unwrap()), "")
     })
