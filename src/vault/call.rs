@@ -156,6 +156,8 @@ pub(super) struct Wire {
     limiter: Option<Limiter>,
     max_retries: u32,
     disable_redirects: bool,
+    /// Not even to a listed address.
+    no_redirects: bool,
     /// Index of the address to begin with.
     first: AtomicUsize,
     open: Mutex<Weak<Vec<Server>>>,
