@@ -89,3 +89,6 @@ fn read(path: &Path, problems: &mut Problems) -> Option<Written> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
