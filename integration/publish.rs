@@ -180,10 +180,7 @@ fn a_reader_that_resolves_once_never_sees_a_mix_in_100_000_swaps() {
         figure(&text, "reads") > 5_000,
         "the reader was there: {text}"
     );
-    assert!(
-        figure(&text, "changes") > 200,
-        "and saw the swaps: {text}"
-    );
+    assert!(figure(&text, "changes") > 200, "and saw the swaps: {text}");
 }
 
 #[test]
