@@ -46,8 +46,7 @@ async fn dispatch(command: Command, environment: &Environment) -> anyhow::Result
 ///
 /// # Errors
 /// [`Problems`], all of them; the command ends with [`Exit::Usage`].
-#[expect(dead_code, reason = "the commands that act land on other branches")]
-pub(crate) fn configured(flags: &Flags, environment: &Environment) -> anyhow::Result<Config> {
+pub fn configured(flags: &Flags, environment: &Environment) -> anyhow::Result<Config> {
     let loaded = config::load_all(flags.file(environment), environment, flags)?;
     log::start(&loaded.config.log, environment);
     for note in &loaded.notes {

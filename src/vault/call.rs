@@ -155,7 +155,6 @@ pub(super) struct Wire {
     tls: Tls,
     limiter: Option<Limiter>,
     max_retries: u32,
-    disable_redirects: bool,
     /// Not even to a listed address.
     no_redirects: bool,
     /// Index of the address to begin with.
@@ -196,7 +195,6 @@ impl Wire {
                 .map(|(rate, burst)| Limiter::new(rate, burst)),
             max_retries: config.max_retries,
             no_redirects: config.disable_redirects,
-            disable_redirects: config.disable_redirects,
             first: AtomicUsize::new(0),
             open: Mutex::new(Weak::new()),
         };
@@ -268,7 +266,7 @@ impl Wire {
         until: Instant,
     ) -> Result<Answer, Refused> {
         let mut server = &hold[index];
-        let mut redirected = self.disable_redirects;
+        let mut redirected = false;
         loop {
             if let Some(limiter) = &self.limiter {
                 limiter.turn().await;
