@@ -1,8 +1,292 @@
-//! The loop that joins the stages: look at the facts, decide, do, record.
+//! The loops that join the stages, one per certificate: look at the facts, decide, do, record.
 //!
-//! Never decides by itself: `model/decide.rs` does. What stays true: a failure never removes what works.
+//! Never decides by itself: `model/decide.rs` does. What stays true: a failure never removes what
+//! works; each certificate fails on its own; after the first success only a signal ends the process.
 
+mod extras;
+mod inputs;
+mod keeper;
+mod mount;
+mod order;
+mod report;
 mod status;
+mod store;
+#[cfg(test)]
+mod tests;
 mod wall;
 
+use std::{collections::BTreeMap, future::pending, path::PathBuf, sync::Arc, time::Duration};
+
+use tokio::{
+    sync::{Semaphore, watch},
+    task::JoinSet,
+    time::{Instant, sleep_until, timeout},
+};
+use tokio_util::sync::CancellationToken;
+use tracing::{Instrument as _, error, info_span, warn};
+
 pub use status::{Budget, Counts, Live, Status};
+
+use self::{
+    inputs::Inputs,
+    keeper::{Keeper, World},
+    mount::{Mount, MountCas},
+};
+use crate::{
+    clock::Clock,
+    config::CertConfig,
+    exit::Exit,
+    issuer::Issuer,
+    watch::{Changes, Watch},
+};
+
+/// How many orders one process has under way at once.
+const ORDERS_AT_ONCE: usize = 64;
+
+/// How long the loops may take to end. Longer than an order's grace, well under a second.
+const STOP: Duration = Duration::from_millis(600);
+
+/// All certificates of one process, ready to run.
+pub struct Agent<I, C> {
+    world: Arc<World<I, C>>,
+    certificates: Vec<Certificate>,
+    watching: bool,
+}
+
+/// One certificate before its loop runs.
+struct Certificate {
+    config: CertConfig,
+    inputs: Arc<Inputs>,
+    status: watch::Sender<Status>,
+}
+
+/// Asks for renewals although they are not due; may be cloned and used from anywhere.
+#[derive(Clone)]
+pub struct Force(Arc<[(String, Arc<Inputs>)]>);
+
+impl Force {
+    /// Renews every certificate now, as far as the budget goes.
+    pub fn all(&self) {
+        self.0.iter().for_each(|(_, inputs)| inputs.force());
+    }
+
+    /// Renews the certificate of that name now; false when there is none.
+    #[must_use]
+    pub fn one(&self, name: &str) -> bool {
+        let found = self.0.iter().find(|(known, _)| known == name);
+        found.inspect(|(_, inputs)| inputs.force()).is_some()
+    }
+}
+
+impl<I: Issuer + 'static, C: Clock + 'static> Agent<I, C> {
+    /// Nothing is opened, read or asked before [`Agent::run`].
+    #[must_use]
+    pub fn new(certificates: Vec<CertConfig>, issuer: Arc<I>, clock: Arc<C>) -> Self {
+        let certificates = certificates.into_iter().map(|config| {
+            let status = Status::new(&config.name, config.renew.budget_per_hour);
+            Certificate {
+                config,
+                inputs: Arc::new(Inputs::default()),
+                status: watch::Sender::new(status),
+            }
+        });
+        Self {
+            certificates: certificates.collect(),
+            world: Arc::new(World {
+                issuer,
+                clock,
+                look: wall::LOOK,
+                gate: Semaphore::new(ORDERS_AT_ONCE),
+                watch: None,
+                cancel: CancellationToken::new(),
+            }),
+            watching: true,
+        }
+    }
+
+    /// Another look interval than the usual one, and no watching of directories.
+    #[cfg(test)]
+    fn looking_every(mut self, look: Duration) -> Self {
+        Arc::get_mut(&mut self.world).unwrap().look = look;
+        self
+    }
+
+    /// What each loop knows, in the order of the configuration.
+    #[must_use]
+    pub fn statuses(&self) -> Vec<watch::Receiver<Status>> {
+        let statuses = self.certificates.iter();
+        statuses
+            .map(|certificate| certificate.status.subscribe())
+            .collect()
+    }
+
+    /// The way to ask for renewals that are not due.
+    #[must_use]
+    pub fn force(&self) -> Force {
+        let inputs = self.certificates.iter().map(|certificate| {
+            (
+                certificate.config.name.clone(),
+                Arc::clone(&certificate.inputs),
+            )
+        });
+        Force(inputs.collect())
+    }
+
+    /// Runs until `shutdown`, or until every certificate has failed its first start. Returns within
+    /// a second of `shutdown`; nothing is asked of the issuer afterwards. Files stay.
+    pub async fn run(mut self, shutdown: CancellationToken) -> Exit {
+        let changes = self.start_watching();
+        let statuses = self.statuses();
+        let deadline = self.first_deadline();
+        let cancel = shutdown.child_token();
+        if let Some(world) = Arc::get_mut(&mut self.world) {
+            world.cancel = cancel.clone();
+        }
+        let mut tasks = self.spawn(changes);
+        let exit = tokio::select! {
+            // first: the loops end by it too, and that is no bug then
+            biased;
+            () = shutdown.cancelled() => Exit::Done,
+            exit = failed_at_start(statuses, deadline) => exit,
+            () = ended(&mut tasks) => Exit::Failure,
+        };
+        cancel.cancel();
+        let drained = timeout(STOP, async { while tasks.join_next().await.is_some() {} }).await;
+        if drained.is_err() {
+            warn!("a loop did not end in time and is broken off");
+            tasks.abort_all();
+        }
+        exit
+    }
+}
+
+impl<I: Issuer + 'static, C: Clock + 'static> Agent<I, C> {
+    fn start_watching(&mut self) -> Option<Changes> {
+        if !self.watching {
+            return None;
+        }
+        match Watch::new() {
+            Ok((watch, changes)) => {
+                Arc::get_mut(&mut self.world)?.watch = Some(watch);
+                Some(changes)
+            }
+            Err(refused) => {
+                warn!("{refused}; changed files are noticed at the next look only");
+                None
+            }
+        }
+    }
+
+    fn first_deadline(&self) -> Instant {
+        let deadlines = self.certificates.iter();
+        let longest = deadlines
+            .map(|certificate| certificate.config.renew.first_deadline)
+            .max();
+        // a deadline that no clock can hold is none: a century
+        let century = Duration::from_secs(100 * 365 * 86_400);
+        Instant::now() + longest.unwrap_or_default().min(century)
+    }
+
+    fn spawn(self, changes: Option<Changes>) -> JoinSet<()> {
+        let mut tasks = JoinSet::new();
+        let mounts = self.poll_mounts(&mut tasks);
+        let tended = Arc::clone(&self.world);
+        tasks.spawn(async move {
+            let _cancelled = tended
+                .cancel
+                .run_until_cancelled(tended.issuer.tend())
+                .await;
+        });
+        if let Some(changes) = changes {
+            let roots = self.certificates.iter().map(|certificate| {
+                let root = certificate.config.files.dir.clone();
+                (root, Arc::clone(&certificate.inputs))
+            });
+            tasks.spawn(route(changes, roots.collect(), self.world.cancel.clone()));
+        }
+        for certificate in self.certificates {
+            let span = info_span!("certificate", name = %certificate.config.name);
+            let mount = mounts.get(&mount_key(&certificate.config)).cloned();
+            let world = Arc::clone(&self.world);
+            let keeper = Keeper::new(certificate, world, mount);
+            tasks.spawn(keeper.run().instrument(span));
+        }
+        tasks
+    }
+
+    /// One poll per mount and interval, whatever the number of certificates.
+    fn poll_mounts(
+        &self,
+        tasks: &mut JoinSet<()>,
+    ) -> BTreeMap<MountKey, watch::Receiver<MountCas>> {
+        let mut mounts = BTreeMap::new();
+        for Certificate { config, .. } in &self.certificates {
+            if config.trust_poll.is_zero() {
+                continue;
+            }
+            mounts.entry(mount_key(config)).or_insert_with(|| {
+                let (known, receiver) = watch::channel(None);
+                let mount = Mount {
+                    path: config.request.mount.clone(),
+                    every: config.trust_poll,
+                    seed: config.renew.splay_key.clone(),
+                };
+                let span = info_span!("mount", path = %mount.path);
+                tasks.spawn(mount::poll(mount, Arc::clone(&self.world), known).instrument(span));
+                receiver
+            });
+        }
+        mounts
+    }
+}
+
+type MountKey = (String, Duration);
+
+fn mount_key(config: &CertConfig) -> MountKey {
+    (config.request.mount.clone(), config.trust_poll)
+}
+
+/// Tells each loop about changes in its directory.
+async fn route(
+    mut changes: Changes,
+    roots: BTreeMap<PathBuf, Arc<Inputs>>,
+    cancel: CancellationToken,
+) {
+    while let Some(changed) = cancel.run_until_cancelled(changes.next()).await {
+        for root in changed {
+            if let Some(inputs) = roots.get(&root) {
+                inputs.disturb();
+            }
+        }
+    }
+}
+
+/// Returns when a task ended although nobody asked it to, which is a bug; else never.
+async fn ended(tasks: &mut JoinSet<()>) {
+    match tasks.join_next().await {
+        Some(Err(error)) => error!("BUG: a loop broke: {error}; the process ends, files stay"),
+        Some(Ok(())) => error!("BUG: a loop ended by itself; the process ends, files stay"),
+        None => pending().await,
+    }
+}
+
+/// Returns when, after the first deadline, every certificate has failed and none has anything
+/// published or staged: with the code of the first one's failure. Never once one has succeeded.
+async fn failed_at_start(mut statuses: Vec<watch::Receiver<Status>>, deadline: Instant) -> Exit {
+    sleep_until(deadline).await;
+    let mut exit = None;
+    for status in &mut statuses {
+        let settled = status.wait_for(Status::settled).await;
+        match settled.ok().and_then(|status| status.failed_with()) {
+            Some(class) => exit = exit.or(Some(class.exit())),
+            None => return pending().await,
+        }
+    }
+    match exit {
+        Some(exit) => {
+            error!("nothing could be published before the deadline of the first start; giving up");
+            exit
+        }
+        None => pending().await,
+    }
+}

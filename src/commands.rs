@@ -5,8 +5,8 @@
 
 mod check_config;
 mod completions;
-mod inspect;
 mod man;
+mod run;
 pub mod wait;
 
 use std::io::{self, Write as _};
@@ -36,8 +36,8 @@ async fn dispatch(command: Command, environment: &Environment) -> anyhow::Result
     match command {
         Command::CheckConfig(args) => check_config::run(&args, environment),
         Command::Completions(args) => completions::run(&args),
-        Command::Inspect(args) => inspect::run(&args, environment),
         Command::Man(args) => man::run(&args),
+        Command::Run(args) => run::run(&args, environment).await,
         Command::Wait(args) => wait::run(&args, environment).await,
     }
 }
@@ -46,7 +46,7 @@ async fn dispatch(command: Command, environment: &Environment) -> anyhow::Result
 ///
 /// # Errors
 /// [`Problems`], all of them; the command ends with [`Exit::Usage`].
-pub fn configured(flags: &Flags, environment: &Environment) -> anyhow::Result<Config> {
+pub(crate) fn configured(flags: &Flags, environment: &Environment) -> anyhow::Result<Config> {
     let loaded = config::load_all(flags.file(environment), environment, flags)?;
     log::start(&loaded.config.log, environment);
     for note in &loaded.notes {

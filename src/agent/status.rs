@@ -3,7 +3,10 @@
 //! Never read by the loop itself. What stays true: it holds no secret, and every field is set at
 //! the same moment as the fact it tells.
 
-use crate::model::{failure::FailureRun, time::Timestamp};
+use crate::model::{
+    failure::{FailureClass, FailureRun},
+    time::Timestamp,
+};
 
 /// One certificate as its loop sees it; the newest value is in a `tokio::sync::watch`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,8 +47,8 @@ pub struct Live {
     pub not_before: Timestamp,
     /// End of validity.
     pub not_after: Timestamp,
-    /// When the leaf came back from the issuer.
-    pub obtained_at: Timestamp,
+    /// When the leaf came back from the issuer; unknown when the record was lost.
+    pub obtained_at: Option<Timestamp>,
 }
 
 /// Counts since the process started; none ever goes down.
@@ -92,5 +95,26 @@ impl Status {
             issuer_ahead_millis: None,
             anchors: 0,
         }
+    }
+}
+
+impl Status {
+    /// Whether there is a set, live or waiting for its start.
+    pub(super) fn usable(&self) -> bool {
+        self.live.is_some() || self.staged
+    }
+
+    /// How the first start has failed so far; `None` when it has not, or nothing has happened yet.
+    pub(super) fn failed_with(&self) -> Option<FailureClass> {
+        if self.usable() {
+            return None;
+        }
+        let failure = self.failure.as_ref().map(|run| run.last.class);
+        failure.or_else(|| self.budget.free_at.map(|_| FailureClass::Budget))
+    }
+
+    /// Whether it is known how the first start went.
+    pub(super) fn settled(&self) -> bool {
+        self.usable() || self.failed_with().is_some()
     }
 }

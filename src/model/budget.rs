@@ -32,6 +32,13 @@ pub fn allowed(issuances: &[Timestamp], per_hour: u32, now: Timestamp) -> Result
     Err(frees.unwrap_or(now).plus(SPAN))
 }
 
+/// How many of them count at `now`.
+#[must_use]
+pub fn used(issuances: &[Timestamp], now: Timestamp) -> u32 {
+    let counted = issuances.iter().filter(|at| counts_at(**at, now)).count();
+    u32::try_from(counted).unwrap_or(u32::MAX)
+}
+
 /// Drops what no longer counts, and moves what lies in the future of `now` (the clock was set
 /// back) to `now`, so that it counts for one hour and no longer. To be called whenever an
 /// issuance is recorded. Keeps the order, oldest first.

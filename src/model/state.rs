@@ -22,6 +22,9 @@ pub struct State {
     /// When requests for a certificate were sent, oldest first, milliseconds since the epoch;
     /// written before the request leaves, so that a crash loop can't exceed the budget.
     pub issuances: Vec<i64>,
+    /// Fingerprint of the request that the newest of them was for: what a set answers that a crash
+    /// left on disk before it was recorded.
+    pub ordered: String,
     /// A complete set that was issued but is not live yet.
     pub staged: Option<StagedRecord>,
     /// Trust anchors and when they were last vouched for.

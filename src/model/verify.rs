@@ -81,6 +81,12 @@ impl Verified {
         &self.issuer_sha256
     }
 
+    /// DER of the anchor that the chain ends in.
+    #[must_use]
+    pub fn path_anchor(&self) -> &Vec<u8> {
+        &self.path_anchor
+    }
+
     /// DER of the anchors in CA.pem, in its order.
     #[must_use]
     pub fn anchors(&self) -> &[Vec<u8>] {
@@ -155,17 +161,13 @@ pub fn verify(bundle: Bundle, expect: &Expect<'_>, now: Timestamp) -> Result<Ver
         .map_err(|found| problems.extend(found))
         .ok();
     problems.extend(path.as_ref().and_then(|path| path.pin.clone()));
-    let validity = match &path {
-        Some(path) => path.validity,
-        None => facts.validity(),
-    };
+    let validity = path.as_ref().map_or(facts.validity(), |path| path.validity);
     checks::times(&facts, validity, expect.min_remaining, now, &mut problems);
     Refusal::unless_none(problems)?;
     let Some(path) = path else {
         return Err(Refusal::one("chain-invalid", "the chain does not verify"));
     };
     let mut warnings = bundle.warnings.clone();
-    warnings.retain(|text| !checks::is_settled(text));
     warnings.extend(checks::oddities(&facts, validity, &expect.request.names));
     warnings.extend(path.left_out);
     let anchors = trust::ordered(&path.anchors);

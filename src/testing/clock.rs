@@ -4,7 +4,7 @@
 //! as tokio's clock does, so a paused test can wait for days.
 
 use std::{
-    sync::atomic::{AtomicI64, Ordering},
+    sync::atomic::{AtomicI64, AtomicU64, Ordering},
     time::Duration,
 };
 
@@ -18,6 +18,8 @@ pub(crate) struct TestClock {
     epoch: Timestamp,
     started: Instant,
     stepped_millis: AtomicI64,
+    shown: AtomicI64,
+    moments: AtomicU64,
 }
 
 impl TestClock {
@@ -27,7 +29,14 @@ impl TestClock {
             epoch,
             started: Instant::now(),
             stepped_millis: AtomicI64::new(0),
+            shown: AtomicI64::new(0),
+            moments: AtomicU64::new(0),
         }
+    }
+
+    /// At how many different moments it was looked at: the wake-ups of whoever uses it.
+    pub(crate) fn moments(&self) -> u64 {
+        self.moments.load(Ordering::SeqCst)
     }
 
     /// The wall clock is set: by `millis`, forward or back. Timers do not notice.
@@ -45,7 +54,11 @@ impl Clock for TestClock {
     fn now(&self) -> Timestamp {
         let stepped = self.stepped_millis.load(Ordering::SeqCst);
         let elapsed = i64::try_from(self.started.elapsed().as_millis()).expect("a span that fits");
-        Timestamp::from_unix_millis(self.epoch.unix_millis() + elapsed + stepped)
+        let now = self.epoch.unix_millis() + elapsed + stepped;
+        if self.shown.swap(now, Ordering::SeqCst) != now {
+            self.moments.fetch_add(1, Ordering::SeqCst);
+        }
+        Timestamp::from_unix_millis(now)
     }
 }
 

@@ -155,8 +155,7 @@ pub(super) struct Wire {
     tls: Tls,
     limiter: Option<Limiter>,
     max_retries: u32,
-    /// Not even to a listed address.
-    no_redirects: bool,
+    disable_redirects: bool,
     /// Index of the address to begin with.
     first: AtomicUsize,
     open: Mutex<Weak<Vec<Server>>>,
@@ -194,7 +193,7 @@ impl Wire {
                 .rate_limit
                 .map(|(rate, burst)| Limiter::new(rate, burst)),
             max_retries: config.max_retries,
-            no_redirects: config.disable_redirects,
+            disable_redirects: config.disable_redirects,
             first: AtomicUsize::new(0),
             open: Mutex::new(Weak::new()),
         };
@@ -266,7 +265,7 @@ impl Wire {
         until: Instant,
     ) -> Result<Answer, Refused> {
         let mut server = &hold[index];
-        let mut redirected = false;
+        let mut redirected = self.disable_redirects;
         loop {
             if let Some(limiter) = &self.limiter {
                 limiter.turn().await;
@@ -287,7 +286,7 @@ impl Wire {
                     });
                 }
                 300..=399 => match target(hold, server, &received) {
-                    Some(listed) if !redirected && !self.no_redirects => {
+                    Some(listed) if !redirected => {
                         redirected = true;
                         server = listed;
                     }

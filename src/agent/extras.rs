@@ -1,0 +1,33 @@
+//! The pinned extra anchors of a certificate: a PEM file that somebody else may replace.
+//!
+//! Never writes. What stays true: all certificates of the file or none.
+
+use std::path::Path;
+
+use crate::model::{
+    failure::{Failure, FailureClass},
+    pem,
+};
+
+/// DER of every certificate in the file.
+pub(super) fn read(path: &Path) -> Result<Vec<Vec<u8>>, Failure> {
+    let text = std::fs::read_to_string(path).map_err(|error| failed(path, &error.to_string()))?;
+    let blocks = pem::parse(&text).map_err(|error| failed(path, &error.to_string()))?;
+    if blocks.iter().any(|block| block.label != pem::CERTIFICATE) {
+        return Err(failed(path, "it holds something else than certificates"));
+    }
+    Ok(blocks.iter().map(|block| block.der.to_vec()).collect())
+}
+
+fn failed(path: &Path, why: &str) -> Failure {
+    Failure {
+        class: FailureClass::Local,
+        code: "extra-ca".to_owned(),
+        message: format!(
+            "could not read the extra trust anchors {}: {why}",
+            path.display()
+        ),
+        hint: Some("the file must hold CA certificates in PEM and nothing else".to_owned()),
+        retry_after: None,
+    }
+}

@@ -1,0 +1,50 @@
+//! What may wake a loop before its time: an operator's wish, a changed directory.
+//!
+//! Never carries data besides flags: whoever is woken looks at the facts again. What stays true: a
+//! note made while nobody waits is not lost.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use tokio::sync::Notify;
+
+/// The inputs of one certificate's loop.
+#[derive(Debug, Default)]
+pub(super) struct Inputs {
+    wake: Notify,
+    forced: AtomicBool,
+    disturbed: AtomicBool,
+}
+
+impl Inputs {
+    /// Renew now, although it is not due.
+    pub(super) fn force(&self) {
+        self.forced.store(true, Ordering::SeqCst);
+        self.wake.notify_one();
+    }
+
+    /// Somebody changed something in the directory.
+    pub(super) fn disturb(&self) {
+        self.disturbed.store(true, Ordering::SeqCst);
+        self.wake.notify_one();
+    }
+
+    /// Whether a renewal is asked for.
+    pub(super) fn forced(&self) -> bool {
+        self.forced.load(Ordering::SeqCst)
+    }
+
+    /// The wish is granted (or was found to be impossible).
+    pub(super) fn clear_forced(&self) {
+        self.forced.store(false, Ordering::SeqCst);
+    }
+
+    /// Whether the directory was changed since the last time this was asked.
+    pub(super) fn take_disturbed(&self) -> bool {
+        self.disturbed.swap(false, Ordering::SeqCst)
+    }
+
+    /// Returns at the next note, at once when there was one since the last call.
+    pub(super) async fn woken(&self) {
+        self.wake.notified().await;
+    }
+}

@@ -1,0 +1,293 @@
+//! The loop of one certificate: look at the facts, decide, do, record.
+//!
+//! Never decides (`model/decide.rs`), never touches files (`store.rs`). What stays true: what woke
+//! it does not matter; an order is never dropped between its answer and its record.
+
+use std::{future::pending, sync::Arc, time::Duration};
+
+use tokio::{
+    sync::{Semaphore, watch},
+    task::yield_now,
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    Certificate,
+    inputs::Inputs,
+    mount::MountCas,
+    order::Obtained,
+    report,
+    status::{Budget, Counts, Live, Status},
+    store::Store,
+    wall,
+};
+use crate::{
+    clock::Clock,
+    config::CertConfig,
+    issuer::Issuer,
+    model::{
+        budget,
+        bundle::PrivateKey,
+        decide::{self, Facts, Next, Why},
+        failure::{Failure, FailureRun},
+        retry,
+        time::Timestamp,
+    },
+    watch::Watch,
+};
+
+/// What all certificates of a process share.
+pub(super) struct World<I, C> {
+    pub(super) issuer: Arc<I>,
+    pub(super) clock: Arc<C>,
+    /// The longest time between two looks at clock and files.
+    pub(super) look: Duration,
+    /// How many orders may be under way at once.
+    pub(super) gate: Semaphore,
+    /// Watches the directories; absent where the system has no watcher for us.
+    pub(super) watch: Option<Watch>,
+    pub(super) cancel: CancellationToken,
+}
+
+/// Keeps one certificate.
+pub(super) struct Keeper<I, C> {
+    pub(super) config: CertConfig,
+    pub(super) world: Arc<World<I, C>>,
+    inputs: Arc<Inputs>,
+    mount: Option<watch::Receiver<MountCas>>,
+    status: watch::Sender<Status>,
+    /// Fingerprint of the request as configured today.
+    pub(super) fingerprint: String,
+    pub(super) store: Store,
+    failures: Option<FailureRun>,
+    /// A key that was made for an order that brought nothing; used for the next one.
+    pub(super) spare_key: Option<PrivateKey>,
+    pub(super) counts: Counts,
+    pub(super) issuer_ahead_millis: Option<i64>,
+    /// What is in the log about the next turn already.
+    told: Option<Told>,
+}
+
+/// What a wait is told about; once each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Told {
+    Failure(u32),
+    Budget(Timestamp),
+}
+
+impl<I: Issuer, C: Clock> Keeper<I, C> {
+    pub(super) fn new(
+        certificate: Certificate,
+        world: Arc<World<I, C>>,
+        mount: Option<watch::Receiver<MountCas>>,
+    ) -> Self {
+        Self {
+            fingerprint: certificate.config.request.fingerprint(),
+            config: certificate.config,
+            inputs: certificate.inputs,
+            status: certificate.status,
+            world,
+            mount,
+            store: Store::default(),
+            failures: None,
+            spare_key: None,
+            counts: Counts::default(),
+            issuer_ahead_millis: None,
+            told: None,
+        }
+    }
+
+    /// Runs until cancelled.
+    pub(super) async fn run(mut self) {
+        if let Err(failure) = self.open() {
+            self.fail(failure);
+        }
+        while !self.world.cancel.is_cancelled() {
+            self.look();
+            let now = self.now();
+            match decide::decide(&self.facts(), &self.config.renew, now) {
+                Next::Issue(why) => self.renew(why).await,
+                Next::Publish(_) => self.publish(),
+                Next::WaitUntil(at, why) => self.wait(at, why).await,
+            }
+            yield_now().await;
+        }
+    }
+
+    /// One turn that asks the issuer. Whatever comes of it is a fact for the next decision.
+    async fn renew(&mut self, why: Why) {
+        match self.obtain(why).await {
+            Ok(Obtained::Set) => self.failures = None,
+            Ok(Obtained::Nothing) => {}
+            Err(failure) => self.fail(failure),
+        }
+        self.tell_status(None);
+    }
+
+    /// Makes the staged set live.
+    fn publish(&mut self) {
+        match self.store.publish(&self.config, self.now()) {
+            Ok(()) => {
+                self.failures = None;
+                self.inputs.clear_forced();
+                self.counts.published += 1;
+                if let Some(held) = self.store.live() {
+                    report::published(held, &report::due(held, &self.config));
+                }
+                self.follow();
+            }
+            Err(failure) => self.fail(failure),
+        }
+        self.tell_status(None);
+    }
+
+    /// Waits for the moment, a common boundary, a note or the end; whichever comes first.
+    async fn wait(&mut self, at: Timestamp, why: Why) {
+        self.tell_wait(at, why);
+        self.tell_status(Some(at));
+        tokio::select! {
+            () = wall::slice(&*self.world.clock, at, self.world.look) => {}
+            () = self.inputs.woken() => {}
+            () = changed(&mut self.mount) => {}
+            () = self.world.cancel.cancelled() => {}
+        }
+        if self.inputs.forced() {
+            // a person is there now: the plan of earlier failures starts anew
+            self.failures = None;
+        }
+    }
+
+    /// Puts right what is not as it should be on disk and takes over what the mount says.
+    fn look(&mut self) {
+        let now = self.now();
+        let disturbed = self.inputs.take_disturbed();
+        let repairs = self.store.look(&self.config, now);
+        let news = self
+            .mount
+            .as_ref()
+            .is_some_and(|mount| mount.has_changed().unwrap_or(false));
+        let known = self.mount_cas();
+        let changed = self
+            .store
+            .retrust(&self.config, news, known.as_deref(), now);
+        self.counts.repairs += repairs;
+        self.counts.published += u64::from(changed);
+        if disturbed || repairs > 0 || changed {
+            self.follow();
+        }
+    }
+
+    /// What the mount's poll knows; marks it as seen.
+    pub(super) fn mount_cas(&mut self) -> MountCas {
+        self.mount
+            .as_mut()
+            .and_then(|mount| mount.borrow_and_update().clone())
+    }
+
+    pub(super) fn open(&mut self) -> Result<(), Failure> {
+        let now = self.now();
+        self.store.open(&self.config, &self.fingerprint, now)?;
+        if let Some(held) = self.store.live() {
+            report::reused(held, &report::due(held, &self.config));
+        }
+        self.follow();
+        Ok(())
+    }
+
+    /// Watches what is on disk now: each generation is a directory of its own.
+    fn follow(&self) {
+        if let Some(watch) = &self.world.watch
+            && let Err(refused) = watch.follow(&self.config.files.dir, &self.store.watched())
+        {
+            tracing::debug!("{refused}; changed files are noticed at the next look");
+        }
+    }
+
+    fn facts(&self) -> Facts {
+        self.store.facts(
+            self.failures.clone(),
+            self.inputs.forced(),
+            &self.fingerprint,
+        )
+    }
+
+    fn fail(&mut self, failure: Failure) {
+        self.counts.failures += 1;
+        self.failures = Some(FailureRun::after(
+            self.failures.as_ref(),
+            failure,
+            self.now(),
+        ));
+    }
+
+    pub(super) fn now(&self) -> Timestamp {
+        self.world.clock.now()
+    }
+
+    fn tell_wait(&mut self, at: Timestamp, why: Why) {
+        let told = match (&self.failures, why) {
+            (_, Why::Budget) => Told::Budget(at),
+            (Some(run), _) => Told::Failure(run.total),
+            (None, _) => {
+                self.told = None;
+                return;
+            }
+        };
+        if self.told == Some(told) {
+            return;
+        }
+        self.told = Some(told);
+        let live = self.store.live();
+        match (told, &self.failures) {
+            (Told::Failure(_), Some(run)) => report::failed(run, live, at, self.now()),
+            _ => report::out_of_budget(live, self.config.renew.budget_per_hour, at),
+        }
+    }
+
+    fn tell_status(&self, next: Option<Timestamp>) {
+        let now = self.now();
+        let live = self.store.live();
+        let issuances = self.store.issuances();
+        let per_hour = self.config.renew.budget_per_hour;
+        let status = Status {
+            name: self.config.name.clone(),
+            live: live.map(|held| Live {
+                generation: held.generation.to_string(),
+                serial: held.verified.leaf().serial.clone(),
+                not_before: held.verified.validity().not_before,
+                not_after: held.verified.validity().not_after,
+                obtained_at: held.obtained_at,
+            }),
+            due: live.map(|held| report::due(held, &self.config).at),
+            next,
+            runway: live
+                .zip(self.failures.as_ref())
+                .map(|(held, run)| retry::runway(run.last.class, held.verified.validity(), now)),
+            failure: self.failures.clone(),
+            staged: self.store.is_waiting(),
+            counts: self.counts,
+            budget: Budget {
+                per_hour,
+                used: budget::used(&issuances, now),
+                free_at: budget::allowed(&issuances, per_hour, now).err(),
+            },
+            issuer_ahead_millis: self.issuer_ahead_millis,
+            anchors: live.map_or(0, |held| held.verified.anchors().len()),
+        };
+        self.status.send_if_modified(|old| {
+            let changed = *old != status;
+            *old = status;
+            changed
+        });
+    }
+}
+
+/// Returns when the mount's poll has news; never when there is no poll.
+async fn changed(mount: &mut Option<watch::Receiver<MountCas>>) {
+    if let Some(known) = mount
+        && known.changed().await.is_ok()
+    {
+        return;
+    }
+    pending::<()>().await;
+}

@@ -1,0 +1,107 @@
+//! Polls which CA certificates a PKI mount has, once for all certificates that come from it.
+//!
+//! Never judges them: `model/trust.rs` does. What stays true: a failed poll changes nothing that is
+//! known; nothing is asked after cancellation.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::{sync::watch, time::Instant};
+use tracing::{debug, info};
+
+use super::{keeper::World, wall};
+use crate::{clock::Clock, issuer::Issuer, model::pem};
+
+/// The CA certificates of one mount, DER; absent until the first poll that worked.
+pub(super) type MountCas = Option<Arc<[Vec<u8>]>>;
+
+/// One mount to poll.
+#[derive(Clone, Debug)]
+pub(super) struct Mount {
+    /// Its path.
+    pub(super) path: String,
+    /// Time between two polls; more than zero.
+    pub(super) every: Duration,
+    /// Seed of the jitter, so that allocations do not poll together.
+    pub(super) seed: String,
+}
+
+/// Polls until cancelled; `known` gets a new value only when something changed.
+pub(super) async fn poll<I: Issuer, C: Clock>(
+    mount: Mount,
+    world: Arc<World<I, C>>,
+    known: watch::Sender<MountCas>,
+) {
+    let World {
+        issuer,
+        clock,
+        cancel,
+        ..
+    } = &*world;
+    let mut failing = false;
+    for round in 0_u64.. {
+        let Some(answer) = cancel
+            .run_until_cancelled(issuer.issuers(&mount.path))
+            .await
+        else {
+            return;
+        };
+        match answer {
+            Ok(texts) => {
+                failing = false;
+                note(&mount, &texts, &known);
+            }
+            Err(failure) if failing => debug!(mount = %mount.path, "{failure}"),
+            Err(failure) => {
+                failing = true;
+                info!(
+                    mount = %mount.path,
+                    "cannot ask which issuers the mount has, CA.pem keeps what it holds: {failure}"
+                );
+            }
+        }
+        // by either clock: a step back must not put the poll off, a suspended machine neither
+        let (pause, since) = (mount.pause(round), Instant::now());
+        let next = clock.now().plus(pause);
+        while clock.now() < next && since.elapsed() < pause {
+            if cancel
+                .run_until_cancelled(wall::slice(&**clock, next, world.look))
+                .await
+                .is_none()
+            {
+                return;
+            }
+        }
+    }
+}
+
+fn note(mount: &Mount, texts: &[String], known: &watch::Sender<MountCas>) {
+    let mut cas: Vec<Vec<u8>> = Vec::new();
+    for text in texts {
+        match pem::parse(text) {
+            Ok(blocks) => cas.extend(blocks.into_iter().map(|block| block.der.to_vec())),
+            Err(error) => {
+                debug!(mount = %mount.path, "an issuer of the mount is left out: {error}")
+            }
+        }
+    }
+    cas.sort();
+    cas.dedup();
+    // sent each time: who has vouched for what, and when, is what `model/trust.rs` remembers
+    known.send_replace(Some(cas.into()));
+}
+
+impl Mount {
+    /// Between 90 % and 110 % of `every`, by a hash: no two allocations keep in step.
+    fn pause(&self, round: u64) -> Duration {
+        let hash = fnv(format!("{} {} {round}", self.seed, self.path).as_bytes());
+        let thousandth = u32::try_from(hash % 201).unwrap_or(100);
+        self.every.saturating_mul(900 + thousandth) / 1_000
+    }
+}
+
+/// FNV-1a, 64 bits.
+fn fnv(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+    })
+}

@@ -1,0 +1,183 @@
+//! From "a new certificate is due" to a verified set: key, CSR, order, answer, checks.
+//!
+//! Never publishes. What stays true: no order leaves before it is on record; after cancellation no
+//! order leaves at all, and one that is under way gets a short grace.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::time::sleep;
+use tracing::warn;
+
+use super::{keeper::Keeper, report, store::Waiting};
+use crate::{
+    clock::Clock,
+    issue,
+    issuer::{Issuer, Order, Reply},
+    model::{
+        answer, budget,
+        bundle::PrivateKey,
+        decide::Why,
+        failure::{Failure, FailureClass},
+        request::{KeyType, Mode},
+        verify::{self, Expect, Verified},
+    },
+};
+
+/// How long an order that is under way at shutdown may still take: its certificate exists already
+/// or is about to, and keeping it saves an issuance at the next start.
+const GRACE: Duration = Duration::from_millis(400);
+
+/// A difference between the issuer's clock and ours that is worth a line.
+const CLOCKS_APART: Duration = Duration::from_secs(30);
+
+/// What came of one turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Obtained {
+    /// A verified set; it is staged in memory, and on disk when the disk lets us.
+    Set,
+    /// Nothing was asked, or no answer came before the end.
+    Nothing,
+}
+
+impl<I: Issuer, C: Clock> Keeper<I, C> {
+    /// One order. Its failure is returned; its success is in the store.
+    pub(super) async fn obtain(&mut self, why: Why) -> Result<Obtained, Failure> {
+        if !self.store.is_open() {
+            // there may be a set on disk that needs no order at all: read it, then decide again
+            self.open()?;
+            return Ok(Obtained::Nothing);
+        }
+        let extra = self.store.extra_anchors(&self.config)?;
+        let (key, csr) = self.key_and_csr().await?;
+        let world = Arc::clone(&self.world);
+        let entered = world.cancel.run_until_cancelled(world.gate.acquire()).await;
+        let Some(Ok(_permit)) = entered.filter(|_| !world.cancel.is_cancelled()) else {
+            return Ok(Obtained::Nothing);
+        };
+        self.store.record_order(&self.fingerprint, self.now())?;
+        self.counts.orders += 1;
+        report::ordering(&self.config, why);
+        let reply = match self.ask(csr.as_deref()).await {
+            None => return Ok(Obtained::Nothing),
+            Some(Ok(reply)) => reply,
+            Some(Err(failure)) => {
+                self.spare_key = key;
+                if !budget::keeps(failure.class) {
+                    self.store.withdraw_order();
+                }
+                return Err(failure);
+            }
+        };
+        self.note_issuer_clock(&reply);
+        let verified = self.check(&reply, key, &extra)?;
+        self.stage(verified);
+        Ok(Obtained::Set)
+    }
+
+    /// Sends the order and waits for the answer; at shutdown only for a short while longer.
+    async fn ask(&self, csr: Option<&str>) -> Option<Result<Reply, Failure>> {
+        let order = Order {
+            request: &self.config.request,
+            csr,
+        };
+        let cancel = &self.world.cancel;
+        tokio::select! {
+            answer = self.world.issuer.issue(order) => Some(answer),
+            () = async { cancel.cancelled().await; sleep(GRACE).await } => None,
+        }
+    }
+
+    fn check(
+        &self,
+        reply: &Reply,
+        key: Option<PrivateKey>,
+        extra: &[Vec<u8>],
+    ) -> Result<Verified, Failure> {
+        let bundle = answer::parse(&reply.body, key)?;
+        let known_serials: Vec<String> = self.store.serials();
+        let expect = Expect {
+            request: &self.config.request,
+            min_remaining: self.config.renew.min_remaining,
+            known_serials: &known_serials,
+            extra_anchors: extra,
+        };
+        Ok(verify::verify(bundle, &expect, self.now())?)
+    }
+
+    fn stage(&mut self, verified: Verified) {
+        for warning in verified.warnings() {
+            warn!("the issuer's answer is used, but: {warning}");
+        }
+        let now = self.now();
+        if verified.starts_at() > now {
+            report::not_yet_valid(&verified, now);
+        }
+        let mount = self.mount_cas();
+        let verified = self
+            .store
+            .with_trust(&verified, &self.config, mount.as_deref(), now);
+        let waiting = Waiting {
+            verified,
+            generation: None,
+            fingerprint: self.fingerprint.clone(),
+            obtained_at: now,
+        };
+        self.store.keep(waiting, now);
+    }
+
+    /// The key and CSR of sign mode; nothing in issue mode.
+    async fn key_and_csr(&mut self) -> Result<(Option<PrivateKey>, Option<String>), Failure> {
+        let request = &self.config.request;
+        if request.mode == Mode::Issue {
+            return Ok((None, None));
+        }
+        let kept = if request.reuse_key {
+            self.store.key()
+        } else {
+            None
+        };
+        let key = match kept.or_else(|| self.spare_key.take()) {
+            Some(key) if issue::fits(&key, request.key_type) => key,
+            _ => new_key(request.key_type).await?,
+        };
+        let csr = issue::csr(request, &key)?;
+        Ok((Some(key), Some(csr)))
+    }
+
+    fn note_issuer_clock(&mut self, reply: &Reply) {
+        let Some(theirs) = reply.server_time else {
+            return;
+        };
+        let now = self.now();
+        let ahead = theirs.unix_millis().saturating_sub(now.unix_millis());
+        let before = self.issuer_ahead_millis.replace(ahead);
+        if apart(ahead) && !before.is_some_and(apart) {
+            report::clocks_apart(theirs, now);
+        }
+    }
+}
+
+fn apart(ahead_millis: i64) -> bool {
+    u128::from(ahead_millis.unsigned_abs()) >= CLOCKS_APART.as_millis()
+}
+
+/// RSA keys take from a fraction of a second to several: off the only runtime thread.
+async fn new_key(kind: KeyType) -> Result<PrivateKey, Failure> {
+    match kind {
+        KeyType::Rsa2048 | KeyType::Rsa3072 | KeyType::Rsa4096 => {
+            let made = tokio::task::spawn_blocking(move || issue::new_key(kind)).await;
+            made.unwrap_or_else(|_| Err(key_failure("its making was broken off")))
+        }
+        KeyType::EcP256 | KeyType::EcP384 | KeyType::Ed25519 => issue::new_key(kind),
+    }
+}
+
+fn key_failure(why: &str) -> Failure {
+    Failure {
+        class: FailureClass::Local,
+        code: "key".to_owned(),
+        message: format!("could not make a private key: {why}"),
+        hint: None,
+        retry_after: None,
+    }
+}

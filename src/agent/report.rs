@@ -1,0 +1,154 @@
+//! The log lines of the loop.
+//!
+//! Never decides. What stays true: a success says until when it holds and when the next renewal is;
+//! a failure says until when the old set holds, when the next try is and what to do.
+
+use std::time::Duration;
+
+use tracing::{error, info, warn};
+
+use super::store::Held;
+use crate::{
+    config::CertConfig,
+    model::{
+        decide::Why,
+        failure::FailureRun,
+        leaf::CertFacts,
+        schedule::{self, Due},
+        time::Timestamp,
+        verify::Verified,
+    },
+    publish::Repaired,
+};
+
+pub(super) fn reused(held: &Held, due: &Due) {
+    info!(
+        serial = %held.verified.leaf().serial,
+        generation = %held.generation,
+        "using the set that is on disk, valid until {}; next renewal {}",
+        held.verified.validity().not_after,
+        due.at,
+    );
+}
+
+pub(super) fn ordering(config: &CertConfig, why: Why) {
+    let request = &config.request;
+    info!(
+        path = %format!("{}/{}/{}", request.mount, request.mode, request.role),
+        "asking for a certificate for {}: {why}",
+        request.names.common_name,
+    );
+}
+
+pub(super) fn published(held: &Held, due: &Due) {
+    info!(
+        serial = %held.verified.leaf().serial,
+        generation = %held.generation,
+        "published a certificate for {}, valid until {}; next renewal {}",
+        held.verified.leaf().common_name.as_deref().unwrap_or("(no common name)"),
+        held.verified.validity().not_after,
+        due.at,
+    );
+}
+
+pub(super) fn failed(run: &FailureRun, live: Option<&Held>, next: Timestamp, now: Timestamp) {
+    let (class, code, attempt) = (run.last.class, run.last.code.as_str(), run.total);
+    let ends = live.map(|held| held.verified.validity().not_after);
+    match ends {
+        Some(ends) if ends > now => warn!(
+            %class, code, attempt,
+            "no new certificate: {}; the published one holds until {ends}; next try {next}",
+            run.last
+        ),
+        Some(ends) => error!(
+            %class, code, attempt,
+            "no new certificate: {}; the published one ENDED at {ends}; next try {next}",
+            run.last
+        ),
+        None => error!(
+            %class, code, attempt,
+            "no certificate yet: {}; nothing is published; next try {next}",
+            run.last
+        ),
+    }
+}
+
+pub(super) fn out_of_budget(live: Option<&Held>, per_hour: u32, free: Timestamp) {
+    let ends = live.map_or_else(
+        || "nothing is published".to_owned(),
+        |held| {
+            format!(
+                "the published one holds until {}",
+                held.verified.validity().not_after
+            )
+        },
+    );
+    warn!(
+        "no certificate is asked for before {free}: {per_hour} were in the last hour, which is the \
+         budget; {ends}; find out why so many were needed, or raise the budget"
+    );
+}
+
+pub(super) fn not_yet_valid(verified: &Verified, now: Timestamp) {
+    warn!(
+        "the new certificate starts at {}, {} from now: it is kept until then; compare this \
+         machine's clock with the issuer's",
+        verified.starts_at(),
+        seconds(now.until(verified.starts_at())),
+    );
+}
+
+pub(super) fn clocks_apart(theirs: Timestamp, ours: Timestamp) {
+    let (apart, which) = if theirs > ours {
+        (theirs.since(ours), "behind")
+    } else {
+        (ours.since(theirs), "ahead of")
+    };
+    warn!(
+        "this machine's clock is {} {which} the issuer's; put it right, certificates may start \
+         late or end early",
+        seconds(apart)
+    );
+}
+
+pub(super) fn repaired(repaired: &Repaired) {
+    let what: Vec<String> = repaired
+        .drift
+        .findings
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    warn!(
+        "somebody changed the published files ({}); they are as they were again, from memory",
+        what.join(", ")
+    );
+}
+
+pub(super) fn trust_changed(before: &[Vec<u8>], after: &[Vec<u8>]) {
+    let name =
+        |der: &Vec<u8>| CertFacts::read(der).map_or_else(|_| "?".to_owned(), |ca| ca.subject);
+    let list = |from: &[Vec<u8>], without: &[Vec<u8>]| {
+        let names = from.iter().filter(|der| !without.contains(der)).map(name);
+        let names: Vec<String> = names.collect();
+        if names.is_empty() {
+            "none".to_owned()
+        } else {
+            names.join(", ")
+        }
+    };
+    info!(
+        "CA.pem holds {} anchors now; added: {}; removed: {}; certificate and key stay",
+        after.len(),
+        list(after, before),
+        list(before, after),
+    );
+}
+
+fn seconds(span: Duration) -> String {
+    format!("{} s", span.as_secs())
+}
+
+/// When a set is due, with all its inputs.
+pub(super) fn due(held: &Held, config: &CertConfig) -> Due {
+    schedule::due(held.verified.validity(), held.obtained_at, &config.renew)
+}

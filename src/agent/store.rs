@@ -1,0 +1,418 @@
+//! What one certificate has on disk, and the same in memory: live set, staged set, record.
+//!
+//! Never asks anybody. What stays true: memory holds nothing as live that was not published; a set
+//! that could not be written is kept in memory and written later; an order is on record, durably,
+//! before it may leave.
+
+mod read;
+mod trusted;
+
+use std::path::PathBuf;
+
+use tracing::warn;
+
+use super::report;
+use crate::{
+    config::CertConfig,
+    issue,
+    model::{
+        budget,
+        bundle::PrivateKey,
+        decide::{self, Facts},
+        failure::{Failure, FailureClass, FailureRun},
+        schedule,
+        state::{StagedRecord, State},
+        time::Timestamp,
+        trust::{self, Vouched},
+        verify::Verified,
+    },
+    publish::{CertDir, GRACE, GenerationId, marker::Marker},
+};
+
+/// The published set.
+pub(super) struct Held {
+    pub(super) verified: Verified,
+    pub(super) generation: GenerationId,
+    /// Fingerprint of the request it answers; empty when nobody remembers.
+    pub(super) fingerprint: String,
+    /// When it came from the issuer; unknown when the record was lost.
+    pub(super) obtained_at: Option<Timestamp>,
+}
+
+/// A set that was issued and is not live yet.
+pub(super) struct Waiting {
+    pub(super) verified: Verified,
+    /// Where it lies; absent while it could not be written.
+    pub(super) generation: Option<GenerationId>,
+    pub(super) fingerprint: String,
+    pub(super) obtained_at: Timestamp,
+}
+
+/// Everything one certificate has.
+#[derive(Default)]
+pub(super) struct Store {
+    dir: Option<CertDir>,
+    state: State,
+    live: Option<Held>,
+    waiting: Option<Waiting>,
+    /// The record in memory is newer than the one on disk.
+    unsaved: bool,
+    /// When the previous generation may go.
+    grace_ends: Option<Timestamp>,
+    /// When the anchors were last put together.
+    trusted_at: Option<Timestamp>,
+    /// The pinned extra anchors, as last read.
+    extras: Vec<Vec<u8>>,
+    /// The last trouble with files that is in the log already.
+    told: Option<String>,
+}
+
+impl Store {
+    /// Opens the directory and takes over what lies there; does nothing when that was done.
+    pub(super) fn open(
+        &mut self,
+        config: &CertConfig,
+        fingerprint: &str,
+        now: Timestamp,
+    ) -> Result<(), Failure> {
+        if self.dir.is_some() {
+            return Ok(());
+        }
+        let dir = CertDir::open(&config.files)?;
+        let mut state = dir.load_state();
+        let (mut live, waiting) = read::adopt(&dir, &state, config, fingerprint, now);
+        if let Some(held) = &mut live {
+            // the best set need not be the one that is live, nor whole
+            let repaired = dir.repair(&held.verified)?;
+            held.generation = repaired.generation.unwrap_or(held.generation);
+            take_over(held, &mut state, config, now);
+        }
+        *self = Self {
+            dir: Some(dir),
+            unsaved: live.is_some(),
+            grace_ends: Some(now.plus(GRACE)),
+            state,
+            live,
+            waiting,
+            ..Self::default()
+        };
+        Ok(())
+    }
+}
+
+impl Store {
+    /// Whether the directory could be opened yet.
+    pub(super) fn is_open(&self) -> bool {
+        self.dir.is_some()
+    }
+
+    /// The published set.
+    pub(super) fn live(&self) -> Option<&Held> {
+        self.live.as_ref()
+    }
+
+    /// Whether an issued set waits for publication.
+    pub(super) fn is_waiting(&self) -> bool {
+        self.waiting.is_some()
+    }
+
+    /// Serials that an answer must not repeat.
+    pub(super) fn serials(&self) -> Vec<String> {
+        let live = self
+            .live
+            .iter()
+            .map(|held| held.verified.leaf().serial.clone());
+        live.collect()
+    }
+
+    /// The key in use, for orders that keep it.
+    pub(super) fn key(&self) -> Option<PrivateKey> {
+        let held = self.live.as_ref()?;
+        issue::key_of(held.verified.key_pem().expose()).ok()
+    }
+
+    /// The directories in which a change may be damage.
+    pub(super) fn watched(&self) -> Vec<PathBuf> {
+        self.dir.as_ref().map(CertDir::watched).unwrap_or_default()
+    }
+
+    /// The issuances on record.
+    pub(super) fn issuances(&self) -> Vec<Timestamp> {
+        let millis = self.state.issuances.iter();
+        millis.map(|at| Timestamp::from_unix_millis(*at)).collect()
+    }
+
+    /// What `model/decide.rs` wants to know.
+    pub(super) fn facts(
+        &self,
+        failure: Option<FailureRun>,
+        forced: bool,
+        fingerprint: &str,
+    ) -> Facts {
+        Facts {
+            live: self.live.as_ref().map(|held| decide::Live {
+                validity: held.verified.validity(),
+                obtained_at: held.obtained_at,
+                fingerprint: held.fingerprint.clone(),
+                serial: held.verified.leaf().serial.clone(),
+            }),
+            staged: self.waiting.as_ref().map(|waiting| decide::Staged {
+                validity: waiting.verified.validity(),
+                obtained_at: waiting.obtained_at,
+                fingerprint: waiting.fingerprint.clone(),
+            }),
+            failure,
+            issuances: self.issuances(),
+            forced,
+            fingerprint: fingerprint.to_owned(),
+        }
+    }
+}
+
+impl Store {
+    /// Puts an order on record. Only when this worked may the order leave.
+    pub(super) fn record_order(
+        &mut self,
+        fingerprint: &str,
+        now: Timestamp,
+    ) -> Result<(), Failure> {
+        let mut issuances = self.issuances();
+        budget::prune(&mut issuances, now);
+        issuances.push(now);
+        let state = State {
+            ordered: fingerprint.to_owned(),
+            issuances: issuances.into_iter().map(Timestamp::unix_millis).collect(),
+            ..self.state.clone()
+        };
+        self.opened()?.save_state(&state)?;
+        self.state = state;
+        Ok(())
+    }
+
+    /// Takes the newest order off the record: it was refused, no certificate was made.
+    pub(super) fn withdraw_order(&mut self) {
+        self.state.issuances.pop();
+        self.unsaved = true;
+    }
+
+    /// Takes an issued set. One that starts later is written down, so that a restart has it too.
+    pub(super) fn keep(&mut self, waiting: Waiting, now: Timestamp) {
+        let later = waiting.verified.starts_at() > now;
+        self.waiting = Some(waiting);
+        if later && let Err(failure) = self.stage() {
+            self.tell(&failure, "the new set is kept in memory only");
+        }
+    }
+
+    /// Makes the waiting set live.
+    pub(super) fn publish(&mut self, config: &CertConfig, now: Timestamp) -> Result<(), Failure> {
+        let Some(waiting) = self.waiting.take() else {
+            return Ok(());
+        };
+        match self.switch(&waiting) {
+            Ok(generation) => {
+                self.made_live(waiting, generation, config, now);
+                Ok(())
+            }
+            Err(failure) => {
+                self.waiting = Some(Waiting {
+                    generation: None,
+                    ..waiting
+                });
+                // it was paid for: try to have it survive a restart
+                if let Err(worse) = self.stage() {
+                    tracing::debug!("the set could not be staged either: {worse}");
+                }
+                Err(failure)
+            }
+        }
+    }
+
+    fn switch(&self, waiting: &Waiting) -> Result<GenerationId, Failure> {
+        let dir = self.opened()?;
+        let published = match &waiting.generation {
+            Some(generation) => dir.activate(generation)?,
+            None => dir.publish(&waiting.verified)?,
+        };
+        Ok(published.generation)
+    }
+
+    fn made_live(
+        &mut self,
+        waiting: Waiting,
+        generation: GenerationId,
+        config: &CertConfig,
+        now: Timestamp,
+    ) {
+        let validity = waiting.verified.validity();
+        let due = schedule::due(validity, Some(waiting.obtained_at), &config.renew).at;
+        self.state.fingerprint.clone_from(&waiting.fingerprint);
+        self.state.generation = Some(generation.to_string());
+        self.state.obtained_at = Some(waiting.obtained_at.unix_millis());
+        self.state.due_at = Some(due.unix_millis());
+        self.state.staged = None;
+        self.live = Some(Held {
+            verified: waiting.verified,
+            generation,
+            fingerprint: waiting.fingerprint,
+            obtained_at: Some(waiting.obtained_at),
+        });
+        self.told = None;
+        self.unsaved = true;
+        self.grace_ends = Some(now.plus(GRACE));
+        self.save();
+        self.mark(config, now);
+    }
+
+    fn stage(&mut self) -> Result<(), Failure> {
+        let Some(waiting) = &self.waiting else {
+            return Ok(());
+        };
+        let generation = self.opened()?.stage(&waiting.verified)?;
+        self.state.staged = Some(StagedRecord {
+            generation: generation.to_string(),
+            fingerprint: waiting.fingerprint.clone(),
+            obtained_at: waiting.obtained_at.unix_millis(),
+        });
+        if let Some(waiting) = &mut self.waiting {
+            waiting.generation = Some(generation);
+        }
+        self.unsaved = true;
+        self.save();
+        Ok(())
+    }
+
+    fn opened(&self) -> Result<&CertDir, Failure> {
+        self.dir.as_ref().ok_or_else(|| Failure {
+            class: FailureClass::Local,
+            code: "dir-not-open".to_owned(),
+            message: "the certificate directory is not open".to_owned(),
+            hint: None,
+            retry_after: None,
+        })
+    }
+}
+
+impl Store {
+    /// Puts right what is not as it should be on disk: files, marker, record. Returns how many
+    /// repairs there were. Trouble is told once and tried again at the next look.
+    pub(super) fn look(&mut self, config: &CertConfig, now: Timestamp) -> u64 {
+        let Some(dir) = self.dir.clone() else {
+            return 0;
+        };
+        self.save();
+        let repairs = match self.repair(&dir) {
+            Ok(repairs) => repairs,
+            Err(failure) => {
+                self.tell(&failure, "the files are not as they should be");
+                0
+            }
+        };
+        self.mark(config, now);
+        if self.grace_ends.is_some_and(|ends| now >= ends) {
+            self.grace_ends = None;
+            if let Err(error) = dir.end_grace(now) {
+                tracing::debug!("an old generation stays for now: {error}");
+            }
+        }
+        repairs
+    }
+
+    fn repair(&mut self, dir: &CertDir) -> Result<u64, Failure> {
+        let Some(held) = &mut self.live else {
+            return Ok(0);
+        };
+        let drift = dir.drift(&held.verified)?;
+        if drift.is_none() {
+            return Ok(0);
+        }
+        let repaired = dir.repair(&held.verified)?;
+        report::repaired(&repaired);
+        if let Some(generation) = repaired.generation {
+            held.generation = generation;
+            self.state.generation = Some(generation.to_string());
+            self.unsaved = true;
+            self.save();
+        }
+        self.told = None;
+        Ok(1)
+    }
+
+    /// Writes the ready marker where it is missing or old; removes it when nothing valid is live.
+    fn mark(&mut self, config: &CertConfig, now: Timestamp) {
+        let Some(path) = &config.marker else {
+            return;
+        };
+        let wanted = self.live.as_ref().filter(|held| valid(&held.verified, now));
+        let wanted = wanted.map(|held| marker(held, config));
+        let there = Marker::read(path).unwrap_or_default();
+        if there == wanted {
+            return;
+        }
+        let done = match wanted {
+            Some(wanted) => wanted.write(path),
+            None => Marker::remove(path),
+        };
+        if let Err(error) = done {
+            self.tell(&error.into(), "the ready marker is not as it should be");
+        }
+    }
+
+    fn save(&mut self) {
+        if !self.unsaved {
+            return;
+        }
+        let saved = self
+            .opened()
+            .and_then(|dir| Ok(dir.save_state(&self.state)?));
+        match saved {
+            Ok(()) => self.unsaved = false,
+            Err(failure) => self.tell(&failure, "the record is not up to date on disk"),
+        }
+    }
+
+    fn tell(&mut self, failure: &Failure, what: &str) {
+        let text = format!("{what}: {failure}");
+        if self.told.as_ref() != Some(&text) {
+            warn!("{text}; it is tried again at every look");
+            self.told = Some(text);
+        }
+    }
+}
+
+/// Records what was found as the live set.
+fn take_over(held: &Held, state: &mut State, config: &CertConfig, now: Timestamp) {
+    let due = schedule::due(held.verified.validity(), held.obtained_at, &config.renew).at;
+    state.generation = Some(held.generation.to_string());
+    state.fingerprint.clone_from(&held.fingerprint);
+    state.obtained_at = held.obtained_at.map(Timestamp::unix_millis);
+    state.due_at = Some(due.unix_millis());
+    if state.trust.is_empty() {
+        // the record was lost: what is trusted stays trusted for the overlap
+        let vouched = Vouched {
+            chain: held.verified.anchors(),
+            ..Vouched::default()
+        };
+        state.trust = trust::union(vouched, &state.trust, config.trust_overlap, now).memory;
+    }
+}
+
+fn valid(verified: &Verified, now: Timestamp) -> bool {
+    let validity = verified.validity();
+    validity.not_before <= now && now < validity.not_after
+}
+
+fn marker(held: &Held, config: &CertConfig) -> Marker {
+    let leaf = held.verified.leaf();
+    let dns = leaf.names.dns.iter().cloned();
+    let ips = leaf.names.ips.iter().map(ToString::to_string);
+    Marker {
+        serial: leaf.serial.clone(),
+        not_before: leaf.not_before.to_string(),
+        not_after: leaf.not_after.to_string(),
+        sha256: leaf.sha256.clone(),
+        generation: held.generation.to_string(),
+        names: dns.chain(ips).collect(),
+        dir: config.files.dir.clone(),
+    }
+}

@@ -1,0 +1,184 @@
+//! What lies in the directory at start: which set to take as the live one, which as staged.
+//!
+//! Never writes. What stays true: a set on disk goes through the same checks as an answer; the
+//! newest valid one wins, whatever `..data` points at.
+
+use tracing::{debug, warn};
+
+use super::{Held, Waiting};
+use crate::{
+    config::CertConfig,
+    model::{
+        bundle::Bundle,
+        leaf::CertFacts,
+        request::{Names, Request},
+        state::State,
+        time::Timestamp,
+        verify::{self, Expect, Refusal, Verified},
+    },
+    publish::{CertDir, GenerationId, SetOnDisk},
+};
+
+/// One valid set.
+struct Found {
+    verified: Verified,
+    generation: GenerationId,
+    live: bool,
+    origin: Origin,
+}
+
+/// Which order it answers.
+#[derive(Clone, Debug, Default)]
+struct Origin {
+    fingerprint: String,
+    obtained_at: Option<Timestamp>,
+}
+
+/// The live and the staged set.
+pub(super) fn adopt(
+    dir: &CertDir,
+    state: &State,
+    config: &CertConfig,
+    fingerprint: &str,
+    now: Timestamp,
+) -> (Option<Held>, Option<Waiting>) {
+    let mut found: Vec<Found> = dir
+        .sets_on_disk()
+        .iter()
+        .filter_map(|set| read(set, state, config, fingerprint, now))
+        .collect();
+    let waiting = take_waiting(&mut found, state, now);
+    let live = found
+        .into_iter()
+        .filter(|set| set.live || set.verified.starts_at() <= now)
+        .max_by_key(|set| (set.live, set.generation));
+    let live = live.map(|set| Held {
+        verified: set.verified,
+        generation: set.generation,
+        fingerprint: set.origin.fingerprint,
+        obtained_at: set.origin.obtained_at,
+    });
+    (live, waiting)
+}
+
+/// The set that was to be published next: the recorded one, or one that is newer than the live one
+/// (a crash came before it was recorded, or before the switch).
+fn take_waiting(found: &mut Vec<Found>, state: &State, now: Timestamp) -> Option<Waiting> {
+    let live = found.iter().find(|set| set.live).map(|set| set.generation);
+    let recorded = state
+        .staged
+        .as_ref()
+        .map(|staged| staged.generation.as_str());
+    let at = found.iter().position(|set| {
+        let next = live.is_some_and(|live| set.generation > live);
+        !set.live && (next || recorded == Some(set.generation.to_string().as_str()))
+    })?;
+    let set = found.remove(at);
+    Some(Waiting {
+        verified: set.verified,
+        generation: Some(set.generation),
+        fingerprint: set.origin.fingerprint,
+        obtained_at: set.origin.obtained_at.unwrap_or(now),
+    })
+}
+
+fn read(
+    set: &SetOnDisk,
+    state: &State,
+    config: &CertConfig,
+    fingerprint: &str,
+    now: Timestamp,
+) -> Option<Found> {
+    let origin = origin(set.generation, state);
+    match reread(set, config, origin.fingerprint == fingerprint, now) {
+        Ok(verified) => Some(Found {
+            verified,
+            generation: set.generation,
+            live: set.live,
+            origin,
+        }),
+        Err(refusal) if set.live => {
+            warn!("the set on disk can't be used: {refusal}");
+            None
+        }
+        Err(refusal) => {
+            debug!(generation = %set.generation, "not used: {refusal}");
+            None
+        }
+    }
+}
+
+/// Which order a generation answers: what the record says of it; for a later one that the record
+/// does not know, the newest order.
+fn origin(generation: GenerationId, state: &State) -> Origin {
+    let id = generation.to_string();
+    let moment = |millis: i64| Timestamp::from_unix_millis(millis);
+    if let Some(staged) = state
+        .staged
+        .as_ref()
+        .filter(|staged| staged.generation == id)
+    {
+        return Origin {
+            fingerprint: staged.fingerprint.clone(),
+            obtained_at: Some(moment(staged.obtained_at)),
+        };
+    }
+    match state.generation.as_deref() {
+        Some(recorded) if recorded == id => Origin {
+            fingerprint: state.fingerprint.clone(),
+            obtained_at: state.obtained_at.map(moment),
+        },
+        // ids have one length: their order as text is their order in time
+        Some(recorded) if recorded < id.as_str() => Origin {
+            fingerprint: state.ordered.clone(),
+            obtained_at: state.issuances.last().copied().map(moment),
+        },
+        None => Origin {
+            fingerprint: state.ordered.clone(),
+            obtained_at: state.issuances.last().copied().map(moment),
+        },
+        Some(_) => Origin::default(),
+    }
+}
+
+/// The checks of an answer. A set that answers another request than today's is judged by its own
+/// names: it stays in use until its successor is there.
+fn reread(
+    set: &SetOnDisk,
+    config: &CertConfig,
+    todays: bool,
+    now: Timestamp,
+) -> Result<Verified, Refusal> {
+    let bundle = verify::reread(&set.ca, &set.cert, &set.key)?;
+    let own;
+    let request = if todays {
+        &config.request
+    } else {
+        own = request_of(&bundle, &config.request)?;
+        &own
+    };
+    let expect = Expect {
+        request,
+        min_remaining: std::time::Duration::ZERO,
+        known_serials: &[],
+        extra_anchors: &[],
+    };
+    verify::verify(bundle, &expect, now)
+}
+
+/// The request that asks for exactly what the leaf says.
+fn request_of(bundle: &Bundle, todays: &Request) -> Result<Request, Refusal> {
+    let facts = CertFacts::read(&bundle.leaf)
+        .map_err(|error| Refusal::one("cert-file", format!("cert.pem: {error}")))?;
+    Ok(Request {
+        names: Names {
+            common_name: facts.common_name.unwrap_or_default(),
+            dns: facts.names.dns,
+            ips: facts.names.ips,
+            uris: facts.names.uris,
+        },
+        key_type: facts.key.kind().unwrap_or(todays.key_type),
+        issuer_pin: None,
+        ..todays.clone()
+    })
+}

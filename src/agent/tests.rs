@@ -1,0 +1,8 @@
+//! The loop under a paused clock with a fake issuer.
+
+mod basics;
+mod budget;
+mod clocks;
+mod disk;
+mod outages;
+mod rig;

@@ -1,0 +1,233 @@
+//! One agent with a fake issuer, a stepped clock and a temporary directory.
+
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
+
+use tempfile::TempDir;
+use tokio::{
+    sync::watch,
+    task::JoinSet,
+    time::{Instant, sleep, timeout},
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    agent::{Agent, Force, Status, wall},
+    config::{CertConfig, Files, RenewAt, RenewPolicy},
+    exit::Exit,
+    model::{request::Mode, time::Timestamp},
+    testing::{
+        ca::{self, TestCa},
+        clock::TestClock,
+        issuer::{Answer, Call, FakeIssuer},
+    },
+};
+
+/// The moment at which every test begins.
+pub(super) const EPOCH: Timestamp = Timestamp::from_unix_secs(1_900_000_011);
+
+pub(super) const DAY: Duration = Duration::from_secs(86_400);
+
+pub(super) const fn secs(secs: u64) -> Duration {
+    Duration::from_secs(secs)
+}
+
+pub(super) struct Rig {
+    pub(super) clock: Arc<TestClock>,
+    pub(super) ca: Arc<TestCa>,
+    pub(super) issuer: Arc<FakeIssuer>,
+    pub(super) configs: Vec<CertConfig>,
+    pub(super) temp: TempDir,
+    pub(super) running: Option<Running>,
+    pub(super) watching: bool,
+    pub(super) look: Duration,
+}
+
+pub(super) struct Running {
+    task: JoinSet<Exit>,
+    shutdown: CancellationToken,
+    pub(super) statuses: Vec<watch::Receiver<Status>>,
+    pub(super) force: Force,
+}
+
+impl Rig {
+    /// One certificate of ten days; the issuer works.
+    pub(super) fn new() -> Self {
+        let clock = Arc::new(TestClock::new(EPOCH));
+        let ca = Arc::new(TestCa::new(EPOCH));
+        let issuer = Arc::new(FakeIssuer::new(Arc::clone(&clock), good(&ca)));
+        issuer.set_anchors(Ok(ca.issuers()));
+        let temp = tempfile::tempdir().unwrap();
+        let configs = vec![config(&temp, "main")];
+        Self {
+            clock,
+            ca,
+            issuer,
+            configs,
+            temp,
+            running: None,
+            watching: false,
+            look: wall::LOOK,
+        }
+    }
+
+    /// As [`Rig::new`], with another ttl, and a budget derived from it as the configuration does.
+    pub(super) fn of_ttl(ttl: Duration) -> Self {
+        let mut rig = Self::new();
+        let config = &mut rig.configs[0];
+        config.request.ttl = ttl;
+        config.renew.budget_per_hour = budget_for(ttl);
+        rig
+    }
+
+    pub(super) fn start(&mut self) {
+        assert!(self.running.is_none(), "it runs already");
+        let issuer = Arc::clone(&self.issuer);
+        let mut agent = Agent::new(self.configs.clone(), issuer, Arc::clone(&self.clock));
+        agent = agent.looking_every(self.look);
+        agent.watching = self.watching;
+        let shutdown = CancellationToken::new();
+        let (statuses, force) = (agent.statuses(), agent.force());
+        let mut task = JoinSet::new();
+        task.spawn(agent.run(shutdown.clone()));
+        self.running = Some(Running {
+            task,
+            shutdown,
+            statuses,
+            force,
+        });
+    }
+
+    /// Asks it to end and says how it did; it must take less than a second.
+    pub(super) async fn stop(&mut self) -> Exit {
+        let mut running = self.running.take().expect("it runs");
+        let asked = Instant::now();
+        running.shutdown.cancel();
+        let exit = timeout(secs(60), running.task.join_next())
+            .await
+            .expect("it ends");
+        assert!(
+            asked.elapsed() < secs(1),
+            "it took {:?} to end",
+            asked.elapsed()
+        );
+        exit.unwrap().unwrap()
+    }
+
+    /// Waits until it ends by itself.
+    pub(super) async fn ended(&mut self) -> Exit {
+        let mut running = self.running.take().expect("it runs");
+        running.task.join_next().await.unwrap().unwrap()
+    }
+
+    pub(super) fn status_of(&self, index: usize) -> Status {
+        self.running.as_ref().expect("it runs").statuses[index]
+            .borrow()
+            .clone()
+    }
+
+    pub(super) fn status(&self) -> Status {
+        self.status_of(0)
+    }
+
+    /// Waits, at most `limit` of paused time, until the first certificate's status is as wished.
+    pub(super) async fn until(
+        &mut self,
+        limit: Duration,
+        wished: impl FnMut(&Status) -> bool,
+    ) -> Status {
+        let running = self.running.as_mut().expect("it runs");
+        let status = timeout(limit, running.statuses[0].wait_for(wished)).await;
+        status.expect("it gets there in time").unwrap().clone()
+    }
+
+    pub(super) async fn until_live(&mut self) -> Status {
+        self.until(secs(60), |status| status.live.is_some()).await
+    }
+
+    /// Lets what is due at this moment happen.
+    pub(super) async fn settle(&self) {
+        sleep(Duration::from_millis(1)).await;
+    }
+
+    pub(super) fn dir(&self) -> PathBuf {
+        self.configs[0].files.dir.clone()
+    }
+
+    /// The published texts: CA.pem, cert.pem, key.pem.
+    pub(super) fn files(&self) -> [String; 3] {
+        ["CA.pem", "cert.pem", "key.pem"]
+            .map(|name| std::fs::read_to_string(self.dir().join(name)).unwrap())
+    }
+
+    /// Everything in the directory but the record: names to content or link target.
+    pub(super) fn tree(&self) -> BTreeMap<PathBuf, Vec<u8>> {
+        let mut tree = BTreeMap::new();
+        walk(&self.dir(), &mut tree);
+        tree
+    }
+}
+
+fn walk(dir: &std::path::Path, tree: &mut BTreeMap<PathBuf, Vec<u8>>) {
+    for entry in std::fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        let kind = path.symlink_metadata().unwrap().file_type();
+        if path.ends_with("..state.json") {
+            continue;
+        } else if kind.is_symlink() {
+            let target = std::fs::read_link(&path).unwrap();
+            tree.insert(path, target.into_os_string().into_encoded_bytes());
+        } else if kind.is_dir() {
+            walk(&path, tree);
+        } else {
+            let content = std::fs::read(&path).unwrap();
+            tree.insert(path, content);
+        }
+    }
+}
+
+/// The script of an issuer that does its work.
+pub(super) fn good(ca: &Arc<TestCa>) -> impl FnMut(&Call) -> Answer + Send + 'static {
+    let ca = Arc::clone(ca);
+    move |call| Ok(answer(&ca, call))
+}
+
+pub(super) fn answer(ca: &TestCa, call: &Call) -> Vec<u8> {
+    match (&call.csr, call.request.mode) {
+        (Some(csr), Mode::Sign) => ca.sign_answer(&call.request, csr, call.at),
+        (None, Mode::Issue) => ca.answer(&call.request, call.at),
+        _ => panic!("a CSR belongs to sign mode and to no other"),
+    }
+}
+
+pub(super) fn config(temp: &TempDir, name: &str) -> CertConfig {
+    let request = ca::request();
+    CertConfig {
+        name: name.to_owned(),
+        renew: RenewPolicy {
+            at: RenewAt::Share(2.0 / 3.0),
+            splay: secs(300),
+            splay_key: format!("5a0e6f2c/{name}"),
+            min_remaining: secs(1),
+            budget_per_hour: budget_for(request.ttl),
+            first_deadline: secs(600),
+        },
+        request,
+        files: Files {
+            dir: temp.path().join(name).join("certs"),
+            cert_mode: 0o644,
+            key_mode: 0o600,
+            uid: None,
+            gid: None,
+        },
+        marker: Some(temp.path().join(name).join("ready.json")),
+        extra_ca: None,
+        trust_poll: secs(600),
+        trust_overlap: 3 * DAY,
+    }
+}
+
+/// The default of the configuration.
+pub(super) fn budget_for(ttl: Duration) -> u32 {
+    let most = 4 * 3_600 / ttl.as_secs().max(1);
+    u32::try_from(most.clamp(10, 3_600)).unwrap()
+}
