@@ -18,6 +18,7 @@ use std::{collections::BTreeMap, env, fs, path::Path};
 
 pub use file::{Written, parse};
 pub use flags::{CERTIFICATE_VARIABLE, CONFIG_VARIABLE, Flags};
+pub use issuer_env::issuer_variables;
 pub use layers::Effective;
 pub use problem::{Problem, Problems, Source};
 pub use types::{
@@ -89,3 +90,6 @@ fn read(path: &Path, problems: &mut Problems) -> Option<Written> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -283,7 +283,7 @@ impl CertDir {
             }
             opened => opened,
         };
-        let place = place.map_err(|source| match self.path.symlink_metadata() {
+        let mut place = place.map_err(|source| match self.path.symlink_metadata() {
             Ok(found) if !found.is_dir() => PublishError::NotADirectory {
                 path: self.path.clone(),
             },

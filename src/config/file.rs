@@ -107,9 +107,9 @@ impl Reader<'_> {
             let message = format!("unknown block{}", similar(word, known));
             return self.problem(block.span(), word, message);
         };
-        let label = self.label(block, section);
         let source = self.source(block.span());
-        self.repeated(section, label.as_deref(), &source);
+        let label = self.label(block, section);
+        let one_of_a_kind = self.first(section, label.as_deref(), &source);
         let mut written = WrittenBlock {
             section,
             label,
@@ -129,7 +129,9 @@ impl Reader<'_> {
                 }
             }
         }
-        self.written.blocks.push(written);
+        if one_of_a_kind && written.label.is_some() == section.label().is_some() {
+            self.written.blocks.push(written);
+        }
     }
 
     fn label(&mut self, block: &Block, section: Section) -> Option<String> {
@@ -150,12 +152,13 @@ impl Reader<'_> {
         }
     }
 
-    fn repeated(&mut self, section: Section, label: Option<&str>, source: &Source) {
+    /// Is it the first of its kind and name?
+    fn first(&mut self, section: Section, label: Option<&str>, source: &Source) -> bool {
         let first = self.written.blocks.iter().find(|earlier| {
             earlier.section == section
                 && (!section.repeats() || (label.is_some() && earlier.label.as_deref() == label))
         });
-        let Some(first) = first else { return };
+        let Some(first) = first else { return true };
         let message = match label.filter(|_| section.repeats()) {
             Some(label) => format!("\"{label}\" is already at {}", first.source),
             None => format!(
@@ -165,6 +168,7 @@ impl Reader<'_> {
         };
         self.problems
             .add(Some(source.clone()), section.name(), message);
+        false
     }
 
     fn attribute(&mut self, attribute: &Attribute, block: &mut WrittenBlock) {

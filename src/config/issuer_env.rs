@@ -30,8 +30,8 @@ pub(super) const OTHERS: &[(&str, Treatment)] = &[
     (
         "SKIP_VERIFY",
         RefusedWhenTrue(
-            "certagent never talks to an issuer that it cannot verify: who answers decides what keys and \
-         trust anchors you serve; set CACERT to the issuer's CA instead",
+            "certagent never talks to an issuer that it cannot verify: who answers decides what keys \
+             and trust anchors you serve; set CACERT to the issuer's CA instead",
         ),
     ),
     (
@@ -70,6 +70,27 @@ pub(super) const OTHERS: &[(&str, Treatment)] = &[
     ("REDIRECT_ADDR", Noted("it is for the issuer's server")),
     ("API_ADDR", Noted("it is for the issuer's server")),
 ];
+
+/// Every variable of the clients that certagent knows, without its prefix, and what becomes of it;
+/// for the documentation.
+#[must_use]
+pub fn issuer_variables() -> Vec<(&'static str, String)> {
+    let settings = SETTINGS.iter().flat_map(|one| {
+        one.issuer
+            .iter()
+            .map(|name| (*name, format!("sets `{}`", one.path())))
+    });
+    let others = OTHERS.iter().map(|(name, treatment)| {
+        let what = match treatment {
+            RefusedWhenTrue(why) => format!("refused when true: {why}"),
+            Refused(why) => format!("refused: {why}"),
+            Obeyed(why) => format!("obeyed: {why}"),
+            Noted(why) => format!("no effect, with a note: {why}"),
+        };
+        (*name, what)
+    });
+    settings.chain(others).collect()
+}
 
 pub(super) fn check(all: &mut Gathered<'_>) {
     for (name, treatment) in OTHERS {

@@ -4,6 +4,8 @@
 
 mod chain;
 mod key;
+#[cfg(test)]
+mod tests;
 
 pub use chain::{Arranged, arrange};
 pub use key::{KeyError, PrivateKey};

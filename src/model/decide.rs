@@ -11,7 +11,7 @@ use crate::{
         budget,
         failure::{FailureClass, FailureRun},
         retry,
-        schedule::{self, Due, Validity},
+        schedule::{self, Validity},
         time::Timestamp,
     },
 };
@@ -139,7 +139,7 @@ pub fn decide(facts: &Facts, policy: &RenewPolicy, now: Timestamp) -> Next {
     }
     let why = match reason(facts, policy, now) {
         Ok(why) => why,
-        Err(due) => return Next::WaitUntil(due.at, Why::Due),
+        Err(due) => return Next::WaitUntil(due, Why::Due),
     };
     if let Err(free) = budget::allowed(&facts.issuances, policy.budget_per_hour, now) {
         return match retry {
@@ -154,7 +154,7 @@ pub fn decide(facts: &Facts, policy: &RenewPolicy, now: Timestamp) -> Next {
 }
 
 /// Why to issue, or the renewal time that has not come.
-fn reason(facts: &Facts, policy: &RenewPolicy, now: Timestamp) -> Result<Why, Due> {
+fn reason(facts: &Facts, policy: &RenewPolicy, now: Timestamp) -> Result<Why, Timestamp> {
     let Some(live) = &facts.live else {
         return Ok(Why::NothingPublished);
     };
@@ -167,12 +167,8 @@ fn reason(facts: &Facts, policy: &RenewPolicy, now: Timestamp) -> Result<Why, Du
     if now >= live.validity.not_after {
         return Ok(Why::Expired);
     }
-    let due = schedule::due(live.validity, live.obtained_at, policy);
-    if now >= due.at {
-        Ok(Why::Due)
-    } else {
-        Err(due)
-    }
+    let due = schedule::due(live.validity, live.obtained_at, policy).at;
+    if now >= due { Ok(Why::Due) } else { Err(due) }
 }
 
 /// The retry plan's next attempt, while it has not come.

@@ -136,7 +136,7 @@ pub fn print(duration: Duration) -> String {
         ("s", 1, 60),
     ] {
         let count = (secs / size) % wrap;
-        if unit == "s" && nanos > 0 && (secs > 0 || nanos % 1_000_000 > 0) {
+        if unit == "s" && nanos > 0 && (secs > 0 || !nanos.is_multiple_of(1_000_000)) {
             let fraction = format!("{nanos:09}");
             text.push_str(&format!("{count}.{}s", fraction.trim_end_matches('0')));
         } else if count > 0 {

@@ -161,13 +161,17 @@ pub fn verify(bundle: Bundle, expect: &Expect<'_>, now: Timestamp) -> Result<Ver
         .map_err(|found| problems.extend(found))
         .ok();
     problems.extend(path.as_ref().and_then(|path| path.pin.clone()));
-    let validity = path.as_ref().map_or(facts.validity(), |path| path.validity);
+    let validity = match &path {
+        Some(path) => path.validity,
+        None => facts.validity(),
+    };
     checks::times(&facts, validity, expect.min_remaining, now, &mut problems);
     Refusal::unless_none(problems)?;
     let Some(path) = path else {
         return Err(Refusal::one("chain-invalid", "the chain does not verify"));
     };
     let mut warnings = bundle.warnings.clone();
+    warnings.retain(|text| !checks::is_settled(text));
     warnings.extend(checks::oddities(&facts, validity, &expect.request.names));
     warnings.extend(path.left_out);
     let anchors = trust::ordered(&path.anchors);

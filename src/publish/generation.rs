@@ -34,6 +34,8 @@ const OLD: &str = "..old";
 const DATA_TMP: &str = "..data.tmp";
 const LINK_TMP: &str = "..link.tmp";
 
+const LEFTOVERS: [&str; 5] = [NEW, OLD, DATA_TMP, LINK_TMP, StateFile::TMP];
+
 /// How many generations may exist at one moment: a Nomad secrets directory has 1 MiB.
 pub const MOST_GENERATIONS: usize = 3;
 
@@ -250,7 +252,11 @@ fn wanted(
 
 /// Step 7: removes leftovers and every generation beyond live, staged and previous.
 pub(super) fn sweep(place: &Place<'_>, previous: Option<GenerationId>) -> Result<(), PublishError> {
-    for name in [NEW, OLD, DATA_TMP, LINK_TMP, StateFile::TMP] {
+    let names = place.names()?;
+    for name in names
+        .iter()
+        .filter(|name| LEFTOVERS.contains(&name.as_str()))
+    {
         place.remove(name)?;
     }
     keep(place, MOST_GENERATIONS, previous).map(drop)
@@ -259,7 +265,8 @@ pub(super) fn sweep(place: &Place<'_>, previous: Option<GenerationId>) -> Result
 /// Before a new generation is written: room for it among the most that may exist. With `all`, the
 /// previous generation goes too. True when something was removed.
 fn make_room(place: &Place<'_>, all: bool) -> Result<bool, PublishError> {
-    let mut removed = keep(place, MOST_GENERATIONS - 1, None)?;
+    let most = MOST_GENERATIONS - 1;
+    let mut removed = generations(place)?.len() > most && keep(place, most, None)?;
     if all {
         let live = live(place);
         for id in generations(place)? {

@@ -120,6 +120,17 @@ pub(super) struct Place<'w> {
     fd: OwnedFd,
     path: PathBuf,
     witness: Option<&'w dyn Witness>,
+    locked: bool,
+}
+
+impl Drop for Place<'_> {
+    /// Closing would do, were it not for a process that is being started in another thread at this
+    /// moment: until its exec it holds a copy of the descriptor, and the lock with it.
+    fn drop(&mut self) {
+        if self.locked {
+            let _closed_next = fs::flock(&self.fd, fs::FlockOperation::Unlock);
+        }
+    }
 }
 
 impl<'w> Place<'w> {
@@ -139,6 +150,7 @@ impl<'w> Place<'w> {
             fd,
             path: path.to_owned(),
             witness,
+            locked: false,
         })
     }
 
@@ -147,9 +159,12 @@ impl<'w> Place<'w> {
     }
 
     /// Takes the one lock of the directory without waiting; it ends with this value.
-    pub(super) fn lock(&self) -> io::Result<bool> {
+    pub(super) fn lock(&mut self) -> io::Result<bool> {
         match fs::flock(&self.fd, fs::FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(true),
+            Ok(()) => {
+                self.locked = true;
+                Ok(true)
+            }
             Err(Errno::WOULDBLOCK) => Ok(false),
             // A file system without locks: one publisher per directory is the user's promise then.
             Err(Errno::NOTSUP | Errno::NOSYS | Errno::INVAL | Errno::NOLCK) => Ok(true),
@@ -200,6 +215,7 @@ impl<'w> Place<'w> {
             fd,
             path: self.path.join(name),
             witness: self.witness,
+            locked: false,
         })
     }
 

@@ -155,7 +155,8 @@ pub(super) struct Wire {
     tls: Tls,
     limiter: Option<Limiter>,
     max_retries: u32,
-    disable_redirects: bool,
+    /// Not even to a listed address.
+    no_redirects: bool,
     /// Index of the address to begin with.
     first: AtomicUsize,
     open: Mutex<Weak<Vec<Server>>>,
@@ -193,7 +194,7 @@ impl Wire {
                 .rate_limit
                 .map(|(rate, burst)| Limiter::new(rate, burst)),
             max_retries: config.max_retries,
-            disable_redirects: config.disable_redirects,
+            no_redirects: config.disable_redirects,
             first: AtomicUsize::new(0),
             open: Mutex::new(Weak::new()),
         };
@@ -265,7 +266,7 @@ impl Wire {
         until: Instant,
     ) -> Result<Answer, Refused> {
         let mut server = &hold[index];
-        let mut redirected = self.disable_redirects;
+        let mut redirected = false;
         loop {
             if let Some(limiter) = &self.limiter {
                 limiter.turn().await;
@@ -286,7 +287,7 @@ impl Wire {
                     });
                 }
                 300..=399 => match target(hold, server, &received) {
-                    Some(listed) if !redirected => {
+                    Some(listed) if !redirected && !self.no_redirects => {
                         redirected = true;
                         server = listed;
                     }

@@ -128,7 +128,7 @@ pub(super) fn judge(status: u16, said: &Said, who: Who) -> Judged {
         _ if !said.by_issuer => Judged {
             class: FailureClass::Unavailable,
             code: "not-vault",
-            hint: "something in between answered, not Vault: check address, path prefix and proxy",
+            hint: "something else than Vault answered: check scheme (https?), path prefix and proxy",
             next: Next::Elsewhere,
         },
         403 => forbidden(said, who),

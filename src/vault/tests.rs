@@ -1,1 +1,554 @@
+//! The traps of vaultrs and of the network, each against a scripted server on loopback.
 
+mod script;
+
+use std::{path::PathBuf, time::Duration};
+
+use tokio::time::Instant;
+
+use self::script::{Script, Seen, answer, json};
+use super::*;
+use crate::{
+    config::TlsConfig,
+    model::{
+        failure::FailureClass,
+        request::{KeyType, Mode, Names, Request},
+        secret::Secret,
+    },
+};
+
+const TOKEN: &str = "s.hunter2";
+
+fn config(addresses: &[&str]) -> VaultConfig {
+    VaultConfig {
+        addresses: addresses.iter().map(|text| (*text).to_owned()).collect(),
+        namespace: None,
+        tls: TlsConfig::default(),
+        timeout: Duration::from_secs(5),
+        proxy: None,
+        rate_limit: None,
+        max_retries: 0,
+        headers: Vec::new(),
+        disable_redirects: false,
+    }
+}
+
+fn with_token(config: &VaultConfig) -> Vault {
+    Vault::new(config, Auth::Token(Secret::new(TOKEN.to_owned()))).unwrap()
+}
+
+fn request() -> Request {
+    Request {
+        mount: "pki".to_owned(),
+        role: "internal".to_owned(),
+        mode: Mode::Issue,
+        names: Names {
+            common_name: "loki-read.service.consul".to_owned(),
+            dns: ["a.service.consul".to_owned(), "b.service.consul".to_owned()].into(),
+            ips: ["10.0.0.1".parse().unwrap()].into(),
+            uris: ["spiffe://a,b".to_owned()].into(),
+        },
+        ttl: Duration::from_secs(864_000),
+        key_type: KeyType::EcP256,
+        reuse_key: false,
+        issuer_pin: None,
+    }
+}
+
+async fn issue(vault: &Vault) -> Result<Reply, Failure> {
+    let request = request();
+    let order = Order {
+        request: &request,
+        csr: None,
+    };
+    vault.issue(order).await
+}
+
+fn good(_: &Seen) -> String {
+    json(200, r#"{"lease_id":"","data":{"certificate":"x"}}"#)
+}
+
+#[tokio::test]
+async fn an_order_goes_out_as_documented() {
+    let server = Script::start(|_| {
+        let date = "Date: Sun, 06 Nov 1994 08:49:37 GMT\r\n";
+        answer(200, date, r#"{"data":{}}"#)
+    })
+    .await;
+    let mut config = config(&[&server.url("/prefix/")]);
+    config.namespace = Some("team-a".to_owned());
+    let extra = ("X-Extra".to_owned(), Secret::new("one".to_owned()));
+    config.headers.push(extra);
+    let reply = issue(&with_token(&config)).await.unwrap();
+    assert_eq!(reply.server_time.unwrap().unix_secs(), 784_111_777);
+    let seen = server.seen();
+    let [seen] = seen.as_slice() else {
+        panic!("one request")
+    };
+    assert_eq!(seen.line, "POST /prefix/v1/pki/issue/internal HTTP/1.1");
+    let headers = [
+        ("x-vault-token", TOKEN),
+        ("x-vault-request", "true"),
+        ("x-vault-namespace", "team-a"),
+        ("x-extra", "one"),
+        ("content-type", "application/json"),
+    ];
+    for (name, value) in headers {
+        assert_eq!(seen.header(name), [value], "{name}");
+    }
+    let body: serde_json::Value = serde_json::from_str(&seen.body).unwrap();
+    let wanted = serde_json::json!({
+        "common_name": "loki-read.service.consul", "alt_names": "a.service.consul,b.service.consul",
+        "ip_sans": ["10.0.0.1"], "uri_sans": ["spiffe://a,b"], "ttl": 864_000, "format": "pem",
+        "private_key_format": "pkcs8", "key_type": "ec", "key_bits": 256,
+    });
+    assert_eq!(body, wanted);
+}
+
+#[tokio::test]
+async fn a_redirect_takes_the_token_to_listed_addresses_only() {
+    let thief = Script::start(good).await;
+    let to = thief.url("/v1/pki/issue/internal");
+    let standby = Script::start(move |_| answer(307, &format!("Location: {to}\r\n"), "")).await;
+    let failure = issue(&with_token(&config(&[&standby.url("")])))
+        .await
+        .unwrap_err();
+    assert_eq!(
+        (failure.class, failure.code.as_str()),
+        (FailureClass::Unavailable, "redirect")
+    );
+    assert!(failure.message.contains(&thief.url("")), "{failure}");
+    assert!(thief.seen().is_empty(), "the token went elsewhere");
+
+    let listed = config(&[&standby.url(""), &thief.url("")]);
+    issue(&with_token(&listed)).await.unwrap();
+    let seen = thief.seen();
+    assert_eq!(seen.len(), 1);
+    assert_eq!(seen[0].header("x-vault-token"), [TOKEN]);
+    assert!(seen[0].body.contains("common_name"));
+
+    let never = VaultConfig {
+        disable_redirects: true,
+        ..config(&[&standby.url("")])
+    };
+    assert_eq!(
+        issue(&with_token(&never)).await.unwrap_err().code,
+        "redirect"
+    );
+}
+
+#[tokio::test]
+async fn redirects_in_a_circle_end() {
+    let slot = Arc::new(std::sync::Mutex::new(String::new()));
+    let other = Arc::clone(&slot);
+    let a = Script::start(move |_| {
+        answer(307, &format!("Location: {}\r\n", other.lock().unwrap()), "")
+    })
+    .await;
+    let to = a.url("/v1/x");
+    let b = Script::start(move |_| answer(307, &format!("Location: {to}\r\n"), "")).await;
+    *slot.lock().unwrap() = b.url("/v1/x");
+    let failure = issue(&with_token(&config(&[&a.url(""), &b.url("")])))
+        .await
+        .unwrap_err();
+    assert_eq!(failure.code, "redirect");
+    assert!(a.seen().len() + b.seen().len() <= 4);
+}
+
+#[tokio::test]
+async fn a_silent_server_times_out_and_an_order_is_not_sent_twice() {
+    let silent = Script::start(|_| String::new()).await;
+    let alive = Script::start(good).await;
+    let mut config = config(&[&silent.url(""), &alive.url("")]);
+    config.timeout = Duration::from_millis(300);
+    config.max_retries = 2;
+    let vault = with_token(&config);
+    let start = Instant::now();
+    let failure = issue(&vault).await.unwrap_err();
+    assert_eq!(
+        (failure.class, failure.code.as_str()),
+        (FailureClass::Transport, "timeout")
+    );
+    assert!(
+        start.elapsed() < Duration::from_millis(900),
+        "{:?}",
+        start.elapsed()
+    );
+    assert_eq!(silent.seen().len(), 1);
+    assert!(alive.seen().is_empty(), "it may have been issued");
+    // The next attempt begins with the other address.
+    issue(&vault).await.unwrap();
+    assert_eq!(alive.seen().len(), 1);
+}
+
+#[tokio::test]
+async fn what_cannot_have_arrived_is_repeated_over_all_addresses() {
+    let sealed = Script::start(|_| json(503, r#"{"errors":["Vault is sealed"]}"#)).await;
+    let alive = Script::start(good).await;
+    let dead = script::dead_url().await;
+    let config = config(&[&dead, &sealed.url(""), &alive.url("")]);
+    let vault = with_token(&config);
+    issue(&vault).await.unwrap();
+    issue(&vault).await.unwrap();
+    assert_eq!(sealed.seen().len(), 1, "the one that worked comes first");
+}
+
+#[tokio::test]
+async fn when_all_addresses_fail_each_is_named_and_the_telling_one_leads() {
+    let sealed = Script::start(|_| json(503, r#"{"errors":["Vault is sealed"]}"#)).await;
+    let dead = script::dead_url().await;
+    let mut config = config(&[&dead, &sealed.url("")]);
+    config.max_retries = 1;
+    let failure = issue(&with_token(&config)).await.unwrap_err();
+    assert_eq!(
+        (failure.class, failure.code.as_str()),
+        (FailureClass::Unavailable, "sealed")
+    );
+    assert!(failure.message.contains("connect-refused"), "{failure}");
+    assert!(failure.hint.is_some());
+    assert_eq!(
+        sealed.seen().len(),
+        2,
+        "one repetition for the transport error"
+    );
+}
+
+#[tokio::test]
+async fn a_refusal_is_not_tried_elsewhere() {
+    let acl = r#"{"errors":["1 error occurred:\n\t* permission denied\n\n"]}"#;
+    let strict = Script::start(move |_| json(403, acl)).await;
+    let other = Script::start(good).await;
+    let config = config(&[&strict.url(""), &other.url("")]);
+    let failure = issue(&with_token(&config)).await.unwrap_err();
+    assert_eq!(
+        (failure.class, failure.code.as_str()),
+        (FailureClass::Denied, "permission-denied")
+    );
+    assert!(other.seen().is_empty());
+    assert_eq!(
+        strict.seen().len(),
+        2,
+        "one delayed retry, because the token is new"
+    );
+}
+
+#[tokio::test]
+async fn no_message_repeats_the_token_that_a_server_sends_back() {
+    let echo = Script::start(|seen| {
+        let token = seen.header("x-vault-token").join("");
+        json(400, &format!(r#"{{"errors":["unknown token {token}"]}}"#))
+    })
+    .await;
+    let failure = issue(&with_token(&config(&[&echo.url("")])))
+        .await
+        .unwrap_err();
+    let text = format!("{failure} {failure:?}");
+    assert!(text.contains("[secret]") && !text.contains(TOKEN), "{text}");
+}
+
+#[tokio::test]
+async fn retry_after_is_read_in_both_forms() {
+    let quota = r#"{"errors":["request path \"pki\": rate limit quota exceeded"]}"#;
+    for (header, secs) in [
+        ("Retry-After: 7\r\n", 7),
+        (
+            "Date: Sun, 06 Nov 1994 08:49:37 GMT\r\nRetry-After: Sun, 06 Nov 1994 08:49:50 GMT\r\n",
+            13,
+        ),
+    ] {
+        let server = Script::start(move |_| answer(429, header, quota)).await;
+        let failure = issue(&with_token(&config(&[&server.url("")])))
+            .await
+            .unwrap_err();
+        assert_eq!(failure.class, FailureClass::Throttled);
+        assert_eq!(failure.retry_after, Some(Duration::from_secs(secs)));
+        assert_eq!(server.seen().len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn junk_instead_of_http_is_a_transport_failure() {
+    for junk in [
+        "hello\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\nshort",
+    ] {
+        let server = Script::start(move |_| junk.to_owned()).await;
+        let failure = issue(&with_token(&config(&[&server.url("")])))
+            .await
+            .unwrap_err();
+        assert_eq!(failure.class, FailureClass::Transport, "{junk:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_endless_answer_is_cut_off() {
+    let server = Script::start(|_| json(200, &"x".repeat(5 << 20))).await;
+    let failure = issue(&with_token(&config(&[&server.url("")])))
+        .await
+        .unwrap_err();
+    assert_eq!(
+        (failure.class, failure.code.as_str()),
+        (FailureClass::BadAnswer, "answer-too-large")
+    );
+}
+
+#[tokio::test]
+async fn issuers_are_listed_without_a_token() {
+    let server = Script::start(|seen| match seen.path() {
+        "/v1/pki/issuers?list=true" => json(200, r#"{"data":{"keys":["a","b"]}}"#),
+        "/v1/pki/issuer/a/json" => json(200, r#"{"data":{"certificate":"A"}}"#),
+        "/v1/pki/issuer/b/json" => json(200, r#"{"data":{"certificate":"B"}}"#),
+        "/v1/empty/issuers?list=true" => json(404, r#"{"errors":[]}"#),
+        _ => json(403, r#"{"errors":["permission denied"]}"#),
+    })
+    .await;
+    let vault = with_token(&config(&[&server.url("")]));
+    assert_eq!(vault.issuers("pki").await.unwrap(), ["A", "B"]);
+    assert!(vault.issuers("empty").await.unwrap().is_empty());
+    assert_eq!(vault.issuers("none").await.unwrap_err().code, "forbidden");
+    assert!(
+        server
+            .seen()
+            .iter()
+            .all(|seen| seen.header("x-vault-token").is_empty())
+    );
+}
+
+#[tokio::test]
+async fn a_login_with_html_for_an_answer_is_a_bad_answer() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Script::start(|_| json(200, "<html>welcome</html>")).await;
+    let vault = Vault::new(&config(&[&server.url("")]), jwt(dir.path())).unwrap();
+    let failure = issue(&vault).await.unwrap_err();
+    assert_eq!(
+        (failure.class, failure.code.as_str()),
+        (FailureClass::BadAnswer, "login-answer")
+    );
+}
+
+#[tokio::test]
+async fn an_unknown_token_is_replaced_once_and_no_more() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Script::start(|seen| match seen.path() {
+        "/v1/auth/jwt/login" => json(
+            200,
+            r#"{"auth":{"client_token":"s.t","lease_duration":60}}"#,
+        ),
+        _ => json(403, r#"{"errors":["permission denied","invalid token"]}"#),
+    })
+    .await;
+    let vault = Vault::new(&config(&[&server.url("")]), jwt(dir.path())).unwrap();
+    let failure = issue(&vault).await.unwrap_err();
+    assert_eq!(failure.code, "token-invalid");
+    assert_eq!(server.count("/v1/auth/jwt/login"), 2);
+}
+
+#[tokio::test]
+async fn concurrent_orders_share_one_login_and_connections_close_when_idle() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Script::start(|seen| match seen.path() {
+        "/v1/auth/jwt/login" => json(
+            200,
+            r#"{"auth":{"client_token":"s.t","lease_duration":60}}"#,
+        ),
+        _ => good(seen),
+    })
+    .await;
+    let vault = Vault::new(&config(&[&server.url("")]), jwt(dir.path())).unwrap();
+    let (a, b, c) = tokio::join!(issue(&vault), issue(&vault), issue(&vault));
+    assert!(a.is_ok() && b.is_ok() && c.is_ok());
+    assert_eq!(server.count("/v1/auth/jwt/login"), 1);
+    tokio::time::timeout(Duration::from_secs(5), server.all_closed())
+        .await
+        .unwrap();
+    vault.close().await;
+    assert_eq!(server.count("/v1/auth/token/revoke-self"), 1);
+}
+
+#[tokio::test]
+async fn a_silent_server_does_not_hold_up_the_exit() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Script::start(|seen| match seen.path() {
+        "/v1/auth/jwt/login" => json(
+            200,
+            r#"{"auth":{"client_token":"s.t","lease_duration":60}}"#,
+        ),
+        _ => String::new(),
+    })
+    .await;
+    let vault = Vault::new(&config(&[&server.url("")]), jwt(dir.path())).unwrap();
+    vault.token().await.unwrap();
+    let start = Instant::now();
+    vault.close().await;
+    assert!(start.elapsed() < Duration::from_millis(2500));
+}
+
+#[tokio::test]
+async fn a_given_token_is_not_revoked_and_a_changed_file_is_used_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("token");
+    script::write(&path, "s.one\n");
+    let server = Script::start(good).await;
+    let vault = Vault::new(&config(&[&server.url("")]), Auth::TokenFile(path.clone())).unwrap();
+    issue(&vault).await.unwrap();
+    script::write(&path, "s.two");
+    issue(&vault).await.unwrap();
+    vault.close().await;
+    let tokens: Vec<_> = server
+        .seen()
+        .iter()
+        .map(|s| s.header("x-vault-token").join(""))
+        .collect();
+    assert_eq!(tokens, ["s.one", "s.two"]);
+}
+
+#[tokio::test]
+async fn a_given_token_is_looked_up_and_renewed_two_thirds_into_its_lease() {
+    let server = Script::start(|seen| match seen.path() {
+        "/v1/auth/token/lookup-self" => json(
+            200,
+            r#"{"data":{"ttl":2,"renewable":true,"type":"service"}}"#,
+        ),
+        "/v1/auth/token/renew-self" => json(
+            200,
+            r#"{"auth":{"client_token":"s.t","lease_duration":2,"renewable":true}}"#,
+        ),
+        _ => good(seen),
+    })
+    .await;
+    let vault = with_token(&config(&[&server.url("")]));
+    issue(&vault).await.unwrap();
+    let _ = tokio::time::timeout(Duration::from_millis(3400), vault.tend()).await;
+    assert_eq!(server.count("/v1/auth/token/lookup-self"), 1);
+    assert_eq!(
+        server.count("/v1/auth/token/renew-self"),
+        2,
+        "at 1.3 s and 2.7 s"
+    );
+}
+
+#[tokio::test]
+async fn a_token_from_a_login_is_not_kept_alive_unless_a_certificate_hangs_on_it() {
+    for (lease, renewals) in [("", 0), ("pki/issue/internal/x", 1)] {
+        let dir = tempfile::tempdir().unwrap();
+        let body = format!(r#"{{"lease_id":"{lease}","data":{{}}}}"#);
+        let server = Script::start(move |seen| match seen.path() {
+            "/v1/auth/jwt/login" => json(
+                200,
+                r#"{"auth":{"client_token":"s.t","lease_duration":2,"renewable":true}}"#,
+            ),
+            "/v1/auth/token/renew-self" => json(
+                200,
+                r#"{"auth":{"client_token":"s.t","lease_duration":60,"renewable":true}}"#,
+            ),
+            _ => json(200, &body),
+        })
+        .await;
+        let vault = Vault::new(&config(&[&server.url("")]), jwt(dir.path())).unwrap();
+        issue(&vault).await.unwrap();
+        let _ = tokio::time::timeout(Duration::from_millis(1600), vault.tend()).await;
+        assert_eq!(
+            server.count("/v1/auth/token/renew-self"),
+            renewals,
+            "{lease:?}"
+        );
+        vault.close().await;
+        if renewals > 0 {
+            assert_eq!(
+                server.count("/v1/auth/token/revoke-self"),
+                0,
+                "that would revoke it"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_jwt_that_was_rewritten_during_the_login_is_tried_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let auth = jwt(dir.path());
+    let path = dir.path().join("jwt");
+    let server = Script::start(move |seen| {
+        if seen.body.contains("c2lnbmF0dXJl") {
+            return json(
+                200,
+                r#"{"auth":{"client_token":"s.t","lease_duration":60}}"#,
+            );
+        }
+        script::write(&path, "e30.e30.c2lnbmF0dXJl");
+        json(400, r#"{"errors":["error verifying token signature"]}"#)
+    })
+    .await;
+    let vault = Vault::new(&config(&[&server.url("")]), auth).unwrap();
+    vault.token().await.unwrap();
+    assert_eq!(server.seen().len(), 2);
+}
+
+#[tokio::test]
+async fn settings_that_cannot_work_are_refused_with_the_reason() {
+    let with = |change: fn(&mut VaultConfig)| {
+        let mut config = config(&["https://127.0.0.1:8200"]);
+        change(&mut config);
+        Vault::new(&config, Auth::Token(Secret::new("t".to_owned()))).map(drop)
+    };
+    let table: [(fn(&mut VaultConfig), &str); 9] = [
+        (|c| c.addresses.clear(), "address"),
+        (|c| c.namespace = Some("a\nb".to_owned()), "namespace"),
+        (
+            |c| c.headers = vec![("X-Vault-Token".to_owned(), Secret::new("x".to_owned()))],
+            "header",
+        ),
+        (
+            |c| c.headers = vec![("a b".to_owned(), Secret::new("x".to_owned()))],
+            "header",
+        ),
+        (
+            |c| c.tls.ca_cert = Some(PathBuf::from("/nowhere/ca.pem")),
+            "tls-files",
+        ),
+        (
+            |c| c.tls.ca_cert_bytes = Some("no certificate".to_owned()),
+            "tls-files",
+        ),
+        (
+            |c| c.tls.client_cert = Some(PathBuf::from("/nowhere")),
+            "tls-files",
+        ),
+        (|c| c.proxy = Some("::".to_owned()), "proxy"),
+        (
+            |c| c.tls.server_name = Some("10.0.0.1".to_owned()),
+            "server-name",
+        ),
+    ];
+    for (number, (change, code)) in table.into_iter().enumerate() {
+        let failure = with(change).unwrap_err();
+        assert_eq!(
+            (failure.class, failure.code.as_str()),
+            (FailureClass::Misconfigured, code),
+            "{number}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn an_explicit_proxy_gets_the_requests() {
+    let proxy = Script::start(good).await;
+    let mut config = config(&["http://vault.invalid:8200"]);
+    config.proxy = Some(proxy.url(""));
+    issue(&with_token(&config)).await.unwrap();
+    assert!(
+        proxy.seen()[0]
+            .line
+            .starts_with("POST http://vault.invalid:8200/v1/pki/issue/internal ")
+    );
+}
+
+fn jwt(dir: &std::path::Path) -> Auth {
+    let path = dir.join("jwt");
+    script::write(&path, "e30.e30.c2ln");
+    Auth::Jwt {
+        mount: "jwt".to_owned(),
+        role: None,
+        path,
+    }
+}

@@ -169,7 +169,14 @@ impl Server {
         let expected = response.content_length().unwrap_or(0).min(LARGEST as u64);
         // In one piece, so that no copy of a key stays behind when the buffer grows.
         let mut body = Zeroizing::new(Vec::with_capacity(usize::try_from(expected).unwrap_or(0)));
-        while let Some(chunk) = response.chunk().await.map_err(|error| trouble(&error))? {
+        loop {
+            let chunk = match response.chunk().await {
+                Ok(Some(chunk)) => chunk,
+                Ok(None) => break,
+                // A server that refuses early may reset the connection; the status says enough.
+                Err(_) if !response.status().is_success() => break,
+                Err(error) => return Err(trouble(&error)),
+            };
             if body.len() + chunk.len() > LARGEST {
                 return Err(Trouble {
                     code: "answer-too-large",

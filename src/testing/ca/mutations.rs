@@ -40,7 +40,9 @@ pub(crate) fn mutations(
     let mut bench = Bench::new(ca, request, now);
     fields::bodies(&mut bench);
     fields::certificate(&mut bench);
+    fields::certificate_pem(&mut bench);
     fields::key(&mut bench);
+    fields::key_content(&mut bench);
     fields::chain(&mut bench);
     fields::beside(&mut bench);
     leaves::all(&mut bench);

@@ -64,6 +64,7 @@ pub(super) fn all(bench: &mut Bench<'_>) {
     missing_parts(bench);
     bad_signatures(bench);
     bad_cas(bench);
+    limits(bench);
     if bench.request.issuer_pin.is_some() {
         let root = Authority::root("Other Root", bench.now);
         let int = root.intermediate("Other Intermediate", bench.now);
@@ -169,6 +170,10 @@ fn bad_cas(bench: &mut Bench<'_>) {
     bench.under("root is no CA", "chain-not-ca", |params| {
         params.is_ca = IsCa::ExplicitNoCa
     });
+}
+
+fn limits(bench: &mut Bench<'_>) {
+    let now = bench.now;
     bench.under(
         "root allows no intermediate",
         "chain-path-length",

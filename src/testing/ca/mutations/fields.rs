@@ -104,6 +104,10 @@ pub(super) fn certificate(bench: &mut Bench<'_>) {
         let bundle = [part("private_key"), part("certificate"), part("issuing_ca")].join("\n");
         data["certificate"] = bundle.into();
     });
+}
+
+pub(super) fn certificate_pem(bench: &mut Bench<'_>) {
+    let field = "certificate";
     let junk = "certificate-not-pem";
     bench.text("junk before the PEM", junk, field, |text| {
         format!("subject=CN\n{text}")
@@ -191,6 +195,10 @@ pub(super) fn key(bench: &mut Bench<'_>) {
         field,
         keys::ENCRYPTED_SEC1,
     );
+}
+
+pub(super) fn key_content(bench: &mut Bench<'_>) {
+    let field = "private_key";
     bench.text("key cut short", "key-malformed", field, |text| {
         redo(text, |der| der.truncate(90))
     });

@@ -1,0 +1,34 @@
+# certagent for Loki's compactor.
+#
+# querier, query-frontend and ruler dial it by the name in common.compactor_grpc_address,
+# so its certificate needs that DNS name.
+#
+#   certagent run -c configs/compactor.hcl
+#
+# On Nomad nothing of this is needed: the component is the group's name, and addresses, directories and
+# the JWT come from Nomad's variables.
+
+vault {
+  address = ["https://vault.service.consul:8200"]
+}
+
+# The workload identity that Nomad writes for: identity { name = "certagent" file = true aud = ["vault.io"] }
+auth "jwt" {
+  role = "loki-certagent"
+  path = "/secrets/nomad_certagent.jwt"
+}
+
+certificate "compactor" {
+  # Common name loki-compactor.service.consul.
+  component = "compactor"
+
+  # Addresses that peers dial. A node's own address comes best from CERTAGENT_NODE_IP.
+  ip_sans = ["192.0.2.10"]
+
+  mount = "pki"
+  role  = "internal"
+  ttl   = "10d"
+
+  dir    = "/secrets/certs"
+  marker = "/alloc/certagent/ready.json"
+}

@@ -1,0 +1,33 @@
+# certagent for Loki's query-frontend.
+#
+# querier dials it by the IP address that it advertises; a ruler that evaluates remotely by name.
+#
+#   certagent run -c configs/query-frontend.hcl
+#
+# On Nomad nothing of this is needed: the component is the group's name, and addresses, directories and
+# the JWT come from Nomad's variables.
+
+vault {
+  address = ["https://vault.service.consul:8200"]
+}
+
+# The workload identity that Nomad writes for: identity { name = "certagent" file = true aud = ["vault.io"] }
+auth "jwt" {
+  role = "loki-certagent"
+  path = "/secrets/nomad_certagent.jwt"
+}
+
+certificate "query-frontend" {
+  # Common name loki-query-frontend.service.consul.
+  component = "query-frontend"
+
+  # Addresses that peers dial. A node's own address comes best from CERTAGENT_NODE_IP.
+  ip_sans = ["192.0.2.10"]
+
+  mount = "pki"
+  role  = "internal"
+  ttl   = "10d"
+
+  dir    = "/secrets/certs"
+  marker = "/alloc/certagent/ready.json"
+}

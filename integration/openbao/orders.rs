@@ -1,0 +1,269 @@
+//! Issue, sign, issuers, refusals and leases.
+
+use certagent::{
+    issue::{csr, new_key},
+    model::{answer, failure::FailureClass, leaf::CertFacts},
+};
+use serde_json::{Value, json};
+
+use super::*;
+
+#[tokio::test]
+async fn issue_and_sign_give_every_key_type_with_all_names() {
+    let Some(server) = OpenBao::ready() else {
+        return;
+    };
+    let vault = vault(&server, token(&server.token));
+    for mode in [Mode::Issue, Mode::Sign] {
+        for key_type in [
+            KeyType::EcP256,
+            KeyType::EcP384,
+            KeyType::Ed25519,
+            KeyType::Rsa2048,
+        ] {
+            let wanted = Request {
+                mount: "pki_int".to_owned(),
+                mode,
+                key_type,
+                ..request()
+            };
+            let key = (mode == Mode::Sign).then(|| new_key(key_type).unwrap());
+            let csr = key.as_ref().map(|key| csr(&wanted, key).unwrap());
+            let order = Order {
+                request: &wanted,
+                csr: csr.as_deref(),
+            };
+            let reply = vault.issue(order).await.unwrap();
+            assert!(reply.server_time.is_some());
+            let bundle = answer::parse(&reply.body, key).unwrap();
+            let facts = CertFacts::read(&bundle.leaf).unwrap();
+            assert_eq!(facts.key.kind(), Some(key_type), "{mode} {key_type}");
+            assert!(facts.names.ips.is_superset(&wanted.names.ips), "{mode}");
+            assert!(facts.names.uris.is_superset(&wanted.names.uris), "{mode}");
+            assert!(facts.names.dns.contains("localhost"), "{mode}");
+            assert!(
+                facts.names.dns.contains(&wanted.names.common_name),
+                "{mode}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn issuers_are_read_without_a_token_and_follow_a_rotation() {
+    let Some(server) = OpenBao::ready() else {
+        return;
+    };
+    let vault = vault(&server, token("s.wrong"));
+    let before = vault.issuers("pki").await.unwrap();
+    assert_eq!(before.len(), 1);
+    assert_eq!(
+        vault.issuers("pki_int").await.unwrap().len(),
+        2,
+        "with the root"
+    );
+    let root = json!({ "common_name": "next root", "key_type": "ec", "ttl": "8760h" });
+    server.write("pki/root/rotate/internal", &root);
+    let after = vault.issuers("pki").await.unwrap();
+    assert_eq!(after.len(), 2);
+    assert!(after.contains(&before[0]) && after.iter().all(|pem| pem.contains("BEGIN CERT")));
+    server.write("sys/mounts/bare", &json!({ "type": "pki" }));
+    assert!(vault.issuers("bare").await.unwrap().is_empty());
+    assert_eq!(vault.issuers("absent").await.unwrap_err().code, "forbidden");
+}
+
+#[tokio::test]
+async fn each_refusal_has_its_class_and_code() {
+    use FailureClass::{Denied, Misconfigured};
+    let Some(server) = OpenBao::ready() else {
+        return;
+    };
+    server.write("sys/mounts/bare", &json!({ "type": "pki" }));
+    server.write(
+        "bare/roles/internal",
+        &json!({ "allow_any_name": true, "key_type": "any" }),
+    );
+    let strict = json!({ "allowed_domains": ["service.consul"], "allow_subdomains": true, "allow_ip_sans": false,
+        "allow_localhost": true, "key_type": "any", "allowed_uri_sans": ["*"] });
+    server.write("pki/roles/strict", &strict);
+    server.write(
+        "pki/roles/fixed",
+        &json!({ "allow_any_name": true, "allowed_uri_sans": ["*"], "key_type": "any",
+        "not_after": "2030-01-01T00:00:00Z" }),
+    );
+    let vault = vault(&server, token(&server.token));
+    let table: [(&str, &str, &str, u64, FailureClass, &str); 8] = [
+        (
+            "pki",
+            "absent",
+            "a.service.consul",
+            60,
+            Misconfigured,
+            "unknown-role",
+        ),
+        (
+            "absent",
+            "internal",
+            "a.service.consul",
+            60,
+            Misconfigured,
+            "no-such-path",
+        ),
+        (
+            "pki",
+            "internal",
+            "evil.example",
+            60,
+            Misconfigured,
+            "name-not-allowed",
+        ),
+        (
+            "pki",
+            "strict",
+            "a.service.consul",
+            60,
+            Misconfigured,
+            "name-not-allowed",
+        ),
+        (
+            "pki",
+            "fixed",
+            "a.service.consul",
+            60,
+            Misconfigured,
+            "role-has-not-after",
+        ),
+        (
+            "pki",
+            "internal",
+            "",
+            60,
+            Misconfigured,
+            "common-name-missing",
+        ),
+        (
+            "bare",
+            "internal",
+            "a.service.consul",
+            60,
+            Misconfigured,
+            "no-issuer",
+        ),
+        (
+            "pki_int",
+            "long",
+            "a.service.consul",
+            290_000_000,
+            Misconfigured,
+            "ca-ends-first",
+        ),
+    ];
+    server.write("pki_int/roles/long", &json!({ "allow_any_name": true, "allowed_uri_sans": ["*"], "key_type": "any", "max_ttl": "87600h" }));
+    for (mount, role, name, ttl, class, code) in table {
+        let mut wanted = request();
+        (wanted.mount, wanted.role) = (mount.to_owned(), role.to_owned());
+        wanted.names.common_name = name.to_owned();
+        wanted.ttl = Duration::from_secs(ttl);
+        let order = Order {
+            request: &wanted,
+            csr: None,
+        };
+        let failure = vault.issue(order).await.unwrap_err();
+        assert_eq!(
+            (failure.class, failure.code.as_str()),
+            (class, code),
+            "{failure}"
+        );
+        assert!(failure.message.contains(&server.address), "{failure}");
+    }
+    let poor = server.write("auth/token/create", &json!({ "policies": ["default"] }));
+    let poor = poor["auth"]["client_token"].as_str().unwrap().to_owned();
+    let failure = issue(&super::vault(&server, token(&poor)))
+        .await
+        .unwrap_err();
+    assert_eq!(
+        (failure.class, failure.code.as_str()),
+        (Denied, "permission-denied")
+    );
+    let failure = issue(&super::vault(&server, token("s.none")))
+        .await
+        .unwrap_err();
+    assert_eq!(
+        (failure.class, failure.code.as_str()),
+        (Denied, "token-invalid")
+    );
+}
+
+#[tokio::test]
+async fn a_leased_certificate_keeps_its_token_and_survives_the_exit() {
+    let Some(server) = OpenBao::ready() else {
+        return;
+    };
+    let mut role = server.read("pki/roles/internal")["data"].clone();
+    role["generate_lease"] = Value::Bool(true);
+    server.write("pki/roles/internal", &role);
+    let dir = tempfile::tempdir().unwrap();
+    let vault = vault(&server, identity(dir.path(), &Claims::default()));
+    let reply = issue(&vault).await.unwrap();
+    let bundle = answer::parse(&reply.body, None).unwrap();
+    assert!(bundle.lease_id.is_some_and(|id| !id.is_empty()));
+    let kept = vault.token().await.unwrap();
+    vault.close().await;
+    assert!(
+        lives(&server, kept.secret().expose()),
+        "its end would revoke the certificate"
+    );
+    let facts = CertFacts::read(&bundle.leaf).unwrap();
+    let read = server.read(&format!("pki/cert/{}", facts.serial.replace(':', "-")));
+    assert_eq!(read["data"]["revocation_time"], 0);
+}
+
+#[tokio::test]
+async fn a_rate_limit_gives_throttled_with_its_retry_after() {
+    let Some(server) = OpenBao::ready() else {
+        return;
+    };
+    server.write(
+        "sys/quotas/config",
+        &json!({ "enable_rate_limit_response_headers": true }),
+    );
+    server.write(
+        "sys/quotas/rate-limit/q",
+        &json!({ "rate": 2, "interval": "30s", "path": "pki" }),
+    );
+    let vault = vault(&server, token(&server.token));
+    let mut last = None;
+    for _ in 0..6 {
+        last = issue(&vault).await.err();
+        if last.is_some() {
+            break;
+        }
+    }
+    let failure = last.expect("more than two a second were let through");
+    assert_eq!(
+        (failure.class, failure.code.as_str()),
+        (FailureClass::Throttled, "rate-limited")
+    );
+    let wait = failure.retry_after.expect("no Retry-After");
+    assert!(
+        wait > Duration::ZERO && wait <= Duration::from_secs(30),
+        "{wait:?}"
+    );
+}
+
+#[tokio::test]
+async fn capabilities_tell_what_a_token_may_do() {
+    let Some(server) = OpenBao::ready() else {
+        return;
+    };
+    let given = server.new_token("10m");
+    let vault = vault(&server, token(&given));
+    assert_eq!(
+        vault.capabilities("pki/issue/internal").await.unwrap(),
+        ["update"]
+    );
+    assert_eq!(
+        vault.capabilities("pki/issue/other").await.unwrap(),
+        ["deny"]
+    );
+}

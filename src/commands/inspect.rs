@@ -1,0 +1,117 @@
+//! `certagent inspect`: what is in a certificate directory or a PEM file, and whether it is good.
+//!
+//! Never changes anything, asks nobody, and shows no key. What stays true: a set that `run` would
+//! reuse is good here, and every other one says why not.
+
+mod report;
+mod text;
+
+use std::{
+    fs::File,
+    io::Read as _,
+    path::{Path, PathBuf},
+};
+
+use report::{Report, Verdict};
+
+use super::Stopped;
+use crate::{
+    cli::InspectArgs,
+    clock::{Clock, SystemClock},
+    config::Environment,
+    exit::Exit,
+    model::{secret::Secret, state::State},
+    terminal::Screen,
+};
+
+/// No certificate file comes near this.
+const LARGEST: u64 = 4 << 20;
+
+pub(super) fn run(args: &InspectArgs, environment: &Environment) -> anyhow::Result<Exit> {
+    let path = args.path.clone().unwrap_or_else(|| usual(environment));
+    let report = inspect(&path, &SystemClock)?;
+    if args.json {
+        super::print(&format!("{}\n", serde_json::to_string_pretty(&report)?))?;
+    } else {
+        let screen = Screen::stdout(|name| environment.get(name).map(String::as_str));
+        super::print(&text::render(&report, screen))?;
+    }
+    Ok(match report.verdict {
+        Verdict::Good | Verdict::Warning => Exit::Done,
+        Verdict::Bad => Exit::Refused,
+    })
+}
+
+/// Where `run` would publish with no more said.
+fn usual(environment: &Environment) -> PathBuf {
+    let set = |name: &str| environment.get(name).filter(|text| !text.is_empty());
+    match (set("CERTAGENT_DIR"), set("NOMAD_SECRETS_DIR")) {
+        (Some(dir), _) => PathBuf::from(dir),
+        (None, Some(secrets)) => Path::new(secrets).join("certs"),
+        (None, None) => PathBuf::from("secrets/certs"),
+    }
+}
+
+fn inspect(path: &Path, clock: &dyn Clock) -> anyhow::Result<Report> {
+    let found = path.metadata().map_err(|error| unreadable(path, &error))?;
+    if !found.is_dir() {
+        let bytes = read(path)?;
+        return Ok(report::of_file(path, &bytes, clock.now()));
+    }
+    // Resolved once: a publication in between must not show a mix of two sets.
+    let data = path.join("..data");
+    let (base, generation) = match std::fs::read_link(&data) {
+        Ok(target) => (path.join(&target), Some(target.display().to_string())),
+        Err(_) => (path.to_owned(), None),
+    };
+    let cert = text_of(&base.join("cert.pem"))?;
+    let set = report::SetTexts {
+        ca: text_of(&base.join("CA.pem")).map_err(|error| error.to_string()),
+        key: text_of(&base.join("key.pem"))
+            .map(Secret::new)
+            .map_err(|error| error.to_string()),
+        cert,
+        state: read(&path.join("..state.json"))
+            .ok()
+            .and_then(|bytes| serde_json::from_slice::<State>(&bytes).ok()),
+        generation: generation.map(|name| name.trim_start_matches("..gen-").to_owned()),
+    };
+    Ok(report::of_set(path, &set, clock.now()))
+}
+
+fn text_of(path: &Path) -> Result<String, Stopped> {
+    String::from_utf8(read(path)?).map_err(|_| Stopped {
+        exit: Exit::Refused,
+        message: format!("{} is not text, and so not PEM", path.display()),
+        hint: None,
+    })
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, Stopped> {
+    let file = File::open(path).map_err(|error| unreadable(path, &error))?;
+    let mut bytes = Vec::new();
+    let limited = file.take(LARGEST + 1).read_to_end(&mut bytes);
+    limited.map_err(|error| unreadable(path, &error))?;
+    if bytes.len() as u64 > LARGEST {
+        return Err(Stopped {
+            exit: Exit::Refused,
+            message: format!("{} is larger than 4 MiB", path.display()),
+            hint: Some("this is no file with certificates".to_owned()),
+        });
+    }
+    Ok(bytes)
+}
+
+fn unreadable(path: &Path, error: &std::io::Error) -> Stopped {
+    Stopped {
+        exit: Exit::Failure,
+        message: format!("cannot read {}: {error}", path.display()),
+        hint: Some(
+            "name the certificate directory, or a PEM file, and run as somebody who may read it"
+                .to_owned(),
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,285 @@
+//! Every setting, through every place it can be written.
+
+use super::super::{
+    Environment, Flags,
+    file::parse,
+    layers::{Gathered, Layers},
+    problem::{Problems, Source},
+    table::{Kind, SETTINGS, Section, Setting},
+};
+use super::{env, least, load, try_load};
+
+/// A block with only this setting in it.
+fn file_with(setting: &Setting, text: &str) -> String {
+    let word = setting.section.name();
+    match setting.section.label() {
+        Some(key) if key == setting.key => format!("{word} \"{text}\" {{\n}}\n"),
+        Some(_) => format!(
+            "{word} \"label\" {{\n  {} = {}\n}}\n",
+            setting.key,
+            literal(setting, text)
+        ),
+        None => format!(
+            "{word} {{\n  {} = {}\n}}\n",
+            setting.key,
+            literal(setting, text)
+        ),
+    }
+}
+
+fn literal(setting: &Setting, text: &str) -> String {
+    match setting.kind {
+        Kind::Headers => format!("{{ \"X-A\" = {text:?} }}"),
+        _ => format!("{text:?}"),
+    }
+}
+
+fn strongest(
+    setting: &Setting,
+    file: &str,
+    environment: &Environment,
+    flags: &Flags,
+) -> Option<String> {
+    let written = parse(file, "f").unwrap();
+    let mut all = Gathered {
+        environment,
+        flags,
+        problems: Problems::default(),
+        table: Vec::new(),
+        notes: Vec::new(),
+    };
+    let layers = Layers {
+        all: &mut all,
+        section: setting.section,
+        block: written.blocks.first(),
+        certificate: None,
+        outer: true,
+    };
+    layers.written(setting.key).map(|source| source.to_string())
+}
+
+#[test]
+fn flag_beats_variable_beats_file_for_every_setting() {
+    for setting in SETTINGS {
+        let path = setting.path();
+        let none = (Environment::new(), Flags::default());
+        let in_file = !setting.secret || setting.kind == Kind::Headers;
+        let file = if in_file {
+            file_with(setting, "one")
+        } else {
+            String::new()
+        };
+        let line = if setting.section.label() == Some(setting.key) {
+            "f:1"
+        } else {
+            "f:2"
+        };
+        let wanted = in_file.then(|| line.to_owned());
+        assert_eq!(
+            strongest(setting, &file, &none.0, &none.1),
+            wanted,
+            "{path}"
+        );
+
+        let mut environment = Environment::new();
+        for client in setting.issuer.iter().rev() {
+            for prefix in ["VAULT_", "BAO_"] {
+                let name = format!("{prefix}{client}");
+                environment.insert(name.clone(), "two".to_owned());
+                assert_eq!(
+                    strongest(setting, &file, &environment, &none.1),
+                    Some(name),
+                    "{path}"
+                );
+            }
+        }
+        let own = setting.variable();
+        environment.insert(own.clone(), "three".to_owned());
+        assert_eq!(
+            strongest(setting, &file, &environment, &none.1),
+            Some(own),
+            "{path}"
+        );
+
+        if let Some(long) = setting.long() {
+            let flags = Flags::default().with(setting.flag, "four");
+            assert_eq!(
+                strongest(setting, &file, &environment, &flags),
+                Some(long),
+                "{path}"
+            );
+        }
+    }
+}
+
+#[test]
+fn an_empty_variable_is_not_set_but_hides_the_other_clients() {
+    let environment = env(&[
+        ("VAULT_ADDR", "http://v"),
+        ("BAO_ADDR", ""),
+        ("CERTAGENT_VAULT_ADDR", ""),
+    ]);
+    let address = SETTINGS.iter().find(|one| one.key == "address").unwrap();
+    assert_eq!(
+        strongest(address, "", &environment, &Flags::default()),
+        None
+    );
+}
+
+/// Flag, a value that is not the default, and the other flags that it needs.
+const SAMPLES: &[(&str, &str, &[(&str, &str)])] = &[
+    ("name", "other", &[]),
+    ("component", "querier", &[]),
+    ("common-name", "other.consul", &[]),
+    ("dns-sans", "a.consul,b.consul", &[]),
+    ("ip-sans", "192.0.2.1,::1", &[]),
+    ("node-ip", "192.0.2.2", &[]),
+    ("uri-sans", "spiffe://a/b", &[]),
+    ("mount", "pki_int", &[]),
+    ("role", "other", &[]),
+    ("mode", "sign", &[]),
+    ("ttl", "1h", &[]),
+    ("key-type", "ed25519", &[]),
+    ("reuse-key", "true", &[("mode", "sign")]),
+    (
+        "issuer-pin",
+        "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f",
+        &[],
+    ),
+    ("renew-at", "50%", &[]),
+    ("splay", "1m", &[]),
+    ("splay-key", "other", &[]),
+    ("min-remaining", "7s", &[]),
+    ("budget-per-hour", "77", &[]),
+    ("first-deadline", "77s", &[]),
+    ("dir", "/other", &[]),
+    ("cert-mode", "0640", &[]),
+    ("key-mode", "0640", &[]),
+    ("uid", "77", &[]),
+    ("gid", "77", &[]),
+    ("marker", "/other/ready.json", &[]),
+    ("extra-ca", "/ca.pem", &[]),
+    ("trust-poll", "0", &[]),
+    ("trust-overlap", "1h", &[]),
+    ("vault-addr", "https://a,https://b", &[]),
+    ("vault-namespace", "team", &[]),
+    ("vault-ca-cert", "/ca.pem", &[]),
+    ("vault-ca-cert-bytes", "-----BEGIN CERTIFICATE-----", &[]),
+    ("vault-ca-path", "/cas", &[]),
+    (
+        "vault-client-cert",
+        "/c.pem",
+        &[("vault-client-key", "/k.pem")],
+    ),
+    (
+        "vault-client-key",
+        "/k.pem",
+        &[("vault-client-cert", "/c.pem")],
+    ),
+    ("vault-tls-server-name", "vault.example", &[]),
+    ("vault-timeout", "7s", &[]),
+    ("vault-max-retries", "7", &[]),
+    ("vault-rate-limit", "7:9", &[]),
+    ("vault-proxy", "http://proxy:3128", &[]),
+    ("vault-disable-redirects", "true", &[]),
+    ("vault-headers", "{\"X-A\": \"b\"}", &[]),
+    ("auth", "token_file", &[("auth-path", "/token")]),
+    (
+        "auth-mount",
+        "other",
+        &[("auth", "jwt"), ("auth-path", "/jwt")],
+    ),
+    (
+        "auth-role",
+        "other",
+        &[("auth", "jwt"), ("auth-path", "/jwt")],
+    ),
+    ("auth-path", "/jwt", &[("auth", "jwt")]),
+    ("auth-role-id", "other", &[("auth", "approle")]),
+    (
+        "auth-secret-id-path",
+        "/id",
+        &[("auth", "approle"), ("auth-role-id", "r")],
+    ),
+    (
+        "auth-secret-id-wrapped",
+        "true",
+        &[
+            ("auth", "approle"),
+            ("auth-role-id", "r"),
+            ("auth-secret-id-path", "/id"),
+        ],
+    ),
+    (
+        "auth-secret-id",
+        "hunter2",
+        &[("auth", "approle"), ("auth-role-id", "r")],
+    ),
+    ("auth-token", "hunter2", &[]),
+    ("log-format", "json", &[]),
+    ("log-level", "trace", &[]),
+];
+
+fn debug(text: &str, environment: &Environment, flags: &Flags) -> String {
+    format!("{:?}", load(text, environment, flags))
+}
+
+#[test]
+fn every_setting_reaches_the_program_from_every_place() {
+    let all: Vec<_> = SETTINGS.iter().map(|one| one.flag).collect();
+    let sampled: Vec<_> = SAMPLES.iter().map(|one| one.0).collect();
+    assert_eq!(all, sampled);
+    for (setting, (flag, value, needs)) in SETTINGS.iter().zip(SAMPLES) {
+        let base = |skip: &str| {
+            let mut flags = Flags::default();
+            for (flag, value) in needs.iter().filter(|one| one.0 != skip) {
+                flags = flags.with(flag, value);
+            }
+            flags
+        };
+        let mut environment = least();
+        environment.insert(setting.variable(), (*value).to_owned());
+        let by_variable = debug("", &environment, &base(""));
+        if *flag != "auth-token" {
+            // Without it the rest may be incomplete; where it is not, it must make a difference.
+            let without = try_load("", &least(), &base(""));
+            let same = without.is_ok_and(|loaded| format!("{:?}", loaded.config) == by_variable);
+            assert!(!same, "--{flag} changes nothing");
+        }
+        if !setting.secret {
+            let by_flag = debug("", &least(), &base("").with(flag, value));
+            assert_eq!(by_flag, by_variable, "--{flag}");
+        }
+        // In the file; what auth blocks need beside it is given there too.
+        if setting.section == Section::Vault || setting.section == Section::Log {
+            let value = match setting.kind {
+                Kind::Headers => "{ X-A = \"b\" }".to_owned(),
+                Kind::List => format!("{:?}", value.split(',').collect::<Vec<_>>()),
+                _ => format!("{value:?}"),
+            };
+            let text = format!(
+                "{} {{\n  {} = {value}\n}}\n",
+                setting.section.name(),
+                setting.key
+            );
+            assert_eq!(
+                debug(&text, &least(), &base("")),
+                by_variable,
+                "{}",
+                setting.path()
+            );
+        }
+    }
+}
+
+#[test]
+fn a_flag_is_named_as_the_source_of_its_problem() {
+    let loaded = try_load("", &least(), &Flags::default().with("ttl", "soon"));
+    let problems = loaded.unwrap_err();
+    assert_eq!(problems.list().len(), 1);
+    assert_eq!(
+        problems.list()[0].source,
+        Some(Source::Flag("--ttl".to_owned()))
+    );
+    assert_eq!(problems.list()[0].key, "certificate.ttl");
+}
