@@ -146,11 +146,10 @@ async fn a_server_that_is_sealed_stopped_and_gone_is_told_apart() {
     );
     server.process().signal(rustix::process::Signal::CONT);
     server.write("sys/seal", &json!({}));
-    let failure = wait_for("the seal", Duration::from_secs(10), || {
+    wait_for("the seal", Duration::from_secs(10), || {
         let answer = server.request("GET", "sys/health", None);
         (answer.status == 503).then_some(())
     });
-    let () = failure;
     assert_eq!(issue(&vault).await.unwrap_err().code, "sealed");
     drop(server);
     assert_eq!(issue(&vault).await.unwrap_err().code, "connect-refused");

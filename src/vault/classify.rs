@@ -54,6 +54,9 @@ struct Errors {
     errors: Vec<String>,
 }
 
+/// Part of the issuer's words, code, hint.
+type Row = (&'static str, &'static str, &'static str);
+
 /// The longest piece of foreign text in a message.
 const LONGEST: usize = 400;
 
@@ -252,80 +255,139 @@ fn not_found(said: &Said) -> Judged {
     }
 }
 
+/// Refused logins.
+const LOGIN: &[Row] = &[
+    (
+        "wrapping token is not valid",
+        "wrapping-token-used",
+        "somebody else may have unwrapped it: treat the secret id as stolen, destroy it and issue a new one",
+    ),
+    (
+        "token is expired",
+        "jwt-expired",
+        "wait until the file is rewritten; check that Nomad's servers can be reached",
+    ),
+    (
+        "not yet valid",
+        "jwt-not-yet-valid",
+        "compare the clocks of this machine, of Nomad's servers and of the issuer",
+    ),
+    (
+        "issued at",
+        "jwt-not-yet-valid",
+        "compare the clocks of this machine, of Nomad's servers and of the issuer",
+    ),
+    (
+        "audience",
+        "jwt-audience",
+        "the role's bound_audiences must hold the identity's aud",
+    ),
+    (
+        "signature",
+        "jwt-signature",
+        "the auth mount must know the signer's public keys (jwks_url, jwt_validation_pubkeys)",
+    ),
+    (
+        "claim",
+        "jwt-claims",
+        "compare the role's bound_claims and user_claim with the token's claims",
+    ),
+    (
+        "invalid role or secret ID",
+        "secret-id-refused",
+        "role id or secret id is wrong, has expired or was used up: issue a new secret id",
+    ),
+    (
+        "missing secret_id",
+        "secret-id-refused",
+        "the role wants a secret id: configure one",
+    ),
+    (
+        "client certificate",
+        "client-certificate-refused",
+        "the auth mount must hold the CA of this client certificate, and the certificate must be valid",
+    ),
+    (
+        "could not be found",
+        "login-role-unknown",
+        "check the role's name in this auth mount",
+    ),
+    (
+        "invalid role name",
+        "login-role-unknown",
+        "check the role's name in this auth mount",
+    ),
+    (
+        "missing role",
+        "login-role-unknown",
+        "name a role: the auth mount has no default role",
+    ),
+    ("oidc", "login-role-unknown", "the role needs role_type jwt"),
+];
+
 /// Login errors come as 400. None of them is for ever: a new file, clock or role can cure it.
 fn login_refused(said: &Said) -> Judged {
-    let table = [
-        (
-            "wrapping token is not valid",
-            "wrapping-token-used",
-            "somebody else may have unwrapped it: treat the secret id as stolen, destroy it and issue a new one",
-        ),
-        (
-            "token is expired",
-            "jwt-expired",
-            "wait until the file is rewritten; check that Nomad's servers can be reached",
-        ),
-        (
-            "not yet valid",
-            "jwt-not-yet-valid",
-            "compare the clocks of this machine, of Nomad's servers and of the issuer",
-        ),
-        (
-            "issued at",
-            "jwt-not-yet-valid",
-            "compare the clocks of this machine, of Nomad's servers and of the issuer",
-        ),
-        (
-            "audience",
-            "jwt-audience",
-            "the role's bound_audiences must hold the identity's aud",
-        ),
-        (
-            "signature",
-            "jwt-signature",
-            "the auth mount must know the signer's public keys (jwks_url, jwt_validation_pubkeys)",
-        ),
-        (
-            "claim",
-            "jwt-claims",
-            "compare the role's bound_claims and user_claim with the token's claims",
-        ),
-        (
-            "invalid role or secret ID",
-            "secret-id-refused",
-            "role id or secret id is wrong, has expired or was used up: issue a new secret id",
-        ),
-        (
-            "missing secret_id",
-            "secret-id-refused",
-            "the role wants a secret id: configure one",
-        ),
-        (
-            "client certificate",
-            "client-certificate-refused",
-            "the auth mount must hold the CA of this client certificate, and the certificate must be valid",
-        ),
-        (
-            "could not be found",
-            "login-role-unknown",
-            "check the role's name in this auth mount",
-        ),
-        (
-            "invalid role name",
-            "login-role-unknown",
-            "check the role's name in this auth mount",
-        ),
-        (
-            "missing role",
-            "login-role-unknown",
-            "name a role: the auth mount has no default role",
-        ),
-        ("oidc", "login-role-unknown", "the role needs role_type jwt"),
-    ];
-    let found = table.iter().find(|(part, _, _)| said.has(part));
+    let found = LOGIN.iter().find(|(part, _, _)| said.has(part));
     let (code, hint) = found.map_or(("login-refused", ""), |(_, code, hint)| (*code, *hint));
     denied(code, hint, Next::Stop)
 }
+
+/// Refused orders.
+const ORDER: &[Row] = &[
+    (
+        "beyond the expiration of the CA",
+        "ca-ends-first",
+        "renew the CA, ask for a shorter ttl, or set leaf_not_after_behavior",
+    ),
+    (
+        "Either ttl or not_after",
+        "role-has-not-after",
+        "the role has a fixed not_after: take it out, certagent always sends a ttl",
+    ),
+    (
+        "not_after_bound",
+        "role-has-not-after",
+        "the role bounds not_after: certagent sends a ttl",
+    ),
+    (
+        "not allowed by this role",
+        "name-not-allowed",
+        "let the role allow it (allowed_domains, allow_subdomains, allow_bare_domains), or ask for another name",
+    ),
+    (
+        "not allowed in this role",
+        "name-not-allowed",
+        "let the role allow it (allow_ip_sans, allowed_ip_sans_cidr), or leave the name out",
+    ),
+    (
+        "Subject Alternative Names are not allowed",
+        "name-not-allowed",
+        "let the role allow it (allow_ip_sans, allowed_uri_sans), or leave the name out",
+    ),
+    (
+        "not valid for this role",
+        "name-not-allowed",
+        "let the role's allowed_uri_sans match it",
+    ),
+    (
+        "is not a valid IP address",
+        "name-not-allowed",
+        "check the IP SANs",
+    ),
+    (
+        "common_name field is required",
+        "common-name-missing",
+        "set a common name",
+    ),
+    (
+        "role requires",
+        "key-not-allowed",
+        "set key_type to what the role asks for",
+    ),
+    ("RSA keys <", "key-not-allowed", "use at least rsa-2048"),
+    ("role key type", "key-not-allowed", "set key_type"),
+    ("for field \"ttl\"", "ttl", "check the ttl"),
+];
 
 fn bad_request(said: &Said) -> Judged {
     if said.has("wrapping token is not valid") {
@@ -340,62 +402,7 @@ fn bad_request(said: &Said) -> Judged {
             )
         };
     }
-    let table = [
-        (
-            "beyond the expiration of the CA",
-            "ca-ends-first",
-            "renew the CA, ask for a shorter ttl, or set leaf_not_after_behavior",
-        ),
-        (
-            "Either ttl or not_after",
-            "role-has-not-after",
-            "the role has a fixed not_after: take it out, certagent always sends a ttl",
-        ),
-        (
-            "not_after_bound",
-            "role-has-not-after",
-            "the role bounds not_after: certagent sends a ttl",
-        ),
-        (
-            "not allowed by this role",
-            "name-not-allowed",
-            "let the role allow it (allowed_domains, allow_subdomains, allow_bare_domains), or ask for another name",
-        ),
-        (
-            "not allowed in this role",
-            "name-not-allowed",
-            "let the role allow it (allow_ip_sans, allowed_ip_sans_cidr), or leave the name out",
-        ),
-        (
-            "Subject Alternative Names are not allowed",
-            "name-not-allowed",
-            "let the role allow it (allow_ip_sans, allowed_uri_sans), or leave the name out",
-        ),
-        (
-            "not valid for this role",
-            "name-not-allowed",
-            "let the role's allowed_uri_sans match it",
-        ),
-        (
-            "is not a valid IP address",
-            "name-not-allowed",
-            "check the IP SANs",
-        ),
-        (
-            "common_name field is required",
-            "common-name-missing",
-            "set a common name",
-        ),
-        (
-            "role requires",
-            "key-not-allowed",
-            "set key_type to what the role asks for",
-        ),
-        ("RSA keys <", "key-not-allowed", "use at least rsa-2048"),
-        ("role key type", "key-not-allowed", "set key_type"),
-        ("for field \"ttl\"", "ttl", "check the ttl"),
-    ];
-    let found = table.iter().find(|(part, _, _)| said.has(part));
+    let found = ORDER.iter().find(|(part, _, _)| said.has(part));
     let (code, hint) = found.map_or(("refused", ""), |(_, code, hint)| (*code, *hint));
     wrong(code, hint)
 }

@@ -110,10 +110,9 @@ impl Session {
     pub(super) async fn token(&self, wire: &Wire, hold: &Hold) -> Result<Arc<Token>, Failure> {
         let mut state = self.state.lock().await;
         let reads_file = matches!(self.auth, Auth::TokenFile(_));
-        if let (Some(token), false) = (&state.token, reads_file) {
-            if token.usable(Instant::now()) {
-                return Ok(Arc::clone(token));
-            }
+        let held = state.token.as_ref().filter(|_| !reads_file);
+        if let Some(token) = held.filter(|token| token.usable(Instant::now())) {
+            return Ok(Arc::clone(token));
         }
         let token = match auth::prepare(&self.auth).await? {
             Way::Given(secret) => {

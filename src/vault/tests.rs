@@ -491,7 +491,8 @@ async fn settings_that_cannot_work_are_refused_with_the_reason() {
         change(&mut config);
         Vault::new(&config, Auth::Token(Secret::new("t".to_owned()))).map(drop)
     };
-    let table: [(fn(&mut VaultConfig), &str); 9] = [
+    type Change = fn(&mut VaultConfig);
+    let table: [(Change, &str); 9] = [
         (|c| c.addresses.clear(), "address"),
         (|c| c.namespace = Some("a\nb".to_owned()), "namespace"),
         (

@@ -308,76 +308,78 @@ fn chain(error: &dyn Error) -> String {
     }
 }
 
+/// Part of the error's text, code, hint. First fit wins.
+const CAUSES: &[(&str, &str, &str)] = &[
+    (
+        "UnknownIssuer",
+        "tls-untrusted",
+        "set ca_cert (VAULT_CACERT) to the CA that signed the server's certificate",
+    ),
+    (
+        "NotValidForName",
+        "tls-name",
+        "use a name of the server's certificate, or set server_name (VAULT_TLS_SERVER_NAME)",
+    ),
+    (
+        "not valid for name",
+        "tls-name",
+        "use a name of the server's certificate, or set server_name (VAULT_TLS_SERVER_NAME)",
+    ),
+    (
+        "xpired",
+        "tls-expired",
+        "the server's certificate has ended, or this machine's clock is wrong",
+    ),
+    (
+        "InvalidContentType",
+        "tls-none",
+        "the server does not speak TLS: write http:// if that is meant",
+    ),
+    (
+        "invalid peer certificate",
+        "tls-untrusted",
+        "check the server's certificate and ca_cert (VAULT_CACERT)",
+    ),
+    (
+        "certificate required",
+        "tls-client",
+        "the server wants a client certificate: set client_cert and client_key",
+    ),
+    (
+        "received fatal alert",
+        "tls-alert",
+        "the server refused our side of TLS: check client_cert and client_key",
+    ),
+    (
+        "dns error",
+        "name-not-found",
+        "check the name in the address and the resolver",
+    ),
+    (
+        "lookup address",
+        "name-not-found",
+        "check the name in the address and the resolver",
+    ),
+    (
+        "onnection refused",
+        "connect-refused",
+        "nothing listens there: check address and port",
+    ),
+    (
+        "No such file",
+        "connect-refused",
+        "there is no such socket: check the path",
+    ),
+    (
+        "nreachable",
+        "unreachable",
+        "check the network and the firewall",
+    ),
+];
+
 fn trouble(error: &reqwest::Error) -> Trouble {
     let text = chain(error);
-    let table = [
-        (
-            "UnknownIssuer",
-            "tls-untrusted",
-            "set ca_cert (VAULT_CACERT) to the CA that signed the server's certificate",
-        ),
-        (
-            "NotValidForName",
-            "tls-name",
-            "use a name of the server's certificate, or set server_name (VAULT_TLS_SERVER_NAME)",
-        ),
-        (
-            "not valid for name",
-            "tls-name",
-            "use a name of the server's certificate, or set server_name (VAULT_TLS_SERVER_NAME)",
-        ),
-        (
-            "xpired",
-            "tls-expired",
-            "the server's certificate has ended, or this machine's clock is wrong",
-        ),
-        (
-            "InvalidContentType",
-            "tls-none",
-            "the server does not speak TLS: write http:// if that is meant",
-        ),
-        (
-            "invalid peer certificate",
-            "tls-untrusted",
-            "check the server's certificate and ca_cert (VAULT_CACERT)",
-        ),
-        (
-            "certificate required",
-            "tls-client",
-            "the server wants a client certificate: set client_cert and client_key",
-        ),
-        (
-            "received fatal alert",
-            "tls-alert",
-            "the server refused our side of TLS: check client_cert and client_key",
-        ),
-        (
-            "dns error",
-            "name-not-found",
-            "check the name in the address and the resolver",
-        ),
-        (
-            "lookup address",
-            "name-not-found",
-            "check the name in the address and the resolver",
-        ),
-        (
-            "onnection refused",
-            "connect-refused",
-            "nothing listens there: check address and port",
-        ),
-        (
-            "No such file",
-            "connect-refused",
-            "there is no such socket: check the path",
-        ),
-        (
-            "nreachable",
-            "unreachable",
-            "check the network and the firewall",
-        ),
-    ];
-    let found = table.iter().find(|(part, _, _)| text.contains(part));
+    let found = CAUSES.iter().find(|(part, _, _)| text.contains(part));
     let (code, hint) = match found {
         Some((_, code, hint)) => (*code, *hint),
         None if error.is_timeout() => ("timeout", "the server is silent: check it and the network"),
