@@ -35,6 +35,8 @@ pub enum Command {
     CheckConfig(CheckConfigArgs),
     /// Print the completion script of a shell.
     Completions(CompletionsArgs),
+    /// Print every input of the next renewal time.
+    Explain(ExplainArgs),
     /// Show what is in a certificate directory or a PEM file, and whether it is good.
     Inspect(InspectArgs),
     /// Print the manual page (troff), or write one page per command.

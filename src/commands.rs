@@ -5,6 +5,7 @@
 
 mod check_config;
 mod completions;
+mod explain;
 mod inspect;
 mod man;
 mod run;
@@ -37,6 +38,7 @@ async fn dispatch(command: Command, environment: &Environment) -> anyhow::Result
     match command {
         Command::CheckConfig(args) => check_config::run(&args, environment),
         Command::Completions(args) => completions::run(&args),
+        Command::Explain(args) => explain::run(&args, environment),
         Command::Inspect(args) => inspect::run(&args, environment),
         Command::Man(args) => man::run(&args),
         Command::Run(args) => run::run(&args, environment).await,

@@ -336,6 +336,13 @@ pub fn sets_in(dir: &std::path::Path) -> Vec<SetOnDisk> {
         .collect()
 }
 
+/// The durable record of a certificate directory, without changing anything there; an empty one
+/// when there is none.
+#[must_use]
+pub fn state_in(dir: &std::path::Path) -> State {
+    Place::open_followed(dir, None).map_or_else(|_| State::default(), |p| StateFile::read(&p))
+}
+
 /// Steps 1 to 5: a new generation, live. When the switch fails, the generation is removed again.
 fn switch(place: &Place<'_>, set: &Rendered, rules: &Rules) -> Result<GenerationId, PublishError> {
     let id = generation::write(place, set, rules)?;

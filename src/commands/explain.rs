@@ -1,0 +1,218 @@
+//! `certagent explain`: every input of the next renewal time, from the configuration and the disk.
+//!
+//! Never changes anything and asks nobody. What stays true: the time comes from the same functions
+//! on the same facts as the agent's own, so it is the agent's to the second. Failures of a running
+//! agent are in its memory only: its retry plan is in its log.
+
+mod disk;
+mod text;
+
+use serde::Serialize;
+
+use crate::{
+    cli::ExplainArgs,
+    clock::{Clock, SystemClock},
+    config::{self, CertConfig, Environment, RenewAt},
+    exit::Exit,
+    model::{
+        budget,
+        decide::{self, Facts, Next, Why},
+        duration,
+        failure::FailureClass,
+        retry,
+        schedule::{self, Due},
+        time::Timestamp,
+    },
+    terminal::Screen,
+};
+
+pub(super) fn run(args: &ExplainArgs, environment: &Environment) -> anyhow::Result<Exit> {
+    let loaded = config::load_all(args.flags.file(environment), environment, &args.flags)?;
+    let now = SystemClock.now();
+    let all: Vec<Explanation> = loaded
+        .config
+        .certificates
+        .iter()
+        .map(|certificate| explain(certificate, &disk::facts(certificate, now), now))
+        .collect();
+    if args.json {
+        let json = serde_json::json!({ "certificates": all });
+        super::print(&format!("{json:#}\n"))?;
+    } else {
+        let screen = Screen::stdout(|name| environment.get(name).map(String::as_str));
+        let texts: Vec<String> = all.iter().map(|one| text::render(one, screen)).collect();
+        super::print(&texts.join("\n"))?;
+    }
+    Ok(Exit::Done)
+}
+
+/// A moment, for people and for machines.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+struct Moment {
+    time: String,
+    unix_millis: i64,
+}
+
+impl From<Timestamp> for Moment {
+    fn from(at: Timestamp) -> Self {
+        Self {
+            time: at.to_string(),
+            unix_millis: at.unix_millis(),
+        }
+    }
+}
+
+/// A length of time, for people and for machines.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+struct Span {
+    text: String,
+    millis: u64,
+}
+
+impl From<std::time::Duration> for Span {
+    fn from(span: std::time::Duration) -> Self {
+        Self {
+            text: duration::print(span),
+            millis: u64::try_from(span.as_millis()).unwrap_or(u64::MAX),
+        }
+    }
+}
+
+/// What is next for one certificate, and why.
+#[derive(Clone, Debug, Serialize)]
+struct Explanation {
+    name: String,
+    dir: String,
+    now: Moment,
+    /// Whether the live set answers today's request; unknown without a live set.
+    request_matches: Option<bool>,
+    serial: Option<String>,
+    renewal: Option<Renewal>,
+    /// When a staged set starts, where there is one.
+    staged_from: Option<Moment>,
+    budget: BudgetUse,
+    next: Step,
+}
+
+/// How the renewal time of the live set comes about.
+#[derive(Clone, Debug, Serialize)]
+struct Renewal {
+    due: Moment,
+    not_before: Moment,
+    not_after: Moment,
+    life: Span,
+    obtained_at: Option<Moment>,
+    counted_from: Moment,
+    basis: &'static str,
+    counted_life: Span,
+    configured: String,
+    rule: String,
+    point: Moment,
+    configured_splay: Span,
+    splay_key: String,
+    window: Span,
+    splay: Span,
+    clamps: Vec<&'static str>,
+    /// The most requests that an outage from the due time to the end can bring about.
+    most_requests: u32,
+    /// Attempts planned in that time.
+    planned_attempts: u32,
+}
+
+#[derive(Clone, Debug, Serialize)]
+struct BudgetUse {
+    per_hour: u32,
+    used: u32,
+    free_at: Option<Moment>,
+}
+
+/// The agent's next step when it has no failures behind it.
+#[derive(Clone, Debug, Serialize)]
+struct Step {
+    /// `issue`, `publish` or `wait`.
+    action: &'static str,
+    /// The reason's stable name.
+    why: &'static str,
+    reason: String,
+    /// Until when it waits; absent when it acts now.
+    until: Option<Moment>,
+}
+
+fn explain(config: &CertConfig, facts: &Facts, now: Timestamp) -> Explanation {
+    let policy = &config.renew;
+    let renewal = facts.live.as_ref().map(|live| {
+        let due = schedule::due(live.validity, live.obtained_at, policy);
+        renewal(&due, config)
+    });
+    let free = budget::allowed(&facts.issuances, policy.budget_per_hour, now).err();
+    Explanation {
+        name: config.name.clone(),
+        dir: config.files.dir.display().to_string(),
+        now: now.into(),
+        request_matches: facts
+            .live
+            .as_ref()
+            .map(|live| live.fingerprint == facts.fingerprint),
+        serial: facts.live.as_ref().map(|live| live.serial.clone()),
+        renewal,
+        staged_from: facts
+            .staged
+            .as_ref()
+            .map(|staged| staged.validity.not_before.into()),
+        budget: BudgetUse {
+            per_hour: policy.budget_per_hour,
+            used: budget::used(&facts.issuances, now),
+            free_at: free.map(Moment::from),
+        },
+        next: step(decide::decide(facts, policy, now)),
+    }
+}
+
+fn renewal(due: &Due, config: &CertConfig) -> Renewal {
+    let policy = &config.renew;
+    let class = FailureClass::Transport;
+    Renewal {
+        due: due.at.into(),
+        not_before: due.validity.not_before.into(),
+        not_after: due.validity.not_after.into(),
+        life: due.life.into(),
+        obtained_at: due.obtained_at.map(Moment::from),
+        counted_from: due.counted_from.into(),
+        basis: due.basis.name(),
+        counted_life: due.counted_life.into(),
+        configured: rule(policy.at),
+        rule: rule(due.rule),
+        point: due.point.into(),
+        configured_splay: policy.splay.into(),
+        splay_key: policy.splay_key.clone(),
+        window: due.window.into(),
+        splay: due.splay.into(),
+        clamps: due.clamps.iter().map(|clamp| clamp.name()).collect(),
+        most_requests: retry::most_requests(class, due.validity, due.at, due.validity.not_after),
+        planned_attempts: retry::runway(class, due.validity, due.at),
+    }
+}
+
+fn rule(at: RenewAt) -> String {
+    match at {
+        RenewAt::Share(share) => format!("{:.1} % of life", share * 100.0),
+        RenewAt::Before(before) => format!("{} before the end", duration::print(before)),
+    }
+}
+
+fn step(next: Next) -> Step {
+    let of = |action, why: Why, until: Option<Timestamp>| Step {
+        action,
+        why: why.name(),
+        reason: why.to_string(),
+        until: until.map(Moment::from),
+    };
+    match next {
+        Next::Issue(why) => of("issue", why, None),
+        Next::Publish(why) => of("publish", why, None),
+        Next::WaitUntil(until, why) => of("wait", why, Some(until)),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,162 @@
+use std::{path::PathBuf, time::Duration};
+
+use super::*;
+use crate::{
+    config::{Files, RenewPolicy},
+    model::{answer, state::State, verify},
+    publish::CertDir,
+    testing::ca::{self, TestCa},
+};
+
+const CAME: Timestamp = Timestamp::from_unix_millis(1_795_514_400_250);
+
+fn config(dir: PathBuf) -> CertConfig {
+    CertConfig {
+        name: "loki".to_owned(),
+        request: ca::request(),
+        renew: RenewPolicy {
+            at: RenewAt::Share(schedule::DEFAULT_SHARE),
+            splay: Duration::from_secs(300),
+            splay_key: "alloc/loki".to_owned(),
+            min_remaining: Duration::from_secs(60),
+            budget_per_hour: 10,
+            first_deadline: Duration::from_secs(300),
+        },
+        files: Files {
+            dir,
+            cert_mode: 0o644,
+            key_mode: 0o600,
+            uid: None,
+            gid: None,
+        },
+        marker: None,
+        extra_ca: None,
+        trust_poll: Duration::ZERO,
+        trust_overlap: Duration::ZERO,
+    }
+}
+
+fn verified(config: &CertConfig) -> verify::Verified {
+    let body = TestCa::new(CAME).answer(&config.request, CAME);
+    let expect = verify::Expect {
+        request: &config.request,
+        min_remaining: Duration::ZERO,
+        known_serials: &[],
+        extra_anchors: &[],
+    };
+    verify::verify(answer::parse(&body, None).unwrap(), &expect, CAME).unwrap()
+}
+
+/// Publishes a set and its record as the agent does.
+fn published(config: &CertConfig) -> verify::Verified {
+    let set = verified(config);
+    let dir = CertDir::open(&config.files).unwrap();
+    let made = dir.publish(&set).unwrap();
+    let state = State {
+        fingerprint: config.request.fingerprint(),
+        generation: Some(made.generation.to_string()),
+        obtained_at: Some(CAME.unix_millis()),
+        issuances: vec![CAME.unix_millis()],
+        ..State::default()
+    };
+    dir.save_state(&state).unwrap();
+    set
+}
+
+fn explained(config: &CertConfig, now: Timestamp) -> Explanation {
+    explain(config, &disk::facts(config, now), now)
+}
+
+#[test]
+fn it_equals_the_scheduler_to_the_millisecond() {
+    let temp = tempfile::tempdir().unwrap();
+    let config = config(temp.path().join("certs"));
+    let set = published(&config);
+    let due = schedule::due(set.validity(), Some(CAME), &config.renew);
+    let now = CAME.plus(Duration::from_secs(60));
+    let one = explained(&config, now);
+    let renewal = one.renewal.clone().unwrap();
+    assert_eq!(renewal.due, Moment::from(due.at));
+    assert_eq!(renewal.basis, "obtained_at");
+    assert_eq!(one.next.until, Some(Moment::from(due.at)));
+    assert_eq!((one.next.action, one.next.why), ("wait", "due"));
+    assert_eq!((one.budget.used, one.request_matches), (1, Some(true)));
+    // Every step from the inputs to the result can be followed.
+    assert_eq!(
+        renewal.due.unix_millis,
+        renewal.point.unix_millis - i64::try_from(renewal.splay.millis).unwrap()
+    );
+    let later = explained(&config, due.at);
+    assert_eq!((later.next.action, later.next.why), ("issue", "due"));
+}
+
+#[test]
+fn the_text_shows_every_input() {
+    let temp = tempfile::tempdir().unwrap();
+    let config = config(temp.path().join("certs"));
+    published(&config);
+    let one = explained(&config, CAME.plus(Duration::from_secs(60)));
+    let text = text::render(&one, Screen::PLAIN);
+    let renewal = one.renewal.unwrap();
+    for part in [
+        "loki  ",
+        "66.7 % of life",
+        "obtained      2026-11-24T10:00:00Z",
+        "(obtained_at)",
+        "of 5m (configured 5m), by a hash of alloc/loki",
+        "1 of 10 an hour used",
+        "the live set answers it",
+        &format!("due           {}", renewal.due.time),
+        &format!("wait until {}", renewal.due.time),
+    ] {
+        assert!(text.contains(part), "{part} is missing in:\n{text}");
+    }
+}
+
+#[test]
+fn another_request_and_an_empty_directory_are_issued_now() {
+    let temp = tempfile::tempdir().unwrap();
+    let mut config = config(temp.path().join("certs"));
+    let none = explained(&config, CAME);
+    assert_eq!(
+        (none.next.action, none.next.why),
+        ("issue", "nothing_published")
+    );
+    assert!(!config.files.dir.exists(), "explain made the directory");
+    published(&config);
+    config.request.names.ips.clear();
+    let other = explained(&config, CAME);
+    assert_eq!(
+        (other.next.why, other.request_matches),
+        ("request_changed", Some(false))
+    );
+}
+
+#[test]
+fn it_changes_nothing_on_disk() {
+    let temp = tempfile::tempdir().unwrap();
+    let config = config(temp.path().join("certs"));
+    published(&config);
+    let names = || {
+        let entries = std::fs::read_dir(&config.files.dir).unwrap();
+        let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name()).collect();
+        names.sort();
+        names
+    };
+    // A leftover that only the agent may clear.
+    std::fs::create_dir(config.files.dir.join("..new")).unwrap();
+    let before = names();
+    explained(&config, CAME);
+    assert_eq!(names(), before);
+}
+
+#[test]
+fn a_lost_record_counts_from_not_before() {
+    let temp = tempfile::tempdir().unwrap();
+    let config = config(temp.path().join("certs"));
+    published(&config);
+    std::fs::remove_file(config.files.dir.join("..state.json")).unwrap();
+    let one = explained(&config, CAME);
+    assert_eq!(one.renewal.unwrap().basis, "not_before");
+    assert_eq!(one.next.why, "request_changed");
+}
