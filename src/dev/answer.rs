@@ -14,7 +14,7 @@ pub(super) enum Answer {
     Envelope(Envelope),
     /// JSON without an envelope, as `sys/health` has it.
     Plain(u16, Value),
-    /// A body that is not JSON.
+    /// A body that is not JSON; 204 when it is empty.
     Raw(&'static str, Vec<u8>),
 }
 

@@ -118,7 +118,7 @@ pub(super) fn json_input(body: &[u8]) -> Result<Map<String, Value>, Refused> {
                 "json: cannot unmarshal {kind} into Go value of type map[string]interface {{}}"
             )))
         }
-        Err(error) if error.is_eof() => Err(refused("unexpected end of JSON input".to_owned())),
+        Err(error) if error.is_eof() => Err(refused("unexpected EOF".to_owned())),
         Err(error) => {
             let at = body
                 .split(|byte| *byte == b'\n')

@@ -152,6 +152,7 @@ fn written(outcome: Outcome) -> Response {
         Ok(Answer::Nothing) => raw(204, "application/json", Vec::new()),
         Ok(Answer::Envelope(envelope)) => json_body(200, &envelope.into_json()),
         Ok(Answer::Plain(status, body)) => json_body(status, &body),
+        Ok(Answer::Raw(kind, bytes)) if bytes.is_empty() => raw(204, kind, bytes),
         Ok(Answer::Raw(kind, bytes)) => raw(200, kind, bytes),
         Err(refused) => json_body(refused.status, &json!({ "errors": refused.errors })),
     }

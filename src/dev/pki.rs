@@ -102,7 +102,10 @@ impl Pki {
     fn answer(&mut self, call: &Call, limits: &Limits, parts: &[&str]) -> Outcome {
         match (parts, call.op) {
             (["roles", ""], Op::List) => store::keys(self.roles.keys().cloned().collect()),
-            (["roles", name], _) if !name.is_empty() => roles::answer(&mut self.roles, call, name),
+            (["roles", name], _) if !name.is_empty() => {
+                let ready = self.issuers.find("default").is_ok();
+                roles::answer(&mut self.roles, call, name, ready)
+            }
             (["ca"], Op::Read) => self.issuers.default_raw(false),
             (["ca", "pem"], Op::Read) => self.issuers.default_raw(true),
             (["ca_chain"], Op::Read) => self.issuers.default_chain(),

@@ -15,7 +15,8 @@ use super::{
 
 /// The seeded mounts: a root, and an intermediate that the root signed.
 pub const MOUNTS: [&str; 2] = ["pki", "pki_int"];
-/// The role both mounts have: `*.service.consul` and `localhost`, IP SANs, at most 720 h, any key.
+/// The role both mounts have: `*.service.consul`, `localhost`, IP and SPIFFE SANs, at most 8760 h,
+/// keys of any kind.
 pub const ROLE: &str = "internal";
 /// The mount of the seeded JWT login.
 pub const JWT_MOUNT: &str = "jwt-nomad";
@@ -92,9 +93,10 @@ impl Seeding<'_> {
         for mount in MOUNTS {
             self.update(
                 &format!("{mount}/roles/{ROLE}"),
-                json!({"allowed_domains": ["service.consul"], "allow_subdomains": true,
-                       "allowed_uri_sans": ["spiffe://dev/*"], "max_ttl": "720h",
-                       "key_type": "ec", "key_bits": 256}),
+                json!({"allowed_domains": ["service.consul", "localhost"],
+                       "allow_subdomains": true, "allow_bare_domains": true,
+                       "allowed_uri_sans": ["spiffe://*"], "max_ttl": "8760h",
+                       "key_type": "any"}),
             )?;
         }
         Ok(())

@@ -152,6 +152,12 @@ impl Store {
         if self.is_public(call) {
             return self.dispatch(call, None);
         }
+        if let Some(wrapping) = &call.token
+            && self.wrapped.remove(wrapping).is_some()
+        {
+            // A wrapping token has one use; any other request burns it.
+            return Err(Refused::no_permission());
+        }
         let token = self.tokens.use_once(call.token.as_deref())?;
         if !self.allows(&token.policies, &call.path, call.op) {
             return Err(Refused::no_permission());

@@ -116,6 +116,10 @@ fn capabilities(store: &Store, call: &Call, token: &Token) -> Outcome {
     let fields = call.fields(CAPABILITIES)?;
     let mut paths = fields.list("paths");
     paths.extend(fields.list("path"));
+    if token.used_up() {
+        // OpenBao looks the token up again, and finds it spent by this very request.
+        return Err(Refused::framed(400, "invalid token"));
+    }
     if paths.is_empty() {
         return Err(Refused::bad("paths must be supplied"));
     }

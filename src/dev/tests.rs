@@ -79,7 +79,8 @@ async fn a_seeded_server_logs_in_by_jwt_and_issues() {
         json!(["certagent", "default"]),
         "{login}"
     );
-    let order = json!({"common_name": "a.service.consul", "ip_sans": "10.0.0.1", "ttl": 30});
+    let order = json!({"common_name": "a.service.consul", "ip_sans": "10.0.0.1", "ttl": 30,
+        "key_type": "ec"});
     for mount in MOUNTS {
         let (status, issued) = rig
             .post(&format!("{mount}/issue/{ROLE}"), order.clone())

@@ -40,6 +40,7 @@ pub(super) struct Token {
     orphan: bool,
     entity_id: String,
     parent: Option<String>,
+    num_uses: u64,
     uses_left: u64,
     /// Mount and serial of certificates that live only as long as this token.
     pub(super) leases: Vec<(String, String)>,
@@ -83,7 +84,7 @@ impl Token {
             "token_type": self.kind(),
             "orphan": self.orphan,
             "mfa_requirement": null,
-            "num_uses": self.uses_left,
+            "num_uses": self.num_uses,
         });
         if !self.policies.is_empty() {
             auth["token_policies"] = json!(self.policies);
@@ -91,11 +92,16 @@ impl Token {
         auth
     }
 
+    /// Whether this was the last of its counted uses.
+    pub(super) fn used_up(&self) -> bool {
+        self.num_uses > 0 && self.uses_left == 0
+    }
+
     fn kind(&self) -> &'static str {
         if self.batch { "batch" } else { "service" }
     }
 
-    /// Remembers a certificate that dies with this token.
+    /// The `data` of a lookup.
     fn lookup(&self, now: Timestamp) -> Value {
         let mut data = json!({
             "accessor": self.accessor,
@@ -206,6 +212,7 @@ impl Tokens {
             orphan: grant.orphan,
             entity_id: grant.entity_id,
             parent: grant.parent,
+            num_uses: grant.num_uses,
             uses_left: grant.num_uses,
             leases: Vec::new(),
         };
@@ -217,13 +224,10 @@ impl Tokens {
     pub(super) fn use_once(&mut self, id: Option<&str>) -> Result<Token, Refused> {
         let id = id.unwrap_or_default();
         let token = self.by_id.get_mut(id).ok_or_else(Refused::no_token)?;
+        token.uses_left = token.uses_left.saturating_sub(1);
         let found = token.clone();
-        match token.uses_left {
-            0 => {}
-            1 => {
-                self.by_id.remove(id);
-            }
-            _ => token.uses_left -= 1,
+        if found.used_up() {
+            self.by_id.remove(id);
         }
         Ok(found)
     }
@@ -334,7 +338,7 @@ fn renew_self(store: &mut Store, call: &Call, token: &Token) -> Outcome {
     let mut warnings = Vec::new();
     let ttl = Duration::from_secs(asked).min(left);
     if Duration::from_secs(asked) > left {
-        warnings.push(too_long(asked, left.as_secs()));
+        warnings.push(too_long(asked, ceil_secs(left)));
     }
     let Some(live) = store.tokens.by_id.get_mut(&token.id) else {
         return Err(Refused::no_token());
@@ -399,8 +403,10 @@ fn create(store: &mut Store, call: &Call, parent: &Token, rest: &str) -> Outcome
 /// Sorted, without repeats, with `default` unless it is not wanted.
 pub(super) fn with_default(mut policies: Vec<String>, without: bool) -> Vec<String> {
     let root = policies.iter().any(|name| name == "root");
-    if !without && !root {
-        policies.push("default".to_owned());
+    match without {
+        true => policies.retain(|name| name != "default"),
+        false if root => {}
+        false => policies.push("default".to_owned()),
     }
     policies.sort();
     policies.dedup();

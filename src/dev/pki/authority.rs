@@ -257,11 +257,7 @@ pub(super) fn sign(pki: &mut Pki, call: &Call, limits: &Limits, issuer: &str) ->
             "issuing_ca": issuer.pem(),
             "serial_number": facts.serial,
         }),
-        warnings([
-            capped,
-            Some(format!("{NO_AIA}{NO_AIA_INTERMEDIATE}")),
-            fields.warning(),
-        ]),
+        warnings([capped, Some(NO_AIA.to_owned()), fields.warning()]),
     ))
 }
 

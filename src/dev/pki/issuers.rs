@@ -167,22 +167,27 @@ impl Issuers {
 
     /// `ca` and `ca/pem`.
     pub(super) fn default_raw(&self, pem: bool) -> Outcome {
-        let Ok(issuer) = self.find("default") else {
-            return Ok(Answer::Nothing);
-        };
+        let issuer = self.find("default").ok();
         Ok(match pem {
-            true => Answer::Raw("application/pem-certificate-chain", issuer.pem().into()),
-            false => Answer::Raw("application/pkix-cert", issuer.der.clone()),
+            true => Answer::Raw(
+                "application/pem-certificate-chain",
+                issuer.map(|issuer| issuer.pem().into()).unwrap_or_default(),
+            ),
+            false => Answer::Raw(
+                "application/pkix-cert",
+                issuer.map(|issuer| issuer.der.clone()).unwrap_or_default(),
+            ),
         })
     }
 
     /// `ca_chain`.
     pub(super) fn default_chain(&self) -> Outcome {
-        let Ok(issuer) = self.find("default") else {
-            return Ok(Answer::Nothing);
-        };
-        let text = self.chain(issuer).join("\n");
-        Ok(Answer::Raw("application/pkix-cert", text.into()))
+        let issuer = self.find("default").ok();
+        let text = issuer.map(|issuer| self.chain(issuer).join("\n"));
+        Ok(Answer::Raw(
+            "application/pkix-cert",
+            text.unwrap_or_default().into(),
+        ))
     }
 
     /// LIST `issuers`.

@@ -122,20 +122,19 @@ fn is_local(host: &str, wildcard: bool, role: &Role) -> bool {
 }
 
 fn fits(domain: &str, name: &str, host: &str, wildcard: bool, role: &Role) -> bool {
-    let lower = host.to_lowercase();
-    let domain = domain.to_lowercase();
-    if role.flag("allow_bare_domains") && lower == domain && !wildcard {
+    if role.flag("allow_bare_domains") && host.eq_ignore_ascii_case(domain) && !wildcard {
         return true;
     }
     if role.flag("allow_subdomains") {
-        let below = lower
-            .strip_suffix(&domain)
+        // Case counts here, as in OpenBao.
+        let below = host
+            .strip_suffix(domain)
             .is_some_and(|rest| rest.ends_with('.'));
-        if below || (wildcard && lower == domain) {
+        if below || (wildcard && host == domain) {
             return true;
         }
     }
-    role.flag("allow_glob_domains") && domain.contains('*') && glob(&domain, &name.to_lowercase())
+    role.flag("allow_glob_domains") && domain.contains('*') && glob(domain, name)
 }
 
 /// Whether the text is a host name as Vault's regular expression has it; `*.` in front is allowed.

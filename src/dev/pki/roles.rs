@@ -92,6 +92,9 @@ const LEASE_WARNING: &str = "it is encouraged to disable generate_lease and rely
     capabilities when possible; this option can cause instance-wide issues with large numbers of \
     issued certificates";
 
+const NO_ISSUER: &str = "Issuing Certificate was set to default, but no default issuing certificate \
+    (configurable at /config/issuers) is currently set";
+
 impl Role {
     /// A boolean setting.
     pub(super) fn flag(&self, name: &str) -> bool {
@@ -115,7 +118,12 @@ impl Role {
 }
 
 /// Answers `roles/:name`.
-pub(super) fn answer(roles: &mut BTreeMap<String, Role>, call: &Call, name: &str) -> Outcome {
+pub(super) fn answer(
+    roles: &mut BTreeMap<String, Role>,
+    call: &Call,
+    name: &str,
+    has_default: bool,
+) -> Outcome {
     match call.op {
         Op::Read => {
             let role = roles.get(name).ok_or_else(Refused::absent)?;
@@ -134,9 +142,17 @@ pub(super) fn answer(roles: &mut BTreeMap<String, Role>, call: &Call, name: &str
             let lease = role
                 .flag("generate_lease")
                 .then(|| LEASE_WARNING.to_owned());
+            let no_issuer = role.text("issuer_ref") == "default" && !has_default;
             let data = Value::Object(role.0.clone());
             roles.insert(name.to_owned(), role);
-            Ok(Answer::data_with(data, warnings([lease, fields.warning()])))
+            Ok(Answer::data_with(
+                data,
+                warnings([
+                    no_issuer.then(|| NO_ISSUER.to_owned()),
+                    lease,
+                    fields.warning(),
+                ]),
+            ))
         }
     }
 }
