@@ -51,12 +51,12 @@ async fn dispatch(command: Command, environment: &Environment) -> anyhow::Result
 /// # Errors
 /// [`Problems`], all of them; the command ends with [`Exit::Usage`].
 pub(crate) fn configured(flags: &Flags, environment: &Environment) -> anyhow::Result<Config> {
-    let loaded = config::load_all(flags.file(environment), environment, flags)?;
-    log::start(&loaded.config.log, environment);
-    for note in &loaded.notes {
+    let (config, notes) = config::load_noted(flags.file(environment), environment, flags)?;
+    log::start(&config.log, environment);
+    for note in notes {
         tracing::warn!("{note}");
     }
-    Ok(loaded.config)
+    Ok(config)
 }
 
 /// Ends a command with an exit code of its own: what happened, and what to do about it.

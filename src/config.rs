@@ -20,6 +20,7 @@ pub use file::{Written, parse};
 pub use flags::{CERTIFICATE_VARIABLE, CONFIG_VARIABLE, Flags};
 pub use issuer_env::issuer_variables;
 pub use layers::Effective;
+use layers::Gathered;
 pub use problem::{Problem, Problems, Source};
 pub use types::{
     Auth, CertConfig, Config, Files, LogFormat, LoggingConfig, RenewAt, RenewPolicy, TlsConfig,
@@ -58,7 +59,20 @@ pub fn load(
     environment: &Environment,
     flags: &Flags,
 ) -> Result<Config, Problems> {
-    load_all(file, environment, flags).map(|loaded| loaded.config)
+    load_noted(file, environment, flags).map(|(config, _)| config)
+}
+
+/// As [`load`], with what was seen and has no effect, and why; worth a warning each.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_noted(
+    file: Option<&Path>,
+    environment: &Environment,
+    flags: &Flags,
+) -> Result<(Config, Vec<String>), Problems> {
+    let loaded = crossed(file, environment, flags, false)?;
+    Ok((loaded.config, loaded.notes))
 }
 
 /// As [`load`], with the source of every value.
@@ -70,6 +84,16 @@ pub fn load_all(
     environment: &Environment,
     flags: &Flags,
 ) -> Result<Loaded, Problems> {
+    crossed(file, environment, flags, true)
+}
+
+/// `with_table`: a thousand certificates make a table of megabytes that only `check-config` reads.
+fn crossed(
+    file: Option<&Path>,
+    environment: &Environment,
+    flags: &Flags,
+    with_table: bool,
+) -> Result<Loaded, Problems> {
     let mut problems = Problems::default();
     let written = match file.map(|path| read(path, &mut problems)) {
         Some(Some(written)) => written,
@@ -77,7 +101,17 @@ pub fn load_all(
         // Everything would seem to be missing.
         Some(None) => return Err(problems),
     };
-    resolve::resolve(&written, environment, flags, problems)
+    let table = with_table.then(Vec::new);
+    resolve::resolve(
+        &written,
+        Gathered {
+            environment,
+            flags,
+            problems,
+            table,
+            notes: Vec::new(),
+        },
+    )
 }
 
 fn read(path: &Path, problems: &mut Problems) -> Option<Written> {

@@ -30,7 +30,8 @@ pub(super) struct Gathered<'a> {
     pub(super) environment: &'a Environment,
     pub(super) flags: &'a Flags,
     pub(super) problems: Problems,
-    pub(super) table: Vec<Effective>,
+    /// The rows for `check-config`, when somebody wants them.
+    pub(super) table: Option<Vec<Effective>>,
     pub(super) notes: Vec<String>,
 }
 
@@ -137,20 +138,7 @@ impl Layers<'_, '_> {
                 Fallback::Derived(_) | Fallback::Nothing => None,
             },
         });
-        let (texts, source) = match &value {
-            Some(value) if setting.secret => (
-                vec!["[secret]".to_owned(); value.texts.len()],
-                value.source.clone(),
-            ),
-            Some(value) => (value.texts.clone(), value.source.clone()),
-            None => (Vec::new(), Source::Default),
-        };
-        self.all.table.push(Effective {
-            certificate: self.certificate.clone(),
-            key: setting.path(),
-            values: texts,
-            source,
-        });
+        self.remember(setting, value.as_ref());
         let value = value?;
         if value.texts.iter().any(|text| text.contains("${")) {
             let message = "still holds `${`, which nobody filled in: \
@@ -160,6 +148,23 @@ impl Layers<'_, '_> {
             return None;
         }
         Some(value)
+    }
+
+    fn remember(&mut self, setting: &Setting, value: Option<&Value>) {
+        let Some(table) = &mut self.all.table else {
+            return;
+        };
+        let values = match value {
+            Some(value) if setting.secret => vec!["[secret]".to_owned(); value.texts.len()],
+            Some(value) => value.texts.clone(),
+            None => Vec::new(),
+        };
+        table.push(Effective {
+            certificate: self.certificate.clone(),
+            key: setting.path(),
+            values,
+            source: value.map_or(Source::Default, |value| value.source.clone()),
+        });
     }
 
     fn parsed<T>(

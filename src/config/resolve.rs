@@ -8,7 +8,7 @@ mod certificate;
 mod vault;
 
 use super::{
-    Environment, Flags, Loaded,
+    Loaded,
     file::{Written, WrittenBlock},
     issuer_env,
     layers::{Gathered, Layers},
@@ -19,19 +19,7 @@ use super::{
 };
 
 /// Reads every setting of every block.
-pub(super) fn resolve(
-    written: &Written,
-    environment: &Environment,
-    flags: &Flags,
-    problems: Problems,
-) -> Result<Loaded, Problems> {
-    let mut all = Gathered {
-        environment,
-        flags,
-        problems,
-        table: Vec::new(),
-        notes: Vec::new(),
-    };
+pub(super) fn resolve(written: &Written, mut all: Gathered<'_>) -> Result<Loaded, Problems> {
     unknown_variables(&mut all);
     issuer_env::check(&mut all);
     let certificates = certificates(&mut all, written);
@@ -51,7 +39,7 @@ pub(super) fn resolve(
                 certificates,
                 log,
             },
-            table: all.table,
+            table: all.table.unwrap_or_default(),
             notes: all.notes,
         }),
         _ => Err(all.problems.in_order()),

@@ -6,7 +6,7 @@ mod issuer;
 mod places;
 
 use super::{
-    Config, Environment, Flags, Loaded, Problems, file::Written, parse, problem::Problems as All,
+    Config, Environment, Flags, Loaded, Problems, file::Written, layers::Gathered, parse,
     resolve::resolve,
 };
 
@@ -28,7 +28,16 @@ pub(super) fn try_load(
         Ok(written) => written,
         Err(problems) => return Err(problems),
     };
-    resolve(&written, environment, flags, All::default())
+    resolve(
+        &written,
+        Gathered {
+            environment,
+            flags,
+            problems: Problems::default(),
+            table: Some(Vec::new()),
+            notes: Vec::new(),
+        },
+    )
 }
 
 fn load(text: &str, environment: &Environment, flags: &Flags) -> Config {

@@ -1,7 +1,7 @@
 //! One `certificate` block, and what Nomad's variables say when it is silent.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     net::IpAddr,
     path::{Path, PathBuf},
     time::Duration,
@@ -32,12 +32,12 @@ pub(super) fn certificate(
         block,
         outer: !several,
     };
-    let first_row = layers.all.table.len();
+    let first_row = layers.all.table.as_ref().map_or(0, Vec::len);
     let component = component(&mut layers);
     let name = name(&mut layers, component.as_deref());
     if layers.certificate.is_none() {
         layers.certificate.clone_from(&name);
-        for row in layers.all.table.iter_mut().skip(first_row) {
+        for row in layers.all.table.iter_mut().flatten().skip(first_row) {
             row.certificate.clone_from(&name);
         }
     }
@@ -64,15 +64,18 @@ pub(super) fn certificate(
 
 /// Two certificates in one directory, or with one marker, would overwrite each other.
 pub(super) fn distinct(all: &mut Gathered<'_>, found: &[CertConfig]) {
-    for (index, one) in found.iter().enumerate() {
-        for other in found.iter().take(index) {
-            if same(&one.files.dir, &other.files.dir) {
-                clash(all, "dir", &other.name, &one.name, &one.files.dir);
-            }
-            if let (Some(mine), Some(theirs)) = (&one.marker, &other.marker)
-                && same(mine, theirs)
-            {
-                clash(all, "marker", &other.name, &one.name, mine);
+    let mut taken = BTreeMap::new();
+    for one in found {
+        let places = [
+            ("dir", Some(&one.files.dir)),
+            ("marker", one.marker.as_ref()),
+        ];
+        for (key, path) in places {
+            let Some(path) = path else { continue };
+            // Components leave out `.` and doubled slashes.
+            let place = (key, path.components().collect::<Vec<_>>());
+            if let Some(other) = taken.insert(place, &one.name) {
+                clash(all, key, other, &one.name, path);
             }
         }
     }
@@ -85,11 +88,6 @@ fn clash(all: &mut Gathered<'_>, key: &str, first: &str, second: &str, path: &Pa
     );
     all.problems
         .add(None, &format!("certificate.{key}"), message);
-}
-
-fn same(left: &Path, right: &Path) -> bool {
-    // Components leave out `.` and doubled slashes.
-    left.components().eq(right.components())
 }
 
 fn path(text: &str) -> Result<PathBuf, String> {
@@ -106,9 +104,10 @@ fn component(layers: &mut Layers<'_, '_>) -> Option<String> {
 }
 
 fn name(layers: &mut Layers<'_, '_>, component: Option<&str>) -> Option<String> {
-    let derived = match component {
-        Some(component) => Derived::new(component, "the component"),
-        None => Derived::new("certs", "nothing better"),
+    let derived = match (component, nomad(layers, "NOMAD_TASK_NAME")) {
+        (Some(component), _) => Derived::new(component, "the component"),
+        (None, Some(task)) => Derived::new(task, "NOMAD_TASK_NAME"),
+        (None, None) => Derived::new("certs", "nothing better"),
     };
     layers.read_or("name", Some(derived), values::label)
 }

@@ -10,7 +10,7 @@ use super::{
 /// Every setting, block by block, in the order it is documented: key, flag, kind, default, help.
 #[rustfmt::skip]
 pub const SETTINGS: &[Setting] = &[
-    row(Certificate, "name", "name", Text, Derived("the component, else certs"),
+    row(Certificate, "name", "name", Text, Derived("the component, else NOMAD_TASK_NAME, else certs"),
         "name of the certificate in logs and metrics; the label of its block"),
     row(Certificate, "component", "component", Text, Derived("NOMAD_GROUP_NAME"),
         "component whose common name is loki-<component>.service.consul"),

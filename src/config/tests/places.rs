@@ -45,7 +45,7 @@ fn strongest(
         environment,
         flags,
         problems: Problems::default(),
-        table: Vec::new(),
+        table: None,
         notes: Vec::new(),
     };
     let layers = Layers {
