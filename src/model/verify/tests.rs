@@ -481,3 +481,54 @@ fn debug_of_a_verified_set_shows_no_key() {
         assert!(!shown.contains(line), "{shown}");
     }
 }
+
+/// Answers of OpenBao 2.7.2, issued at this moment to `ca::request()`.
+const BAO_NOW: Timestamp = Timestamp::from_unix_secs(1_795_574_175);
+
+fn judge_openbao(body: &str) -> Result<Verified, Refusal> {
+    let request = ca::request();
+    verify(
+        answer::parse(body.as_bytes(), None)?,
+        &expect(&request),
+        BAO_NOW,
+    )
+}
+
+#[test]
+fn answers_of_openbao_are_understood() {
+    let issued = judge_openbao(include_str!("../../testing/ca/openbao/issue.json")).unwrap();
+    assert_eq!(issued.leaf().issuer, "CN=Int");
+    assert_eq!(issued.warnings(), [] as [&str; 0]);
+    let roots = issued
+        .anchors()
+        .iter()
+        .map(|der| CertFacts::read(der).unwrap().subject);
+    assert_eq!(roots.collect::<Vec<String>>(), ["CN=Root"]);
+
+    let leased = judge_openbao(include_str!("../../testing/ca/openbao/leased.json")).unwrap();
+    assert!(
+        leased
+            .warnings()
+            .iter()
+            .any(|text| text.contains("generate_lease=false"))
+    );
+
+    let rootless = judge_openbao(include_str!("../../testing/ca/openbao/rootless.json")).unwrap();
+    let top = CertFacts::read(&rootless.anchors()[0]).unwrap();
+    assert_eq!(top.subject, "CN=Int");
+    assert!(
+        rootless
+            .warnings()
+            .iter()
+            .any(|text| text.contains("bogus"))
+    );
+}
+
+#[test]
+fn other_formats_of_openbao_are_refused_by_name() {
+    let code = |body| judge_openbao(body).map_err(|refusal| refusal.code()).err();
+    let bundle = include_str!("../../testing/ca/openbao/bundle.json");
+    assert_eq!(code(bundle), Some("certificate-holds-key"));
+    let der = include_str!("../../testing/ca/openbao/der.json");
+    assert_eq!(code(der), Some("certificate-der"));
+}

@@ -1,0 +1,6 @@
+certificate {
+  ttl = "${env}"
+  x = <<EOT
+a
+EOT
+}
