@@ -31,7 +31,7 @@ use std::{io, path::PathBuf, sync::Arc};
 pub use error::PublishError;
 pub use generation::{GRACE, GenerationId, MOST_GENERATIONS};
 use generation::{NAMES, Rules};
-use place::Place;
+use place::{Access, Place};
 pub use place::{Op, Step, Witness};
 pub use repair::{Drift, Finding, Repaired, Wrong};
 use state::StateFile;
@@ -131,6 +131,7 @@ impl CertDir {
             witness,
         };
         let place = dir.enter()?;
+        repair::regain(&place, &dir.rules);
         generation::sweep(&place, None)?;
         drop(place);
         Ok(dir)
@@ -215,13 +216,17 @@ impl CertDir {
     fn drift_from(&self, set: &Rendered) -> Result<Drift, PublishError> {
         match Place::open(&self.path, None) {
             Ok(place) => Ok(repair::compare(&place, set, &self.rules)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Drift {
-                findings: vec![Finding {
-                    name: ".".to_owned(),
-                    wrong: Wrong::Missing,
-                }],
-            }),
-            Err(source) => Err(file::failed("open", &self.path, source)),
+            Err(error) => {
+                let wrong = match error.kind() {
+                    io::ErrorKind::NotFound => Wrong::Missing,
+                    io::ErrorKind::PermissionDenied => Wrong::Mode,
+                    _ => return Err(self.cannot_open(error)),
+                };
+                let name = ".".to_owned();
+                Ok(Drift {
+                    findings: vec![Finding { name, wrong }],
+                })
+            }
         }
     }
 
@@ -276,25 +281,53 @@ impl CertDir {
 
     /// Opens the directory, made where it is missing, and takes its lock.
     fn enter(&self) -> Result<Place<'_>, PublishError> {
-        let place = match self.open_place() {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+        let opened = match self.open_place().map_err(|error| (error.kind(), error)) {
+            Ok(place) => Ok(place),
+            Err((io::ErrorKind::NotFound, _)) => {
                 self.make()?;
                 self.open_place()
             }
-            opened => opened,
+            Err((io::ErrorKind::PermissionDenied, error)) => self.regain(error),
+            Err((_, error)) => Err(error),
         };
-        let mut place = place.map_err(|source| match self.path.symlink_metadata() {
+        let mut place = opened.map_err(|source| self.cannot_open(source))?;
+        match place.lock() {
+            Ok(true) => {}
+            Ok(false) => {
+                return Err(PublishError::InUse {
+                    path: self.path.clone(),
+                });
+            }
+            Err(source) => return Err(file::failed("lock", &self.path, source)),
+        }
+        let stat = place.own_stat()?;
+        if repair::lacks_owner_bits(&stat) {
+            // In a directory of somebody else's this fails, and the first real step says why.
+            let _not_ours = place.set_access(Access {
+                mode: stat.st_mode & 0o7777 | self.rules.dir().mode,
+                uid: None,
+                gid: None,
+            });
+        }
+        Ok(place)
+    }
+
+    /// Somebody took our own rights to the directory away; takes them back.
+    fn regain(&self, error: io::Error) -> io::Result<Place<'_>> {
+        if !self.path.symlink_metadata()?.is_dir() {
+            return Err(error);
+        }
+        let mode = rustix::fs::Mode::from_raw_mode(self.rules.dir().mode);
+        rustix::fs::chmod(&self.path, mode).map_err(|_| error)?;
+        self.open_place()
+    }
+
+    fn cannot_open(&self, source: io::Error) -> PublishError {
+        match self.path.symlink_metadata() {
             Ok(found) if !found.is_dir() => PublishError::NotADirectory {
                 path: self.path.clone(),
             },
             _ => file::failed("open", &self.path, source),
-        })?;
-        match place.lock() {
-            Ok(true) => Ok(place),
-            Ok(false) => Err(PublishError::InUse {
-                path: self.path.clone(),
-            }),
-            Err(source) => Err(file::failed("lock", &self.path, source)),
         }
     }
 

@@ -219,6 +219,30 @@ impl<'w> Place<'w> {
         })
     }
 
+    /// As [`Place::enter`]; when somebody took our own right to enter away, takes it back.
+    pub(super) fn enter_own(&self, name: &str) -> io::Result<Self> {
+        match self.enter(name) {
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                fs::chmodat(&self.fd, name, Mode::RWXU, AtFlags::empty())?;
+                self.enter(name)
+            }
+            entered => entered,
+        }
+    }
+
+    /// Takes back our own right to read a regular file; anything else stays as it is.
+    pub(super) fn regain_file(&self, name: &str, access: Access) -> io::Result<()> {
+        let lost = |stat: &Stat| {
+            FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
+                && stat.st_mode & 0o400 == 0
+        };
+        if self.stat(name).as_ref().is_some_and(lost) {
+            let mode = Mode::from_raw_mode(access.mode);
+            fs::chmodat(&self.fd, name, mode, AtFlags::empty())?;
+        }
+        Ok(())
+    }
+
     /// Creates a new file: mode and owner first, then content, then fsync.
     pub(super) fn create(
         &self,
@@ -315,12 +339,7 @@ impl<'w> Place<'w> {
             Some(_) => return self.unlink(name, AtFlags::empty()),
         }
         let inside = self
-            .enter(name)
-            .or_else(|_| {
-                // Somebody took our own right to enter away; give it back and try once more.
-                fs::chmodat(&self.fd, name, Mode::RWXU, AtFlags::empty())?;
-                self.enter(name)
-            })
+            .enter_own(name)
             .map_err(|source| self.failed("open", name, source))?;
         for child in inside.names()? {
             inside.remove(&child)?;

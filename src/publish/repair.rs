@@ -6,6 +6,8 @@
 
 use std::fmt;
 
+use rustix::fs::Stat;
+
 use super::{
     PublishError, Rendered,
     generation::{self, DATA, GenerationId, NAMES, Rules},
@@ -96,6 +98,9 @@ pub struct Repaired {
 /// Every difference, in the order of the names.
 pub(super) fn compare(place: &Place<'_>, set: &Rendered, rules: &Rules) -> Drift {
     let mut drift = Drift::default();
+    if place.own_stat().is_ok_and(|stat| lacks_owner_bits(&stat)) {
+        drift.add(".", Wrong::Mode);
+    }
     let live = generation::live(place).and_then(|id| place.enter(&id.dir()).ok());
     match live {
         None => drift.add(DATA, Wrong::Link),
@@ -107,6 +112,23 @@ pub(super) fn compare(place: &Place<'_>, set: &Rendered, rules: &Rules) -> Drift
         }
     }
     drift
+}
+
+/// The other bits of the certificate directory are the operator's choice.
+pub(super) fn lacks_owner_bits(stat: &Stat) -> bool {
+    stat.st_mode & 0o700 != 0o700
+}
+
+/// Before anything is read at start: what was only made unreadable is as good as ever.
+pub(super) fn regain(place: &Place<'_>, rules: &Rules) {
+    for id in generation::generations(place).unwrap_or_default() {
+        // A generation that stays unreadable is one that is not there.
+        if let Ok(inside) = place.enter_own(&id.dir()) {
+            for name in NAMES {
+                let _unreadable = inside.regain_file(name, rules.file(name));
+            }
+        }
+    }
 }
 
 fn compare_inside(inside: &Place<'_>, set: &Rendered, rules: &Rules, drift: &mut Drift) {

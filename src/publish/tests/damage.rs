@@ -182,10 +182,9 @@ fn converges(harms: &[(usize, Harm)]) {
     for harm in harms {
         inflict(&files.dir, &outside, *harm);
     }
-    let kept = files.dir.is_dir();
-    if kept {
-        write(&files.dir.join("foreign"), b"theirs", false);
-    }
+    // Not possible where the harm was to our own rights.
+    write(&files.dir.join("foreign"), b"theirs", false);
+    let kept = files.dir.join("foreign").is_file();
     // Once as at a start, once as in the running process.
     let certs = CertDir::open(&files).unwrap();
     certs.repair_from(&set("ours")).unwrap();
@@ -329,4 +328,24 @@ fn leftovers_of_a_crash_are_gone_after_open() {
     );
     certs.publish_texts(&set("b")).unwrap();
     assert_eq!(resolved(&files.dir), Some(set("b")));
+}
+
+#[test]
+fn a_set_that_was_only_made_unreadable_is_found_at_start() {
+    let temp = temp();
+    let files = files(temp.path());
+    let live = CertDir::open(&files)
+        .unwrap()
+        .publish_texts(&set("a"))
+        .unwrap()
+        .dir;
+    for path in [live.join("key.pem"), live, files.dir.clone()] {
+        std::fs::set_permissions(&path, PermissionsExt::from_mode(0o000)).unwrap();
+    }
+    let certs = CertDir::open(&files).unwrap();
+    assert_eq!(resolved(&files.dir), Some(set("a")));
+    assert_eq!(mode(&files.dir), 0o750);
+    let repaired = certs.repair_from(&set("a")).unwrap();
+    assert_eq!(repaired.generation, None, "{:?}", repaired.drift);
+    assert!(certs.drift_from(&set("a")).unwrap().is_none());
 }
