@@ -221,13 +221,18 @@ impl<'w> Place<'w> {
 
     /// As [`Place::enter`]; when somebody took our own right to enter away, takes it back.
     pub(super) fn enter_own(&self, name: &str) -> io::Result<Self> {
-        match self.enter(name) {
+        let inside = match self.enter(name) {
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
                 fs::chmodat(&self.fd, name, Mode::RWXU, AtFlags::empty())?;
-                self.enter(name)
+                self.enter(name)?
             }
-            entered => entered,
+            entered => entered?,
+        };
+        let lost = |stat: Stat| stat.st_mode & 0o700 != 0o700;
+        if fs::fstat(&inside.fd).is_ok_and(lost) {
+            fs::fchmod(&inside.fd, Mode::RWXU)?;
         }
+        Ok(inside)
     }
 
     /// Takes back our own right to read a regular file; anything else stays as it is.
