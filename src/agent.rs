@@ -37,6 +37,7 @@ use crate::{
     config::CertConfig,
     exit::Exit,
     issuer::Issuer,
+    model::{decide::Facts, time::Timestamp},
     watch::{Changes, Watch},
 };
 
@@ -45,6 +46,14 @@ const ORDERS_AT_ONCE: usize = 64;
 
 /// How long the loops may take to end. Longer than an order's grace, well under a second.
 const STOP: Duration = Duration::from_millis(600);
+
+/// The facts that a loop would start from now, read from the disk without changing anything there.
+#[must_use]
+pub fn on_disk(config: &CertConfig, now: Timestamp) -> Facts {
+    let fingerprint = config.request.fingerprint();
+    let store = store::Store::glance(config, &fingerprint, now);
+    store.facts(None, false, &fingerprint)
+}
 
 /// All certificates of one process, ready to run.
 pub struct Agent<I, C> {

@@ -26,7 +26,7 @@ use crate::{
         trust::{self, Vouched},
         verify::Verified,
     },
-    publish::{CertDir, GRACE, GenerationId, marker::Marker},
+    publish::{self, CertDir, GRACE, GenerationId, marker::Marker},
 };
 
 /// The published set.
@@ -68,6 +68,19 @@ pub(super) struct Store {
 }
 
 impl Store {
+    /// What [`Store::open`] would find, without changing anything on disk.
+    pub(super) fn glance(config: &CertConfig, fingerprint: &str, now: Timestamp) -> Self {
+        let state = publish::state_in(&config.files.dir);
+        let sets = publish::sets_in(&config.files.dir);
+        let (live, waiting) = read::adopt(&sets, &state, config, fingerprint, now);
+        Self {
+            state,
+            live,
+            waiting,
+            ..Self::default()
+        }
+    }
+
     /// Opens the directory and takes over what lies there; does nothing when that was done.
     pub(super) fn open(
         &mut self,
@@ -80,7 +93,8 @@ impl Store {
         }
         let dir = CertDir::open(&config.files)?;
         let mut state = dir.load_state();
-        let (mut live, waiting) = read::adopt(&dir, &state, config, fingerprint, now);
+        let (mut live, waiting) =
+            read::adopt(&dir.sets_on_disk(), &state, config, fingerprint, now);
         if let Some(held) = &mut live {
             // the best set need not be the one that is live, nor whole
             let repaired = dir.repair(&held.verified)?;

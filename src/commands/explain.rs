@@ -4,12 +4,12 @@
 //! on the same facts as the agent's own, so it is the agent's to the second. Failures of a running
 //! agent are in its memory only: its retry plan is in its log.
 
-mod disk;
 mod text;
 
 use serde::Serialize;
 
 use crate::{
+    agent,
     cli::ExplainArgs,
     clock::{Clock, SystemClock},
     config::{self, CertConfig, Environment, RenewAt},
@@ -33,7 +33,7 @@ pub(super) fn run(args: &ExplainArgs, environment: &Environment) -> anyhow::Resu
         .config
         .certificates
         .iter()
-        .map(|certificate| explain(certificate, &disk::facts(certificate, now), now))
+        .map(|certificate| explain(certificate, &agent::on_disk(certificate, now), now))
         .collect();
     if args.json {
         let json = serde_json::json!({ "certificates": all });

@@ -16,7 +16,7 @@ use crate::{
         time::Timestamp,
         verify::{self, Expect, Refusal, Verified},
     },
-    publish::{CertDir, GenerationId, SetOnDisk},
+    publish::{GenerationId, SetOnDisk},
 };
 
 /// One valid set.
@@ -36,14 +36,13 @@ struct Origin {
 
 /// The live and the staged set.
 pub(super) fn adopt(
-    dir: &CertDir,
+    sets: &[SetOnDisk],
     state: &State,
     config: &CertConfig,
     fingerprint: &str,
     now: Timestamp,
 ) -> (Option<Held>, Option<Waiting>) {
-    let mut found: Vec<Found> = dir
-        .sets_on_disk()
+    let mut found: Vec<Found> = sets
         .iter()
         .filter_map(|set| read(set, state, config, fingerprint, now))
         .collect();

@@ -64,7 +64,7 @@ fn published(config: &CertConfig) -> verify::Verified {
 }
 
 fn explained(config: &CertConfig, now: Timestamp) -> Explanation {
-    explain(config, &disk::facts(config, now), now)
+    explain(config, &agent::on_disk(config, now), now)
 }
 
 #[test]
