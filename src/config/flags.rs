@@ -70,7 +70,7 @@ impl Flags {
     #[must_use]
     pub fn file<'a>(&'a self, env: &'a Environment) -> Option<&'a Path> {
         let named = env.get(CONFIG_VARIABLE).filter(|path| !path.is_empty());
-        self.config.as_deref().or(named.map(Path::new))
+        self.config.as_deref().or_else(|| named.map(Path::new))
     }
 
     /// The only certificate block to use, when one was named.
@@ -79,7 +79,9 @@ impl Flags {
         let named = env
             .get(CERTIFICATE_VARIABLE)
             .filter(|name| !name.is_empty());
-        self.certificate.as_deref().or(named.map(String::as_str))
+        self.certificate
+            .as_deref()
+            .or_else(|| named.map(String::as_str))
     }
 }
 

@@ -24,10 +24,7 @@ pub(super) fn try_load(
     environment: &Environment,
     flags: &Flags,
 ) -> Result<Loaded, Problems> {
-    let written = match parse(text, "test.hcl") {
-        Ok(written) => written,
-        Err(problems) => return Err(problems),
-    };
+    let written = parse(text, "test.hcl")?;
     resolve(
         &written,
         Gathered {
