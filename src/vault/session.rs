@@ -4,21 +4,22 @@
 //! lease lasts and then had anew. It is renewed only when it was given to us, came from a wrapped
 //! secret id, or carries a leased certificate. Never revokes a token that it did not ask for.
 
+mod keep;
+mod wrapped;
+
 use std::{sync::Arc, time::Duration};
 
-use serde::Deserialize;
 use tokio::{
     sync::{Mutex, Notify},
     time::Instant,
 };
-use zeroize::Zeroizing;
 
 use super::{
-    call::{Ask, Hold, Refused, Wire},
-    classify::{Next, failure, misconfigured},
+    call::{Ask, Hold, Wire},
+    classify::{failure, misconfigured},
 };
 use crate::{
-    auth::{self, Login, Token, Way, parse_renewal},
+    auth::{self, Login, Token, Way},
     config::{Auth, VaultConfig},
     model::{
         failure::{Failure, FailureClass},
@@ -28,8 +29,6 @@ use crate::{
 
 /// The longest that giving back a token may take.
 const FAREWELL: Duration = Duration::from_secs(2);
-/// After a renewal that failed for no fault of the token.
-const AGAIN: Duration = Duration::from_secs(30);
 
 /// The way to a token, and the token.
 pub(super) struct Session {
@@ -46,26 +45,8 @@ struct State {
     unwrapped: Option<(Secret, Secret)>,
     /// The token's lease was asked for, or can't be.
     looked_up: bool,
-}
-
-#[derive(Deserialize)]
-struct WrapLookup {
-    data: WrapData,
-}
-
-#[derive(Deserialize)]
-struct WrapData {
-    creation_path: String,
-}
-
-#[derive(Deserialize)]
-struct Unwrapped {
-    data: SecretId,
-}
-
-#[derive(Deserialize)]
-struct SecretId {
-    secret_id: String,
+    /// The issuer refused what there is; no use in caring for it until something changes.
+    given_up: bool,
 }
 
 /// What can be told to be wrong without asking anybody.
@@ -133,6 +114,7 @@ impl Session {
         };
         let token = Arc::new(token);
         state.token = Some(Arc::clone(&token));
+        state.given_up = false;
         drop(state);
         self.changed.notify_one();
         Ok(token)
@@ -176,7 +158,7 @@ impl Session {
                 let known = state.unwrapped.as_ref().filter(|(old, _)| *old == wrapping);
                 let secret_id = match known {
                     Some((_, secret_id)) => secret_id.clone(),
-                    None => unwrap(wire, hold, &wrapping, mount).await?,
+                    None => wrapped::unwrap(wire, hold, &wrapping, mount).await?,
                 };
                 let login = Login::approle(mount, role_id, Some(&secret_id));
                 state.unwrapped = Some((wrapping, secret_id));
@@ -262,183 +244,6 @@ impl Session {
         };
         if auth::logs_in(&self.auth) {
             let _ = tokio::time::timeout(FAREWELL, farewell).await;
-        }
-    }
-
-    /// Renews the token two thirds into its lease where it must be kept; sleeps otherwise.
-    pub(super) async fn tend(&self, wire: &Wire) {
-        let mut not_before = Instant::now();
-        loop {
-            match self.due().await {
-                Some(at) => tokio::select! {
-                    () = tokio::time::sleep_until(at.max(not_before)) => {
-                        match self.renew(wire).await {
-                            Ok(()) => not_before = Instant::now(),
-                            Err(failure) => {
-                                tracing::warn!(%failure, "the token was not renewed");
-                                not_before = Instant::now() + AGAIN;
-                            }
-                        }
-                    }
-                    () = self.changed.notified() => {}
-                },
-                None => self.changed.notified().await,
-            }
-        }
-    }
-
-    /// When the token needs care; none when it needs none.
-    async fn due(&self) -> Option<Instant> {
-        let state = self.state.lock().await;
-        let token = state.token.as_ref()?;
-        if !auth::keeps_token(&self.auth) && !token.holds_lease() {
-            return None;
-        }
-        if state.looked_up {
-            token.renew_at()
-        } else {
-            Some(Instant::now())
-        }
-    }
-
-    /// Asks for the lease of a given token the first time, renews after that.
-    async fn renew(&self, wire: &Wire) -> Result<(), Failure> {
-        let hold = wire.hold()?;
-        let mut state = self.state.lock().await;
-        let Some(token) = state.token.clone() else {
-            return Ok(());
-        };
-        let first = !state.looked_up;
-        let (what, path) = if first {
-            ("asking for the token's lease", "auth/token/lookup-self")
-        } else {
-            ("renewing the token", "auth/token/renew-self")
-        };
-        let mut ask = Ask::new(what, path);
-        if first {
-            ask.method = http::Method::GET;
-        }
-        ask.token = Some(token.secret());
-        let answer = match wire.send(&hold, &ask).await {
-            Ok(answer) => answer,
-            Err(refused) => return self.not_renewed(&mut state, refused),
-        };
-        let now = Instant::now();
-        let mut new = if first {
-            state.looked_up = true;
-            token.looked_up(&answer.body, now)
-        } else {
-            renewed(&token, &answer.body, now)
-        };
-        if new.holds_lease() && new.renew_at().is_none() {
-            tracing::warn!("the certificate is leased and its token can't be renewed any more");
-        }
-        new.keep_age(&token);
-        state.token = Some(Arc::new(new));
-        Ok(())
-    }
-
-    /// A token that is not known is dropped; one that may not be renewed is used as it is.
-    fn not_renewed(&self, state: &mut State, refused: Refused) -> Result<(), Failure> {
-        match (refused.next, refused.failure.class) {
-            (Next::LoginAgain, _) => {
-                state.token = None;
-                Err(refused.failure)
-            }
-            (_, FailureClass::Denied | FailureClass::Misconfigured) => {
-                // No policy for it, batch token, not renewable: asking again changes nothing.
-                state.looked_up = true;
-                if let Some(token) = &state.token {
-                    state.token = Some(Arc::new(token.kept_as_is()));
-                }
-                Err(refused.failure)
-            }
-            _ => Err(refused.failure),
-        }
-    }
-}
-
-/// The token with its new lease. One that gained nothing has met its maximum: it isn't renewed again.
-fn renewed(token: &Token, body: &[u8], now: Instant) -> Token {
-    let Some((lease, renewable)) = parse_renewal(body) else {
-        return token.kept_as_is();
-    };
-    let gained = token
-        .left(now)
-        .is_none_or(|left| lease > left + Duration::from_secs(1));
-    token.renewed(lease, renewable && gained, now)
-}
-
-/// Looks where a wrapped secret id comes from, then unwraps it.
-async fn unwrap(
-    wire: &Wire,
-    hold: &Hold,
-    wrapping: &Secret,
-    mount: &str,
-) -> Result<Secret, Failure> {
-    let secrets = [wrapping.clone()];
-    let body = serde_json::json!({ "token": wrapping.expose() }).to_string();
-    let ask = Ask {
-        body: Zeroizing::new(body.into_bytes()),
-        secrets: &secrets,
-        ..Ask::new("looking up the wrapped secret id", "sys/wrapping/lookup")
-    };
-    let answer = wire.send(hold, &ask).await?;
-    let path = answer
-        .json::<WrapLookup>("wrapping data")?
-        .data
-        .creation_path;
-    if !is_secret_id_path(&path, mount) {
-        let message = format!("unwrapping the secret id: it was wrapped at `{path}`");
-        let hint = "somebody may have swapped it: destroy it and issue a new one";
-        return Err(failure(
-            FailureClass::Denied,
-            "wrapping-token-strange",
-            message,
-            hint,
-        ));
-    }
-    let ask = Ask {
-        token: Some(wrapping),
-        repeatable: false,
-        ..Ask::new("unwrapping the secret id", "sys/wrapping/unwrap")
-    };
-    let answer = wire.send(hold, &ask).await?;
-    let read: Unwrapped = answer.json("secret id")?;
-    Ok(Secret::new(read.data.secret_id))
-}
-
-/// `auth/<mount>/role/<role>/secret-id`, perhaps below a namespace.
-fn is_secret_id_path(path: &str, mount: &str) -> bool {
-    let start = format!("auth/{}/role/", mount.trim_matches('/'));
-    let Some(at) = path.find(&start) else {
-        return false;
-    };
-    let below = at == 0 || path[..at].ends_with('/');
-    let mut rest = path[at + start.len()..].split('/');
-    let role = rest.next().is_some_and(|role| !role.is_empty());
-    below && role && rest.next() == Some("secret-id") && rest.next().is_none()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_a_secret_id_of_this_mount_is_unwrapped() {
-        let table = [
-            ("auth/approle/role/web/secret-id", true),
-            ("team-a/auth/approle/role/web/secret-id", true),
-            ("auth/other/role/web/secret-id", false),
-            ("auth/approle/role//secret-id", false),
-            ("auth/approle/role/web/secret-id/x", false),
-            ("xauth/approle/role/web/secret-id", false),
-            ("cubbyhole/evil", false),
-            ("auth/approle/login", false),
-            ("", false),
-        ];
-        for (path, good) in table {
-            assert_eq!(is_secret_id_path(path, "approle"), good, "{path}");
         }
     }
 }

@@ -1,0 +1,207 @@
+//! Keeping a token alive while nobody orders.
+//!
+//! Wakes once per two thirds of a lease, and when a token file changes; never for a token that a new
+//! login replaces as well. A refused token is not asked for again until something changes.
+
+use std::{path::Path, sync::Arc, time::Duration};
+
+use tokio::time::Instant;
+
+use super::{
+    super::{
+        call::{Ask, Hold, Refused, Wire},
+        classify::Next,
+    },
+    Session, State,
+};
+use crate::{
+    auth::{self, Token, Way, parse_renewal},
+    config::Auth,
+    model::failure::{Failure, FailureClass},
+    watch::{Changes, Watch},
+};
+
+/// After a renewal that failed for no fault of the token.
+const AGAIN: Duration = Duration::from_secs(30);
+
+impl Session {
+    /// Renews the token two thirds into its lease where it must be kept; sleeps otherwise. A given
+    /// token is cared for from the start, not from the first order: that may be days away.
+    pub(in crate::vault) async fn tend(&self, wire: &Wire) {
+        let mut file = TokenFile::watch(&self.auth);
+        let mut not_before = Instant::now();
+        loop {
+            let due = self.due().await.map(|at| at.max(not_before));
+            tokio::select! {
+                () = until(due) => match self.care(wire).await {
+                    Ok(()) => not_before = Instant::now(),
+                    Err(failure) => {
+                        tracing::warn!(%failure, "the token was not renewed");
+                        not_before = Instant::now() + AGAIN;
+                    }
+                },
+                () = self.changed.notified() => {}
+                () = changes(file.as_mut()) => {
+                    self.adopt().await;
+                    not_before = Instant::now();
+                }
+            }
+        }
+    }
+
+    /// When the token needs care; none when it needs none.
+    async fn due(&self) -> Option<Instant> {
+        let state = self.state.lock().await;
+        let keeps = auth::keeps_token(&self.auth);
+        if state.given_up {
+            return None;
+        }
+        match &state.token {
+            None => keeps.then(Instant::now),
+            Some(token) if !keeps && !token.holds_lease() => None,
+            Some(_) if !state.looked_up => Some(Instant::now()),
+            Some(token) => token.renew_at(),
+        }
+    }
+
+    /// Uses what is in the token file now, unless it is what we have.
+    async fn adopt(&self) {
+        let Ok(Way::Given(secret)) = auth::prepare(&self.auth).await else {
+            return;
+        };
+        let mut state = self.state.lock().await;
+        state.given_up = false;
+        if state
+            .token
+            .as_ref()
+            .is_none_or(|held| *held.secret() != secret)
+        {
+            state.token = Some(Arc::new(Token::given(secret, Instant::now())));
+            state.looked_up = false;
+        }
+    }
+
+    /// Gets the token that is to be kept, or renews it.
+    async fn care(&self, wire: &Wire) -> Result<(), Failure> {
+        let hold = wire.hold()?;
+        if self.state.lock().await.token.is_some() {
+            return self.renew(wire, &hold).await;
+        }
+        let had = self.token(wire, &hold).await;
+        if let Err(failure) = &had {
+            let final_word = [FailureClass::Denied, FailureClass::Misconfigured];
+            self.state.lock().await.given_up = final_word.contains(&failure.class);
+        }
+        had.map(drop)
+    }
+
+    /// Asks for the lease of a given token the first time, renews after that.
+    async fn renew(&self, wire: &Wire, hold: &Hold) -> Result<(), Failure> {
+        let mut state = self.state.lock().await;
+        let Some(token) = state.token.clone() else {
+            return Ok(());
+        };
+        let first = !state.looked_up;
+        let (what, path) = if first {
+            ("asking for the token's lease", "auth/token/lookup-self")
+        } else {
+            ("renewing the token", "auth/token/renew-self")
+        };
+        let mut ask = Ask::new(what, path);
+        if first {
+            ask.method = http::Method::GET;
+        }
+        ask.token = Some(token.secret());
+        let answer = match wire.send(hold, &ask).await {
+            Ok(answer) => answer,
+            Err(refused) => return self.not_renewed(&mut state, refused),
+        };
+        let now = Instant::now();
+        let mut new = if first {
+            state.looked_up = true;
+            token.looked_up(&answer.body, now)
+        } else {
+            renewed(&token, &answer.body, now)
+        };
+        if new.holds_lease() && new.renew_at().is_none() {
+            tracing::warn!("the certificate is leased and its token can't be renewed any more");
+        }
+        new.keep_age(&token);
+        state.token = Some(Arc::new(new));
+        Ok(())
+    }
+
+    /// A token that is not known is dropped; one that may not be renewed is used as it is.
+    fn not_renewed(&self, state: &mut State, refused: Refused) -> Result<(), Failure> {
+        match (refused.next, refused.failure.class) {
+            (Next::LoginAgain, _) => {
+                state.token = None;
+                state.given_up = !auth::logs_in(&self.auth);
+                Err(refused.failure)
+            }
+            (_, FailureClass::Denied | FailureClass::Misconfigured) => {
+                // No policy for it, batch token, not renewable: asking again changes nothing.
+                state.looked_up = true;
+                if let Some(token) = &state.token {
+                    state.token = Some(Arc::new(token.kept_as_is()));
+                }
+                Err(refused.failure)
+            }
+            _ => Err(refused.failure),
+        }
+    }
+}
+
+/// Watches the token file's directory, because the file itself may be replaced.
+struct TokenFile {
+    changes: Changes,
+    _watch: Watch,
+}
+
+impl TokenFile {
+    /// None when the token is had in another way, or where nothing can be watched: each order reads
+    /// the file anyway.
+    fn watch(auth: &Auth) -> Option<Self> {
+        let Auth::TokenFile(path) = auth else {
+            return None;
+        };
+        let watched = Watch::new().and_then(|(watch, changes)| {
+            let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty());
+            watch.add(dir.unwrap_or_else(|| Path::new(".")))?;
+            Ok(Self {
+                changes,
+                _watch: watch,
+            })
+        });
+        watched
+            .inspect_err(
+                |error| tracing::warn!(%error, "the token file is read at each order only"),
+            )
+            .ok()
+    }
+}
+
+async fn changes(file: Option<&mut TokenFile>) {
+    match file {
+        Some(file) => drop(file.changes.next().await),
+        None => std::future::pending().await,
+    }
+}
+
+async fn until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// The token with its new lease. One that gained nothing has met its maximum: it isn't renewed again.
+fn renewed(token: &Token, body: &[u8], now: Instant) -> Token {
+    let Some((lease, renewable)) = parse_renewal(body) else {
+        return token.kept_as_is();
+    };
+    let gained = token
+        .left(now)
+        .is_none_or(|left| lease > left + Duration::from_secs(1));
+    token.renewed(lease, renewable && gained, now)
+}
