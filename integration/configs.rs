@@ -190,3 +190,20 @@ fn help_names_every_flag_with_its_default_and_variables() {
         assert!(help.contains(&one.line()), "{}", one.line());
     }
 }
+
+#[test]
+fn every_variable_in_the_readme_and_the_jobs_exists() {
+    let known: BTreeSet<_> = SETTINGS.iter().flat_map(Setting::variables).collect();
+    let job = fs::read_to_string(root().join("nomad/loki.nomad.hcl")).unwrap();
+    let readme = fs::read_to_string(root().join("README.md")).unwrap();
+    let mut seen = 0;
+    for line in job.lines().chain(readme.lines()) {
+        let name = line.split_whitespace().next().unwrap_or_default();
+        let assigned = line.split_whitespace().nth(1) == Some("=");
+        if name.starts_with("CERTAGENT_") && assigned {
+            assert!(known.contains(name), "{name} is no setting");
+            seen += 1;
+        }
+    }
+    assert!(seen >= 6, "only {seen} found");
+}
