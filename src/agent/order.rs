@@ -3,7 +3,7 @@
 //! Never publishes. What stays true: no order leaves before it is on record; after cancellation no
 //! order leaves at all, and one that is under way gets a short grace.
 
-use std::{sync::Arc, time::Duration};
+use std::{future::pending, sync::Arc, time::Duration};
 
 use tokio::time::sleep;
 use tracing::warn;
@@ -17,8 +17,10 @@ use crate::{
         answer, budget,
         bundle::PrivateKey,
         decide::Why,
+        duration,
         failure::{Failure, FailureClass},
         request::{KeyType, Mode},
+        retry,
         verify::{self, Expect, Verified},
     },
 };
@@ -74,15 +76,25 @@ impl<I: Issuer, C: Clock> Keeper<I, C> {
         Ok(Obtained::Set)
     }
 
-    /// Sends the order and waits for the answer; at shutdown only for a short while longer.
+    /// Sends the order and waits for the answer: while a certificate is running out only as long as
+    /// leaves time for another order, at shutdown only for a short while longer.
     async fn ask(&self, csr: Option<&str>) -> Option<Result<Reply, Failure>> {
         let order = Order {
             request: &self.config.request,
             csr,
         };
         let cancel = &self.world.cancel;
+        let validity = self.store.live().map(|held| held.verified.validity());
+        let patience = retry::patience(validity, self.now());
+        let too_long = async {
+            match patience {
+                Some(limit) => sleep(limit).await,
+                None => pending().await,
+            }
+        };
         tokio::select! {
             answer = self.world.issuer.issue(order) => Some(answer),
+            () = too_long => Some(Err(no_answer(patience.unwrap_or_default()))),
             () = async { cancel.cancelled().await; sleep(GRACE).await } => None,
         }
     }
@@ -154,6 +166,20 @@ impl<I: Issuer, C: Clock> Keeper<I, C> {
         if apart(ahead) && !before.is_some_and(apart) {
             report::clocks_apart(theirs, now);
         }
+    }
+}
+
+/// The issuer took longer than the live certificate allows.
+fn no_answer(waited: Duration) -> Failure {
+    Failure {
+        class: FailureClass::Transport,
+        code: "no-answer".to_owned(),
+        message: format!(
+            "the issuer did not answer within {}, a quarter of what is left of the live certificate",
+            duration::brief(waited)
+        ),
+        hint: Some("look at the issuer: it hangs".to_owned()),
+        retry_after: None,
     }
 }
 

@@ -26,6 +26,9 @@ const LONGEST_OBEYED_LATE: Duration = Duration::from_secs(3600);
 /// No failure is followed up sooner than this.
 const SHORTEST_DELAY: Duration = Duration::from_millis(100);
 
+/// An attempt may always take this long.
+const SHORTEST_PATIENCE: Duration = Duration::from_secs(3);
+
 /// How the attempts after a failure of one class are spread. All times in milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Plan {
@@ -222,6 +225,15 @@ pub fn runway(class: FailureClass, validity: Validity, now: Timestamp) -> u32 {
     }
     let here = Slot::around(plan(class).before(), left - LAST_CALL);
     u32::try_from(here.number).unwrap_or(u32::MAX)
+}
+
+/// How long one attempt may take before it is given up, so that an issuer that hangs leaves time
+/// for another one: a quarter of what remains, at least three seconds. `None` when there is no
+/// certificate to lose; the limit of the connection holds all the same.
+#[must_use]
+pub fn patience(validity: Option<Validity>, now: Timestamp) -> Option<Duration> {
+    let left = validity?.remaining(now);
+    (!left.is_zero()).then(|| (left / 4).max(SHORTEST_PATIENCE))
 }
 
 /// The bound: how many requests a run of failures of `class` can send from its first failure at

@@ -2,8 +2,16 @@
 
 use super::rig::{DAY, Rig, config, good, secs};
 use crate::{
+    clock::Clock as _,
     exit::Exit,
-    model::{failure::FailureClass, leaf::CertFacts, pem, request::Mode},
+    model::{
+        decide::{self, Next, Why},
+        failure::FailureClass,
+        leaf::CertFacts,
+        pem,
+        request::Mode,
+        schedule,
+    },
     publish::marker::Marker,
     testing::issuer::failure,
 };
@@ -220,4 +228,43 @@ async fn idle_loops_wake_at_most_four_times_a_minute() {
         "{wakes} looks in fifty minutes: it sleeps too long"
     );
     assert!(wakes <= 4 * 50, "{wakes} wake-ups in fifty minutes");
+}
+
+#[tokio::test(start_paused = true)]
+async fn explain_reads_from_disk_what_the_loop_waits_for() {
+    let mut rig = Rig::new();
+    rig.start();
+    let status = rig.until_live().await;
+    for days in [0, 3, 4] {
+        tokio::time::sleep(DAY * days).await;
+        let status = rig.status();
+        let config = &rig.configs[0];
+        let facts = crate::agent::on_disk(config, rig.clock.now());
+        let live = facts.live.clone().unwrap();
+        let due = schedule::due(live.validity, live.obtained_at, &config.renew);
+        assert_eq!(Some(due.at), status.due);
+        let next = decide::decide(&facts, &config.renew, rig.clock.now());
+        assert_eq!(next, Next::WaitUntil(due.at, Why::Due));
+    }
+    assert_ne!(rig.status().live, status.live, "it was renewed meanwhile");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_issuer_that_hangs_until_a_hundredth_of_life_is_left_costs_no_certificate() {
+    let life = secs(3_600);
+    for seed in 0..4 {
+        let mut rig = Rig::of_ttl(life);
+        rig.configs[0].renew.splay_key = format!("alloc-{seed}/main");
+        rig.start();
+        let ends = rig.until_live().await.live.unwrap().not_after;
+        rig.issuer.set_latency(secs(60));
+        rig.issuer
+            .set_script(|_| Err(failure(FailureClass::Transport, "timeout")));
+        tokio::time::sleep(rig.clock.now().until(ends) - life / 100).await;
+        assert_eq!(rig.status().counts.published, 1, "the issuer hangs");
+        rig.issuer.set_latency(secs(0));
+        rig.issuer.set_script(good(&rig.ca));
+        tokio::time::sleep(rig.clock.now().until(ends)).await;
+        assert_eq!(rig.status().counts.published, 2, "seed {seed}");
+    }
 }

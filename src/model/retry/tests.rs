@@ -214,6 +214,16 @@ fn a_failure_from_the_future_is_followed_up_at_once() {
     }
 }
 
+#[test]
+fn an_attempt_may_take_a_quarter_of_what_remains() {
+    let of = |left: i64| patience(Some(life(DAY)), at(DAY - left)).map(|limit| limit.as_secs());
+    assert_eq!(
+        [of(400), of(8), of(0), of(-5)],
+        [Some(100), Some(3), None, None]
+    );
+    assert_eq!(patience(None, at(0)), None);
+}
+
 fn any_class() -> impl Strategy<Value = FailureClass> {
     proptest::sample::select(FailureClass::ALL.to_vec())
 }
