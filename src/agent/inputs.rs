@@ -28,14 +28,9 @@ impl Inputs {
         self.wake.notify_one();
     }
 
-    /// Whether a renewal is asked for.
-    pub(super) fn forced(&self) -> bool {
-        self.forced.load(Ordering::SeqCst)
-    }
-
-    /// The wish is granted (or was found to be impossible).
-    pub(super) fn clear_forced(&self) {
-        self.forced.store(false, Ordering::SeqCst);
+    /// Whether a renewal was asked for since the last time this was asked.
+    pub(super) fn take_forced(&self) -> bool {
+        self.forced.swap(false, Ordering::SeqCst)
     }
 
     /// Whether the directory was changed since the last time this was asked.

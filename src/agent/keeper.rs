@@ -60,6 +60,8 @@ pub(super) struct Keeper<I, C> {
     pub(super) fingerprint: String,
     pub(super) store: Store,
     failures: Option<FailureRun>,
+    /// A renewal was asked for and has not come yet.
+    forced: bool,
     /// A key that was made for an order that brought nothing; used for the next one.
     pub(super) spare_key: Option<PrivateKey>,
     pub(super) counts: Counts,
@@ -90,6 +92,7 @@ impl<I: Issuer, C: Clock> Keeper<I, C> {
             mount,
             store: Store::default(),
             failures: None,
+            forced: false,
             spare_key: None,
             counts: Counts::default(),
             issuer_ahead_millis: None,
@@ -117,7 +120,15 @@ impl<I: Issuer, C: Clock> Keeper<I, C> {
     /// One turn that asks the issuer. Whatever comes of it is a fact for the next decision.
     async fn renew(&mut self, why: Why) {
         match self.obtain(why).await {
-            Ok(Obtained::Set) => self.failures = None,
+            Ok(Obtained::Set) => {
+                self.failures = None;
+                // in the same turn: the end may have come meanwhile, and it was paid for
+                if let Next::Publish(_) =
+                    decide::decide(&self.facts(), &self.config.renew, self.now())
+                {
+                    return self.publish();
+                }
+            }
             Ok(Obtained::Nothing) => {}
             Err(failure) => self.fail(failure),
         }
@@ -129,7 +140,7 @@ impl<I: Issuer, C: Clock> Keeper<I, C> {
         match self.store.publish(&self.config, self.now()) {
             Ok(()) => {
                 self.failures = None;
-                self.inputs.clear_forced();
+                self.forced = false;
                 self.counts.published += 1;
                 if let Some(held) = self.store.live() {
                     report::published(held, &report::due(held, &self.config));
@@ -151,15 +162,16 @@ impl<I: Issuer, C: Clock> Keeper<I, C> {
             () = changed(&mut self.mount) => {}
             () = self.world.cancel.cancelled() => {}
         }
-        if self.inputs.forced() {
-            // a person is there now: the plan of earlier failures starts anew
-            self.failures = None;
-        }
     }
 
     /// Puts right what is not as it should be on disk and takes over what the mount says.
     fn look(&mut self) {
         let now = self.now();
+        if self.inputs.take_forced() {
+            // a person is there now: the plan of earlier failures starts anew
+            self.forced = true;
+            self.failures = None;
+        }
         let disturbed = self.inputs.take_disturbed();
         let repairs = self.store.look(&self.config, now);
         let news = self
@@ -204,11 +216,8 @@ impl<I: Issuer, C: Clock> Keeper<I, C> {
     }
 
     fn facts(&self) -> Facts {
-        self.store.facts(
-            self.failures.clone(),
-            self.inputs.forced(),
-            &self.fingerprint,
-        )
+        self.store
+            .facts(self.failures.clone(), self.forced, &self.fingerprint)
     }
 
     fn fail(&mut self, failure: Failure) {

@@ -210,8 +210,19 @@ impl Store {
     }
 
     /// Takes an issued set. One that starts later is written down, so that a restart has it too.
+    /// Of two that start later the one that starts first is kept: else a new one every minute
+    /// would never start.
     pub(super) fn keep(&mut self, waiting: Waiting, now: Timestamp) {
         let later = waiting.verified.starts_at() > now;
+        let starts = waiting.verified.validity().not_before;
+        let earlier = self.waiting.as_mut().filter(|old| {
+            old.fingerprint == waiting.fingerprint && old.verified.validity().not_before <= starts
+        });
+        if let Some(old) = earlier.filter(|_| later) {
+            // what paces the next order; before its start it moves no renewal
+            old.obtained_at = waiting.obtained_at;
+            return;
+        }
         self.waiting = Some(waiting);
         if later && let Err(failure) = self.stage() {
             self.tell(&failure, "the new set is kept in memory only");

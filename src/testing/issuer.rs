@@ -118,6 +118,11 @@ impl FakeIssuer {
         self.closed.store(true, Ordering::SeqCst);
     }
 
+    /// Calls are fine again.
+    pub(crate) fn reopen(&self) {
+        self.closed.store(false, Ordering::SeqCst);
+    }
+
     /// Every order so far.
     pub(crate) fn calls(&self) -> Vec<Call> {
         self.calls.lock().unwrap().clone()

@@ -6,7 +6,7 @@ use tempfile::TempDir;
 use tokio::{
     sync::watch,
     task::JoinSet,
-    time::{Instant, sleep, timeout},
+    time::{Instant, timeout},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -102,6 +102,8 @@ impl Rig {
         let mut running = self.running.take().expect("it runs");
         let asked = Instant::now();
         running.shutdown.cancel();
+        // a call from here on panics, and a panic in a loop is not Exit::Done
+        self.issuer.close();
         let exit = timeout(secs(60), running.task.join_next())
             .await
             .expect("it ends");
@@ -110,6 +112,7 @@ impl Rig {
             "it took {:?} to end",
             asked.elapsed()
         );
+        self.issuer.reopen();
         exit.unwrap().unwrap()
     }
 
@@ -142,11 +145,6 @@ impl Rig {
 
     pub(super) async fn until_live(&mut self) -> Status {
         self.until(secs(60), |status| status.live.is_some()).await
-    }
-
-    /// Lets what is due at this moment happen.
-    pub(super) async fn settle(&self) {
-        sleep(Duration::from_millis(1)).await;
     }
 
     pub(super) fn dir(&self) -> PathBuf {
