@@ -268,9 +268,7 @@ impl Wire {
         let mut server = &hold[index];
         let mut redirected = false;
         loop {
-            if let Some(limiter) = &self.limiter {
-                limiter.turn().await;
-            }
+            self.turn(ask, until).await?;
             let left = until.saturating_duration_since(Instant::now());
             let received = match server.send(ask, &self.common, left).await {
                 Ok(received) => received,
@@ -296,6 +294,19 @@ impl Wire {
                 _ => return Err(refusal(server, ask, &received)),
             }
         }
+    }
+
+    /// Waits for this request's turn under our own rate limit, but not beyond the call's end.
+    async fn turn(&self, ask: &Ask<'_>, until: Instant) -> Result<(), Refused> {
+        let Some(limiter) = &self.limiter else {
+            return Ok(());
+        };
+        let turn = tokio::time::timeout_at(until, limiter.turn()).await;
+        turn.map_err(|_| {
+            let message = format!("{}: held back by the configured rate limit", tried(ask));
+            let hint = "raise rate_limit (VAULT_RATE_LIMIT)";
+            failure(FailureClass::Throttled, "own-rate-limit", message, hint).into()
+        })
     }
 
     fn no_answer(&self, hold: &Hold, server: &Server, ask: &Ask<'_>, trouble: Trouble) -> Refused {

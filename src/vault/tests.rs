@@ -363,6 +363,23 @@ async fn settings_that_cannot_work_are_refused_with_the_reason() {
 }
 
 #[tokio::test]
+async fn our_own_rate_limit_does_not_hold_a_call_beyond_its_time() {
+    let server = Script::start(good).await;
+    let mut config = config(&[&server.url("")]);
+    config.rate_limit = Some((0.01, 1));
+    config.timeout = Duration::from_millis(200);
+    let vault = with_token(&config);
+    issue(&vault).await.unwrap();
+    let start = Instant::now();
+    let failure = issue(&vault).await.unwrap_err();
+    assert_eq!(
+        (failure.class, failure.code.as_str()),
+        (FailureClass::Throttled, "own-rate-limit")
+    );
+    assert!(start.elapsed() < Duration::from_secs(1));
+}
+
+#[tokio::test]
 async fn an_explicit_proxy_gets_the_requests() {
     let proxy = Script::start(good).await;
     let mut config = config(&["http://vault.invalid:8200"]);
