@@ -10,6 +10,7 @@ mod agent;
 mod cli;
 mod configs;
 mod conformance;
+mod dev;
 mod layering;
 mod openbao;
 mod publish;

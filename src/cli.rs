@@ -33,6 +33,8 @@ pub struct Cli {
 pub enum Command {
     /// Check the configuration and print what is in force, with the source of every value.
     CheckConfig(CheckConfigArgs),
+    /// Watch it work on an embedded PKI, or serve that PKI alone.
+    Dev(DevArgs),
     /// Print the completion script of a shell.
     Completions(CompletionsArgs),
     /// Print every input of the next renewal time.
@@ -147,11 +149,17 @@ pub struct DevArgs {
     #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:0")]
     pub listen: SocketAddr,
     /// Lifetime of the certificates of the demonstration.
-    #[arg(long, value_name = "DURATION", default_value = "30s")]
+    #[arg(long, value_name = "DURATION", default_value = "15s")]
     pub ttl: String,
     /// Where the demonstration writes; a new temporary directory when absent.
     #[arg(long, value_name = "DIR")]
     pub dir: Option<PathBuf>,
+    /// End after this long, as `1m`; without it, Ctrl-C ends it.
+    #[arg(long = "for", value_name = "DURATION")]
+    pub time: Option<String>,
+    /// End after this many renewals.
+    #[arg(long, value_name = "COUNT", conflicts_with = "pki_only")]
+    pub renewals: Option<u64>,
 }
 
 /// `certagent completions`

@@ -5,6 +5,7 @@
 
 mod check_config;
 mod completions;
+mod dev;
 mod explain;
 mod inspect;
 mod man;
@@ -40,6 +41,7 @@ async fn dispatch(command: Command, environment: &Environment) -> anyhow::Result
         Command::Completions(args) => completions::run(&args),
         Command::Explain(args) => explain::run(&args, environment),
         Command::Inspect(args) => inspect::run(&args, environment),
+        Command::Dev(args) => dev::run(&args, environment).await,
         Command::Man(args) => man::run(&args),
         Command::Run(args) => run::run(&args, environment).await,
         Command::Wait(args) => wait::run(&args, environment).await,

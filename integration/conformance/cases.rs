@@ -1,9 +1,10 @@
 //! The requests, in order: later ones use what earlier ones saved (`{{name}}`).
 
-use rcgen::{CertificateParams, DnType, IsCa, KeyPair, SanType};
 use serde_json::{Value, json};
 
 mod logins;
+mod sign;
+mod variants;
 
 /// One request.
 pub(super) struct Case {
@@ -81,14 +82,16 @@ pub(super) fn cases() -> Vec<Case> {
         issue_good(),
         issue_bad(),
         issue_odd_requests(),
-        other_roles(),
-        sign(),
+        variants::cases(),
+        sign::cases(),
         stored(),
         issuers(),
         life_limits(),
         logins::tokens(),
+        logins::odd_tokens(),
         logins::policies(),
         logins::approle(),
+        logins::one_time(),
         logins::wrapping(),
         logins::jwt(),
         sys(),
@@ -325,249 +328,6 @@ fn issue_odd_requests() -> Vec<Case> {
         Case::new("no body", "POST", "pki/issue/internal"),
         Case::new("cut json", "POST", "pki/issue/internal").raw("{\"common_name\": "),
     ]
-}
-
-fn other_roles() -> Vec<Case> {
-    let cn = json!({"common_name": "x1.service.consul"});
-    let mut cases = Vec::new();
-    for (name, settings, orders) in [
-        ("lease", json!({"generate_lease": true}), vec![cn.clone()]),
-        (
-            "nocn",
-            json!({"require_cn": false}),
-            vec![json!({}), json!({"ip_sans": "10.0.0.1"})],
-        ),
-        (
-            "anyk",
-            json!({"key_type": "any", "key_bits": 0}),
-            vec![
-                cn.clone(),
-                json!({"common_name": "x1.service.consul", "key_type": "ec"}),
-                json!({"common_name": "x1.service.consul", "key_type": "ec", "key_bits": 384}),
-                json!({"common_name": "x1.service.consul", "key_type": "ed25519"}),
-            ],
-        ),
-        (
-            "uri",
-            json!({"allowed_uri_sans": ["spiffe://x/*"]}),
-            vec![
-                json!({"common_name": "x1.service.consul", "uri_sans": "spiffe://x/a"}),
-                json!({"common_name": "x1.service.consul", "uri_sans": "spiffe://x/a,spiffe://y/b"}),
-            ],
-        ),
-        (
-            "noip",
-            json!({"allow_ip_sans": false}),
-            vec![json!({"common_name": "x1.service.consul", "ip_sans": "10.0.0.1"})],
-        ),
-        ("srv", json!({"client_flag": false}), vec![cn.clone()]),
-        (
-            "notafter",
-            json!({"not_after": "2027-01-01T00:00:00Z", "ttl": 0}),
-            vec![
-                cn.clone(),
-                json!({"common_name": "x1.service.consul", "ttl": "60s"}),
-            ],
-        ),
-        (
-            "ed",
-            json!({"key_type": "ed25519", "key_bits": 0}),
-            vec![cn.clone()],
-        ),
-        ("p384", json!({"key_bits": 384}), vec![cn.clone()]),
-        (
-            "rsa",
-            json!({"key_type": "rsa", "key_bits": 2048}),
-            vec![cn.clone()],
-        ),
-        (
-            "bare",
-            json!({"allow_bare_domains": true, "allow_subdomains": false}),
-            vec![
-                json!({"common_name": "service.consul"}),
-                json!({"common_name": "Service.Consul"}),
-                json!({"common_name": "*.service.consul"}),
-                cn.clone(),
-            ],
-        ),
-        (
-            "glob",
-            json!({"allow_glob_domains": true, "allow_subdomains": false,
-                   "allowed_domains": ["x*.service.consul"]}),
-            vec![cn.clone(), json!({"common_name": "y1.service.consul"})],
-        ),
-        (
-            "nbd",
-            json!({"not_before_duration": "10m"}),
-            vec![cn.clone()],
-        ),
-        (
-            "ku",
-            json!({"key_usage": [], "server_flag": false, "client_flag": false}),
-            vec![cn.clone()],
-        ),
-        (
-            "usages",
-            json!({"key_usage": ["DigitalSignature", "CertSign"], "code_signing_flag": true,
-                   "email_protection_flag": true, "ext_key_usage": ["TimeStamping"]}),
-            vec![cn.clone()],
-        ),
-        (
-            "noenf",
-            json!({"enforce_hostnames": false}),
-            vec![json!({"common_name": "a_b.service.consul"})],
-        ),
-        (
-            "nowild",
-            json!({"allow_wildcard_certificates": false, "allow_localhost": false}),
-            vec![
-                json!({"common_name": "*.service.consul"}),
-                json!({"common_name": "localhost"}),
-            ],
-        ),
-        (
-            "csrno",
-            json!({"use_csr_sans": false, "use_csr_common_name": false}),
-            vec![cn.clone()],
-        ),
-        (
-            "org",
-            json!({"allow_any_name": true, "organization": "Org", "ou": "A", "country": "DE"}),
-            vec![
-                json!({"common_name": "any.name", "alt_names": "x@y.z"}),
-                json!({"common_name": "Any Name!"}),
-            ],
-        ),
-    ] {
-        let role = base_role(&settings);
-        cases.push(post(
-            &format!("role {name}"),
-            &format!("pki/roles/{name}"),
-            &role,
-        ));
-        for order in orders {
-            let path = format!("pki/issue/{name}");
-            cases.push(post(&format!("issue by {name}: {order}"), &path, &order));
-        }
-    }
-    cases
-}
-
-fn csr(cn: &str, sans: &[&str], key: &KeyPair, is_ca: bool) -> String {
-    let mut params = CertificateParams::new(Vec::new()).unwrap();
-    params.distinguished_name = rcgen::DistinguishedName::new();
-    if !cn.is_empty() {
-        params.distinguished_name.push(DnType::CommonName, cn);
-    }
-    for san in sans {
-        params.subject_alt_names.push(match san.parse() {
-            Ok(ip) => SanType::IpAddress(ip),
-            Err(_) if san.contains("://") => SanType::URI((*san).try_into().unwrap()),
-            Err(_) => SanType::DnsName((*san).try_into().unwrap()),
-        });
-    }
-    if is_ca {
-        params.is_ca = IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-    }
-    params.serialize_request(key).unwrap().pem().unwrap()
-}
-
-fn sign() -> Vec<Case> {
-    let ec = KeyPair::generate().unwrap();
-    let p384 = KeyPair::generate_for(&rcgen::PKCS_ECDSA_P384_SHA384).unwrap();
-    let ed = KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap();
-    let rsa = KeyPair::generate_for(&rcgen::PKCS_RSA_SHA256).unwrap();
-    let cn = "a.service.consul";
-    let plain = csr(cn, &[cn, "10.0.0.1"], &ec, false);
-    let of = |csr: &str| json!({"csr": csr, "ttl": "1h"});
-    let with = |more: &Value| {
-        let mut body = of(&plain);
-        if let (Value::Object(body), Value::Object(more)) = (&mut body, more) {
-            body.extend(more.clone());
-        }
-        body
-    };
-    let cut = "-----BEGIN CERTIFICATE REQUEST-----\nMIIB\n-----END CERTIFICATE REQUEST-----";
-    let fields = json!({"common_name": "b.service.consul", "alt_names": "c.service.consul",
-                        "ip_sans": "10.0.0.9", "uri_sans": "spiffe://x"});
-    let api = json!({"common_name": "b.service.consul", "alt_names": "c.service.consul",
-                     "ip_sans": "10.0.0.9"});
-    [
-        ("empty", "internal", json!({})),
-        ("no pem", "internal", of("junk")),
-        ("truncated csr", "internal", of(cut)),
-        ("plain", "internal", of(&plain)),
-        ("fields ignored", "internal", with(&fields)),
-        (
-            "pem_bundle",
-            "internal",
-            with(&json!({"format": "pem_bundle"})),
-        ),
-        ("crlf", "internal", of(&plain.replace('\n', "\r\n"))),
-        (
-            "evil name",
-            "internal",
-            of(&csr("evil.com", &[], &ec, false)),
-        ),
-        (
-            "evil san",
-            "internal",
-            of(&csr(cn, &["evil.com"], &ec, false)),
-        ),
-        ("no name", "internal", of(&csr("", &[], &ec, false))),
-        (
-            "uri san",
-            "internal",
-            of(&csr(cn, &["spiffe://x/y"], &ec, false)),
-        ),
-        (
-            "good uri san",
-            "uri",
-            of(&csr(cn, &["spiffe://x/y"], &ec, false)),
-        ),
-        (
-            "bad uri san",
-            "uri",
-            of(&csr(cn, &["spiffe://z/y"], &ec, false)),
-        ),
-        (
-            "cn not in sans",
-            "internal",
-            of(&csr(cn, &["b.service.consul"], &ec, false)),
-        ),
-        ("cn only", "internal", of(&csr(cn, &[], &ec, false))),
-        (
-            "wants to be a ca",
-            "internal",
-            of(&csr(cn, &[cn], &ec, true)),
-        ),
-        (
-            "rsa key for ec",
-            "internal",
-            of(&csr(cn, &[cn], &rsa, false)),
-        ),
-        (
-            "p384 key for 256",
-            "internal",
-            of(&csr(cn, &[cn], &p384, false)),
-        ),
-        ("p256 key for 384", "p384", of(&plain)),
-        ("ec key for rsa", "rsa", of(&plain)),
-        ("rsa", "rsa", of(&csr(cn, &[cn], &rsa, false))),
-        ("ed", "ed", of(&csr(cn, &[cn], &ed, false))),
-        ("ec key for ed", "ed", of(&plain)),
-        ("any key", "anyk", of(&plain)),
-        ("no ip allowed", "noip", of(&plain)),
-        ("no usages", "ku", of(&plain)),
-        ("server only", "srv", of(&plain)),
-        ("leased", "lease", of(&plain)),
-        ("no cn needed", "nocn", of(&csr("", &[cn], &ec, false))),
-        ("api names", "csrno", with(&api)),
-        ("api names missing", "csrno", of(&plain)),
-    ]
-    .iter()
-    .map(|(name, role, body)| post(&format!("sign: {name}"), &format!("pki/sign/{role}"), body))
-    .collect()
 }
 
 fn stored() -> Vec<Case> {

@@ -40,6 +40,7 @@ struct Inner {
     fault: Mutex<Fault>,
     requests: AtomicU64,
     log: Mutex<Vec<String>>,
+    more: tokio::sync::Notify,
 }
 
 /// A handle on the faults of one server; clones share them.
@@ -86,14 +87,36 @@ impl Faults {
         log.iter().filter(|line| line.contains(part)).count()
     }
 
+    /// The log lines after the first `told` requests; moves `told` to the end.
+    #[must_use]
+    pub fn log_since(&self, told: &mut u64) -> Vec<String> {
+        let log = lock(&self.0.log);
+        let all = self.requests();
+        let new = usize::try_from(all.saturating_sub(*told)).unwrap_or(usize::MAX);
+        *told = all;
+        log[log.len().saturating_sub(new)..].to_vec()
+    }
+
+    /// Waits until there are more than `told` requests.
+    pub async fn more_than(&self, told: u64) {
+        loop {
+            let noted = self.0.more.notified();
+            if self.requests() > told {
+                return;
+            }
+            noted.await;
+        }
+    }
+
     pub(super) fn note(&self, line: String) {
-        self.0.requests.fetch_add(1, Ordering::Relaxed);
         let mut log = lock(&self.0.log);
         // A long-running `certagent dev --pki-only` must not grow without end.
         if log.len() >= 10_000 {
             log.drain(..5_000);
         }
         log.push(line);
+        self.0.requests.fetch_add(1, Ordering::Relaxed);
+        self.0.more.notify_waiters();
     }
 }
 

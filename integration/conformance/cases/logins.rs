@@ -63,6 +63,13 @@ pub(super) fn tokens() -> Vec<Case> {
         get("lookup batch", "auth/token/lookup-self").token("{{batch}}"),
         post("renew batch", "auth/token/renew-self", &json!({})).token("{{batch}}"),
         post("revoke batch", "auth/token/revoke-self", &json!({})).token("{{batch}}"),
+    ]
+}
+
+/// Tokens with counted uses, without default policy, with limits.
+pub(super) fn odd_tokens() -> Vec<Case> {
+    let create = "auth/token/create";
+    vec![
         post(
             "create periodic",
             create,
@@ -225,6 +232,13 @@ pub(super) fn approle() -> Vec<Case> {
         .token(""),
         post("no secret", login, &json!({"role_id": "{{role_id}}"})).token(""),
         post("no role_id", login, &json!({"secret_id": "a"})).token(""),
+    ]
+}
+
+/// Secret ids that are used up.
+pub(super) fn one_time() -> Vec<Case> {
+    let login = "auth/approle/login";
+    vec![
         post(
             "one-time role",
             "auth/approle/role/one",
@@ -314,18 +328,13 @@ fn signed(key: &KeyPair, alg: Algorithm, claims: &Value) -> String {
     jsonwebtoken::encode(&Header::new(alg), claims, &key.unwrap()).unwrap()
 }
 
-pub(super) fn jwt() -> Vec<Case> {
-    let ed = KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap();
-    let ec = KeyPair::generate().unwrap();
-    let rsa = KeyPair::generate_for(&rcgen::PKCS_RSA_SHA256).unwrap();
-    let keys = [
-        ed.public_key_pem(),
-        ec.public_key_pem(),
-        rsa.public_key_pem(),
-    ];
+fn login(name: &str, body: &Value) -> Case {
+    post(name, "auth/jwt/login", body).token("")
+}
+
+fn jwt_config(keys: &[String]) -> Vec<Case> {
     let config = "auth/jwt/config";
-    let login = |name: &str, body: &Value| post(name, "auth/jwt/login", body).token("");
-    let mut cases = vec![
+    vec![
         post("enable jwt", "sys/auth/jwt", &json!({"type": "jwt"})),
         login("jwt: not configured", &json!({"role": "x", "jwt": "y"})),
         post(
@@ -345,7 +354,19 @@ pub(super) fn jwt() -> Vec<Case> {
             config,
             &json!({"jwt_validation_pubkeys": keys, "default_role": "def"}),
         ),
+    ]
+}
+
+pub(super) fn jwt() -> Vec<Case> {
+    let ed = KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap();
+    let ec = KeyPair::generate().unwrap();
+    let rsa = KeyPair::generate_for(&rcgen::PKCS_RSA_SHA256).unwrap();
+    let keys = [
+        ed.public_key_pem(),
+        ec.public_key_pem(),
+        rsa.public_key_pem(),
     ];
+    let mut cases = jwt_config(&keys);
     cases.extend(jwt_roles());
     let good = signed(&ed, Algorithm::EdDSA, &claims(&json!({})));
     let other = KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap();
