@@ -139,6 +139,9 @@ async fn a_server_that_is_sealed_stopped_and_gone_is_told_apart() {
     let vault = Vault::new(&config, token(&server.token)).unwrap();
     issue(&vault).await.unwrap();
     server.process().signal(rustix::process::Signal::STOP);
+    wait_for("the stop", Duration::from_secs(10), || {
+        is_stopped(server.process().pid()).then_some(())
+    });
     let failure = issue(&vault).await.unwrap_err();
     assert_eq!(
         (failure.class, failure.code.as_str()),
@@ -153,6 +156,18 @@ async fn a_server_that_is_sealed_stopped_and_gone_is_told_apart() {
     assert_eq!(issue(&vault).await.unwrap_err().code, "sealed");
     drop(server);
     assert_eq!(issue(&vault).await.unwrap_err().code, "connect-refused");
+}
+
+/// A stop takes effect thread by thread, some time after the signal.
+fn is_stopped(pid: u32) -> bool {
+    let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+    tasks.flatten().all(|task| {
+        std::fs::read_to_string(task.path().join("stat")).is_ok_and(|stat| {
+            stat.rsplit(") ")
+                .next()
+                .is_some_and(|rest| rest.starts_with('T'))
+        })
+    })
 }
 
 #[tokio::test]
