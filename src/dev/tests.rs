@@ -142,3 +142,48 @@ async fn faults_come_and_go() {
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     assert_eq!(rig.faults.count("pki/ca/pem 200"), 2);
 }
+
+#[test]
+fn a_leased_certificate_is_revoked_when_its_token_ends() {
+    use answer::Answer;
+    use call::{Call, Op};
+    let start = SystemClock.now();
+    let root = Secret::new("root".to_owned());
+    let mut store = store::Store::new("root", start);
+    seed::seed(&mut store, &root, &Workload::default(), start).unwrap();
+    let mut send = |op, path: &str, body: Value, token: &str, after: u64| {
+        let call = Call {
+            op,
+            path: path.to_owned(),
+            query: Vec::new(),
+            input: body.as_object().cloned().unwrap_or_default(),
+            token: Some(token.to_owned()),
+            wrap: None,
+            now: start.plus(Duration::from_secs(after)),
+        };
+        match store.answer(&call) {
+            Ok(Answer::Envelope(envelope)) => envelope.into_json(),
+            Ok(_) => Value::Null,
+            Err(refused) => json!({"status": refused.status}),
+        }
+    };
+    let role = json!({"allow_any_name": true, "key_type": "ec", "generate_lease": true});
+    send(Op::Update, "pki/roles/lease", role, "root", 0);
+    let policy = json!({"policy": "path \"pki/*\" { capabilities = [\"update\"] }"});
+    send(Op::Update, "sys/policies/acl/all", policy, "root", 0);
+    let grant = json!({"policies": ["all"], "ttl": "10s"});
+    let token = send(Op::Update, "auth/token/create", grant, "root", 0);
+    let token = token["auth"]["client_token"].as_str().unwrap().to_owned();
+    let order = json!({"common_name": "a.b", "ttl": "1h"});
+    let issued = send(Op::Update, "pki/issue/lease", order.clone(), &token, 1);
+    let cert = format!(
+        "pki/cert/{}",
+        issued["data"]["serial_number"].as_str().unwrap()
+    );
+    let early = send(Op::Read, &cert, Value::Null, "", 9);
+    assert_eq!(early["data"]["revocation_time"], 0, "{early}");
+    let late = send(Op::Read, &cert, Value::Null, "", 11);
+    assert_ne!(late["data"]["revocation_time"], 0, "{late}");
+    let refused = send(Op::Update, "pki/issue/lease", order, &token, 11);
+    assert_eq!(refused["status"], 403);
+}
