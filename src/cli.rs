@@ -41,6 +41,8 @@ pub enum Command {
     Explain(ExplainArgs),
     /// Show what is in a certificate directory or a PEM file, and whether it is good.
     Inspect(InspectArgs),
+    /// Ask for one certificate and show it, without the agent's loop.
+    Issue(IssueArgs),
     /// Print the manual page (troff), or write one page per command.
     Man(ManArgs),
     /// Get certificates, publish them, and keep them fresh until told to stop.
@@ -68,7 +70,7 @@ pub struct IssueArgs {
     /// What to print.
     #[arg(long, value_enum, default_value_t)]
     pub format: IssueFormat,
-    /// Show the request and what would be refused; send nothing.
+    /// Show the request and what would be refused; ask for no certificate.
     #[arg(long)]
     pub dry_run: bool,
     /// Every setting.
@@ -84,7 +86,7 @@ pub enum IssueFormat {
     Text,
     /// One JSON object.
     Json,
-    /// The certificates as PEM; never the key.
+    /// Certificate, chain, private key and anchors as PEM.
     Pem,
 }
 

@@ -8,6 +8,7 @@ mod completions;
 mod dev;
 mod explain;
 mod inspect;
+mod issue;
 mod man;
 mod run;
 pub mod wait;
@@ -42,6 +43,7 @@ async fn dispatch(command: Command, environment: &Environment) -> anyhow::Result
         Command::Explain(args) => explain::run(&args, environment),
         Command::Inspect(args) => inspect::run(&args, environment),
         Command::Dev(args) => dev::run(&args, environment).await,
+        Command::Issue(args) => issue::run(&args, environment).await,
         Command::Man(args) => man::run(&args),
         Command::Run(args) => run::run(&args, environment).await,
         Command::Wait(args) => wait::run(&args, environment).await,

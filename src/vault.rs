@@ -96,6 +96,20 @@ impl Vault {
         Ok(read.data.get(path).cloned().unwrap_or_default())
     }
 
+    /// The fields of a PKI role. Most policies that may issue may not read it.
+    ///
+    /// # Errors
+    /// As [`Issuer::issue`].
+    pub async fn role(&self, mount: &str, role: &str) -> Result<serde_json::Value, Failure> {
+        let path = format!("{mount}/roles/{role}");
+        let ask = Ask {
+            method: Method::GET,
+            ..Ask::new("reading the role", &path)
+        };
+        let (answer, _) = self.send_known(&ask).await?;
+        Ok(answer.json::<Plain>("role")?.data)
+    }
+
     /// Revokes the token if this process asked for it and nothing hangs on it. Takes at most two
     /// seconds, says nothing when it fails: the token ends by itself.
     pub async fn revoke_self(&self) {
@@ -148,6 +162,11 @@ impl Vault {
             Err(refused) => Err(refused.failure),
         }
     }
+}
+
+#[derive(Deserialize)]
+struct Plain {
+    data: serde_json::Value,
 }
 
 #[derive(Deserialize)]

@@ -30,7 +30,7 @@ Examples:
 
 pub(super) const ISSUE: &str = "\
 Examples:
-  Show the exact request, send nothing:
+  Show the exact request, ask for nothing:
     certagent issue --dry-run --component ingester
   Issue one and write the set:
     certagent issue --component ingester --ip-sans 192.0.2.7 --out /tmp/certs";

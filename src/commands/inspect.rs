@@ -20,7 +20,7 @@ use crate::{
     clock::{Clock, SystemClock},
     config::Environment,
     exit::Exit,
-    model::{secret::Secret, state::State},
+    model::{secret::Secret, state::State, verify::Verified},
     terminal::Screen,
 };
 
@@ -77,6 +77,27 @@ fn inspect(path: &Path, clock: &dyn Clock) -> anyhow::Result<Report> {
         generation: generation.map(|name| name.trim_start_matches("..gen-").to_owned()),
     };
     Ok(report::of_set(path, &set, clock.now()))
+}
+
+/// The report on a set in memory, for people.
+pub(super) fn shown(name: &Path, set: &Verified, screen: Screen) -> String {
+    text::render(&of_verified(name, set), screen)
+}
+
+/// The report on a set in memory, as JSON; no key in it.
+pub(super) fn as_json(name: &Path, set: &Verified) -> serde_json::Result<serde_json::Value> {
+    serde_json::to_value(of_verified(name, set))
+}
+
+fn of_verified(name: &Path, set: &Verified) -> Report {
+    let texts = report::SetTexts {
+        ca: Ok(set.ca_pem().to_owned()),
+        key: Ok(set.key_pem().clone()),
+        cert: set.cert_pem().to_owned(),
+        state: None,
+        generation: None,
+    };
+    report::of_set(name, &texts, SystemClock.now())
 }
 
 fn text_of(path: &Path) -> Result<String, Stopped> {

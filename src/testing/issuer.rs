@@ -34,8 +34,6 @@ pub(crate) struct Call {
     pub(crate) request: Request,
     /// The CSR, in sign mode.
     pub(crate) csr: Option<String>,
-    /// How many calls came before it.
-    pub(crate) number: usize,
 }
 
 /// What the issuer says to one call: a body, or a refusal.
@@ -160,7 +158,6 @@ impl FakeIssuer {
             at: self.clock.now(),
             request: order.request.clone(),
             csr: order.csr.map(str::to_owned),
-            number: calls.len(),
         };
         calls.push(call.clone());
         call

@@ -12,10 +12,11 @@ use crate::{
 };
 
 type Script = Box<dyn FnMut(&Call) -> Answer + Send>;
+type Make = Box<dyn Fn(&ca::TestCa, &Call) -> Vec<u8> + Send>;
 
 /// Issuers that always answer, and never usefully.
 fn useless(rig: &Rig) -> Vec<(&'static str, Script)> {
-    let script = |make: Box<dyn Fn(&ca::TestCa, &Call) -> Vec<u8> + Send>| -> Script {
+    let script = |make: Make| -> Script {
         let ca = Arc::clone(&rig.ca);
         Box::new(move |call| Ok(make(&ca, call)))
     };

@@ -1,0 +1,204 @@
+//! `certagent issue`: one certificate, outside the loop, to look at or to have.
+//!
+//! Never touches the agent's directories, markers or records. What stays true: a private key leaves
+//! only with `--out` or `--format pem`; a dry run asks for no certificate.
+
+mod dry;
+mod role;
+
+use std::{path::Path, time::Duration};
+
+use serde_json::{Value, json};
+use tokio::time::timeout;
+
+use super::inspect;
+use crate::{
+    cli::{IssueArgs, IssueFormat},
+    clock::{Clock as _, SystemClock},
+    config::{CertConfig, Config, Environment, Files},
+    exit::Exit,
+    issue,
+    issuer::{Issuer as _, Order},
+    model::{
+        answer,
+        bundle::PrivateKey,
+        failure::Failure,
+        pem,
+        request::Mode,
+        verify::{self, Expect, Verified},
+    },
+    publish::CertDir,
+    terminal::Screen,
+    vault::{self, Plan, Vault},
+};
+
+/// How long giving back the token may take.
+const FAREWELL: Duration = Duration::from_millis(500);
+
+pub(super) async fn run(args: &IssueArgs, environment: &Environment) -> anyhow::Result<Exit> {
+    let config = super::configured(&args.flags, environment)?;
+    let vault = Vault::new(&config.vault, config.auth.clone())?;
+    let screens = Screens::of(environment);
+    let done = if args.dry_run {
+        dry::run(&config, &vault, args.format, &screens).await
+    } else {
+        all(args, &config, &vault, &screens).await
+    };
+    let _too_slow = timeout(FAREWELL, vault.close()).await;
+    done
+}
+
+/// Where results and where progress goes.
+struct Screens {
+    out: Screen,
+    err: Screen,
+}
+
+impl Screens {
+    fn of(environment: &Environment) -> Self {
+        let variable = |name: &str| environment.get(name).map(String::as_str);
+        Self {
+            out: Screen::stdout(variable),
+            err: Screen::stderr(variable),
+        }
+    }
+}
+
+async fn all(
+    args: &IssueArgs,
+    config: &Config,
+    vault: &Vault,
+    screens: &Screens,
+) -> anyhow::Result<Exit> {
+    for certificate in &config.certificates {
+        let plan = plan_of(certificate, None);
+        let message = format!("asking {} for a certificate", plan.path);
+        let issued = screens
+            .err
+            .wait_for(&message, issue_one(certificate, vault))
+            .await?;
+        let at = match &args.out {
+            Some(out) if config.certificates.len() > 1 => Some(out.join(&certificate.name)),
+            out => out.clone(),
+        };
+        let published = at
+            .as_deref()
+            .map(|dir| write(dir, certificate, &issued))
+            .transpose()?;
+        match args.format {
+            IssueFormat::Text => {
+                super::print(&text(config, &plan, &issued, published, screens.out)?)?
+            }
+            IssueFormat::Json => {
+                super::print(&pretty(&as_json(config, &plan, &issued, published)?)?)?
+            }
+            IssueFormat::Pem => super::print(&as_pem(&issued))?,
+        }
+    }
+    Ok(Exit::Done)
+}
+
+/// What `issue` sends for this certificate.
+fn plan_of(certificate: &CertConfig, csr: Option<&str>) -> Plan {
+    vault::plan(&Order {
+        request: &certificate.request,
+        csr,
+    })
+}
+
+async fn issue_one(certificate: &CertConfig, vault: &Vault) -> Result<Verified, Failure> {
+    let request = &certificate.request;
+    let (key, csr) = match request.mode {
+        Mode::Issue => (None, None),
+        Mode::Sign => {
+            let key = issue::new_key(request.key_type)?;
+            let csr = issue::csr(request, &key)?;
+            (Some(key), Some(csr))
+        }
+    };
+    let order = Order {
+        request,
+        csr: csr.as_deref(),
+    };
+    let reply = vault.issue(order).await?;
+    check(certificate, &reply.body, key)
+}
+
+fn check(
+    certificate: &CertConfig,
+    body: &[u8],
+    key: Option<PrivateKey>,
+) -> Result<Verified, Failure> {
+    let expect = Expect {
+        request: &certificate.request,
+        min_remaining: certificate.renew.min_remaining,
+        known_serials: &[],
+        extra_anchors: &[],
+    };
+    let bundle = answer::parse(body, key)?;
+    Ok(verify::verify(bundle, &expect, SystemClock.now())?)
+}
+
+fn write(dir: &Path, certificate: &CertConfig, issued: &Verified) -> Result<String, Failure> {
+    let files = Files {
+        dir: dir.to_owned(),
+        ..certificate.files.clone()
+    };
+    let published = CertDir::open(&files)?.publish(issued)?;
+    Ok(published.dir.display().to_string())
+}
+
+fn text(
+    config: &Config,
+    plan: &Plan,
+    issued: &Verified,
+    published: Option<String>,
+    screen: Screen,
+) -> anyhow::Result<String> {
+    let mut text = screen.table(&dry::request_rows(config, plan));
+    text.push('\n');
+    text.push_str(&inspect::shown(
+        "issued certificate".as_ref(),
+        issued,
+        screen,
+    ));
+    for warning in issued.warnings() {
+        text.push_str(&format!("  the issuer's answer: {warning}\n"));
+    }
+    match published {
+        Some(dir) => text.push_str(&format!("written to {dir}\n")),
+        None => text.push_str("nothing was written; --out DIR keeps the set\n"),
+    }
+    Ok(text)
+}
+
+fn as_json(
+    config: &Config,
+    plan: &Plan,
+    issued: &Verified,
+    published: Option<String>,
+) -> anyhow::Result<Value> {
+    Ok(json!({
+        "request": dry::request_json(config, plan),
+        "report": inspect::as_json("issued certificate".as_ref(), issued)?,
+        "cert_pem": issued.cert_pem(),
+        "ca_pem": issued.ca_pem(),
+        "warnings": issued.warnings(),
+        "written_to": published,
+    }))
+}
+
+fn pretty(value: &Value) -> anyhow::Result<String> {
+    Ok(format!("{}\n", serde_json::to_string_pretty(value)?))
+}
+
+/// Leaf, chain and key, then the anchors: what `openssl` and most servers read as one file.
+fn as_pem(issued: &Verified) -> String {
+    debug_assert!(issued.cert_pem().contains(pem::CERTIFICATE));
+    format!(
+        "{}{}{}",
+        issued.cert_pem(),
+        issued.key_pem().expose(),
+        issued.ca_pem()
+    )
+}

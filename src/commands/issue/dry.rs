@@ -1,0 +1,136 @@
+//! `certagent issue --dry-run`: the exact request, and what would be refused.
+//!
+//! Never asks for a certificate. It may log in to ask what the token may do and what the role
+//! allows; where that is forbidden or the issuer is away it says so and goes on.
+
+use serde_json::{Value, json};
+
+use super::{Screens, plan_of, pretty, role};
+use crate::{
+    cli::IssueFormat,
+    config::{CertConfig, Config},
+    exit::Exit,
+    model::request::Mode,
+    terminal::{Screen, Style, harmless},
+    vault::{Plan, Vault},
+};
+
+/// Stands in the request for a CSR: its key is made when a certificate is really asked for.
+const CSR: &str = "(made of a new key when it is sent)";
+
+/// What would come of a request.
+struct Outlook {
+    /// Reasons for which it would be refused.
+    refused: Vec<String>,
+    /// What is odd, or could not be found out.
+    notes: Vec<String>,
+}
+
+pub(super) async fn run(
+    config: &Config,
+    vault: &Vault,
+    format: IssueFormat,
+    screens: &Screens,
+) -> anyhow::Result<Exit> {
+    let mut exit = Exit::Done;
+    for certificate in &config.certificates {
+        let csr = (certificate.request.mode == Mode::Sign).then_some(CSR);
+        let plan = plan_of(certificate, csr);
+        let message = format!("asking what is allowed at {}", plan.path);
+        let outlook = screens
+            .err
+            .wait_for(&message, look(certificate, &plan, vault))
+            .await;
+        if !outlook.refused.is_empty() {
+            exit = Exit::Denied;
+        }
+        let shown = match format {
+            IssueFormat::Text => text(config, &plan, &outlook, screens.out)?,
+            IssueFormat::Json | IssueFormat::Pem => pretty(&json!({
+                "request": request_json(config, &plan),
+                "would_be_refused": outlook.refused,
+                "notes": outlook.notes,
+            }))?,
+        };
+        crate::commands::print(&shown)?;
+    }
+    Ok(exit)
+}
+
+async fn look(certificate: &CertConfig, plan: &Plan, vault: &Vault) -> Outlook {
+    let request = &certificate.request;
+    let mut outlook = Outlook {
+        refused: Vec::new(),
+        notes: Vec::new(),
+    };
+    match vault.capabilities(&plan.path).await {
+        Ok(may) if may.iter().any(|word| word == "update" || word == "root") => {}
+        Ok(may) => outlook.refused.push(format!(
+            "the token may not `update` {} (it may: {}); its policy needs `path \"{}\" {{ \
+             capabilities = [\"update\"] }}`",
+            plan.path,
+            may.join(", "),
+            plan.path
+        )),
+        Err(failure) => outlook
+            .notes
+            .push(format!("what the token may do is not known: {failure}")),
+    }
+    match vault.role(&request.mount, &request.role).await {
+        Ok(facts) => {
+            let role::Judged { refused, notes } = role::judge(&facts, request);
+            outlook.refused.extend(refused);
+            outlook.notes.extend(notes);
+        }
+        Err(failure) => outlook.notes.push(format!(
+            "what role {} allows is not known, as its reading is often denied: {failure}",
+            request.role
+        )),
+    }
+    outlook
+}
+
+fn text(config: &Config, plan: &Plan, outlook: &Outlook, screen: Screen) -> anyhow::Result<String> {
+    let mut text = screen.table(&request_rows(config, plan));
+    for reason in &outlook.refused {
+        let mark = screen.paint(Style::Bad, "would be refused");
+        text.push_str(&format!("{mark}: {}\n", harmless(reason)));
+    }
+    for note in &outlook.notes {
+        let mark = screen.paint(Style::Warning, "note");
+        text.push_str(&format!("{mark}: {}\n", harmless(note)));
+    }
+    if outlook.refused.is_empty() {
+        text.push_str("nothing was found that would be refused; no certificate was asked for\n");
+    }
+    Ok(text)
+}
+
+/// The request as rows of a table. It holds no secret: the token is not part of it.
+pub(super) fn request_rows(config: &Config, plan: &Plan) -> Vec<(&'static str, String)> {
+    let body = serde_json::to_string_pretty(&plan.body).unwrap_or_default();
+    vec![
+        ("address", config.vault.addresses.join(", ")),
+        (
+            "namespace",
+            config
+                .vault
+                .namespace
+                .clone()
+                .unwrap_or_else(|| "none".to_owned()),
+        ),
+        ("request", format!("POST /v1/{}", plan.path)),
+        ("body", body),
+    ]
+}
+
+/// The request as JSON.
+pub(super) fn request_json(config: &Config, plan: &Plan) -> Value {
+    json!({
+        "addresses": config.vault.addresses,
+        "namespace": config.vault.namespace,
+        "method": "POST",
+        "path": format!("/v1/{}", plan.path),
+        "body": plan.body,
+    })
+}
