@@ -185,7 +185,10 @@ async fn new_issuers_of_the_mount_reach_ca_pem_without_an_order() {
     assert_eq!(rig.files()[0], ca);
     assert_eq!(rig.issuer.count(), 1);
     let polls = rig.issuer.polls().len();
-    assert!((600..=820).contains(&polls), "{polls} polls in five days, one each ten minutes");
+    assert!(
+        (600..=820).contains(&polls),
+        "{polls} polls in five days, one each ten minutes"
+    );
 }
 
 #[tokio::test(start_paused = true)]
