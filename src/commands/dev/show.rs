@@ -150,11 +150,7 @@ impl Show {
             .as_ref()
             .map(|status| status.counts)
             .unwrap_or_default();
-        if now.counts.failures > counts.failures
-            && let Some(run) = &now.failure
-        {
-            self.line(Style::Bad, "failed", &run.last.to_string())?;
-        }
+        // Failures are told on stderr, by the agent's own log.
         if now.counts.repairs > counts.repairs {
             self.line(Style::Good, "repaired", "the files are as published again")?;
         }
