@@ -1,0 +1,298 @@
+"""The servers of the stack, each a real one: Consul, OpenBao, Nomad, SeaweedFS.
+
+Starts each with its data below one directory, waits until it is ready, ends it by its own process id.
+Never talks to anything but addresses of this network namespace. What stays true: a part that does not
+get ready ends the run with the last lines of its log.
+"""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+TOOLS = ROOT / ".cache" / "tools" / "bin"
+NODE_IP = "10.213.0.1"
+
+
+class StackError(Exception):
+    """Something did not happen: what, where to look."""
+
+
+def tool(name):
+    """Path of a test tool: CERTAGENT_<NAME>, then .cache/tools/bin, then PATH."""
+    found = os.environ.get(f"CERTAGENT_{name.upper()}") or (TOOLS / name if (TOOLS / name).exists() else shutil.which(name))
+    if not found:
+        raise StackError(f"{name} is not there: run integration/tools/install (see integration/stack/README.md)")
+    return str(found)
+
+
+def certagent_binary():
+    """The binary under test."""
+    for path in filter(None, [os.environ.get("CERTAGENT_BIN"), ROOT / "target/release/certagent", ROOT / "target/debug/certagent"]):
+        if Path(path).exists():
+            return str(path)
+    raise StackError("certagent is not built: cargo build --release --locked")
+
+
+def http(method, url, body=None, headers=None, timeout=10, raw=False):
+    """One request. Returns (status, decoded JSON or text); status 0 when nothing answered."""
+    data = body if isinstance(body, (bytes, type(None))) else json.dumps(body).encode()
+    request = urllib.request.Request(url, data=data, method=method, headers=headers or {})
+    try:
+        with urllib.request.urlopen(request, timeout=timeout) as answer:
+            status, content = answer.status, answer.read()
+    except urllib.error.HTTPError as error:
+        status, content = error.code, error.read()
+    except (OSError, TimeoutError) as error:
+        return 0, str(error)
+    if raw:
+        return status, content
+    try:
+        return status, json.loads(content) if content else None
+    except ValueError:
+        return status, content.decode(errors="replace")
+
+
+def wait_for(what, condition, seconds, every=0.2):
+    """The first true value of `condition`, or StackError after `seconds`."""
+    end = time.monotonic() + seconds
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > end:
+            raise StackError(f"waited {seconds} s in vain for {what}")
+        time.sleep(every)
+
+
+class Part:
+    """One server process with a log file of its own."""
+
+    name = "part"
+
+    def __init__(self, base):
+        self.dir = Path(base) / self.name
+        self.dir.mkdir(parents=True, exist_ok=True)
+        self.log = self.dir / "log"
+        self.process = None
+
+    def command(self):
+        raise NotImplementedError
+
+    def ready(self):
+        raise NotImplementedError
+
+    def environment(self):
+        keep = {key: value for key, value in os.environ.items() if key in ("PATH", "LANG", "TMPDIR")}
+        return {**keep, "HOME": str(self.dir)}
+
+    def start(self, seconds=60):
+        with open(self.log, "ab") as log:
+            self.process = subprocess.Popen(
+                self.command(), stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self.environment(), cwd=self.dir
+            )
+
+        def up():
+            if self.process.poll() is not None:
+                raise StackError(f"{self.name} ended with {self.process.returncode}:\n{self.tail()}")
+            return self.ready()
+
+        try:
+            wait_for(f"{self.name} to be ready", up, seconds)
+        except StackError as error:
+            raise StackError(f"{error}\n{self.tail()}") from None
+        return self
+
+    def tail(self, lines=15):
+        text = self.log.read_text(errors="replace").splitlines() if self.log.exists() else []
+        return "\n".join(text[-lines:])
+
+    def stop(self, how=signal.SIGTERM, seconds=20):
+        if self.process is None or self.process.poll() is not None:
+            return
+        self.process.send_signal(how)
+        try:
+            self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait(10)
+
+
+class Consul(Part):
+    """Service catalogue, DNS on port 53 of this namespace, and the store of Loki's rings."""
+
+    name = "consul"
+    url = "http://127.0.0.1:8500"
+
+    def command(self):
+        return [
+            tool("consul"), "agent", "-dev", "-bind=127.0.0.1", "-client=127.0.0.1", "-node=stack", "-dns-port=53",
+            "-log-level=warn", "-hcl=disable_update_check = true",
+            '-hcl=dns_config { service_ttl { "*" = "0s" } }',
+        ]
+
+    def ready(self):
+        status, leader = http("GET", f"{self.url}/v1/status/leader")
+        return status == 200 and bool(leader)
+
+    def services(self):
+        return http("GET", f"{self.url}/v1/catalog/services")[1]
+
+
+class OpenBao(Part):
+    """With storage on disk, so that it can be stopped and comes back with everything it had."""
+
+    name = "bao"
+    url = f"http://{NODE_IP}:8200"
+
+    def __init__(self, base):
+        super().__init__(base)
+        (self.dir / "data").mkdir(exist_ok=True)
+        (self.dir / "bao.hcl").write_text(
+            f'storage "raft" {{\n  path = "{self.dir}/data"\n  node_id = "stack"\n}}\n'
+            f'listener "tcp" {{\n  address = "{NODE_IP}:8200"\n  tls_disable = true\n}}\n'
+            f'api_addr = "{self.url}"\ncluster_addr = "http://{NODE_IP}:8201"\n'
+        )
+        self.keys = {}
+
+    def command(self):
+        return [tool("bao"), "server", f"-config={self.dir}/bao.hcl", "-log-level=warn"]
+
+    def call(self, method, path, body=None):
+        return http(method, f"{self.url}/v1/{path}", body, {"X-Vault-Token": self.keys.get("root_token", "")})
+
+    def must(self, method, path, body=None):
+        status, answer = self.call(method, path, body)
+        if status not in (200, 204):
+            raise StackError(f"OpenBao: {method} {path} answered {status}: {answer}")
+        return answer
+
+    def ready(self):
+        status, health = self.call("GET", "sys/health?standbyok=true")
+        if status == 501 and not self.keys:
+            self.keys = self.must("POST", "sys/init", {"secret_shares": 1, "secret_threshold": 1})
+        if status == 503 and self.keys:
+            self.must("POST", "sys/unseal", {"key": self.keys["keys"][0]})
+        return status == 200 and not health.get("standby", True)
+
+
+class Weed(Part):
+    """S3: one process, one bucket, anybody may (loopback of this namespace)."""
+
+    name = "s3"
+    url = "http://127.0.0.1:8333"
+
+    def __init__(self, base):
+        super().__init__(base)
+        (self.dir / "data").mkdir(exist_ok=True)
+        identity = {"identities": [{"name": "loki", "credentials": [{"accessKey": "loki", "secretKey": "loki-stack"}], "actions": ["Admin", "Read", "Write", "List", "Tagging"]}]}
+        (self.dir / "s3.json").write_text(json.dumps(identity))
+
+    def command(self):
+        return [
+            tool("weed"), "server", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-dir={self.dir}/data", "-s3", "-s3.port=8333",
+            f"-s3.config={self.dir}/s3.json", "-master.volumeSizeLimitMB=64", "-volume.max=50", "-master.telemetry=false",
+        ]
+
+    def ready(self):
+        return http("GET", f"{self.url}/status", timeout=2, raw=True)[0] in (200, 403) and self.bucket()
+
+    def bucket(self):
+        shell = subprocess.run(
+            [tool("weed"), "shell", "-master=127.0.0.1:9333"], input="s3.bucket.create -name loki\n", text=True,
+            capture_output=True, env=self.environment(), timeout=60,
+        )
+        return "create bucket" in shell.stdout or "exist" in shell.stdout + shell.stderr
+
+
+class Nomad(Part):
+    """Server and client in one agent, ACLs on, raw_exec, with a data directory (so it can be restarted)."""
+
+    name = "n"  # short: the path of api.sock has at most 108 bytes
+    url = "http://127.0.0.1:4646"
+    bootstrap = "5e1f0d0a-0000-4000-8000-000000000001"
+
+    def __init__(self, base):
+        super().__init__(base)
+        (self.dir / "nomad.hcl").write_text(f"""
+name = "stack"
+data_dir = "{self.dir}/d"
+bind_addr = "127.0.0.1"
+log_level = "info"
+disable_update_check = true
+advertise {{ http = "127.0.0.1" rpc = "127.0.0.1" serf = "127.0.0.1" }}
+ui {{ enabled = false }}
+acl {{ enabled = true }}
+server {{
+  enabled = true
+  bootstrap_expect = 1
+  heartbeat_grace = "30s"
+}}
+client {{
+  enabled = true
+  servers = ["127.0.0.1:4647"]
+  network_interface = "node0"
+  cpu_total_compute = 8000
+  options {{
+    "driver.allowlist" = "raw_exec"
+    "fingerprint.denylist" = "env_aws,env_azure,env_gce,env_digitalocean"
+  }}
+  template {{ disable_file_sandbox = true }}
+}}
+consul {{ address = "127.0.0.1:8500" }}
+plugin "raw_exec" {{ config {{ enabled = true }} }}
+""")
+
+    def command(self):
+        return [tool("nomad"), "agent", f"-config={self.dir}/nomad.hcl"]
+
+    def call(self, method, path, body=None, timeout=30):
+        return http(method, f"{self.url}{path}", body, {"X-Nomad-Token": self.bootstrap}, timeout)
+
+    def must(self, method, path, body=None):
+        status, answer = self.call(method, path, body)
+        if status != 200:
+            raise StackError(f"Nomad: {method} {path} answered {status}: {answer}")
+        return answer
+
+    def ready(self):
+        status, leader = http("GET", f"{self.url}/v1/status/leader")
+        if status != 200 or not leader:
+            return False
+        http("PUT", f"{self.url}/v1/acl/bootstrap", {"BootstrapSecret": self.bootstrap})
+        status, nodes = self.call("GET", "/v1/nodes")
+        if status != 200 or not nodes:
+            return False
+        node = nodes[0]
+        return node["Status"] == "ready" and node["Drivers"].get("raw_exec", {}).get("Healthy")
+
+    def cli(self, *arguments, check=True, timeout=120):
+        environment = {**self.environment(), "NOMAD_ADDR": self.url, "NOMAD_TOKEN": self.bootstrap}
+        done = subprocess.run(
+            [tool("nomad"), *arguments], capture_output=True, text=True, env=environment, cwd=ROOT, timeout=timeout
+        )
+        if check and done.returncode != 0:
+            raise StackError(f"nomad {' '.join(arguments)} ended with {done.returncode}:\n{done.stdout}{done.stderr}")
+        return done.stdout
+
+    def allocations(self, job="loki"):
+        """Those that shall run, by group."""
+        status, answer = self.call("GET", f"/v1/job/{job}/allocations")
+        found = {}
+        for allocation in answer if status == 200 else []:
+            if allocation["DesiredStatus"] == "run":
+                found.setdefault(allocation["TaskGroup"], []).append(allocation)
+        return found
+
+    def ports(self, allocation_id):
+        answer = self.must("GET", f"/v1/allocation/{allocation_id}")
+        return {port["Label"]: (port["HostIP"], port["Value"]) for port in answer["AllocatedResources"]["Shared"]["Ports"]}
+
+    def task_dir(self, allocation_id, task):
+        return self.dir / "d" / "alloc" / allocation_id / task
