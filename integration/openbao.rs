@@ -70,6 +70,7 @@ fn request() -> Request {
         },
         ttl: Duration::from_secs(3600),
         key_type: KeyType::EcP256,
+        key_type_open: false,
         reuse_key: false,
         issuer_pin: None,
     }

@@ -154,6 +154,7 @@ mod tests {
             },
             ttl: Duration::from_secs(3600),
             key_type,
+            key_type_open: false,
             reuse_key: false,
             issuer_pin: None,
         }

@@ -25,6 +25,7 @@ async fn issue_and_sign_give_every_key_type_with_all_names() {
                 mount: "pki_int".to_owned(),
                 mode,
                 key_type,
+                key_type_open: false,
                 ..request()
             };
             let key = (mode == Mode::Sign).then(|| new_key(key_type).unwrap());

@@ -50,6 +50,7 @@ pub(super) fn load(temp: &Path) -> Vec<Verified> {
         },
         ttl: Duration::from_secs(3600),
         key_type: KeyType::EcP256,
+        key_type_open: false,
         reuse_key: false,
         issuer_pin: None,
     };

@@ -149,6 +149,9 @@ pub struct Request {
     pub ttl: Duration,
     /// The key to make (sign), or to ask for (issue, where the role leaves it open).
     pub key_type: KeyType,
+    /// Issue mode where nobody chose a key type: what the role makes is taken, if it is strong.
+    /// Roles are RSA 2048 unless somebody says otherwise.
+    pub key_type_open: bool,
     /// Sign mode only: keep the private key over renewals.
     pub reuse_key: bool,
     /// SHA-256 of the issuer certificate that must have signed, in hex, when pinned.
@@ -165,7 +168,7 @@ impl Request {
             self.mount,
             self.role,
             self.mode,
-            self.key_type,
+            if self.key_type_open { "any" } else { self.key_type.name() },
             self.ttl.as_secs(),
             self.names.common_name,
             self.issuer_pin,

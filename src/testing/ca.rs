@@ -187,6 +187,7 @@ pub(crate) fn request() -> Request {
         },
         ttl: Duration::from_secs(10 * 86_400),
         key_type: KeyType::EcP256,
+        key_type_open: false,
         reuse_key: false,
         issuer_pin: None,
     }

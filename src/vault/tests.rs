@@ -51,6 +51,7 @@ fn request() -> Request {
         },
         ttl: Duration::from_secs(864_000),
         key_type: KeyType::EcP256,
+        key_type_open: false,
         reuse_key: false,
         issuer_pin: None,
     }

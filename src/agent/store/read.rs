@@ -177,6 +177,7 @@ fn request_of(bundle: &Bundle, todays: &Request) -> Result<Request, Refusal> {
             uris: facts.names.uris,
         },
         key_type: facts.key.kind().unwrap_or(todays.key_type),
+        key_type_open: false,
         issuer_pin: None,
         ..todays.clone()
     })

@@ -179,6 +179,7 @@ fn request(layers: &mut Layers<'_, '_>, names: Option<Names>) -> Option<Request>
         whole => Ok(whole),
     });
     let key_type = layers.read("key_type", str::parse::<KeyType>);
+    let key_type_open = mode == Some(Mode::Issue) && layers.written("key_type").is_none();
     let reuse_key = layers.read("reuse_key", values::truth);
     let issuer_pin = layers.read("issuer_pin", values::sha256);
     if mode == Some(Mode::Issue) && reuse_key == Some(true) {
@@ -194,6 +195,7 @@ fn request(layers: &mut Layers<'_, '_>, names: Option<Names>) -> Option<Request>
         names: names?,
         ttl: ttl?,
         key_type: key_type?,
+        key_type_open,
         reuse_key: reuse_key?,
         issuer_pin,
     })

@@ -33,7 +33,7 @@ pub const SETTINGS: &[Setting] = &[
     row(Certificate, "ttl", "ttl", Duration, Value("10d"),
         "lifetime to ask for"),
     row(Certificate, "key_type", "key-type", Choice(&["ec-p256", "ec-p384", "ed25519", "rsa-2048", "rsa-3072", "rsa-4096"]), Value("ec-p256"),
-        "kind of private key"),
+        "kind of private key; not set in mode issue: whatever the role makes"),
     row(Certificate, "reuse_key", "reuse-key", Bool, Value("false"),
         "keep the private key over renewals; mode sign only"),
     row(Certificate, "issuer_pin", "issuer-pin", Text, Nothing,

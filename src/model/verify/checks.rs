@@ -37,7 +37,7 @@ pub(super) fn key(
     {
         let message = format!("the certificate is for an unsupported key, {found}");
         problems.push(Problem::new("key-unsupported", message));
-    } else if found.kind() != Some(request.key_type) {
+    } else if !request.key_type_open && found.kind() != Some(request.key_type) {
         let message = format!("the key is {found}, {} was asked for", request.key_type);
         problems.push(Problem::new("key-type", message));
     }

@@ -147,6 +147,24 @@ fn judge_leaf(
 }
 
 #[test]
+fn an_open_key_type_takes_what_the_role_makes_but_no_weak_key() {
+    let ca = TestCa::new(NOW);
+    let mut request = ca::request();
+    request.key_type = KeyType::EcP256;
+    let own = bundle::PrivateKey::from_pem(keys::RSA_2048_PKCS1).unwrap();
+    let key = rcgen::KeyPair::try_from(own.expose_pkcs8()).unwrap();
+    let leaf = ca.int.sign(ca::leaf_params(&request, NOW), &key);
+    let mut answer = ca.envelope(&leaf, None);
+    answer["data"]["private_key"] = keys::RSA_2048_PKCS1.into();
+    let body = answer.to_string();
+    let refusal = judge(body.as_bytes(), &expect(&request)).unwrap_err();
+    assert_eq!(refusal.code(), "key-type");
+    request.key_type_open = true;
+    let verified = judge(body.as_bytes(), &expect(&request)).unwrap();
+    assert_eq!(verified.leaf().key.kind(), Some(KeyType::Rsa2048));
+}
+
+#[test]
 fn every_key_type_passes_when_asked_for() {
     let ca = TestCa::new(NOW);
     let texts = [
