@@ -168,7 +168,11 @@ impl Request {
             self.mount,
             self.role,
             self.mode,
-            if self.key_type_open { "any" } else { self.key_type.name() },
+            if self.key_type_open {
+                "any"
+            } else {
+                self.key_type.name()
+            },
             self.ttl.as_secs(),
             self.names.common_name,
             self.issuer_pin,
