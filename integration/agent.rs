@@ -1,1 +1,411 @@
-//! `certagent run` against the embedded PKI: start, renew, repair, restart, stop.
+//! `certagent run` and `certagent issue`: start, renew, repair, reuse, stop, kill; on the embedded PKI
+//! and on a real OpenBao.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+    sync::mpsc,
+    thread,
+    time::{Duration, Instant},
+};
+
+use certagent::dev::{DevOptions, DevServer};
+use rustix::process::Signal;
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio_util::sync::CancellationToken;
+
+use crate::rig::{OpenBao, PATIENCE, Process, certagent, http, wait_for};
+
+/// An issuer, whichever it is; ends when dropped.
+struct Server {
+    address: String,
+    token: String,
+    _keep: Keep,
+}
+
+#[expect(dead_code, reason = "held until the end")]
+enum Keep {
+    OpenBao(OpenBao),
+    Embedded(Embedded),
+}
+
+/// The embedded PKI on a thread of its own.
+struct Embedded {
+    stop: CancellationToken,
+    thread: Option<thread::JoinHandle<()>>,
+}
+
+impl Drop for Embedded {
+    fn drop(&mut self) {
+        self.stop.cancel();
+        drop(self.thread.take().map(thread::JoinHandle::join));
+    }
+}
+
+impl Server {
+    fn embedded() -> Self {
+        let stop = CancellationToken::new();
+        let stopped = stop.clone();
+        let (send, receive) = mpsc::channel();
+        let thread = thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build();
+            runtime.unwrap().block_on(async {
+                let server = DevServer::bind("127.0.0.1:0", DevOptions::default())
+                    .await
+                    .unwrap();
+                let token = server.root_token().expose().to_owned();
+                send.send((server.url(), token)).unwrap();
+                server.run(stopped).await.unwrap();
+            });
+        });
+        let (address, token) = receive.recv().unwrap();
+        let thread = Some(thread);
+        Self {
+            address,
+            token,
+            _keep: Keep::Embedded(Embedded { stop, thread }),
+        }
+    }
+
+    fn openbao() -> Option<Self> {
+        let server = OpenBao::ready()?;
+        let (address, token) = (server.address.clone(), server.token.clone());
+        Some(Self {
+            address,
+            token,
+            _keep: Keep::OpenBao(server),
+        })
+    }
+
+    /// How many certificates the mount has issued, its own included.
+    fn issued(&self) -> usize {
+        let headers = [("X-Vault-Token", self.token.as_str())];
+        let path = "/v1/pki_int/certs?list=true";
+        let answer = http::request(&self.address, None, "GET", path, &headers, None).unwrap();
+        answer.json()["data"]["keys"].as_array().map_or(0, Vec::len)
+    }
+}
+
+/// Runs the scenario on the embedded PKI, then on OpenBao unless that is to be left out.
+fn on_both(scenario: impl Fn(&Server)) {
+    scenario(&Server::embedded());
+    if let Some(server) = Server::openbao() {
+        scenario(&server);
+    }
+}
+
+/// One place for one agent.
+struct Place {
+    temp: TempDir,
+}
+
+impl Place {
+    fn new() -> Self {
+        Self {
+            temp: tempfile::tempdir().unwrap(),
+        }
+    }
+
+    fn dir(&self) -> PathBuf {
+        self.temp.path().join("secrets/certs")
+    }
+
+    fn marker(&self) -> PathBuf {
+        self.temp.path().join("alloc/ready.json")
+    }
+
+    fn command(&self, server: &Server, command: &str, settings: &[&str]) -> Command {
+        let mut started = certagent([command]);
+        started
+            .args([
+                "--component",
+                "ingester",
+                "--mount",
+                "pki_int",
+                "--role",
+                "internal",
+            ])
+            .args(["--ip-sans", "127.0.0.1"])
+            .args(settings)
+            .env("VAULT_ADDR", &server.address)
+            .env("VAULT_TOKEN", &server.token);
+        if command == "run" {
+            started
+                .arg("--dir")
+                .arg(self.dir())
+                .arg("--marker")
+                .arg(self.marker());
+        }
+        started
+    }
+
+    fn start(&self, server: &Server, settings: &[&str]) -> Process {
+        Process::start(&mut self.command(server, "run", settings))
+    }
+
+    /// CA.pem, cert.pem, key.pem of one generation.
+    fn files(&self) -> Option<[String; 3]> {
+        let base = self
+            .dir()
+            .join(fs::read_link(self.dir().join("..data")).ok()?);
+        let read = |name: &str| fs::read_to_string(base.join(name)).ok();
+        Some([read("CA.pem")?, read("cert.pem")?, read("key.pem")?])
+    }
+
+    fn wait_for_set(
+        &self,
+        process: &Process,
+        wished: impl Fn(&[String; 3]) -> bool,
+    ) -> [String; 3] {
+        let began = Instant::now();
+        loop {
+            if let Some(files) = self.files().filter(|files| wished(files)) {
+                return files;
+            }
+            assert!(
+                began.elapsed() < PATIENCE,
+                "no such set
+{}",
+                process.output()
+            );
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    fn state(&self) -> Value {
+        let text = fs::read(self.dir().join("..state.json")).unwrap();
+        serde_json::from_slice(&text).unwrap()
+    }
+}
+
+/// What `certagent inspect` says, as an independent judge: key fits, chain verifies.
+fn verdict(dir: &Path) -> String {
+    let output = certagent(["inspect", "--json"]).arg(dir).output().unwrap();
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
+    report["verdict"].as_str().unwrap_or("none").to_owned()
+}
+
+fn finish(mut process: Process) {
+    let asked = Instant::now();
+    process.signal(Signal::TERM);
+    let status = process.wait(PATIENCE);
+    let took = asked.elapsed();
+    assert_eq!(status.code(), Some(0), "{}", process.output());
+    assert!(took < Duration::from_secs(1), "it took {took:?} to end");
+}
+
+#[test]
+fn it_starts_renews_reuses_repairs_and_stops() {
+    on_both(|server| {
+        let place = Place::new();
+        let mut process = place.start(server, &["--ttl", "10s"]);
+        let first = place.wait_for_set(&process, |_| true);
+        process.wait_for_line("published a certificate", PATIENCE);
+        assert_eq!(verdict(&place.dir()), "good", "{}", process.output());
+        wait_for("marker", PATIENCE, || fs::read(place.marker()).ok());
+        let second = place.wait_for_set(&process, |files| files[1] != first[1]);
+        assert_ne!(first[2], second[2], "each certificate has a new key");
+        finish(process);
+        assert_eq!(place.files().unwrap()[0], second[0], "files stay");
+
+        // another ttl is another request; a set of an hour is then used again
+        let process = place.start(server, &["--ttl", "1h"]);
+        let long = place.wait_for_set(&process, |files| files[1] != second[1]);
+        let orders = place.state()["issuances"].as_array().unwrap().len();
+        finish(process);
+        let issued = server.issued();
+        let mut process = place.start(server, &["--ttl", "1h"]);
+        process.wait_for_line("using the set that is on disk", PATIENCE);
+        for name in ["cert.pem", "key.pem", "CA.pem", "..data/key.pem"] {
+            fs::remove_file(place.dir().join(name)).unwrap();
+            let began = Instant::now();
+            place.wait_for_set(&process, |files| {
+                files == &long && fs::read_to_string(place.dir().join(name)).is_ok()
+            });
+            assert!(
+                began.elapsed() < Duration::from_secs(2),
+                "{name}: {:?}",
+                began.elapsed()
+            );
+        }
+        assert_eq!(server.issued(), issued, "no issuance");
+        assert_eq!(place.state()["issuances"].as_array().unwrap().len(), orders);
+        finish(process);
+    });
+}
+
+#[test]
+fn sign_mode_keeps_the_key_when_told_to() {
+    on_both(|server| {
+        let place = Place::new();
+        let settings = ["--mode", "sign", "--reuse-key", "--ttl", "6s"];
+        let process = place.start(server, &settings);
+        let first = place.wait_for_set(&process, |_| true);
+        let second = place.wait_for_set(&process, |files| files[1] != first[1]);
+        assert_eq!(first[2], second[2]);
+        assert_eq!(verdict(&place.dir()), "good");
+        finish(process);
+    });
+}
+
+#[test]
+fn several_certificates_fail_on_their_own() {
+    on_both(|server| {
+        let place = Place::new();
+        let file = place.temp.path().join("certagent.hcl");
+        let block = |name: &str, role: &str| {
+            let dir = place.temp.path().join(name);
+            format!(
+                "certificate \"{name}\" {{\n  component = \"{name}\"\n  mount = \"pki_int\"\n  \
+                 role = \"{role}\"\n  ip_sans = [\"127.0.0.1\"]\n  dir = \"{}\"\n}}\n",
+                dir.display()
+            )
+        };
+        let text = [
+            block("ingester", "internal"),
+            block("querier", "nobody"),
+            block("ruler", "internal"),
+        ];
+        fs::write(&file, text.concat()).unwrap();
+        let mut process = Process::start(
+            certagent(["run", "-c"])
+                .arg(&file)
+                .env("VAULT_ADDR", &server.address)
+                .env("VAULT_TOKEN", &server.token),
+        );
+        for name in ["ingester", "ruler"] {
+            let cert = place.temp.path().join(name).join("cert.pem");
+            wait_for(name, PATIENCE, || fs::read(&cert).ok());
+        }
+        process.wait_for_line("no certificate yet", PATIENCE);
+        assert!(!place.temp.path().join("querier/cert.pem").exists());
+        assert!(process.ended().is_none());
+        finish(process);
+    });
+}
+
+#[test]
+fn kill_9_at_any_moment_leaves_a_whole_set_and_keeps_the_budget() {
+    on_both(|server| {
+        let place = Place::new();
+        let before = server.issued();
+        for round in 0_u64..20 {
+            let mut process = place.start(server, &["--ttl", "10d"]);
+            // spread over start, login, order, publication and idling
+            thread::sleep(Duration::from_millis((round * 37) % 160));
+            process.signal(Signal::KILL);
+            process.wait(PATIENCE);
+            if place.dir().join("..data").exists() {
+                assert_eq!(verdict(&place.dir()), "good", "round {round}");
+            }
+        }
+        let mut process = place.start(server, &["--ttl", "10d"]);
+        place.wait_for_set(&process, |_| true);
+        assert_eq!(verdict(&place.dir()), "good");
+        let issued = server.issued() - before;
+        assert!(
+            issued <= 10,
+            "{issued} certificates, the budget is ten an hour"
+        );
+        assert!(process.ended().is_none());
+        finish(process);
+    });
+}
+
+#[test]
+fn a_first_start_that_fails_until_its_deadline_ends_with_its_code() {
+    let server = Server::embedded();
+    let (address, _) = crate::rig::free_ports();
+    for (settings, address, code) in [
+        (
+            vec!["--first-deadline", "1s"],
+            format!("http://127.0.0.1:{address}"),
+            3,
+        ),
+        (
+            vec!["--first-deadline", "1s", "--role", "nobody"],
+            server.address.clone(),
+            4,
+        ),
+    ] {
+        let place = Place::new();
+        let mut command = certagent(["run", "--component", "ingester", "--mount", "pki_int"]);
+        command.args(&settings).arg("--dir").arg(place.dir());
+        command
+            .env("VAULT_ADDR", address)
+            .env("VAULT_TOKEN", &server.token);
+        let mut process = Process::start(&mut command);
+        let status = process.wait(PATIENCE);
+        assert_eq!(status.code(), Some(code), "{}", process.output());
+    }
+}
+
+#[test]
+fn issue_reports_writes_and_shows_the_key_only_where_asked() {
+    on_both(|server| {
+        let place = Place::new();
+        let out = place.temp.path().join("out");
+        let run = |settings: &[&str]| {
+            let output = place.command(server, "issue", settings).output().unwrap();
+            let text = String::from_utf8(output.stdout).unwrap();
+            let errors = String::from_utf8(output.stderr).unwrap();
+            assert_eq!(output.status.code(), Some(0), "{text}\n{errors}");
+            assert!(!text.contains(&server.token) && !errors.contains(&server.token));
+            (text, errors)
+        };
+        let (text, _) = run(&["--ttl", "1h"]);
+        assert!(
+            text.contains("loki-ingester.service.consul")
+                && text.contains("/v1/pki_int/issue/internal")
+        );
+        assert!(!text.contains("PRIVATE KEY"));
+        let (text, _) = run(&["--format", "json", "--mode", "sign"]);
+        let report: Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(report["report"]["verdict"], "good");
+        assert!(!text.contains("PRIVATE KEY"));
+        let (text, _) = run(&["--format", "pem"]);
+        assert_eq!(text.matches("BEGIN PRIVATE KEY").count(), 1);
+        run(&["--out", out.to_str().unwrap()]);
+        assert_eq!(verdict(&out), "good");
+    });
+}
+
+#[test]
+fn a_dry_run_asks_for_nothing_and_says_what_would_be_refused() {
+    on_both(|server| {
+        let place = Place::new();
+        let before = server.issued();
+        let output = place
+            .command(server, "issue", &["--dry-run"])
+            .output()
+            .unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        assert_eq!(output.status.code(), Some(0), "{text}");
+        assert!(
+            text.contains("127.0.0.1") && text.contains("ip_sans"),
+            "{text}"
+        );
+        let refused = [
+            "--dry-run",
+            "--format",
+            "json",
+            "--common-name",
+            "loki.example.com",
+        ];
+        let mut command = certagent(["issue", "--mount", "pki_int", "--role", "internal"]);
+        command
+            .args(refused)
+            .env("VAULT_ADDR", &server.address)
+            .env("VAULT_TOKEN", &server.token);
+        let output = command.output().unwrap();
+        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(output.status.code(), Some(4), "{report}");
+        let reason = report["would_be_refused"][0].as_str().unwrap();
+        assert!(reason.contains("loki.example.com"), "{reason}");
+        assert_eq!(server.issued(), before);
+    });
+}

@@ -30,7 +30,12 @@ pub fn run(cli: Cli, environment: Environment) -> Exit {
         .enable_all()
         .build();
     let result = match runtime {
-        Ok(runtime) => runtime.block_on(dispatch(cli.command, &environment)),
+        Ok(runtime) => {
+            let result = runtime.block_on(dispatch(cli.command, &environment));
+            // A key that is still being made must not hold up the end.
+            runtime.shutdown_background();
+            result
+        }
         Err(error) => Err(anyhow::Error::new(error).context("cannot start the runtime")),
     };
     result.unwrap_or_else(|error| report(&error))

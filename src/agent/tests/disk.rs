@@ -15,6 +15,9 @@ use crate::{
     testing::{ca::TestCa, issuer::failure},
 };
 
+/// What somebody may do to the files, by name.
+type Damage<'a> = (&'static str, Box<dyn Fn() + 'a>);
+
 /// Somebody else holds the directory's lock until this is dropped: nothing can be written.
 fn hold(dir: &std::path::Path) -> fs::File {
     let dir = fs::File::open(dir).unwrap();
@@ -78,7 +81,7 @@ async fn changed_files_are_put_right_within_two_seconds_without_an_order() {
     rig.until_live().await;
     let files = rig.files();
     let dir = rig.dir();
-    let damages: [(&str, Box<dyn Fn()>); 7] = [
+    let damages: [Damage<'_>; 7] = [
         (
             "truncated",
             Box::new(|| {
@@ -109,7 +112,9 @@ async fn changed_files_are_put_right_within_two_seconds_without_an_order() {
         (
             "swapped",
             Box::new(|| {
-                drop(fs::copy(dir.join("..data/cert.pem"), dir.join("..data/CA.pem")).unwrap())
+                fs::copy(dir.join("..data/cert.pem"), dir.join("..data/CA.pem"))
+                    .map(drop)
+                    .unwrap();
             }),
         ),
         (
