@@ -75,6 +75,7 @@ class Part:
     """One server process with a log file of its own."""
 
     name = "part"
+    patience = 20  # seconds between SIGTERM and SIGKILL
 
     def __init__(self, base):
         self.dir = Path(base) / self.name
@@ -113,12 +114,12 @@ class Part:
         text = self.log.read_text(errors="replace").splitlines() if self.log.exists() else []
         return "\n".join(text[-lines:])
 
-    def stop(self, how=signal.SIGTERM, seconds=20):
+    def stop(self, how=signal.SIGTERM):
         if self.process is None or self.process.poll() is not None:
             return
         self.process.send_signal(how)
         try:
-            self.process.wait(seconds)
+            self.process.wait(self.patience)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait(10)
@@ -186,6 +187,7 @@ class Weed(Part):
     """S3: one process, one bucket, anybody may (loopback of this namespace)."""
 
     name = "s3"
+    patience = 2
     url = "http://127.0.0.1:8333"
 
     def __init__(self, base):
