@@ -56,6 +56,8 @@ struct Shared {
 struct Inner {
     /// Watched directory to root.
     roots: BTreeMap<PathBuf, PathBuf>,
+    /// Root to its watched directories: with a thousand roots nobody may walk all of them.
+    dirs: BTreeMap<PathBuf, Vec<PathBuf>>,
     /// Roots with a change that was not yet reported.
     changed: BTreeSet<PathBuf>,
     /// Counts changes, so that quiet can be told from busy.
@@ -145,12 +147,16 @@ impl Watch {
     pub fn follow(&self, root: &Path, dirs: &[PathBuf]) -> Result<(), WatchError> {
         let stale = {
             let mut inner = self.shared.lock();
-            let stale: Vec<_> = inner.of(root).filter(|dir| !dirs.contains(dir)).collect();
+            let mut stale = inner.dirs.remove(root).unwrap_or_default();
+            stale.retain(|dir| !dirs.contains(dir));
             for dir in &stale {
                 inner.roots.remove(dir);
             }
             for dir in dirs {
                 inner.roots.insert(dir.clone(), root.to_owned());
+            }
+            if !dirs.is_empty() {
+                inner.dirs.insert(root.to_owned(), dirs.to_vec());
             }
             stale
         };
@@ -170,15 +176,6 @@ impl Watch {
     /// Watches nothing for this root any more.
     pub fn forget(&self, root: &Path) {
         let _nothing_to_watch = self.follow(root, &[]);
-    }
-}
-
-impl Inner {
-    fn of<'a>(&'a self, root: &'a Path) -> impl Iterator<Item = PathBuf> + 'a {
-        self.roots
-            .iter()
-            .filter(move |(_, of)| of.as_path() == root)
-            .map(|(dir, _)| dir.clone())
     }
 }
 

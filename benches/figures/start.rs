@@ -41,7 +41,7 @@ pub(crate) fn consul_template(
         .zip(["issuing_ca", "certificate", "private_key"])
     {
         let call = r#"secret "pki/issue/internal" "ttl=10d" "key_type=ec" "key_bits=256" "common_name=loki-read.service.consul" "ip_sans=10.0.0.1""#;
-        let contents = format!("{{{{ with {call} }}}}{{{{ .Data.{field} }}}}\n{{{{ end }}}}");
+        let contents = format!("{{{{ with {call} }}}}{{{{ .Data.{field} }}}}\n{{{{ end }}}}\n");
         let target = certs.join(file);
         config.push_str(&format!(
             "template {{\n destination = {target:?}\n contents = <<EOH\n{contents}EOH\n}}\n"

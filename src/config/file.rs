@@ -57,8 +57,9 @@ pub fn parse(text: &str, origin: &str) -> Result<Written, Problems> {
 /// As [`parse`], but goes on after problems so that all of them are found; `None` when there is
 /// no making sense of the text.
 pub(super) fn read(text: &str, origin: &str, problems: &mut Problems) -> Option<Written> {
+    let ends = text.match_indices('\n').map(|(at, _)| at);
     let mut reader = Reader {
-        text,
+        line_ends: ends.collect(),
         origin,
         problems,
         written: Written::default(),
@@ -79,7 +80,8 @@ pub(super) fn read(text: &str, origin: &str, problems: &mut Problems) -> Option<
 }
 
 struct Reader<'a> {
-    text: &'a str,
+    /// Offsets of the line feeds, so that a line number is a search and not a count.
+    line_ends: Vec<usize>,
     origin: &'a str,
     problems: &'a mut Problems,
     written: Written,
@@ -212,8 +214,7 @@ impl Reader<'_> {
 
     fn source(&self, span: Option<std::ops::Range<usize>>) -> Source {
         let start = span.map_or(0, |span| span.start);
-        let before = self.text.as_bytes().get(..start).unwrap_or_default();
-        self.line(1 + before.iter().filter(|&&byte| byte == b'\n').count())
+        self.line(1 + self.line_ends.partition_point(|&end| end < start))
     }
 
     fn line(&self, line: usize) -> Source {
