@@ -102,6 +102,10 @@ fn tables() -> String {
             Some(key) => format!("{word} \"<{key}>\" {{ }}"),
             None => format!("{word} {{ }}"),
         };
+        let head = match section.parent() {
+            Some(parent) => format!("{head}` in `{}", parent.path()),
+            None => head,
+        };
         let many = if section.repeats() {
             ", once or more"
         } else {

@@ -15,6 +15,7 @@ pub mod request;
 pub mod retry;
 pub mod schedule;
 pub mod secret;
+pub mod served;
 pub mod state;
 pub mod time;
 pub mod trust;

@@ -32,6 +32,15 @@ pub(super) struct WrittenBlock {
     pub(super) label: Option<String>,
     pub(super) source: Source,
     pub(super) values: BTreeMap<&'static str, Value>,
+    /// Blocks that stand in it, at most one of a kind.
+    pub(super) inner: Vec<Self>,
+}
+
+impl WrittenBlock {
+    /// The block of that kind in this one.
+    pub(super) fn inner(&self, section: Section) -> Option<&Self> {
+        self.inner.iter().find(|one| one.section == section)
+    }
 }
 
 /// One value as written anywhere: texts, and the place.
@@ -91,10 +100,13 @@ impl Reader<'_> {
     fn body(&mut self, body: &Body) {
         for structure in body {
             match structure {
-                Structure::Block(block) => self.block(block),
+                Structure::Block(block) => {
+                    let earlier = std::mem::take(&mut self.written.blocks);
+                    self.written.blocks = self.block(block, None, earlier);
+                }
                 Structure::Attribute(attribute) => {
                     let key = attribute.key.as_str();
-                    let blocks = Section::ALL.map(Section::name).join(", ");
+                    let blocks = known(None).join(", ");
                     let message = format!("a key outside of a block; the blocks are {blocks}");
                     self.problem(attribute.span(), key, message);
                 }
@@ -102,38 +114,56 @@ impl Reader<'_> {
         }
     }
 
-    fn block(&mut self, block: &Block) {
+    /// Reads one block into those of its surroundings, of which it knows the `earlier` ones.
+    fn block(
+        &mut self,
+        block: &Block,
+        parent: Option<Section>,
+        mut earlier: Vec<WrittenBlock>,
+    ) -> Vec<WrittenBlock> {
         let word = block.ident.as_str();
-        let Some(section) = Section::ALL.into_iter().find(|one| one.name() == word) else {
-            let known = Section::ALL.map(Section::name);
-            let message = format!("unknown block{}", similar(word, known));
-            return self.problem(block.span(), word, message);
+        let known = known(parent);
+        let Some(section) = find_section(word, parent) else {
+            let (path, message) = match parent {
+                Some(parent) if known.is_empty() => (
+                    format!("{}.{word}", parent.path()),
+                    "no block is known inside this one".to_owned(),
+                ),
+                Some(parent) => (
+                    format!("{}.{word}", parent.path()),
+                    format!("unknown block{}", similar(word, known)),
+                ),
+                None => (
+                    word.to_owned(),
+                    format!("unknown block{}", similar(word, known)),
+                ),
+            };
+            self.problem(block.span(), &path, message);
+            return earlier;
         };
         let source = self.source(block.span());
         let label = self.label(block, section);
-        let one_of_a_kind = self.first(section, label.as_deref(), &source);
+        let one_of_a_kind = self.first(section, label.as_deref(), &source, &earlier);
         let mut written = WrittenBlock {
             section,
             label,
             source,
             values: BTreeMap::new(),
+            inner: Vec::new(),
         };
         for structure in &block.body {
             match structure {
                 Structure::Attribute(attribute) => self.attribute(attribute, &mut written),
                 Structure::Block(inner) => {
-                    let key = format!("{word}.{}", inner.ident.as_str());
-                    self.problem(
-                        inner.span(),
-                        &key,
-                        "no block is known inside this one".into(),
-                    );
+                    let beside = std::mem::take(&mut written.inner);
+                    written.inner = self.block(inner, Some(section), beside);
                 }
             }
         }
         if one_of_a_kind && written.label.is_some() == section.label().is_some() {
-            self.written.blocks.push(written);
+            earlier.push(written);
         }
+        earlier
     }
 
     fn label(&mut self, block: &Block, section: Section) -> Option<String> {
@@ -155,8 +185,14 @@ impl Reader<'_> {
     }
 
     /// Is it the first of its kind and name?
-    fn first(&mut self, section: Section, label: Option<&str>, source: &Source) -> bool {
-        let first = self.written.blocks.iter().find(|earlier| {
+    fn first(
+        &mut self,
+        section: Section,
+        label: Option<&str>,
+        source: &Source,
+        earlier: &[WrittenBlock],
+    ) -> bool {
+        let first = earlier.iter().find(|earlier| {
             earlier.section == section
                 && (!section.repeats() || (label.is_some() && earlier.label.as_deref() == label))
         });
@@ -169,14 +205,14 @@ impl Reader<'_> {
             ),
         };
         self.problems
-            .add(Some(source.clone()), section.name(), message);
+            .add(Some(source.clone()), &section.path(), message);
         false
     }
 
     fn attribute(&mut self, attribute: &Attribute, block: &mut WrittenBlock) {
         let section = block.section;
         let key = attribute.key.as_str();
-        let path = format!("{}.{key}", section.name());
+        let path = format!("{}.{key}", section.path());
         let setting = find(section, key).filter(|one| section.label() != Some(one.key));
         let Some(setting) = setting else {
             let known = section
@@ -223,6 +259,20 @@ impl Reader<'_> {
             line,
         }
     }
+}
+
+/// The words of the blocks that may stand there.
+fn known(parent: Option<Section>) -> Vec<&'static str> {
+    let here = Section::ALL
+        .into_iter()
+        .filter(|one| one.parent() == parent);
+    here.map(Section::name).collect()
+}
+
+fn find_section(word: &str, parent: Option<Section>) -> Option<Section> {
+    Section::ALL
+        .into_iter()
+        .find(|one| one.parent() == parent && one.name() == word)
 }
 
 fn texts(value: &Expression, setting: &Setting) -> Result<Vec<String>, String> {

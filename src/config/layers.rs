@@ -61,7 +61,24 @@ impl Derived {
     }
 }
 
-impl Layers<'_, '_> {
+impl<'g> Layers<'_, 'g> {
+    /// The same places for a block that stands in this one.
+    pub(super) fn inner(&mut self, section: Section) -> Layers<'_, 'g> {
+        Layers {
+            block: self.block.and_then(|block| block.inner(section)),
+            certificate: self.certificate.clone(),
+            all: &mut *self.all,
+            section,
+            outer: self.outer,
+        }
+    }
+
+    /// Is the block there, or any setting of it written anywhere?
+    pub(super) fn mentioned(&self) -> bool {
+        let mut settings = self.section.settings();
+        self.block.is_some() || settings.any(|one| self.strongest(one).is_some())
+    }
+
     /// The value of `key`, or its default; a problem when it can't be read.
     pub(super) fn read<T>(
         &mut self,
@@ -120,7 +137,7 @@ impl Layers<'_, '_> {
     }
 
     fn path(&self, key: &str) -> String {
-        format!("{}.{key}", self.section.name())
+        format!("{}.{key}", self.section.path())
     }
 
     /// Takes the strongest value and writes the row for `check-config`.

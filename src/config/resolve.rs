@@ -5,6 +5,7 @@
 
 mod auth;
 mod certificate;
+mod probe;
 mod vault;
 
 use super::{
@@ -99,7 +100,7 @@ fn certificates(all: &mut Gathered<'_>, written: &Written) -> Vec<CertConfig> {
 
 /// With several certificates a flag would have to mean all of them or none.
 fn refuse_outer(all: &mut Gathered<'_>, count: usize) {
-    for setting in Section::Certificate.settings() {
+    for setting in SETTINGS.iter().filter(|one| one.section.of_certificate()) {
         let Some(value) = super::layers::outer(setting, all.environment, all.flags) else {
             continue;
         };

@@ -19,11 +19,19 @@ pub enum Section {
     Certificate,
     /// `log { }`: how to write log lines.
     Log,
+    /// `probe { }` in a certificate's block: how to see which certificate the application serves.
+    Probe,
 }
 
 impl Section {
     /// All blocks, in the order they are documented.
-    pub const ALL: [Self; 4] = [Self::Certificate, Self::Vault, Self::Auth, Self::Log];
+    pub const ALL: [Self; 5] = [
+        Self::Certificate,
+        Self::Probe,
+        Self::Vault,
+        Self::Auth,
+        Self::Log,
+    ];
 
     /// The block's word in the file.
     #[must_use]
@@ -33,6 +41,31 @@ impl Section {
             Self::Auth => "auth",
             Self::Certificate => "certificate",
             Self::Log => "log",
+            Self::Probe => "probe",
+        }
+    }
+
+    /// The block it stands in; none for those of the file itself.
+    #[must_use]
+    pub fn parent(self) -> Option<Self> {
+        match self {
+            Self::Probe => Some(Self::Certificate),
+            Self::Vault | Self::Auth | Self::Certificate | Self::Log => None,
+        }
+    }
+
+    /// Does every certificate have its own: the block itself, and what stands in it?
+    #[must_use]
+    pub fn of_certificate(self) -> bool {
+        self == Self::Certificate || self.parent().is_some_and(Self::of_certificate)
+    }
+
+    /// All words from the file down to the block, as `certificate.probe`.
+    #[must_use]
+    pub fn path(self) -> String {
+        match self.parent() {
+            Some(parent) => format!("{}.{}", parent.path(), self.name()),
+            None => self.name().to_owned(),
         }
     }
 
@@ -42,7 +75,7 @@ impl Section {
         match self {
             Self::Auth => Some("method"),
             Self::Certificate => Some("name"),
-            Self::Vault | Self::Log => None,
+            Self::Vault | Self::Log | Self::Probe => None,
         }
     }
 
@@ -60,6 +93,7 @@ impl Section {
             Self::Auth => "Authentication",
             Self::Certificate => "Certificate",
             Self::Log => "Log",
+            Self::Probe => "Proof that the application serves it",
         }
     }
 
@@ -174,7 +208,7 @@ impl Setting {
     /// Full key, as `certificate.ttl`.
     #[must_use]
     pub fn path(&self) -> String {
-        format!("{}.{}", self.section.name(), self.key)
+        format!("{}.{}", self.section.path(), self.key)
     }
 
     /// Our own variable, as `CERTAGENT_TTL`.

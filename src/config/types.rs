@@ -125,6 +125,45 @@ pub struct CertConfig {
     pub trust_poll: Duration,
     /// How long an anchor that nobody vouches for any more stays in CA.pem.
     pub trust_overlap: Duration,
+    /// How to see which certificate the application serves, when it shall be looked at.
+    pub probe: Option<ProbeConfig>,
+}
+
+/// How to see which certificate the application serves, and how often.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProbeConfig {
+    /// Where and how.
+    pub target: ProbeTarget,
+    /// Pause between two looks once the certificate was seen.
+    pub every: Duration,
+}
+
+/// One place where a certificate is served.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProbeTarget {
+    /// `host:port`; an IPv6 address stands in brackets.
+    pub address: String,
+    /// Name or IP address that the served certificate has to prove; a name is sent as SNI.
+    pub server_name: String,
+    /// Application protocols to offer (RFC 7301), the best first.
+    pub alpn: Vec<String>,
+    /// Show our own certificate when the peer asks for one.
+    pub mtls: bool,
+    /// How the connection becomes TLS, where it does not begin as such.
+    pub starttls: Option<StartTls>,
+    /// Also ask `grpc.health.v1.Health/Check`; needs `h2` among the protocols.
+    pub grpc_health: bool,
+    /// Limit for everything together.
+    pub timeout: Duration,
+}
+
+/// A protocol whose connections become TLS on request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StartTls {
+    /// PostgreSQL's SSLRequest (its manual, 55.2.10).
+    Postgres,
+    /// SMTP's STARTTLS (RFC 3207).
+    Smtp,
 }
 
 /// When to renew, and how much may be asked for.

@@ -221,6 +221,7 @@ pub(super) fn config(temp: &TempDir, name: &str) -> CertConfig {
         extra_ca: None,
         trust_poll: secs(600),
         trust_overlap: 3 * DAY,
+        probe: None,
     }
 }
 

@@ -33,6 +33,7 @@ fn config(dir: PathBuf) -> CertConfig {
         extra_ca: None,
         trust_poll: Duration::ZERO,
         trust_overlap: Duration::ZERO,
+        probe: None,
     }
 }
 

@@ -14,6 +14,7 @@ use super::super::{
     types::{CertConfig, Files, RenewAt, RenewPolicy},
     values,
 };
+use super::probe;
 use crate::model::{
     duration,
     request::{KeyType, Mode, Names, Request},
@@ -50,6 +51,8 @@ pub(super) fn certificate(
     let extra_ca = layers.read("extra_ca", path);
     let trust_poll = layers.read("trust_poll", values::duration);
     let trust_overlap = layers.read("trust_overlap", values::duration);
+    let names = request.as_ref().map(|request| &request.names);
+    let probe = probe::probe(&mut layers.inner(Section::Probe), names);
     Some(CertConfig {
         name: name?,
         request: request?,
@@ -59,6 +62,7 @@ pub(super) fn certificate(
         extra_ca,
         trust_poll: trust_poll?,
         trust_overlap: trust_overlap?,
+        probe,
     })
 }
 

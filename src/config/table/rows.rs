@@ -3,7 +3,7 @@
 use super::{
     Fallback::{self, Derived, Nothing, Value},
     Kind::{self, Bool, Choice, Count, Duration, Headers, List, Mode, Path, Text},
-    Section::{self, Auth, Certificate, Log, Vault},
+    Section::{self, Auth, Certificate, Log, Probe, Vault},
     Setting,
 };
 
@@ -68,6 +68,25 @@ pub const SETTINGS: &[Setting] = &[
         "how often to look for new issuers of the mount; 0 is never"),
     row(Certificate, "trust_overlap", "trust-overlap", Duration, Value("24h"),
         "how long an anchor that is no longer vouched for stays in CA.pem"),
+
+    row(Probe, "enabled", "probe", Bool, Derived("true when anything of the probe is written"),
+        "connect to the application and see which certificate it serves"),
+    row(Probe, "address", "probe-address", Text, Derived("NOMAD_ADDR_grpc"),
+        "host:port where the application serves the certificate"),
+    row(Probe, "server_name", "probe-server-name", Text, Derived("the host of the address where the certificate has it, else the common name"),
+        "name that the served certificate has to prove; sent as SNI when it is a DNS name"),
+    row(Probe, "alpn", "probe-alpn", List, Derived("h2 with grpc_health, else none"),
+        "application protocols to offer (ALPN)"),
+    row(Probe, "mtls", "probe-mtls", Bool, Value("true"),
+        "show our own certificate when the application asks for one"),
+    row(Probe, "starttls", "probe-starttls", Choice(&["none", "postgres", "smtp"]), Value("none"),
+        "how the connection becomes TLS, where it does not begin as such"),
+    row(Probe, "grpc_health", "probe-grpc-health", Bool, Derived("true when the address is NOMAD_ADDR_grpc"),
+        "also ask grpc.health.v1.Health/Check"),
+    row(Probe, "every", "probe-every", Duration, Value("5m"),
+        "how often to look again once the certificate was seen"),
+    row(Probe, "timeout", "probe-timeout", Duration, Value("5s"),
+        "limit for one look, from the name to the last answer"),
 
     row(Vault, "address", "vault-addr", List, Value("https://127.0.0.1:8200"),
         "addresses of the issuer, tried in this order: http://, https:// or unix://").issuer(&["AGENT_ADDR", "ADDR"]),

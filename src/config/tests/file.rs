@@ -48,7 +48,7 @@ fn every_problem_of_a_file_comes_at_once_with_its_line() {
         "f:7: tls: unknown block",
         "f:10: certificate.ip_sans: \"1.2.3\": not an IP address",
         "f:12: certificate.common_name: still holds",
-        "f:13: certificate.foo: no block",
+        "f:13: certificate.foo: unknown block",
         "f:14: certificate.mount: needs one value, not an array",
         "f:15: certificate.role: needs a plain value",
         "f:19: auth.token: a secret does not belong into this file",
@@ -141,4 +141,46 @@ proptest! {
     fn any_text_gives_an_answer(text in "(vault|auth|certificate|[a-z\"{}=\\[\\]$%<# \n.,0-9-]){0,60}") {
         let _ = parse(&text, "f");
     }
+}
+
+#[test]
+fn a_probe_stands_in_its_certificate_and_takes_its_address_from_nomad() {
+    let mut environment = least();
+    environment.insert("NOMAD_ADDR_grpc".to_owned(), "10.0.0.7:9095".to_owned());
+    environment.insert("NOMAD_IP_grpc".to_owned(), "10.0.0.7".to_owned());
+    let none = load("", &environment, &Flags::default());
+    assert_eq!(none.certificates[0].probe, None);
+    let text = "certificate \"a\" {\n  probe {\n    every = \"1m\"\n  }\n}\n";
+    let config = load(text, &environment, &Flags::default());
+    let probe = config.certificates[0].probe.clone().unwrap();
+    assert_eq!(probe.every, std::time::Duration::from_secs(60));
+    assert_eq!(probe.target.address, "10.0.0.7:9095");
+    assert_eq!(probe.target.server_name, "10.0.0.7");
+    assert_eq!(probe.target.alpn, ["h2"]);
+    assert!(probe.target.grpc_health && probe.target.mtls);
+}
+
+#[test]
+fn a_wrong_probe_is_named_with_its_line() {
+    let flags = Flags::default();
+    let of = |inner: &str| {
+        let text = format!("certificate \"a\" {{\n  probe {{\n    {inner}\n  }}\n}}\n");
+        super::try_load(&text, &least(), &flags)
+            .unwrap_err()
+            .to_string()
+    };
+    assert!(of("").contains("certificate.probe.address: no address to probe"));
+    assert!(
+        of("address = \"a\"")
+            .contains("test.hcl:3: certificate.probe.address: \"a\": not host:port")
+    );
+    assert!(of("adress = \"a:1\"").contains("unknown key; did you mean address?"));
+    assert!(
+        of("address = \"a:1\"\n grpc_health = true\n alpn = [\"http/1.1\"]")
+            .contains("gRPC needs h2")
+    );
+    assert!(of("probe { }").contains("certificate.probe.probe: no block is known inside this one"));
+    assert!(of("}\n  probe {\n").contains("the first is at test.hcl:2"));
+    let top = super::refused("probe { }", &least(), &flags);
+    assert!(top.contains("unknown block"), "{top}");
 }

@@ -12,6 +12,11 @@ use super::{env, least, load, try_load};
 /// A block with only this setting in it.
 fn file_with(setting: &Setting, text: &str) -> String {
     let word = setting.section.name();
+    if let Some(parent) = setting.section.parent() {
+        let line = format!("{} = {}", setting.key, literal(setting, text));
+        let (parent, label) = (parent.name(), parent.label().map_or("", |_| "\"label\""));
+        return format!("{parent} {label} {{\n{word} {{\n  {line}\n}}\n}}\n");
+    }
     match setting.section.label() {
         Some(key) if key == setting.key => format!("{word} \"{text}\" {{\n}}\n"),
         Some(_) => format!(
@@ -51,7 +56,13 @@ fn strongest(
     let layers = Layers {
         all: &mut all,
         section: setting.section,
-        block: written.blocks.first(),
+        block: match setting.section.parent() {
+            Some(_) => written
+                .blocks
+                .first()
+                .and_then(|block| block.inner(setting.section)),
+            None => written.blocks.first(),
+        },
         certificate: None,
         outer: true,
     };
@@ -69,10 +80,10 @@ fn flag_beats_variable_beats_file_for_every_setting() {
         } else {
             String::new()
         };
-        let line = if setting.section.label() == Some(setting.key) {
-            "f:1"
-        } else {
-            "f:2"
+        let line = match setting.section {
+            section if section.label() == Some(setting.key) => "f:1",
+            section if section.parent().is_some() => "f:3",
+            _ => "f:2",
         };
         let wanted = in_file.then(|| line.to_owned());
         assert_eq!(
@@ -161,6 +172,15 @@ const SAMPLES: &[(&str, &str, &[(&str, &str)])] = &[
     ("extra-ca", "/ca.pem", &[]),
     ("trust-poll", "0", &[]),
     ("trust-overlap", "1h", &[]),
+    ("probe", "false", PROBE),
+    ("probe-address", "other:1", &[]),
+    ("probe-server-name", "other", PROBE),
+    ("probe-alpn", "h2,other", PROBE),
+    ("probe-mtls", "false", PROBE),
+    ("probe-starttls", "smtp", PROBE),
+    ("probe-grpc-health", "true", PROBE),
+    ("probe-every", "7s", PROBE),
+    ("probe-timeout", "7s", PROBE),
     ("vault-addr", "https://a,https://b", &[]),
     ("vault-namespace", "team", &[]),
     ("vault-ca-cert", "/ca.pem", &[]),
@@ -219,6 +239,8 @@ const SAMPLES: &[(&str, &str, &[(&str, &str)])] = &[
     ("log-format", "json", &[]),
     ("log-level", "trace", &[]),
 ];
+
+const PROBE: &[(&str, &str)] = &[("probe-address", "a:1")];
 
 fn debug(text: &str, environment: &Environment, flags: &Flags) -> String {
     format!("{:?}", load(text, environment, flags))
