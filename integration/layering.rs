@@ -37,7 +37,7 @@ const IMPURE: [&str; 22] = [
 ];
 
 /// Who may not know whom: nothing looks along the pipeline, only `agent` and the commands join stages.
-const LAYERS: [(&str, &[&str]); 10] = [
+const LAYERS: [(&str, &[&str]); 11] = [
     (
         "model",
         &[
@@ -59,6 +59,12 @@ const LAYERS: [(&str, &[&str]); 10] = [
     ),
     ("vault", &["agent", "cli", "commands", "dev", "publish"]),
     ("auth", &["agent", "cli", "commands", "dev", "publish"]),
+    (
+        "probe",
+        &[
+            "agent", "auth", "cli", "commands", "dev", "issue", "publish", "vault",
+        ],
+    ),
     (
         "issue",
         &[

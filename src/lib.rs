@@ -20,6 +20,7 @@ pub mod issue;
 pub mod issuer;
 pub mod model;
 pub mod observe;
+pub mod probe;
 pub mod publish;
 pub mod terminal;
 pub mod vault;

@@ -1,0 +1,160 @@
+//! Our own certificate set as the probe uses it: whom to trust, what to show, what to look for.
+//!
+//! Never reads a file and never shows the key. What stays true: trust is CA.pem and nothing else.
+
+use std::sync::Arc;
+
+use rustls::{
+    RootCertStore, client::WebPkiServerVerifier, crypto::CryptoProvider, sign::CertifiedKey,
+};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
+
+use super::witness::Witness;
+use crate::model::{
+    leaf::CertFacts,
+    pem,
+    secret::Secret,
+    served::{Mismatch, Served, Wanted, compare},
+    time::Timestamp,
+    verify::Verified,
+};
+
+/// Why a set can't be used to probe; lower case, never with anything of the key.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum IdentityError {
+    /// A text is not what its file should hold.
+    #[error("{file}: {why}")]
+    Unreadable {
+        /// `CA.pem`, `cert.pem` or `key.pem`.
+        file: &'static str,
+        /// Why.
+        why: String,
+    },
+    /// The key is of no use for TLS.
+    #[error("key.pem: not a key that TLS can use")]
+    Key,
+}
+
+/// A published set: trust, certificate, and the key unless only trust is needed.
+#[derive(Clone)]
+pub struct Identity {
+    provider: Arc<CryptoProvider>,
+    verifier: Arc<WebPkiServerVerifier>,
+    shown: Option<Arc<CertifiedKey>>,
+    serial: String,
+    sha256: String,
+    not_before: Timestamp,
+}
+
+impl Identity {
+    /// From the texts of CA.pem, cert.pem and key.pem; without the key none is shown to any peer.
+    ///
+    /// # Errors
+    /// [`IdentityError`], naming the file.
+    pub fn new(ca: &str, cert: &str, key: Option<&Secret>) -> Result<Self, IdentityError> {
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let mut roots = RootCertStore::empty();
+        for anchor in certificates("CA.pem", ca)? {
+            let added = roots.add(anchor);
+            added.map_err(|error| unreadable("CA.pem", error))?;
+        }
+        let verifier =
+            WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider));
+        let verifier = verifier.build();
+        let verifier = verifier.map_err(|error| unreadable("CA.pem", error))?;
+        let chain = certificates("cert.pem", cert)?;
+        let leaf = chain.first().map(|leaf| CertFacts::read(leaf));
+        let facts = match leaf {
+            Some(facts) => facts.map_err(|error| unreadable("cert.pem", error))?,
+            None => return Err(unreadable("cert.pem", "no certificate in it")),
+        };
+        let key = key.map(|key| signing(&provider, chain, key)).transpose()?;
+        Ok(Self {
+            provider,
+            verifier,
+            shown: key.map(Arc::new),
+            serial: facts.serial,
+            sha256: facts.sha256,
+            not_before: facts.not_before,
+        })
+    }
+
+    /// From the set in memory.
+    ///
+    /// # Errors
+    /// [`IdentityError`] when TLS can't use what passed verification; not expected.
+    pub fn of(set: &Verified) -> Result<Self, IdentityError> {
+        Self::new(set.ca_pem(), set.cert_pem(), Some(set.key_pem()))
+    }
+
+    /// The certificate that shall be served.
+    #[must_use]
+    pub fn wanted(&self) -> Wanted<'_> {
+        Wanted {
+            serial: &self.serial,
+            sha256: &self.sha256,
+            not_before: self.not_before,
+        }
+    }
+
+    /// Is this set's certificate what is served? See [`compare`].
+    ///
+    /// # Errors
+    /// As [`compare`].
+    pub fn attest(&self, served: &Served) -> Result<(), Mismatch> {
+        compare(served, &self.wanted())
+    }
+
+    pub(super) fn witness(&self, show: bool) -> Witness {
+        let shown = self.shown.clone().filter(|_| show);
+        Witness::new(
+            Arc::clone(&self.provider),
+            Arc::clone(&self.verifier),
+            shown,
+        )
+    }
+}
+
+fn signing(
+    provider: &CryptoProvider,
+    chain: Vec<CertificateDer<'static>>,
+    key: &Secret,
+) -> Result<CertifiedKey, IdentityError> {
+    // Errors of the parsers could quote the key: they are not shown.
+    let der = PrivateKeyDer::from_pem_slice(key.expose().as_bytes());
+    let der = der.map_err(|_| IdentityError::Key)?;
+    let key = provider.key_provider.load_private_key(der);
+    let key = CertifiedKey::new(chain, key.map_err(|_| IdentityError::Key)?);
+    match key.keys_match() {
+        Err(rustls::Error::InconsistentKeys(rustls::InconsistentKeys::KeyMismatch)) => {
+            Err(unreadable("key.pem", "not the key of cert.pem"))
+        }
+        _ => Ok(key),
+    }
+}
+
+fn certificates(
+    file: &'static str,
+    text: &str,
+) -> Result<Vec<CertificateDer<'static>>, IdentityError> {
+    let blocks = pem::parse(text).map_err(|error| unreadable(file, error))?;
+    let mut found = Vec::new();
+    for block in blocks {
+        if block.label != pem::CERTIFICATE {
+            let why = format!("it holds a `{}` block", block.label);
+            return Err(unreadable(file, why));
+        }
+        found.push(CertificateDer::from(block.der.to_vec()));
+    }
+    match found.is_empty() {
+        true => Err(unreadable(file, "no certificate in it")),
+        false => Ok(found),
+    }
+}
+
+fn unreadable(file: &'static str, why: impl ToString) -> IdentityError {
+    IdentityError::Unreadable {
+        file,
+        why: why.to_string(),
+    }
+}
