@@ -5,7 +5,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::trust::Memory;
+use super::{
+    tell::{Outbox, Quarantined},
+    trust::Memory,
+};
 
 /// The durable record of one certificate directory, written as `..state.json` inside it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,6 +32,10 @@ pub struct State {
     pub staged: Option<StagedRecord>,
     /// Trust anchors and when they were last vouched for.
     pub trust: Memory,
+    /// What the application was told about the live generation; written together with it.
+    pub outbox: Option<Outbox>,
+    /// Sets that broke the application and were taken back, oldest first.
+    pub quarantined: Vec<Quarantined>,
 }
 
 /// A complete generation on disk that is not live yet.

@@ -1,0 +1,62 @@
+//! HTTP clients for everything but the issuer: one request, one answer.
+//!
+//! Never follows a redirect, never obeys a proxy variable, keeps no idle connection that would wake
+//! the process. What stays true: an error is told without the URL, whose query may hold a key.
+
+use std::{error::Error as _, sync::Arc};
+
+use reqwest::{Client, ClientBuilder, redirect};
+use rustls::{ClientConfig, RootCertStore};
+
+/// A client that trusts `roots`; reqwest wants TLS to be set up even where none is used.
+pub(crate) fn builder(roots: RootCertStore) -> Result<ClientBuilder, String> {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let tls = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| error.to_string())?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    Ok(Client::builder()
+        .tls_backend_preconfigured(tls)
+        .redirect(redirect::Policy::none())
+        .referer(false)
+        .no_proxy()
+        .http1_only()
+        .user_agent(concat!("certagent/", env!("CARGO_PKG_VERSION")))
+        .pool_max_idle_per_host(0))
+}
+
+/// The finished client.
+pub(crate) fn build(builder: ClientBuilder) -> Result<Client, String> {
+    builder.build().map_err(|error| chain(&error))
+}
+
+/// What went wrong and why, without the URL.
+pub(crate) fn chain(error: &reqwest::Error) -> String {
+    let mut text = if error.is_timeout() {
+        "no answer in time".to_owned()
+    } else if error.is_connect() {
+        "cannot connect".to_owned()
+    } else {
+        "the exchange broke".to_owned()
+    };
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(&format!(": {error}"));
+        cause = error.source();
+    }
+    text
+}
+
+/// The beginning of an answer's body, as text; no more than `most` bytes are taken.
+pub(crate) async fn text(mut answer: reqwest::Response, most: usize) -> String {
+    let mut body = Vec::new();
+    while let Ok(Some(chunk)) = answer.chunk().await {
+        let room = most.saturating_sub(body.len()).min(chunk.len());
+        body.extend_from_slice(&chunk[..room]);
+        if body.len() >= most {
+            break;
+        }
+    }
+    String::from_utf8_lossy(&body).into_owned()
+}

@@ -1,0 +1,315 @@
+//! Nomad's Task API: signal or restart a task of our own allocation, and a lock in a variable.
+//!
+//! Never touches another allocation, never keeps the token: it is read anew for each call. What
+//! stays true: every refusal has a name of its own (research/nomad.md 3), and a task that does not
+//! run is no failure, because its next start reads the new files.
+
+mod lock;
+mod refused;
+
+use std::{
+    fs,
+    os::unix::{ffi::OsStrExt as _, fs::FileTypeExt as _},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use rustls::RootCertStore;
+use rustls_pki_types::{CertificateDer, pem::PemObject};
+use serde_json::{Value, json};
+
+pub use self::lock::{Lock, Taken};
+use crate::{
+    config::Environment,
+    http_client,
+    model::{
+        secret::Secret,
+        tell::{SignalName, TellFailure, Told},
+    },
+};
+
+/// Limit for a call that Nomad answers at once.
+const LIMIT: Duration = Duration::from_secs(15);
+/// A restart is answered when the old process is gone; this is added to `kill_timeout`.
+const RESTART_EXTRA: Duration = Duration::from_secs(30);
+/// More of an answer is not looked at.
+const LARGEST: usize = 64 * 1024;
+/// The longest path of a unix socket (unix(7)).
+const LONGEST_SOCKET: usize = 107;
+
+/// Where the Task API is, and who we are.
+#[derive(Clone, Debug)]
+pub struct NomadConfig {
+    /// `${NOMAD_SECRETS_DIR}/api.sock`.
+    pub socket: Option<PathBuf>,
+    /// `NOMAD_ADDR`, used when the socket is missing.
+    pub address: Option<String>,
+    /// `NOMAD_CACERT`: PEM file that replaces the system's anchors for `https://`.
+    pub ca_cert: Option<PathBuf>,
+    /// `${NOMAD_SECRETS_DIR}/nomad_token`, read anew for each call.
+    pub token_file: Option<PathBuf>,
+    /// `NOMAD_TOKEN`, used when the file is missing.
+    pub token: Option<Secret>,
+    /// `NOMAD_ALLOC_ID`: the full id.
+    pub alloc_id: String,
+    /// `NOMAD_NAMESPACE`.
+    pub namespace: Option<String>,
+    /// The task's `kill_timeout`: a restart takes that long.
+    pub kill_timeout: Duration,
+}
+
+impl NomadConfig {
+    /// What Nomad says about itself in the environment.
+    ///
+    /// # Errors
+    /// `nomad-missing` outside of an allocation.
+    pub fn of(environment: &Environment, kill_timeout: Duration) -> Result<Self, TellFailure> {
+        let variable = |name: &str| environment.get(name).filter(|text| !text.is_empty());
+        let secrets = variable("NOMAD_SECRETS_DIR").map(PathBuf::from);
+        let Some(alloc_id) = variable("NOMAD_ALLOC_ID") else {
+            let text = "NOMAD_ALLOC_ID is not set: this is no allocation of Nomad".to_owned();
+            let hint = "use signal, exec or http instead of nomad_signal and nomad_restart";
+            return Err(TellFailure::lasting("nomad-missing", text, hint));
+        };
+        Ok(Self {
+            socket: secrets.as_ref().map(|dir| dir.join("api.sock")),
+            address: variable("NOMAD_ADDR").cloned(),
+            ca_cert: variable("NOMAD_CACERT").map(PathBuf::from),
+            token_file: secrets.as_ref().map(|dir| dir.join("nomad_token")),
+            token: variable("NOMAD_TOKEN").cloned().map(Secret::new),
+            alloc_id: alloc_id.clone(),
+            namespace: variable("NOMAD_NAMESPACE").cloned(),
+            kill_timeout,
+        })
+    }
+}
+
+/// The Task API.
+#[derive(Debug)]
+pub struct Nomad {
+    config: NomadConfig,
+}
+
+/// One call.
+struct Call<'a> {
+    /// For messages: `signalling task loki`.
+    what: &'a str,
+    /// Below `/v1/`, with its query.
+    path: &'a str,
+    body: Value,
+    limit: Duration,
+}
+
+/// Any answer.
+struct Answer {
+    status: u16,
+    text: String,
+}
+
+impl Nomad {
+    /// Connects nowhere.
+    ///
+    /// # Errors
+    /// `nomad-alloc-id` when the id is not a full one.
+    pub fn new(config: NomadConfig) -> Result<Self, TellFailure> {
+        let id = &config.alloc_id;
+        let hex = |byte: u8| byte.is_ascii_hexdigit() || byte == b'-';
+        if id.len() != 36 || !id.bytes().all(hex) {
+            let text = format!("{id:?} is not the full id of an allocation");
+            let hint = "pass on NOMAD_ALLOC_ID as it is";
+            return Err(TellFailure::lasting("nomad-alloc-id", text, hint));
+        }
+        Ok(Self { config })
+    }
+
+    /// Sends a signal to a task of our allocation.
+    ///
+    /// # Errors
+    /// Each refusal by its name.
+    pub async fn signal(&self, task: &str, signal: SignalName) -> Result<Told, TellFailure> {
+        let what = format!("sending {signal} to task {task}");
+        let path = format!("client/allocation/{}/signal", self.config.alloc_id);
+        let body = json!({ "Task": named(task)?, "Signal": signal.to_string() });
+        self.task(&what, &path, body, LIMIT).await
+    }
+
+    /// Restarts a task of our allocation; returns when its old process is gone.
+    ///
+    /// # Errors
+    /// Each refusal by its name.
+    pub async fn restart(&self, task: &str) -> Result<Told, TellFailure> {
+        let what = format!("restarting task {task}");
+        let path = format!("client/allocation/{}/restart", self.config.alloc_id);
+        let body = json!({ "TaskName": named(task)? });
+        self.task(&what, &path, body, self.restart_limit()).await
+    }
+
+    /// The longest that a signal takes.
+    #[must_use]
+    pub fn limit(&self) -> Duration {
+        LIMIT
+    }
+
+    /// The longest that a restart takes: more than `kill_timeout`.
+    #[must_use]
+    pub fn restart_limit(&self) -> Duration {
+        self.config.kill_timeout.saturating_add(RESTART_EXTRA)
+    }
+
+    async fn task(
+        &self,
+        what: &str,
+        path: &str,
+        body: Value,
+        limit: Duration,
+    ) -> Result<Told, TellFailure> {
+        let call = Call {
+            what,
+            path,
+            body,
+            limit,
+        };
+        let answer = self.send(&call).await?;
+        if (200..300).contains(&answer.status) {
+            return Ok(Told::Delivered);
+        }
+        refused::task(what, answer.status, &answer.text)
+    }
+
+    async fn send(&self, call: &Call<'_>) -> Result<Answer, TellFailure> {
+        let what = call.what;
+        let token = self.token(what)?;
+        let (client, origin) = self.client(what)?;
+        let mut header = http::HeaderValue::from_str(token.expose()).map_err(|_| {
+            let text = format!("{what}: the token holds characters that no token has");
+            TellFailure::lasting("nomad-token-unreadable", text, "")
+        })?;
+        header.set_sensitive(true);
+        let mut request = client
+            .put(format!("{origin}/v1/{}", call.path))
+            .header("X-Nomad-Token", header)
+            .header(http::header::CONTENT_TYPE, "application/json")
+            .timeout(call.limit)
+            .body(call.body.to_string());
+        if let Some(namespace) = &self.config.namespace {
+            request = request.header("X-Nomad-Namespace", namespace);
+        }
+        match request.send().await {
+            Ok(answer) => Ok(Answer {
+                status: answer.status().as_u16(),
+                text: http_client::text(answer, LARGEST).await,
+            }),
+            Err(error) => Err(self.no_answer(what, &error)),
+        }
+    }
+
+    fn no_answer(&self, what: &str, error: &reqwest::Error) -> TellFailure {
+        let text = format!("{what}: {}", http_client::chain(error));
+        if error.is_connect() {
+            let hint = "is the Nomad client running, and may this user open api.sock";
+            TellFailure::passing("nomad-unreachable", text, hint)
+        } else if error.is_timeout() {
+            let hint = "set kill_timeout to that of the task";
+            TellFailure::unclear("nomad-timeout", text, hint)
+        } else {
+            TellFailure::unclear("nomad-broken", text, "")
+        }
+    }
+
+    /// A client for the socket, or for the address when there is no socket; and the origin.
+    fn client(&self, what: &str) -> Result<(reqwest::Client, String), TellFailure> {
+        let broken = |why: String| {
+            let text = format!("{what}: setting up HTTP: {why}");
+            TellFailure::lasting("nomad-client", text, "")
+        };
+        let missing = match &self.config.socket {
+            Some(socket) => match fs::metadata(socket) {
+                Ok(meta) if meta.file_type().is_socket() => {
+                    let builder = http_client::builder(RootCertStore::empty()).map_err(broken)?;
+                    let builder = builder.unix_socket(socket.as_path());
+                    let client = http_client::build(builder).map_err(broken)?;
+                    return Ok((client, "http://localhost".to_owned()));
+                }
+                Ok(_) => format!("{} is no socket", socket.display()),
+                Err(error) => why_missing(socket, &error),
+            },
+            None => "NOMAD_SECRETS_DIR is not set".to_owned(),
+        };
+        let Some(address) = &self.config.address else {
+            let text = format!("{what}: no Task API: {missing}");
+            let hint = "Nomad 1.5 and later make it; NOMAD_ADDR may name the agent instead";
+            return Err(TellFailure::passing("nomad-socket-missing", text, hint));
+        };
+        let roots = match address.split_once("://") {
+            Some(("https", _)) => self.roots(what)?,
+            Some(("http", _)) => RootCertStore::empty(),
+            _ => {
+                let text = format!("{what}: NOMAD_ADDR {address:?} is not http:// or https://");
+                return Err(TellFailure::lasting("nomad-address", text, ""));
+            }
+        };
+        let builder = http_client::builder(roots).map_err(broken)?;
+        let client = http_client::build(builder).map_err(broken)?;
+        Ok((client, address.trim_end_matches('/').to_owned()))
+    }
+
+    fn roots(&self, what: &str) -> Result<RootCertStore, TellFailure> {
+        let mut roots = RootCertStore::empty();
+        let Some(path) = &self.config.ca_cert else {
+            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+            return Ok(roots);
+        };
+        let wrong = |why: String| {
+            let text = format!("{what}: NOMAD_CACERT {}: {why}", path.display());
+            TellFailure::lasting("nomad-ca", text, "")
+        };
+        let all = CertificateDer::pem_file_iter(path).map_err(|error| wrong(error.to_string()))?;
+        for one in all {
+            let one = one.map_err(|error| wrong(error.to_string()))?;
+            roots.add(one).map_err(|error| wrong(error.to_string()))?;
+        }
+        Ok(roots)
+    }
+
+    /// The workload identity's token: the file at this moment, else the variable.
+    fn token(&self, what: &str) -> Result<Secret, TellFailure> {
+        let hint = "give the task an identity { file = true } block";
+        let missing = match self.config.token_file.as_deref().map(fs::read_to_string) {
+            Some(Ok(text)) if !text.trim().is_empty() => {
+                let text = zeroize::Zeroizing::new(text);
+                return Ok(Secret::new(text.trim().to_owned()));
+            }
+            Some(Ok(_)) => "the token file is empty".to_owned(),
+            Some(Err(error)) => format!("reading the token file: {error}"),
+            None => "NOMAD_SECRETS_DIR is not set".to_owned(),
+        };
+        self.config.token.clone().ok_or_else(|| {
+            let text = format!("{what}: no token: {missing}, and NOMAD_TOKEN is not set");
+            TellFailure::passing("nomad-token-missing", text, hint)
+        })
+    }
+}
+
+/// An empty name would mean all tasks, us included.
+fn named(task: &str) -> Result<&str, TellFailure> {
+    if task.is_empty() {
+        let text = "no task is named".to_owned();
+        return Err(TellFailure::lasting("nomad-task-unknown", text, "set task"));
+    }
+    Ok(task)
+}
+
+fn why_missing(socket: &Path, error: &std::io::Error) -> String {
+    let length = socket.as_os_str().as_bytes().len();
+    let place = socket.display();
+    if length > LONGEST_SOCKET {
+        return format!(
+            "Nomad could not make {place}: the path has {length} bytes and a socket's has at most \
+             {LONGEST_SOCKET}; shorten the client's data_dir"
+        );
+    }
+    format!("{place}: {error}")
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,151 @@
+//! Performs one action on the application: Nomad's Task API, a signal, a command, a request.
+//!
+//! Never decides whether or when (`model/tell.rs` does), and never believes that it was enough
+//! (a probe does). What stays true: every action has a time limit, and a failure says whether the
+//! application may have been reached all the same.
+
+mod exec;
+mod http;
+pub mod signal;
+
+#[cfg(test)]
+mod tests;
+
+use std::{path::PathBuf, time::Duration};
+
+use crate::{
+    config::Environment,
+    model::{
+        secret::Secret,
+        tell::{Action, EventKind, TellFailure, Told},
+    },
+    nomad::Nomad,
+};
+
+/// What the application is told about.
+#[derive(Clone, Debug)]
+pub struct Event {
+    /// Name of the certificate.
+    pub certificate: String,
+    /// What changed.
+    pub kind: EventKind,
+    /// Id of the live generation.
+    pub generation: String,
+    /// Serial of its leaf: lower hex with colons.
+    pub serial: String,
+    /// The directory that holds `CA.pem`, `cert.pem` and `key.pem`.
+    pub dir: PathBuf,
+}
+
+impl Event {
+    /// The variables that a command finds in its environment. They begin with `CERT_`, because what
+    /// begins with `CERTAGENT_` sets something when the command calls certagent.
+    #[must_use]
+    pub fn variables(&self) -> Vec<(&'static str, String)> {
+        let file = |name: &str| self.dir.join(name).display().to_string();
+        vec![
+            ("CERT_NAME", self.certificate.clone()),
+            ("CERT_EVENT", self.kind.name().to_owned()),
+            ("CERT_GENERATION", self.generation.clone()),
+            ("CERT_SERIAL", self.serial.clone()),
+            ("CERT_DIR", self.dir.display().to_string()),
+            ("CERT_CA_FILE", file("CA.pem")),
+            ("CERT_CHAIN_FILE", file("cert.pem")),
+            ("CERT_KEY_FILE", file("key.pem")),
+        ]
+    }
+}
+
+/// Performs actions. One for a process: it remembers which processes it has seen.
+#[derive(Debug)]
+pub struct Reloader {
+    nomad: Option<Nomad>,
+    /// Why there is no Nomad, for the message.
+    no_nomad: Option<TellFailure>,
+    signals: signal::Signals,
+    /// What commands inherit: everything but secrets.
+    inherited: Environment,
+    /// Texts that no output of a command may show.
+    secrets: Vec<Secret>,
+}
+
+impl Reloader {
+    /// `nomad`: the Task API, or why there is none. `environment` is the process's own.
+    #[must_use]
+    pub fn new(nomad: Result<Nomad, TellFailure>, environment: &Environment) -> Self {
+        let (nomad, no_nomad) = match nomad {
+            Ok(nomad) => (Some(nomad), None),
+            Err(failure) => (None, Some(failure)),
+        };
+        let (inherited, secrets) = exec::split(environment);
+        Self {
+            nomad,
+            no_nomad,
+            signals: signal::Signals::default(),
+            inherited,
+            secrets,
+        }
+    }
+
+    /// Where `exec` puts its child, so that it can be signalled.
+    #[must_use]
+    pub fn child(&self) -> signal::Child {
+        self.signals.child()
+    }
+
+    /// Looks at the process that an action means and remembers it, so that another one that gets
+    /// its id later is known for a stranger. Does nothing for other actions.
+    pub fn remember(&self, action: &Action) {
+        if let Action::Signal { target, .. } = action {
+            self.signals.remember(target);
+        }
+    }
+
+    /// Performs `action`; returns when it has ended.
+    ///
+    /// # Errors
+    /// Why the application was not, or perhaps not, told.
+    pub async fn perform(&self, action: &Action, event: &Event) -> Result<Told, TellFailure> {
+        match action {
+            Action::None => Ok(Told::Delivered),
+            Action::NomadSignal { task, signal } => self.nomad()?.signal(task, *signal).await,
+            Action::NomadRestart { task } => self.nomad()?.restart(task).await,
+            Action::Signal { target, signal } => self.signals.send(target, *signal),
+            Action::Exec { argv, timeout, env } => {
+                let order = exec::Order {
+                    argv,
+                    limit: *timeout,
+                    variables: exec::variables(&self.inherited, event, env),
+                    secrets: &self.secrets,
+                };
+                exec::run(order).await
+            }
+            Action::Http {
+                method,
+                url,
+                expect,
+                timeout,
+            } => http::send(method, url, expect, *timeout).await,
+        }
+    }
+
+    /// How long [`Reloader::perform`] takes at most.
+    #[must_use]
+    pub fn limit(&self, action: &Action) -> Duration {
+        const SOME: Duration = Duration::from_secs(1);
+        match action {
+            Action::None | Action::Signal { .. } => SOME,
+            Action::Exec { timeout, .. } | Action::Http { timeout, .. } => *timeout + SOME,
+            Action::NomadSignal { .. } => self.nomad.as_ref().map_or(SOME, Nomad::limit),
+            Action::NomadRestart { .. } => self.nomad.as_ref().map_or(SOME, Nomad::restart_limit),
+        }
+    }
+
+    fn nomad(&self) -> Result<&Nomad, TellFailure> {
+        self.nomad.as_ref().ok_or_else(|| {
+            self.no_nomad.clone().unwrap_or_else(|| {
+                TellFailure::lasting("nomad-missing", "there is no Nomad here".to_owned(), "")
+            })
+        })
+    }
+}

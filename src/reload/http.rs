@@ -1,0 +1,93 @@
+//! One HTTP request to the application, on this machine and in plain text.
+//!
+//! Never follows a redirect, never uses a proxy, sends no body and no credentials. What stays true:
+//! a message names host and path, never the query, which may hold a key.
+
+use std::{net::IpAddr, time::Duration};
+
+use reqwest::{Method, Url};
+use rustls::RootCertStore;
+
+use crate::{
+    http_client,
+    model::tell::{TellFailure, Told},
+};
+
+/// Sends it; any status in `expect` (any 2xx when empty) is success.
+pub(super) async fn send(
+    method: &str,
+    url: &str,
+    expect: &[u16],
+    limit: Duration,
+) -> Result<Told, TellFailure> {
+    let url = check(url)?;
+    let method = Method::from_bytes(method.as_bytes()).map_err(|_| {
+        let text = "the method is no HTTP method".to_owned();
+        TellFailure::lasting("http-method", text, "use POST, PUT or GET")
+    })?;
+    let place = place(&method, &url);
+    let client = http_client::builder(RootCertStore::empty())
+        .and_then(|builder| http_client::build(builder.timeout(limit)))
+        .map_err(|why| TellFailure::lasting("http-client", format!("{place}: {why}"), ""))?;
+    let answer = client.request(method, url).send().await;
+    let status = match answer {
+        Ok(answer) => answer.status().as_u16(),
+        Err(error) => return Err(no_answer(&place, &error)),
+    };
+    let good = match expect {
+        [] => (200..300).contains(&status),
+        some => some.contains(&status),
+    };
+    if good {
+        return Ok(Told::Delivered);
+    }
+    let text = format!("{place} answered {status}");
+    Err(TellFailure::passing(
+        "http-status",
+        text,
+        "check url and expect",
+    ))
+}
+
+/// `http://` to loopback: whatever is told would be open to others on the way elsewhere.
+pub(super) fn check(url: &str) -> Result<Url, TellFailure> {
+    let wrong = |why: &str| {
+        let hint = "write it as http://127.0.0.1:8080/-/reload";
+        TellFailure::lasting("http-url", format!("the url {why}"), hint)
+    };
+    let url = Url::parse(url).map_err(|_| wrong("is none"))?;
+    if url.scheme() != "http" {
+        return Err(wrong("is not http://"));
+    }
+    let host = url.host_str().unwrap_or_default();
+    let address = host.trim_matches(['[', ']']).parse::<IpAddr>();
+    if host != "localhost" && !address.is_ok_and(|address| address.is_loopback()) {
+        return Err(wrong("is not on loopback"));
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(wrong("has a user in it"));
+    }
+    Ok(url)
+}
+
+fn place(method: &Method, url: &Url) -> String {
+    let host = url.host_str().unwrap_or_default();
+    let port = url.port_or_known_default().unwrap_or(80);
+    format!("{method} http://{host}:{port}{}", url.path())
+}
+
+fn no_answer(place: &str, error: &reqwest::Error) -> TellFailure {
+    let text = format!("{place}: {}", http_client::chain(error));
+    if error.is_connect() {
+        return TellFailure::passing("http-unreachable", text, "is the application running");
+    }
+    let code = if error.is_timeout() {
+        "http-timeout"
+    } else {
+        "http-broken"
+    };
+    TellFailure::unclear(code, text, "")
+}
+
+#[cfg(test)]
+mod tests;
