@@ -25,7 +25,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, error, info_span, warn};
 
-pub use status::{Budget, Counts, Live, Status};
+pub use status::{Anchor, App, Attested, Budget, Counts, Forced, Live, Probed, Status, Told};
 
 use self::{
     inputs::Inputs,
@@ -77,6 +77,11 @@ impl Force {
     /// Renews every certificate now, as far as the budget goes.
     pub fn all(&self) {
         self.0.iter().for_each(|(_, inputs)| inputs.force());
+    }
+
+    /// Names of all certificates, in the order of the configuration.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(|(name, _)| name.as_str())
     }
 
     /// Renews the certificate of that name now; false when there is none.

@@ -3,7 +3,7 @@
 //! Never decides (`model/decide.rs`), never touches files (`store.rs`). What stays true: what woke
 //! it does not matter; an order is never dropped between its answer and its record.
 
-use std::{future::pending, sync::Arc, time::Duration};
+use std::{future::pending, mem, sync::Arc, time::Duration};
 
 use tokio::{
     sync::{Semaphore, watch},
@@ -17,7 +17,7 @@ use super::{
     mount::MountCas,
     order::Obtained,
     report,
-    status::{Budget, Counts, Live, Status},
+    status::{Anchor, App, Budget, Counts, Forced, Live, Status},
     store::Store,
     wall,
 };
@@ -29,7 +29,8 @@ use crate::{
         budget,
         bundle::PrivateKey,
         decide::{self, Facts, Next, Why},
-        failure::{Failure, FailureRun},
+        failure::{Failure, FailureClass, FailureRun},
+        leaf::CertFacts,
         retry,
         time::Timestamp,
     },
@@ -66,6 +67,10 @@ pub(super) struct Keeper<I, C> {
     pub(super) spare_key: Option<PrivateKey>,
     pub(super) counts: Counts,
     pub(super) issuer_ahead_millis: Option<i64>,
+    /// The answer to the last wish for a renewal.
+    answered: Option<Forced>,
+    /// What the application was told and serves.
+    pub(super) app: App,
     /// What is in the log about the next turn already.
     told: Option<Told>,
 }
@@ -96,6 +101,8 @@ impl<I: Issuer, C: Clock> Keeper<I, C> {
             spare_key: None,
             counts: Counts::default(),
             issuer_ahead_millis: None,
+            answered: None,
+            app: App::default(),
             told: None,
         }
     }
@@ -130,7 +137,10 @@ impl<I: Issuer, C: Clock> Keeper<I, C> {
                 }
             }
             Ok(Obtained::Nothing) => {}
-            Err(failure) => self.fail(failure),
+            Err(failure) => {
+                self.fail(failure.clone());
+                self.answer(Err(failure));
+            }
         }
         self.tell_status(None);
     }
@@ -140,20 +150,28 @@ impl<I: Issuer, C: Clock> Keeper<I, C> {
         match self.store.publish(&self.config, self.now()) {
             Ok(()) => {
                 self.failures = None;
-                self.forced = false;
                 self.counts.published += 1;
-                if let Some(held) = self.store.live() {
+                let serial = self.store.live().map(|held| {
                     report::published(held, &report::due(held, &self.config));
-                }
+                    held.verified.leaf().serial.clone()
+                });
+                self.forced |= self.inputs.take_forced();
+                self.answer(Ok(serial.unwrap_or_default()));
                 self.follow();
             }
-            Err(failure) => self.fail(failure),
+            Err(failure) => {
+                self.fail(failure.clone());
+                self.answer(Err(failure));
+            }
         }
         self.tell_status(None);
     }
 
     /// Waits for the moment, a common boundary, a note or the end; whichever comes first.
     async fn wait(&mut self, at: Timestamp, why: Why) {
+        if self.forced {
+            self.answer(Err(report::not_now(at, why)));
+        }
         self.tell_wait(at, why);
         self.tell_status(Some(at));
         tokio::select! {
@@ -220,8 +238,32 @@ impl<I: Issuer, C: Clock> Keeper<I, C> {
             .facts(self.failures.clone(), self.forced, &self.fingerprint)
     }
 
+    /// Ends the wish for a renewal, and all that were made meanwhile. When it brought nothing while
+    /// nothing was due, it leaves no failure behind either: the schedule stays as it was.
+    fn answer(&mut self, outcome: Result<String, Failure>) {
+        if !mem::take(&mut self.forced) {
+            return;
+        }
+        let _the_same_wish = self.inputs.take_forced();
+        let now = self.now();
+        if let Err(failure) = &outcome {
+            report::not_forced(failure);
+            let idle = self.store.live().is_some_and(|held| {
+                held.fingerprint == self.fingerprint && report::due(held, &self.config).at > now
+            });
+            if idle && !self.store.is_waiting() {
+                self.failures = None;
+            }
+        }
+        self.answered = Some(Forced {
+            number: self.answered.as_ref().map_or(0, |last| last.number) + 1,
+            at: now,
+            outcome,
+        });
+    }
+
     fn fail(&mut self, failure: Failure) {
-        self.counts.failures += 1;
+        self.counts.fail(failure.class);
         self.failures = Some(FailureRun::after(
             self.failures.as_ref(),
             failure,
@@ -258,6 +300,7 @@ impl<I: Issuer, C: Clock> Keeper<I, C> {
         let live = self.store.live();
         let issuances = self.store.issuances();
         let per_hour = self.config.renew.budget_per_hour;
+        let due = live.map(|held| report::due(held, &self.config).at);
         let status = Status {
             name: self.config.name.clone(),
             live: live.map(|held| Live {
@@ -267,13 +310,18 @@ impl<I: Issuer, C: Clock> Keeper<I, C> {
                 not_after: held.verified.validity().not_after,
                 obtained_at: held.obtained_at,
             }),
-            due: live.map(|held| report::due(held, &self.config).at),
+            due,
             next,
-            runway: live
-                .zip(self.failures.as_ref())
-                .map(|(held, run)| retry::runway(run.last.class, held.verified.validity(), now)),
+            runway: live.zip(due).map(|(held, due)| {
+                let (class, from) = match &self.failures {
+                    Some(run) => (run.last.class, now),
+                    None => (FailureClass::Transport, due),
+                };
+                retry::runway(class, held.verified.validity(), from)
+            }),
             failure: self.failures.clone(),
             staged: self.store.is_waiting(),
+            staged_generation: self.store.waiting_generation().map(ToString::to_string),
             counts: self.counts,
             budget: Budget {
                 per_hour,
@@ -281,13 +329,42 @@ impl<I: Issuer, C: Clock> Keeper<I, C> {
                 free_at: budget::allowed(&issuances, per_hour, now).err(),
             },
             issuer_ahead_millis: self.issuer_ahead_millis,
-            anchors: live.map_or(0, |held| held.verified.anchors().len()),
+            anchors: self.anchors(),
+            forced: self.answered.clone(),
+            app: self.app.clone(),
         };
         self.status.send_if_modified(|old| {
             let changed = *old != status;
             *old = status;
             changed
         });
+    }
+}
+
+impl<I, C> Keeper<I, C> {
+    /// The anchors of the live set; read from it once per generation.
+    fn anchors(&self) -> Vec<Anchor> {
+        let Some(held) = self.store.live() else {
+            return Vec::new();
+        };
+        let told = self.status.borrow();
+        let generation = held.generation.to_string();
+        if told
+            .live
+            .as_ref()
+            .is_some_and(|live| live.generation == generation)
+        {
+            return told.anchors.clone();
+        }
+        let facts = held.verified.anchors().iter();
+        facts
+            .filter_map(|der| CertFacts::read(der).ok())
+            .map(|ca| Anchor {
+                subject: ca.subject,
+                sha256: ca.sha256,
+                not_after: ca.not_after,
+            })
+            .collect()
     }
 }
 

@@ -12,7 +12,7 @@ use crate::{
     config::CertConfig,
     model::{
         decide::Why,
-        failure::FailureRun,
+        failure::{Failure, FailureClass, FailureRun},
         leaf::CertFacts,
         schedule::{self, Due},
         time::Timestamp,
@@ -86,6 +86,30 @@ pub(super) fn out_of_budget(live: Option<&Held>, per_hour: u32, free: Timestamp)
     warn!(
         "no certificate is asked for before {free}: {per_hour} were in the last hour, which is the \
          budget; {ends}; find out why so many were needed, or raise the budget"
+    );
+}
+
+/// Why a renewal that was asked for can't be now.
+pub(super) fn not_now(until: Timestamp, why: Why) -> Failure {
+    let (class, code) = match why {
+        Why::Budget => (FailureClass::Budget, "budget"),
+        Why::Retry(class) => (class, "retry"),
+        _ => (FailureClass::Local, "staged"),
+    };
+    Failure {
+        class,
+        code: code.to_owned(),
+        message: format!("no certificate is asked for before {until}: {why}"),
+        hint: (why == Why::Budget)
+            .then(|| "find out why so many were needed, or raise the budget".to_owned()),
+        retry_after: None,
+    }
+}
+
+pub(super) fn not_forced(failure: &Failure) {
+    warn!(
+        class = %failure.class, code = failure.code,
+        "the renewal that was asked for brought nothing: {failure}; the published set stays"
     );
 }
 

@@ -3,8 +3,10 @@
 //! Never read by the loop itself. What stays true: it holds no secret, and every field is set at
 //! the same moment as the fact it tells.
 
+use std::collections::BTreeMap;
+
 use crate::model::{
-    failure::{FailureClass, FailureRun},
+    failure::{Failure, FailureClass, FailureRun},
     time::Timestamp,
 };
 
@@ -21,10 +23,13 @@ pub struct Status {
     pub next: Option<Timestamp>,
     /// The failures since the last success.
     pub failure: Option<FailureRun>,
-    /// Attempts left before the published set expires, by the plan of the present failure.
+    /// Attempts left before the published set expires: by the plan of the present failure, without
+    /// one by the plan for an issuer that is away from the due time on.
     pub runway: Option<u32>,
     /// A complete set was issued and is not live yet.
     pub staged: bool,
+    /// Generation of that set, once it is on disk.
+    pub staged_generation: Option<String>,
     /// Counts since the process started.
     pub counts: Counts,
     /// The issuance budget.
@@ -32,8 +37,91 @@ pub struct Status {
     /// How far the issuer's clock was ahead of ours at its last answer (negative: behind),
     /// in milliseconds; absent until an answer carried a date.
     pub issuer_ahead_millis: Option<i64>,
-    /// Number of trust anchors in the published CA.pem.
-    pub anchors: usize,
+    /// The trust anchors in the published CA.pem, in their order there.
+    pub anchors: Vec<Anchor>,
+    /// How the last renewal that somebody asked for ended.
+    pub forced: Option<Forced>,
+    /// What the application was told, and what it serves.
+    pub app: App,
+}
+
+/// One trust anchor in CA.pem.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Anchor {
+    /// Distinguished name.
+    pub subject: String,
+    /// SHA-256 of its DER form, in hex.
+    pub sha256: String,
+    /// End of validity.
+    pub not_after: Timestamp,
+}
+
+/// The answer to the wish for a renewal that is not due; wishes made together have one answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Forced {
+    /// Counts the answers of this process, from 1.
+    pub number: u64,
+    /// When it was known.
+    pub at: Timestamp,
+    /// The new serial, or why there is none: the published set and its schedule stay then.
+    pub outcome: Result<String, Failure>,
+}
+
+/// The application that uses the set: what it was told and what it was seen to serve. Empty where
+/// nothing is configured to be told or probed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct App {
+    /// A probe is set: a generation counts as served only when it was attested.
+    pub probed: bool,
+    /// The newest telling.
+    pub told: Option<Told>,
+    /// The newest proof that a generation is served.
+    pub attested: Option<Attested>,
+    /// The newest probe, whatever came of it.
+    pub last_probe: Option<Probed>,
+    /// Nothing is left to try and the published set is still not served: why.
+    pub alarm: Option<String>,
+    /// The generation that was taken back and is not tried again unchanged.
+    pub quarantined: Option<String>,
+    /// Times that a generation was taken back since the process started.
+    pub rollbacks: u64,
+    /// Tellings since the process started, by action and outcome (`ok` or a failure's code).
+    pub tells: BTreeMap<(&'static str, &'static str), u64>,
+    /// Probes since the process started, by outcome (`ok`, `other` or a failure's code).
+    pub probes: BTreeMap<&'static str, u64>,
+}
+
+/// The application was told about a generation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Told {
+    /// The generation.
+    pub generation: String,
+    /// When it was told last.
+    pub at: Timestamp,
+    /// How often it was told about this generation.
+    pub times: u32,
+}
+
+/// The application was seen to serve a generation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attested {
+    /// The generation.
+    pub generation: String,
+    /// When it was seen first.
+    pub at: Timestamp,
+}
+
+/// One look at what the application serves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Probed {
+    /// When.
+    pub at: Timestamp,
+    /// `ok`, `other` (another certificate) or a failure's code.
+    pub outcome: &'static str,
+    /// The serial that was served, lower-case hex with colons.
+    pub serial: Option<String>,
+    /// What was wrong, for people.
+    pub message: Option<String>,
 }
 
 /// The published set.
@@ -62,6 +150,19 @@ pub struct Counts {
     pub repairs: u64,
     /// Failed attempts.
     pub failures: u64,
+    /// The same by class, in the order of [`FailureClass::ALL`].
+    pub failures_by_class: [u64; FailureClass::ALL.len()],
+}
+
+impl Counts {
+    /// Counts one more failed attempt.
+    pub(super) fn fail(&mut self, class: FailureClass) {
+        self.failures += 1;
+        let mut all = FailureClass::ALL.iter().zip(&mut self.failures_by_class);
+        if let Some((_, count)) = all.find(|(one, _)| **one == class) {
+            *count += 1;
+        }
+    }
 }
 
 /// The issuance budget as of the last look.
@@ -87,13 +188,16 @@ impl Status {
             failure: None,
             runway: None,
             staged: false,
+            staged_generation: None,
             counts: Counts::default(),
             budget: Budget {
                 per_hour,
                 ..Budget::default()
             },
             issuer_ahead_millis: None,
-            anchors: 0,
+            anchors: Vec::new(),
+            forced: None,
+            app: App::default(),
         }
     }
 }

@@ -130,6 +130,11 @@ impl Store {
         self.waiting.is_some()
     }
 
+    /// The generation of that set, once it is on disk.
+    pub(super) fn waiting_generation(&self) -> Option<&GenerationId> {
+        self.waiting.as_ref()?.generation.as_ref()
+    }
+
     /// Serials that an answer must not repeat.
     pub(super) fn serials(&self) -> Vec<String> {
         let live = self

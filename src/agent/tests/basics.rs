@@ -211,6 +211,66 @@ async fn a_forced_renewal_comes_at_once_and_once() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn wishes_for_a_renewal_that_come_together_are_one_order_and_have_one_answer() {
+    let mut rig = Rig::new();
+    rig.start();
+    rig.until_live().await;
+    let force = rig.running.as_ref().unwrap().force.clone();
+    rig.issuer.set_latency(secs(10));
+    force.all();
+    tokio::time::sleep(secs(5)).await;
+    assert!(force.one("main"), "while the first is under way");
+    let answer = rig.until(secs(60), |status| status.forced.is_some()).await;
+    let forced = answer.forced.unwrap();
+    assert_eq!(forced.number, 1);
+    assert_eq!(forced.outcome.unwrap(), answer.live.unwrap().serial);
+    tokio::time::sleep(secs(3_600)).await;
+    assert_eq!(rig.issuer.count(), 2);
+    assert_eq!(rig.status().forced.unwrap().number, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_forced_renewal_that_fails_leaves_the_schedule_alone() {
+    let mut rig = Rig::new();
+    rig.start();
+    let before = rig.until_live().await;
+    rig.issuer
+        .set_script(|_| Err(failure(FailureClass::Denied, "permission-denied")));
+    rig.running.as_ref().unwrap().force.all();
+    let after = rig.until(secs(60), |status| status.forced.is_some()).await;
+    let refused = after.forced.unwrap().outcome.unwrap_err();
+    assert_eq!(refused.code, "permission-denied");
+    tokio::time::sleep(secs(86_400)).await;
+    let now = rig.status();
+    assert_eq!(
+        (&now.live, now.due, now.next),
+        (&before.live, before.due, before.due)
+    );
+    assert_eq!(now.failure, None);
+    assert_eq!(now.counts.failures, 1);
+    assert_eq!(rig.issuer.count(), 2, "it is not repeated by itself");
+    rig.issuer.set_script(good(&rig.ca));
+    let renewed = rig
+        .until(10 * DAY, |status| status.counts.published == 2)
+        .await;
+    assert!(renewed.live.unwrap().obtained_at >= before.due);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_forced_renewal_beyond_the_budget_is_refused_at_once() {
+    let mut rig = Rig::new();
+    rig.configs[0].renew.budget_per_hour = 1;
+    rig.start();
+    rig.until_live().await;
+    rig.running.as_ref().unwrap().force.all();
+    let after = rig.until(secs(60), |status| status.forced.is_some()).await;
+    let refused = after.forced.unwrap().outcome.unwrap_err();
+    assert_eq!(refused.class, FailureClass::Budget);
+    tokio::time::sleep(secs(7_200)).await;
+    assert_eq!(rig.issuer.count(), 1, "nor later");
+}
+
+#[tokio::test(start_paused = true)]
 async fn idle_loops_wake_at_most_four_times_a_minute() {
     let mut rig = Rig::new();
     for name in ["b", "c", "d"] {

@@ -178,7 +178,7 @@ async fn every_wrong_answer_leaves_the_live_set_as_it_is_and_has_its_code() {
         let status = rig
             .until(secs(5), |status| status.counts.failures > before)
             .await;
-        let failed = status.failure.unwrap().last;
+        let failed = status.forced.unwrap().outcome.unwrap_err();
         assert_eq!(failed.class, FailureClass::BadAnswer, "{}", mutation.name);
         assert_eq!(failed.code, mutation.code, "{}: {failed}", mutation.name);
         assert!(
