@@ -20,7 +20,7 @@ const CLASSES: [FailureClass; 5] = [
 /// The outage lasts from before the renewal is due until max(5 s, 1 % of life) before the end.
 async fn survives(ttl: Duration, class: FailureClass, retry_after: Option<Duration>) {
     let mut rig = Rig::of_ttl(ttl);
-    rig.look = (ttl / 500).max(secs(30));
+    rig.look = (ttl / 200).max(secs(30));
     rig.start();
     let live = rig.until_live().await.live.unwrap();
     let life = live.not_after.since(live.not_before);
@@ -79,7 +79,7 @@ async fn a_retry_after_beyond_the_end_does_not_let_the_certificate_end() {
 #[tokio::test(start_paused = true)]
 async fn after_the_end_it_goes_on_trying_and_nothing_is_removed() {
     let mut rig = Rig::of_ttl(DAY);
-    rig.look = secs(300);
+    rig.look = secs(900);
     rig.start();
     rig.until_live().await;
     let files = rig.files();
