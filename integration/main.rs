@@ -11,6 +11,7 @@ mod cli;
 mod configs;
 mod conformance;
 mod dev;
+mod exec;
 mod layering;
 mod openbao;
 mod publish;

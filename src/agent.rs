@@ -191,7 +191,9 @@ impl<I: Issuer + 'static, C: Clock + 'static> Agent<I, C> {
         }
     }
 
-    fn first_deadline(&self) -> Instant {
+    /// When the first start counts as failed, if it were to begin now: the longest of all.
+    #[must_use]
+    pub fn first_deadline(&self) -> Instant {
         let deadlines = self.certificates.iter();
         let longest = deadlines
             .map(|certificate| certificate.config.renew.first_deadline)

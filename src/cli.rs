@@ -5,7 +5,7 @@
 
 mod help;
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{ffi::OsString, net::SocketAddr, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -37,6 +37,8 @@ pub enum Command {
     Dev(DevArgs),
     /// Print the completion script of a shell.
     Completions(CompletionsArgs),
+    /// Get certificates, then run a command with them and keep them fresh until it ends.
+    Exec(ExecArgs),
     /// Print every input of the next renewal time.
     Explain(ExplainArgs),
     /// Show what is in a certificate directory or a PEM file, and whether it is good.
@@ -58,6 +60,21 @@ pub struct RunArgs {
     /// Every setting.
     #[command(flatten)]
     pub flags: Flags,
+}
+
+/// `certagent exec`
+#[derive(Args, Clone, Debug)]
+#[command(after_help = help::EXEC)]
+pub struct ExecArgs {
+    /// Kill the command this long after a SIGTERM that it did not follow; 0 is never.
+    #[arg(long, value_name = "DURATION", default_value = "10s")]
+    pub kill_after: String,
+    /// Every setting.
+    #[command(flatten)]
+    pub flags: Flags,
+    /// The program to run, looked up in PATH.
+    #[arg(value_name = "CMD", last = true, required = true, num_args = 1.., allow_hyphen_values = true)]
+    pub command: Vec<OsString>,
 }
 
 /// `certagent issue`

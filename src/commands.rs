@@ -6,6 +6,7 @@
 mod check_config;
 mod completions;
 mod dev;
+mod exec;
 mod explain;
 mod inspect;
 mod issue;
@@ -13,7 +14,10 @@ mod man;
 mod run;
 pub mod wait;
 
-use std::io::{self, Write as _};
+use std::{
+    io::{self, Write as _},
+    process::ExitCode,
+};
 
 use crate::{
     cli::{Cli, Command},
@@ -25,7 +29,7 @@ use crate::{
 
 /// Runs one command to its end on a current-thread runtime; errors are printed on stderr.
 #[must_use]
-pub fn run(cli: Cli, environment: Environment) -> Exit {
+pub fn run(cli: Cli, environment: Environment) -> ExitCode {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();
@@ -38,11 +42,11 @@ pub fn run(cli: Cli, environment: Environment) -> Exit {
         }
         Err(error) => Err(anyhow::Error::new(error).context("cannot start the runtime")),
     };
-    result.unwrap_or_else(|error| report(&error))
+    result.unwrap_or_else(|error| report(&error).into())
 }
 
-async fn dispatch(command: Command, environment: &Environment) -> anyhow::Result<Exit> {
-    match command {
+async fn dispatch(command: Command, environment: &Environment) -> anyhow::Result<ExitCode> {
+    let exit = match command {
         Command::CheckConfig(args) => check_config::run(&args, environment),
         Command::Completions(args) => completions::run(&args),
         Command::Explain(args) => explain::run(&args, environment),
@@ -52,7 +56,10 @@ async fn dispatch(command: Command, environment: &Environment) -> anyhow::Result
         Command::Man(args) => man::run(&args),
         Command::Run(args) => run::run(&args, environment).await,
         Command::Wait(args) => wait::run(&args, environment).await,
-    }
+        // its code is that of the command it ran
+        Command::Exec(args) => return exec::run(&args, environment).await,
+    };
+    exit.map(ExitCode::from)
 }
 
 /// The configuration in force, with logging started as it says. For commands that act.

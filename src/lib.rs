@@ -10,6 +10,7 @@
 
 pub mod agent;
 pub mod auth;
+pub mod child;
 pub mod cli;
 pub mod clock;
 pub mod commands;

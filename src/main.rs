@@ -8,7 +8,7 @@ use clap::Parser;
 fn main() -> ExitCode {
     let environment = config::environment();
     match Cli::try_parse() {
-        Ok(cli) => commands::run(cli, environment).into(),
+        Ok(cli) => commands::run(cli, environment),
         Err(error) => {
             // A closed pipe must not turn help into a failure.
             let _ = error.print();

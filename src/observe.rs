@@ -3,3 +3,4 @@
 //! Never changes what the agent does.
 
 pub mod log;
+pub mod notify;

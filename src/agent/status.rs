@@ -209,7 +209,8 @@ impl Status {
     }
 
     /// How the first start has failed so far; `None` when it has not, or nothing has happened yet.
-    pub(super) fn failed_with(&self) -> Option<FailureClass> {
+    #[must_use]
+    pub fn failed_with(&self) -> Option<FailureClass> {
         if self.usable() {
             return None;
         }
@@ -218,7 +219,8 @@ impl Status {
     }
 
     /// Whether it is known how the first start went.
-    pub(super) fn settled(&self) -> bool {
+    #[must_use]
+    pub fn settled(&self) -> bool {
         self.usable() || self.failed_with().is_some()
     }
 }

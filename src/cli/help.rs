@@ -28,6 +28,22 @@ Examples:
     VAULT_ADDR=https://vault.example:8200 VAULT_TOKEN=... \\
       certagent run --component ingester --ip-sans 192.0.2.7 --dir /run/certs";
 
+pub(super) const EXEC: &str = "\
+The command starts once every certificate is published; the first-deadline and its exit codes are
+those of `certagent run`. It finds CERTAGENT_DIR, CERTAGENT_CA_FILE, CERTAGENT_CERT_FILE and
+CERTAGENT_KEY_FILE in its environment (with several certificates CERTAGENT_DIR_<NAME> and so on),
+and no token of certagent.
+
+TERM, INT, QUIT, HUP, USR1, USR2, ALRM, WINCH, CONT, TTIN and TTOU are passed on to the command; to
+renew by hand use `certagent renew`. Ends with the command's exit code, 128 + n when signal n ended
+it, 127 when it was not found, 126 when it could not be run. It is never started again.
+
+Examples:
+  As the entry point of a container:
+    certagent exec -- nginx -g 'daemon off;'
+  With a file, and a minute for the command to finish:
+    certagent exec -c local/certagent.hcl --kill-after 1m -- /bin/server --tls";
+
 pub(super) const ISSUE: &str = "\
 Examples:
   Show the exact request, ask for nothing:

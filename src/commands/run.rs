@@ -8,14 +8,23 @@ use std::{sync::Arc, time::Duration};
 use anyhow::Context as _;
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
-    time::timeout,
+    sync::watch,
+    task::JoinSet,
+    time::{Instant, timeout},
 };
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::{
-    agent::Agent, cli::RunArgs, clock::SystemClock, config::Environment, exit::Exit,
-    issuer::Issuer as _, vault::Vault,
+    agent::{Agent, Status},
+    child::Place,
+    cli::RunArgs,
+    clock::SystemClock,
+    config::{Config, Environment},
+    exit::Exit,
+    issuer::Issuer as _,
+    observe::notify::{Start, Supervisor},
+    vault::Vault,
 };
 
 /// How long giving back the token may take: with the loops' own time less than a second.
@@ -24,20 +33,10 @@ const FAREWELL: Duration = Duration::from_millis(300);
 pub(super) async fn run(args: &RunArgs, environment: &Environment) -> anyhow::Result<Exit> {
     let config = super::configured(&args.flags, environment)?;
     let mut signals = Signals::listen().context("cannot listen for signals")?;
-    let vault = Arc::new(Vault::new(&config.vault, config.auth)?);
-    info!(
-        version = env!("CARGO_PKG_VERSION"),
-        certificates = config.certificates.len(),
-        "certagent runs; issuer {}",
-        config.vault.addresses.join(", ")
-    );
+    let sidecar = Sidecar::new(config, environment)?;
     let shutdown = CancellationToken::new();
-    let agent = Agent::new(
-        config.certificates,
-        Arc::clone(&vault),
-        Arc::new(SystemClock),
-    );
-    let running = finish(agent, &vault, shutdown.clone());
+    sidecar.started.cancel();
+    let running = sidecar.run(shutdown.clone());
     tokio::pin!(running);
     let first = tokio::select! {
         exit = &mut running => return Ok(exit),
@@ -54,14 +53,73 @@ pub(super) async fn run(args: &RunArgs, environment: &Environment) -> anyhow::Re
     }
 }
 
-async fn finish(
+/// The agent and everything that goes with it, as `run` and `exec` start it.
+pub(super) struct Sidecar {
     agent: Agent<Vault, SystemClock>,
-    vault: &Vault,
-    shutdown: CancellationToken,
-) -> Exit {
-    let exit = agent.run(shutdown).await;
-    let _too_slow = timeout(FAREWELL, vault.close()).await;
-    exit
+    vault: Arc<Vault>,
+    supervisor: Option<Supervisor>,
+    /// Cancelled once everything but the certificates is there; the supervisor waits for it.
+    pub(super) started: CancellationToken,
+    /// Where `exec` puts the command for whoever has to signal it; stays empty in `run`.
+    pub(super) child: Place,
+    /// When the first start counts as failed.
+    pub(super) deadline: Instant,
+}
+
+impl Sidecar {
+    /// Nothing is asked of the issuer before [`Sidecar::run`].
+    ///
+    /// # Errors
+    /// What [`Vault::new`] refuses.
+    pub(super) fn new(config: Config, environment: &Environment) -> anyhow::Result<Self> {
+        let vault = Arc::new(Vault::new(&config.vault, config.auth)?);
+        info!(
+            version = env!("CARGO_PKG_VERSION"),
+            certificates = config.certificates.len(),
+            "certagent runs; issuer {}",
+            config.vault.addresses.join(", ")
+        );
+        let agent = Agent::new(
+            config.certificates,
+            Arc::clone(&vault),
+            Arc::new(SystemClock),
+        );
+        Ok(Self {
+            deadline: agent.first_deadline(),
+            agent,
+            vault,
+            supervisor: Supervisor::from_environment(environment),
+            started: CancellationToken::new(),
+            child: Place::default(),
+        })
+    }
+
+    /// What each loop knows, in the order of the configuration.
+    pub(super) fn statuses(&self) -> Vec<watch::Receiver<Status>> {
+        self.agent.statuses()
+    }
+
+    /// As [`Agent::run`], with all that listens to it; gives the token back at the end.
+    pub(super) async fn run(self, shutdown: CancellationToken) -> Exit {
+        let mut around = JoinSet::new();
+        let ending = shutdown.child_token();
+        if let Some(supervisor) = self.supervisor {
+            let start = Start {
+                also: self.started,
+                deadline: self.deadline,
+            };
+            let statuses = self.agent.statuses();
+            around.spawn(supervisor.run(statuses, start, ending.clone()));
+        }
+        let exit = self.agent.run(shutdown).await;
+        ending.cancel();
+        let _too_slow = timeout(FAREWELL, async {
+            self.vault.close().await;
+            while around.join_next().await.is_some() {}
+        })
+        .await;
+        exit
+    }
 }
 
 /// The signals that mean finish.
