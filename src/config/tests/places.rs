@@ -138,7 +138,13 @@ fn an_empty_variable_is_not_set_but_hides_the_other_clients() {
 }
 
 /// Flag, a value that is not the default, and the other flags that it needs.
-const SAMPLES: &[(&str, &str, &[(&str, &str)])] = &[
+type Sample = (
+    &'static str,
+    &'static str,
+    &'static [(&'static str, &'static str)],
+);
+
+const SAMPLES: &[Sample] = &[
     ("name", "other", &[]),
     ("component", "querier", &[]),
     ("common-name", "other.consul", &[]),
