@@ -137,6 +137,11 @@ variable "certagent_env" {
   default     = {}
 }
 
+variable "certagent_restart_delay" {
+  type    = string
+  default = "10s"
+}
+
 variable "check_interval" {
   type    = string
   default = "20s"
@@ -268,11 +273,12 @@ job "loki" {
           var.certagent_env
         )
 
-        # Three crashes in half an hour under the default policy would take Loki down with it.
+        # Three crashes in half an hour under the default policy would take Loki down with it. Here
+        # it is always started again after the delay: that often it cannot end in the interval.
         restart {
-          attempts = 5
+          attempts = 300
           interval = "5m"
-          delay    = "10s"
+          delay    = var.certagent_restart_delay
           mode     = "delay"
         }
 

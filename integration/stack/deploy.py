@@ -4,6 +4,8 @@ Never edits a file of nomad/: everything that differs is a job variable or a set
 what runs here is what the repository ships.
 """
 
+import datetime
+import json
 import os
 import subprocess
 from pathlib import Path
@@ -15,15 +17,31 @@ COMPONENTS = [
 ]
 
 
+def loki_processes():
+    """(pid, start time) -> target of every Loki in this process namespace."""
+    found = {}
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            command = (entry / "cmdline").read_bytes().decode(errors="replace").split("\0")
+            started = (entry / "stat").read_text().rsplit(")", 1)[1].split()[19]
+        except OSError:
+            continue
+        target = [word[8:] for word in command if word.startswith("-target=")]
+        if target and command[0] == tool("loki"):
+            found[(int(entry.name), started)] = target[0]
+    return found
+
+
 class Stack:
     """All parts, set up, and the job on them."""
 
-    def __init__(self, base):
+    def __init__(self, base, cgroup="certagent-stack"):
         self.base = Path(base)
+        self.counts, self.known_ports = {}, {}
         self.consul = Consul(base)
         self.bao = OpenBao(base)
         self.s3 = Weed(base)
-        self.nomad = Nomad(base)
+        self.nomad = Nomad(base, cgroup)
         self.parts = [self.consul, self.bao, self.s3, self.nomad]
 
     def start(self, say=print):
@@ -34,18 +52,21 @@ class Stack:
         self.set_up_nomad()
         say("Vault and Nomad are set up")
 
-    def stop(self):
+    def stop_job(self, seconds=90):
+        """Ends the job; its allocations are removed from this machine."""
         self.nomad.cli("job", "stop", "-purge", "loki", check=False)
+        wait_for("Loki to end", lambda: not loki_processes(), seconds)
+        self.nomad.call("PUT", "/v1/system/gc")
+
+    def stop(self):
         try:
-            wait_for("Loki to end", lambda: not self.running("loki"), 60)
-        except StackError:
-            pass
+            if self.nomad.process and self.nomad.process.poll() is None:
+                self.stop_job()
+                wait_for("the allocations to be removed", lambda: not any((self.nomad.dir / "d/alloc").glob("*-*")), 20)
+        except StackError as error:
+            print(f"stack: {error}")
         for part in reversed(self.parts):
             part.stop()
-
-    def running(self, job):
-        status, answer = self.nomad.call("GET", f"/v1/job/{job}/allocations")
-        return [a for a in answer or [] if a["ClientStatus"] == "running"] if status == 200 else []
 
     def set_up_vault(self, job="loki"):
         """By the script that users run."""
@@ -69,21 +90,35 @@ class Stack:
                 f"certagent-{job}-{group}", "nomad/policy.hcl",
             )
 
-    def variables(self, ttl, counts, env, extra=()):
-        import json
+    def set_up_templates(self):
+        """A login for Nomad's template runner, as wide as certagent's, for loki-templates.nomad.hcl."""
+        status, role = self.bao.call("GET", "auth/jwt-nomad/role/loki-certagent")
+        data = {**role["data"], "bound_claims": {**role["data"]["bound_claims"], "nomad_task": "loki"}}
+        keep = ("role_type", "bound_audiences", "user_claim", "user_claim_json_pointer", "bound_claims", "claim_mappings",
+                "token_policies", "token_type")
+        self.bao.must("POST", "auth/jwt-nomad/role/loki-templates", {**{k: data[k] for k in keep}, "token_period": "30m"})
 
+    def variables(self, ttl, counts, env, extra=()):
         s3 = {"endpoint": self.s3.url, "bucket": "loki", "region": "us-east-1", "insecure": True}
         values = {
             "driver": "raw_exec", "loki_command": tool("loki"), "certagent_command": certagent_binary(),
             "vault_address": self.bao.url, "consul_address": "127.0.0.1:8500", "ttl": ttl, "kill_timeout": "10s",
             "counts": json.dumps(counts), "s3": json.dumps(s3), "certagent_env": json.dumps(env), "check_interval": "2s",
-            **dict(extra),
+            "certagent_restart_delay": "1s", **dict(extra),
         }
         return [f"-var={key}={value}" for key, value in values.items()]
 
     def run_job(self, ttl="1m", counts=None, env=None, extra=(), file="nomad/loki.nomad.hcl"):
         self.counts = {component: (counts or {}).get(component, 1) for component in COMPONENTS}
         self.nomad.cli("job", "run", "-detach", *self.variables(ttl, counts or {}, env or {}, extra), file)
+
+    def run_templates(self, ttl, counts=None, splay="5s", extra=()):
+        """The job with template blocks: only the variables that it has."""
+        self.counts = {component: (counts or {}).get(component, 1) for component in COMPONENTS}
+        mine = ("loki_command", "consul_address", "ttl", "kill_timeout", "counts", "s3", "check_interval")
+        every = self.variables(ttl, counts or {}, {}, extra)
+        chosen = [each for each in every if each[5:].split("=")[0] in (*mine, *dict(extra))]
+        self.nomad.cli("job", "run", "-detach", *chosen, f"-var=splay={splay}", "integration/stack/loki-templates.nomad.hcl")
 
     def wait_ready(self, seconds=180, job="loki"):
         """Until every Loki answers /ready with 200 and the catalogue has them all."""
@@ -105,9 +140,46 @@ class Stack:
         except StackError as error:
             raise StackError(f"{error}\n{self.explain(job)}") from None
 
-    def address(self, component, label="http", job="loki"):
-        allocation = self.nomad.allocations(job)[component][0]
-        return "{}:{}".format(*self.nomad.ports(allocation["ID"])[label])
+    def ports_of(self, allocation_id):
+        if allocation_id not in self.known_ports:
+            self.known_ports[allocation_id] = self.nomad.ports(allocation_id)
+        return self.known_ports[allocation_id]
+
+    def addresses(self, label="http", job="loki"):
+        """host:port of every running instance, by component; empty while Nomad does not answer."""
+        try:
+            return {
+                component: ["{}:{}".format(*self.ports_of(a["ID"])[label]) for a in group if a["ClientStatus"] == "running"]
+                for component, group in self.nomad.allocations(job).items()
+            }
+        except StackError:
+            return {}
+
+    def instances(self, job="loki"):
+        """Allocation name -> (id, address and port of gRPC), of those that run."""
+        try:
+            return {
+                a["Name"]: (a["ID"], *self.ports_of(a["ID"])["grpc"])
+                for group in self.nomad.allocations(job).values() for a in group if a["ClientStatus"] == "running"
+            }
+        except StackError:
+            return {}
+
+    def restarts(self, task="loki", job="loki"):
+        """How often Nomad has started the task again, over all allocations of the job."""
+        answer = self.nomad.must("GET", f"/v1/job/{job}/allocations?all=true")
+        return sum((a.get("TaskStates") or {}).get(task, {}).get("Restarts", 0) for a in answer)
+
+    def failed_tasks(self, task="loki", job="loki"):
+        """Allocation name -> (when Nomad ended it for good, the reason it names), of tasks that it has failed."""
+        found = {}
+        for a in self.nomad.must("GET", f"/v1/job/{job}/allocations?all=true"):
+            state = (a.get("TaskStates") or {}).get(task) or {}
+            if state.get("Failed") and state.get("FinishedAt"):
+                reasons = [e["DisplayMessage"] for e in state["Events"] if "emplate" in e["DisplayMessage"] or e.get("FailsTask")]
+                ended = datetime.datetime.fromisoformat(state["FinishedAt"][:19] + "+00:00").timestamp()
+                found.setdefault(a["Name"], (ended, " / ".join(reasons[-2:]) or state["Events"][-1]["DisplayMessage"]))
+        return found
 
     def explain(self, job="loki"):
         """What runs and the last log lines of what does not."""

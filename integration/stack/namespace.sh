@@ -17,4 +17,6 @@ conf=$(mktemp)
 printf 'nameserver 127.0.0.1\noptions timeout:1 attempts:2\n' >"$conf"
 mount --bind "$conf" /etc/resolv.conf
 rm -f "$conf"
+# Sockets with a fixed place in /tmp (SeaweedFS) end with the namespace, unless we live there.
+case $(cd "$(dirname "$0")" && pwd)/ in /tmp/*) ;; *) mount -t tmpfs stack /tmp ;; esac
 exec "$@"

@@ -90,8 +90,10 @@ class Part:
         raise NotImplementedError
 
     def environment(self):
-        keep = {key: value for key, value in os.environ.items() if key in ("PATH", "LANG", "TMPDIR")}
-        return {**keep, "HOME": str(self.dir)}
+        keep = {key: value for key, value in os.environ.items() if key in ("PATH", "LANG")}
+        scratch = self.dir.parent / "tmp"
+        scratch.mkdir(exist_ok=True)
+        return {**keep, "HOME": str(self.dir), "TMPDIR": str(scratch)}
 
     def start(self, seconds=60):
         with open(self.log, "ab") as log:
@@ -155,10 +157,12 @@ class OpenBao(Part):
     def __init__(self, base):
         super().__init__(base)
         (self.dir / "data").mkdir(exist_ok=True)
+        self.audit = self.dir / "audit.log"
         (self.dir / "bao.hcl").write_text(
             f'storage "raft" {{\n  path = "{self.dir}/data"\n  node_id = "stack"\n}}\n'
             f'listener "tcp" {{\n  address = "{NODE_IP}:8200"\n  tls_disable = true\n}}\n'
             f'api_addr = "{self.url}"\ncluster_addr = "http://{NODE_IP}:8201"\n'
+            f'audit "file" "stack" {{\n  options {{\n    file_path = "{self.audit}"\n  }}\n}}\n'
         )
         self.keys = {}
 
@@ -182,6 +186,17 @@ class OpenBao(Part):
             self.must("POST", "sys/unseal", {"key": self.keys["keys"][0]})
         return status == 200 and not health.get("standby", True)
 
+    def issuances(self):
+        """Certificates issued since the beginning, by the audit log: what the issuer itself has counted."""
+        count = 0
+        with open(self.audit, encoding="utf-8", errors="replace") as log:
+            for line in log:
+                if '"type":"response"' not in line or not ('"pki/issue/' in line or '"pki/sign/' in line):
+                    continue
+                entry = json.loads(line)
+                count += "error" not in entry and entry["request"]["path"].startswith(("pki/issue/", "pki/sign/"))
+        return count
+
 
 class Weed(Part):
     """S3: one process, one bucket, anybody may (loopback of this namespace)."""
@@ -198,7 +213,7 @@ class Weed(Part):
 
     def command(self):
         return [
-            tool("weed"), "server", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-dir={self.dir}/data", "-s3", "-s3.port=8333",
+            tool("weed"), f"-logdir={self.dir}", "server", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-dir={self.dir}/data", "-s3", "-s3.port=8333",
             f"-s3.config={self.dir}/s3.json", "-master.volumeSizeLimitMB=64", "-volume.max=50", "-master.telemetry=false",
         ]
 
@@ -220,15 +235,26 @@ class Nomad(Part):
     url = "http://127.0.0.1:4646"
     bootstrap = "5e1f0d0a-0000-4000-8000-000000000001"
 
-    def __init__(self, base):
+    def __init__(self, base, cgroup="certagent-stack"):
         super().__init__(base)
+        self.cgroup = cgroup
+        self.interface = "node0"
+        self.vault_retry = ""  # empty: the template runner's own patience
+        self.configure()
+
+    def configure(self):
+        """Writes the agent's configuration from the settings above; in force from the next start."""
         (self.dir / "nomad.hcl").write_text(f"""
 name = "stack"
 data_dir = "{self.dir}/d"
 bind_addr = "127.0.0.1"
 log_level = "info"
 disable_update_check = true
-advertise {{ http = "127.0.0.1" rpc = "127.0.0.1" serf = "127.0.0.1" }}
+advertise {{
+  http = "127.0.0.1"
+  rpc = "127.0.0.1"
+  serf = "127.0.0.1"
+}}
 ui {{ enabled = false }}
 acl {{ enabled = true }}
 server {{
@@ -239,15 +265,29 @@ server {{
 client {{
   enabled = true
   servers = ["127.0.0.1:4647"]
-  network_interface = "node0"
+  network_interface = "{self.interface}"
   cpu_total_compute = 8000
+  cgroup_parent = "{self.cgroup}"
   options {{
     "driver.allowlist" = "raw_exec"
     "fingerprint.denylist" = "env_aws,env_azure,env_gce,env_digitalocean"
   }}
-  template {{ disable_file_sandbox = true }}
+  template {{
+    disable_file_sandbox = true
+    {self.vault_retry}
+  }}
 }}
 consul {{ address = "127.0.0.1:8500" }}
+# For the job with template blocks only: certagent logs in by itself.
+vault {{
+  enabled = true
+  address = "http://{NODE_IP}:8200"
+  jwt_auth_backend_path = "jwt-nomad"
+  default_identity {{
+    aud = ["vault.io"]
+    ttl = "1h"
+  }}
+}}
 plugin "raw_exec" {{ config {{ enabled = true }} }}
 """)
 

@@ -1,0 +1,174 @@
+"""certagent beside the three template blocks that it replaces: the same load, ttl, servers and Loki.
+
+Writes what it has measured into docs/comparison.md, between markers. Never changes a number by hand; what
+stays true: both sides go through the same steps of the same function.
+"""
+
+import os
+import re
+import time
+
+from parts import ROOT, StackError, wait_for
+from scenarios import Run
+
+TTL = "2m"
+SECONDS = 330  # at least two renewals by either way
+PAGE = ROOT / "docs/comparison.md"
+
+
+def comparison(stack, report):
+    """Failed requests, restarts and issuances of both, side by side."""
+    stack.set_up_templates()
+    rows = {}
+    for name, templates in (("certagent", False), ("three template blocks", True)):
+        run = Run(stack, report, ttl=TTL, templates=templates, patience=60)
+        time.sleep(SECONDS)
+        load = run.end()
+        rows[name] = {**load, "issuances": report.numbers["issuances"], "restarts": stack.restarts(), "renewals": sum(run.watch.rotations().values())}
+        report.say(f"{name}: {rows[name]}")
+        stack.stop_job()
+    report.numbers["rows"] = rows
+    agent = rows["certagent"]
+    report.check("certagent: failed pushes and queries", f"{agent['failed_pushes']} and {agent['failed_queries']}", agent["failed_pushes"] + agent["failed_queries"] == 0)
+    report.check("certagent: restarts of Loki", agent["restarts"], agent["restarts"] == 0)
+    report.check("template blocks: renewals", rows["three template blocks"]["renewals"], rows["three template blocks"]["renewals"] > 0)
+    lines = [
+        ("length of the run", lambda row: f"{row['seconds']} s"),
+        ("new leaves on disk", lambda row: row["renewals"]),
+        ("issuances counted by OpenBao", lambda row: row["issuances"]),
+        ("restarts of Loki", lambda row: row["restarts"]),
+        ("failed pushes (of attempts)", lambda row: f"{row['failed_pushes']} of {row['pushes']}"),
+        ("pushes given up after 60 s of repeats", lambda row: row["pushes_given_up"]),
+        ("failed queries", lambda row: f"{row['failed_queries']} of {row['queries']}"),
+        ("accepted lines that a query did not show 3 s later", lambda row: row["lines_late"]),
+        ("accepted lines lost in the end", lambda row: f"{row['lines_missing']} of {row['lines_accepted']}"),
+    ]
+    intro = f"Ten instances (two ingesters, two distributors), ttl {TTL}, splay 5 s for the template blocks, replication factor 1.\n"
+    write("comparison", intro + markdown(rows, lines))
+
+
+def outage(stack, report):
+    """Vault away when renewal is due; the template runner's patience shortened to see it in minutes."""
+    retry = 'vault_retry {\n      attempts = 2\n      backoff = "250ms"\n      max_backoff = "1s"\n    }'
+    rows = {"certagent": without_vault(stack, report, "5m", 150, 130)}
+    stack.stop_job()
+    rows["three template blocks"] = templates_without_vault(stack, report, "5m", 150, 150, retry)
+    verdict(stack, report, rows)
+    intro = "Certificates of 5 min. The template runner's patience was shortened to `attempts = 2` (its own is in the next section).\n"
+    write("outage", intro + markdown(rows, OUTAGE_LINES))
+
+
+def outage_long(stack, report):
+    """The template runner's own patience, seven and a half minutes without Vault and a restart of the agent."""
+    env = {"CERTAGENT_RENEW_AT": "20%"}  # due while Vault is away, twelve minutes before the end
+    rows = {"certagent": without_vault(stack, report, "15m", 30, 450, env=env, agent=True)}
+    stack.stop_job()
+    rows["three template blocks"] = templates_without_vault(stack, report, "15m", 30, 450, "", agent=True)
+    verdict(stack, report, rows)
+    intro = (
+        "Certificates of 15 min, all settings of the template runner its own. With Vault away the Nomad agent is restarted once, so that\n"
+        "the runner asks Vault while the certificates have many minutes left (its own renewal at 90 % of the life would come too late to show that).\n"
+    )
+    write("outage-long", intro + markdown(rows, OUTAGE_LINES))
+
+
+def without_vault(stack, report, ttl, stop_at, away, env=None, agent=False):
+    """certagent's side: what was seen while Vault was away, and when the last instance had renewed."""
+    run = Run(stack, report, ttl=ttl, env=env)
+    row = absent(stack, report, run, stop_at, away, agent, lambda: False)
+    try:
+        wait_for("every instance to renew", lambda: len(run.watch.renewed) and min(run.watch.renewed.values()) > row["back"], 120, every=0.5)
+        row["renewed"] = round(max(run.watch.renewed.values()) - row["back"])
+    except StackError:
+        row["renewed"] = None
+    return finish(stack, run, row)
+
+
+def templates_without_vault(stack, report, ttl, stop_at, away, retry, agent=False):
+    """The template runner's side: Vault comes back early when every task has been killed."""
+    stack.set_up_templates()
+    stack.nomad.vault_retry = retry
+    stack.nomad.configure()
+    stack.nomad.stop()
+    stack.nomad.start()
+    run = Run(stack, report, ttl=ttl, templates=True)
+    every = sum(stack.counts.values())
+    row = absent(stack, report, run, stop_at, away, agent, lambda: len(stack.failed_tasks()) >= every)
+    row["renewed"] = None
+    return finish(stack, run, row)
+
+
+def absent(stack, report, run, stop_at, away, agent, enough):
+    """Stops Vault `stop_at` seconds after the start for `away` seconds, or until `enough`."""
+    time.sleep(stop_at)
+    stack.bao.stop()
+    stopped = time.time()
+    report.say("Vault is stopped")
+    if agent:
+        stack.nomad.stop()
+        stack.nomad.start()
+        report.say("the Nomad agent was restarted")
+    killed = {}
+    while time.time() - stopped < away and not enough():
+        for name, (when, why) in stack.failed_tasks().items():
+            if name not in killed:
+                killed[name] = {"after": round(when - stopped), "left": round(run.watch.ends.get(name, when) - when), "why": why[:160]}
+                report.say(f"{name} was killed {killed[name]['after']} s after Vault had stopped, its leaf valid for {killed[name]['left']} s more: {why[:160]}")
+        time.sleep(1)
+    stack.bao.start()
+    report.say("Vault is back")
+    return {"away": round(time.time() - stopped), "back": time.time(), "killed": killed}
+
+
+def finish(stack, run, row):
+    load = run.load
+    load.stop()
+    run.watch.stop()
+    row.update(failed_pushes=load.counted[0], failed_queries=load.counted[1], pushes=load.counted[2], queries=load.counted[3], restarts=stack.restarts())
+    if not row["killed"]:
+        row["lost"] = len(load.missing())
+    return row
+
+
+def verdict(stack, report, rows):
+    report.numbers["rows"] = rows
+    agent, templates = rows["certagent"], rows["three template blocks"]
+    report.check("certagent: killed, restarted, failed pushes, failed queries, lines lost",
+                 f"{len(agent['killed'])}, {agent['restarts']}, {agent['failed_pushes']}, {agent['failed_queries']}, {agent.get('lost')}",
+                 not agent["killed"] and not agent["restarts"] and not agent["failed_pushes"] and not agent["failed_queries"] and agent.get("lost") == 0)
+    report.check("certagent: all renewed after Vault's return", f"within {agent['renewed']} s", agent["renewed"] is not None and agent["renewed"] <= 60)
+    every = sum(stack.counts.values())
+    report.check("template blocks: tasks killed", f"{len(templates['killed'])} of {every}", len(templates["killed"]) > 0)
+
+
+def spread(values):
+    values = sorted(values)
+    return f"{values[0]} to {values[-1]} s" if values else "-"
+
+
+OUTAGE_LINES = [
+    ("Vault away for", lambda row: f"{row['away']} s"),
+    ("Loki tasks killed by Nomad", lambda row: len(row["killed"])),
+    ("killed, after Vault had stopped", lambda row: spread(k["after"] for k in row["killed"].values())),
+    ("validity left when killed", lambda row: spread(k["left"] for k in row["killed"].values())),
+    ("restarts of Loki", lambda row: row["restarts"]),
+    ("failed pushes", lambda row: f"{row['failed_pushes']} of {row['pushes']}"),
+    ("failed queries", lambda row: f"{row['failed_queries']} of {row['queries']}"),
+    ("all renewed after Vault's return", lambda row: "-" if row["renewed"] is None else f"within {row['renewed']} s"),
+]
+
+
+def markdown(rows, lines):
+    head = "| | " + " | ".join(rows) + " |\n|---|" + "---|" * len(rows)
+    return "\n".join([head, *(f"| {what} | " + " | ".join(str(of(row)) for row in rows.values()) + " |" for what, of in lines)])
+
+
+def write(block, text):
+    """Replaces one generated block of docs/comparison.md."""
+    page = PAGE.read_text()
+    stamp = f"Measured {time.strftime('%Y-%m-%d')} on {os.cpu_count()} cores, with Nomad, OpenBao, Consul and Loki of integration/tools."
+    start, end = f"<!-- made by integration/stack/run {block} -->", "<!-- end -->"
+    pattern = re.compile(re.escape(start) + ".*?" + re.escape(end), re.DOTALL)
+    if not pattern.search(page):
+        raise StackError(f"{PAGE} has no block for {block}")
+    PAGE.write_text(pattern.sub(lambda _: f"{start}\n{stamp}\n{text}\n{end}", page))

@@ -1,0 +1,150 @@
+"""The load: log lines pushed and queried back all the time, each line unique.
+
+Pushes go through the HTTP of every distributor in turn, queries through the query-frontend. Every attempt
+that is not answered as it should is counted and kept with its time and reason. What stays true: a line
+counts as accepted only when Loki said so, and every accepted line is looked for at the end.
+"""
+
+import json
+import threading
+import time
+import urllib.parse
+import uuid
+
+from parts import StackError, http
+
+STREAMS = 8  # so that every ingester gets some
+LOOK_BACK = 20  # seconds that a running query covers
+SETTLED = 3  # seconds after which an accepted line must be found
+SLICE = 20  # seconds of one query when all is read back
+
+
+class Load:
+    """Runs from start() to finish(). `patience`: how long one push is repeated, as every log shipper
+    does; 0: one attempt, for scenarios in which nothing may fail."""
+
+    def __init__(self, stack, patience=0, pushes_per_second=4, lines=3):
+        self.stack, self.patience, self.pause, self.lines = stack, patience, 1 / pushes_per_second, lines
+        self.run = uuid.uuid4().hex[:12]
+        self.accepted = {}  # id -> (time of the line, time when it was accepted)
+        self.push_attempts = self.query_attempts = self.given_up = self.lines_late = 0
+        self.failed_pushes, self.failed_queries = [], []  # (seconds since start, reason)
+        self.stopping = threading.Event()
+        self.lock = threading.Lock()
+        self.where = {}
+        self.looked_at = 0.0
+
+    def start(self):
+        self.began = time.time()
+        self.threads = [threading.Thread(target=self.work, args=(each,), daemon=True) for each in (self.push, self.query)]
+        for thread in self.threads:
+            thread.start()
+        return self
+
+    def work(self, step):
+        while not self.stopping.is_set():
+            began = time.monotonic()
+            step()
+            pause = self.pause if step == self.push else 1.0
+            self.stopping.wait(max(0.0, pause - (time.monotonic() - began)))
+
+    def targets(self, component):
+        """HTTP addresses of a component's running instances, looked up anew every two seconds."""
+        with self.lock:
+            if time.monotonic() - self.looked_at > 2:
+                found = self.stack.addresses("http")
+                if found:  # an agent that does not answer (it is restarted) changes nothing
+                    self.where = found
+                self.looked_at = time.monotonic()
+            return self.where.get(component, [])
+
+    def note(self, failures, reason):
+        failures.append((round(time.time() - self.began, 1), str(reason)[:200]))
+
+    def push(self):
+        number = self.push_attempts
+        moment = time.time()
+        ids = [f"{self.run}-{number}-{line}" for line in range(self.lines)]
+        values = [[str(int(moment * 1e9) + place), f"id={name} stack"] for place, name in enumerate(ids)]
+        stream = {"stream": {"job": "stack", "part": str(number % STREAMS)}, "values": values}
+        for attempt in range(1000):
+            distributors = self.targets("distributor")
+            self.push_attempts += 1
+            if distributors:
+                address = distributors[(number + attempt) % len(distributors)]
+                status, answer = http("POST", f"http://{address}/loki/api/v1/push", {"streams": [stream]}, {"Content-Type": "application/json"}, 10)
+            else:
+                status, answer = 0, "no distributor is running"
+            if status == 204:
+                now = time.time()
+                self.accepted.update({name: (moment, now) for name in ids})
+                return
+            self.note(self.failed_pushes, f"{status} {answer}")
+            if time.time() - moment > self.patience or self.stopping.wait(0.5):
+                self.given_up += self.patience > 0 and not self.stopping.is_set()
+                return
+
+    def ask(self, since, until):
+        """Ids of the lines between two times, or None when the query failed."""
+        self.query_attempts += 1
+        frontends = self.targets("query-frontend")
+        if not frontends:
+            self.note(self.failed_queries, "no query-frontend is running")
+            return None
+        query = urllib.parse.urlencode({
+            "query": f'{{job="stack"}} |= "{self.run}"', "start": int(since * 1e9), "end": int(until * 1e9), "limit": 5000,
+        })
+        status, answer = http("GET", f"http://{frontends[0]}/loki/api/v1/query_range?{query}", timeout=15)
+        if status != 200:
+            self.note(self.failed_queries, f"{status} {answer}")
+            return None
+        return {line[3:].split(" ", 1)[0] for stream in answer["data"]["result"] for _, line in stream["values"]}
+
+    def query(self):
+        now = time.time()
+        expected = {
+            name for name, (moment, accepted) in list(self.accepted.items())
+            if moment > now - LOOK_BACK + 1 and accepted < now - SETTLED
+        }
+        found = self.ask(now - LOOK_BACK, now)
+        if found is not None:
+            self.lines_late += len(expected - found)
+
+    def stop(self):
+        self.stopping.set()
+        for thread in self.threads:
+            thread.join(30)
+        self.ended = time.time()
+        # What follows is counted apart: it may be repeated until Loki has settled.
+        self.counted = (len(self.failed_pushes), len(self.failed_queries), self.push_attempts, self.query_attempts)
+
+    def missing(self, seconds=60):
+        """Accepted lines that cannot be read back: the whole run, slice by slice."""
+        end = time.monotonic() + seconds
+        missing = set(self.accepted)
+        while missing and time.monotonic() < end:
+            since = min(self.accepted[name][0] for name in missing) - 1
+            while since < self.ended:
+                missing -= self.ask(since, since + SLICE) or set()
+                since += SLICE
+            if missing:
+                time.sleep(2)
+        return missing
+
+    def finish(self):
+        """Ends the load. The result as numbers, failures with their times."""
+        self.stop()
+        missing = self.missing()
+        pushes, queries, push_attempts, query_attempts = self.counted
+        if not self.accepted:
+            raise StackError(f"not one push was accepted: {self.failed_pushes[:3]}")
+        return {
+            "seconds": round(self.ended - self.began), "pushes": push_attempts, "failed_pushes": pushes,
+            "pushes_given_up": self.given_up, "queries": query_attempts, "failed_queries": queries,
+            "lines_accepted": len(self.accepted), "lines_late": self.lines_late, "lines_missing": len(missing),
+            "first_failures": (self.failed_pushes[:pushes] + self.failed_queries[:queries])[:6],
+        }
+
+
+def dump(path, value):
+    path.write_text(json.dumps(value, indent=1, default=str) + "\n")

@@ -1,0 +1,185 @@
+"""Rotation, change of the CA, debugging and scraping on the running stack.
+
+Each scenario starts the job it needs, puts load on it, does what its name says and checks what was seen.
+Never trusts certagent's own word: serials come from files and from handshakes, issuances from the issuer's
+audit log, restarts from Nomad and from the process table.
+"""
+
+import re
+import shutil
+import subprocess
+import time
+
+from deploy import COMPONENTS, loki_processes
+from load import Load
+from parts import ROOT, StackError, certagent_binary, http, wait_for
+from report import handshake_failures, load_checks
+from seen import Watch, attest_all
+
+COUNTS = {"ingester": 2, "distributor": 2}
+ROTATIONS = 10
+
+
+class Run:
+    """The job under load, watched: what nearly every scenario begins and ends with."""
+
+    def __init__(self, stack, report, ttl, counts=None, env=None, patience=0, extra=(), templates=False):
+        self.stack, self.report, self.templates = stack, report, templates
+        if templates:
+            stack.run_templates(ttl, counts=counts or COUNTS, extra=extra)
+        else:
+            stack.run_job(ttl=ttl, counts=counts or COUNTS, env=env, extra=extra)
+        stack.wait_ready()
+        report.say(f"all {sum(stack.counts.values())} instances are ready, ttl {ttl}")
+        self.processes = loki_processes()
+        self.issued = stack.bao.issuances()
+        self.watch = Watch(stack, "loki" if templates else "certagent").start()
+        self.load = Load(stack, patience).start()
+
+    def rotated(self, times, seconds):
+        """Waits until every instance has had `times` new leaves from now on."""
+        before = {name: len(serials) for name, serials in self.watch.serials.items()}
+
+        def all_have():
+            counts = [len(serials) - before.get(name, 1) for name, serials in self.watch.serials.items()]
+            return len(counts) >= sum(self.stack.counts.values()) and min(counts) >= times
+
+        wait_for(f"{times} rotations of all", all_have, seconds, every=1)
+
+    def end(self):
+        """Ends load and watch. The load's result."""
+        result = self.load.finish()
+        self.watch.stop()
+        self.report.numbers["issuances"] = self.stack.bao.issuances() - self.issued
+        self.report.numbers["rotations"] = self.watch.rotations()
+        self.report.numbers["loki_restarts"] = self.stack.restarts()
+        return result
+
+    def certificate_checks(self):
+        report, watch = self.report, self.watch
+        report.none("published leaves that were not served", watch.unattested())
+        report.none("handshakes that did not show the published leaf", [f[1:] for f in watch.failures])
+        report.none("TLS errors in Loki's logs", handshake_failures(self.stack))
+
+    def restart_checks(self):
+        self.report.none("restarts of Loki by Nomad", self.stack.restarts())
+        same = loki_processes() == self.processes
+        self.report.check("Loki processes", "the same as at the start" if same else "others than at the start", same)
+
+
+def rotation(stack, report):
+    """Ten rotations of everything under load: nothing fails, nothing restarts."""
+    run = Run(stack, report, ttl="30s")
+    run.rotated(ROTATIONS, 480)
+    load_checks(report, run.end())
+    rotations = run.watch.rotations()
+    report.check("rotations of each instance", f"{min(rotations.values())} to {max(rotations.values())}", min(rotations.values()) >= ROTATIONS)
+    report.check("instances", len(rotations), len(rotations) == sum(stack.counts.values()))
+    issued, published = report.numbers["issuances"], sum(rotations.values())
+    report.check("issuances at the issuer", f"{issued} for {published} rotations", published <= issued <= published + len(rotations))
+    run.certificate_checks()
+    run.restart_checks()
+    debugging(stack, report)
+    scraping(stack, report)
+
+
+def debugging(stack, report):
+    """`certagent issue` from a shell inside an allocation."""
+    allocation = stack.nomad.allocations()["querier"][0]["ID"]
+    out = stack.nomad.cli("alloc", "exec", "-task", "certagent", allocation, certagent_binary(), "issue")
+    report.check("certagent issue inside an allocation", out.split("\n")[0][:60], "loki-querier.service.consul" in out)
+
+
+def scraping(stack, report):
+    """The service names of nomad/prometheus.yml are in the catalogue, with the metadata that it relabels."""
+    text = (ROOT / "nomad/prometheus.yml").read_text()
+    names = [name for name in re.findall(r"^\s+- (loki-[a-z-]+)$", text, re.MULTILINE) if name[5:] in COMPONENTS]
+    report.check("Loki's services in prometheus.yml", len(names), sorted(names) == sorted(f"loki-{c}" for c in COMPONENTS))
+    job = (ROOT / "nomad/loki.nomad.hcl").read_text()
+    if re.search(r'name\s*=\s*"loki-certagent"', job):  # certagent's own metrics
+        names.append("loki-certagent")
+    wrong = []
+    for name in names:
+        entries = http("GET", f"{stack.consul.url}/v1/catalog/service/{name}")[1] or []
+        for entry in entries:
+            target = f"http://{entry['ServiceAddress']}:{entry['ServicePort']}/metrics"
+            meta = entry["ServiceMeta"]
+            if not meta.get("alloc_id") or meta.get("component") not in COMPONENTS or http("GET", target, raw=True)[0] != 200:
+                wrong.append((name, meta, target))
+        if not entries:
+            wrong.append((name, "not in the catalogue"))
+    report.none("scrape targets without data or metadata", wrong)
+    promtool(report)
+
+
+def promtool(report):
+    program = shutil.which("promtool")
+    if not program:
+        report.note("promtool is not on PATH: prometheus.yml was compared with the catalogue only")
+        return
+    done = subprocess.run([program, "check", "config", ROOT / "nomad/prometheus.yml"], capture_output=True, text=True, timeout=60)
+    report.check("promtool check config", done.stdout.strip()[-80:], done.returncode == 0)
+
+
+def anchors(stack):
+    """Allocation name -> number of anchors in CA.pem."""
+    found = {}
+    for name, (allocation, _, _) in stack.instances().items():
+        text = (stack.nomad.task_dir(allocation, "certagent") / "secrets/certs/CA.pem").read_text()
+        found[name] = text.count("-----BEGIN CERTIFICATE-----")
+    return found
+
+
+def all_trust(stack, count, seconds):
+    """Waits until every CA.pem holds `count` anchors."""
+    def done():
+        found = anchors(stack)
+        return len(found) == sum(stack.counts.values()) and set(found.values()) == {count}
+
+    wait_for(f"{count} anchors in every CA.pem", done, seconds)
+
+
+def restart_one_at_a_time(stack, report):
+    """Loki reads its client CAs at start only, so new trust needs a restart: one at a time, by Nomad's API."""
+    for name, (allocation, address, port) in sorted(stack.instances().items()):
+        began = time.monotonic()
+        status, answer = stack.nomad.call("PUT", f"/v1/client/allocation/{allocation}/restart", {"TaskName": "loki"}, timeout=60)
+        if status != 200:
+            raise StackError(f"restarting {name} answered {status}: {answer}")
+        host, web = stack.ports_of(allocation)["http"]
+        wait_for(f"{name} to be ready again", lambda: http("GET", f"http://{host}:{web}/ready", timeout=2, raw=True)[0] == 200, 90)
+        report.say(f"{name} restarted, ready after {time.monotonic() - began:.0f} s")
+
+
+def ca_rotation(stack, report):
+    """A new root: trusted everywhere first, then used, then the old one leaves."""
+    env = {"CERTAGENT_TRUST_POLL": "5s", "CERTAGENT_TRUST_OVERLAP": "20s"}
+    run = Run(stack, report, ttl="30s", env=env, patience=90, counts={"ingester": 3, "distributor": 2}, extra={"replication_factor": 3}.items())
+    bao = stack.bao
+    old = bao.must("GET", "pki/config/issuers")["data"]["default"]
+    new = bao.must("POST", "pki/root/generate/internal", {"common_name": "Loki internal CA 2", "key_type": "ec", "key_bits": 256, "ttl": "87600h"})
+    new = new["data"]["issuer_id"]
+    began = time.monotonic()
+    all_trust(stack, 2, 60)
+    report.note(f"both roots in every CA.pem {time.monotonic() - began:.0f} s after the new one was made; nothing was signed by it yet")
+    report.check("default issuer while trust spread", "the old one", bao.must("GET", "pki/config/issuers")["data"]["default"] == old)
+    restart_one_at_a_time(stack, report)
+    wait_for("two good pushes in a row", lambda: len(run.load.accepted) > 0, 30)
+    restarted = run.processes = loki_processes()
+    bao.must("POST", "pki/config/issuers", {"default": new})
+    run.rotated(2, 120)
+    report.check("leaves since the new default", "all from the new root", all_from(stack, "Loki internal CA 2"))
+    bao.must("DELETE", f"pki/issuer/{old}")
+    all_trust(stack, 1, 120)
+    run.rotated(1, 90)
+    load_checks(report, run.end(), strict=False)
+    report.check("failed attempts during the restarts", f"{report.numbers['load']['failed_pushes']} pushes, {report.numbers['load']['failed_queries']} queries", True)
+    run.certificate_checks()
+    report.check("Loki after the new default", "not restarted again", loki_processes() == restarted)
+    report.check("restarts for trust", report.numbers["loki_restarts"], report.numbers["loki_restarts"] == sum(stack.counts.values()))
+
+
+def all_from(stack, common_name):
+    """Whether every leaf that is published and served was issued by that CA."""
+    issuers = [dict(pair for part in facts["issuer"] for pair in part) for facts in attest_all(stack).values()]
+    return all(issuer["commonName"] == common_name for issuer in issuers)

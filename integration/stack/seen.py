@@ -1,0 +1,140 @@
+"""What is published and what Loki serves: looked at all the time, each new certificate attested.
+
+Attested means: a TLS handshake with the component's gRPC port, with that component's own published client
+certificate and CA.pem, shows the published serial, and the server goes on to speak HTTP/2 (so it has
+accepted the client). Never writes anything. What stays true: a set is read through one resolved link.
+"""
+
+import os
+import socket
+import ssl
+import threading
+import time
+from pathlib import Path
+
+
+class Unattested(Exception):
+    """What was served instead, or why nothing was."""
+
+
+def read_set(directory):
+    """(paths of CA, cert and key, DER of the leaf) of one set; the link is resolved once."""
+    directory = Path(directory)
+    link = directory / "..data"
+    whole = directory / os.readlink(link) if link.is_symlink() else directory
+    paths = [whole / name for name in ("CA.pem", "cert.pem", "key.pem")]
+    pem = paths[1].read_text()
+    end = "-----END CERTIFICATE-----"
+    return paths, ssl.PEM_cert_to_DER_cert(pem[: pem.index(end) + len(end)] + "\n")
+
+
+def serial(der):
+    """Of a certificate in DER, in hex: SEQUENCE, SEQUENCE, optional [0], INTEGER."""
+
+    def header(at):
+        length, at = der[at + 1], at + 2
+        if length & 0x80:
+            size = length & 0x7F
+            length, at = int.from_bytes(der[at : at + size], "big"), at + size
+        return at, length
+
+    at = header(header(0)[0])[0]
+    if der[at] == 0xA0:
+        start, length = header(at)
+        at = start + length
+    start, length = header(at)
+    return der[start : start + length].hex()
+
+
+def handshake(address, port, paths, timeout=5):
+    """The leaf that the server serves to this client, as DER and as names, once it has accepted the client."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.load_verify_locations(paths[0])
+    context.load_cert_chain(paths[1], paths[2])  # refuses a key that does not fit
+    context.set_alpn_protocols(["h2"])
+    with socket.create_connection((address, port), timeout) as plain:
+        with context.wrap_socket(plain, server_hostname=address) as tls:
+            served = tls.getpeercert(binary_form=True), tls.getpeercert()
+            tls.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0]))
+            if len(tls.recv(9)) == 0:
+                raise Unattested("the server closed the connection after the handshake")
+            return served
+
+
+def attest(address, port, directory):
+    """What is both published and served (as ssl.getpeercert tells it), or Unattested."""
+    paths, published = read_set(directory)
+    try:
+        served, facts = handshake(address, port, paths)
+    except (OSError, ssl.SSLError) as error:
+        raise Unattested(f"{address}:{port}: {error}") from None
+    if served != published:
+        raise Unattested(f"{address}:{port} serves {serial(served)}, published is {serial(published)}")
+    return facts
+
+
+def attest_all(stack, task="certagent"):
+    """Allocation name -> what it publishes and serves."""
+    return {
+        name: attest(address, port, stack.nomad.task_dir(allocation, task) / "secrets/certs")
+        for name, (allocation, address, port) in stack.instances().items()
+    }
+
+
+class Watch:
+    """Looks at every allocation's set several times a second; attests each new leaf until it is served."""
+
+    def __init__(self, stack, task="certagent"):
+        self.stack, self.task = stack, task
+        self.serials = {}  # allocation name -> serials in order
+        self.attested = {}  # allocation name -> set of serials
+        self.ends, self.renewed = {}, {}  # allocation name -> end of its newest leaf, when that was first seen served
+        self.failures = []
+        self.ports = {}
+        self.stopping = threading.Event()
+        self.thread = threading.Thread(target=self.work, daemon=True)
+
+    def start(self):
+        self.thread.start()
+        return self
+
+    def work(self):
+        looked_at = 0.0
+        while not self.stopping.wait(0.4):
+            if time.monotonic() - looked_at > 3:
+                found = self.stack.instances()
+                self.ports = found or self.ports
+                looked_at = time.monotonic()
+            for name, (allocation, address, port) in list(self.ports.items()):
+                self.look(name, allocation, address, port)
+
+    def look(self, name, allocation, address, port):
+        directory = self.stack.nomad.task_dir(allocation, self.task) / "secrets/certs"
+        try:
+            now = serial(read_set(directory)[1])
+        except (OSError, ValueError):
+            return  # the allocation begins or ends
+        seen = self.serials.setdefault(name, [])
+        if not seen or seen[-1] != now:
+            seen.append(now)
+        if now in self.attested.setdefault(name, set()):
+            return
+        try:
+            facts = attest(address, port, directory)
+            self.attested[name].add(now)
+            self.ends[name] = ssl.cert_time_to_seconds(facts["notAfter"])
+            self.renewed[name] = time.time()
+        except (Unattested, OSError) as error:
+            self.failures.append((time.time(), name, str(error)))
+
+    def stop(self):
+        self.stopping.set()
+        self.thread.join(30)
+
+    def rotations(self):
+        """New leaves of each allocation, the first one not counted."""
+        return {name: len(serials) - 1 for name, serials in self.serials.items()}
+
+    def unattested(self):
+        """Leaves that were published and never seen served, the newest of each excepted."""
+        return [(n, s) for n, all_ in self.serials.items() for s in all_[:-1] if s not in self.attested[n]]
