@@ -5,18 +5,15 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::Command,
-    sync::mpsc,
     thread,
     time::{Duration, Instant},
 };
 
-use certagent::dev::{DevOptions, DevServer};
 use rustix::process::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
-use tokio_util::sync::CancellationToken;
 
-use crate::rig::{OpenBao, PATIENCE, Process, certagent, http, wait_for};
+use crate::rig::{Embedded, OpenBao, PATIENCE, Process, certagent, http, wait_for};
 
 /// An issuer, whichever it is; ends when dropped.
 struct Server {
@@ -31,43 +28,13 @@ enum Keep {
     Embedded(Embedded),
 }
 
-/// The embedded PKI on a thread of its own.
-struct Embedded {
-    stop: CancellationToken,
-    thread: Option<thread::JoinHandle<()>>,
-}
-
-impl Drop for Embedded {
-    fn drop(&mut self) {
-        self.stop.cancel();
-        drop(self.thread.take().map(thread::JoinHandle::join));
-    }
-}
-
 impl Server {
     fn embedded() -> Self {
-        let stop = CancellationToken::new();
-        let stopped = stop.clone();
-        let (send, receive) = mpsc::channel();
-        let thread = thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build();
-            runtime.unwrap().block_on(async {
-                let server = DevServer::bind("127.0.0.1:0", DevOptions::default())
-                    .await
-                    .unwrap();
-                let token = server.root_token().expose().to_owned();
-                send.send((server.url(), token)).unwrap();
-                server.run(stopped).await.unwrap();
-            });
-        });
-        let (address, token) = receive.recv().unwrap();
-        let thread = Some(thread);
+        let server = Embedded::start();
         Self {
-            address,
-            token,
-            _keep: Keep::Embedded(Embedded { stop, thread }),
+            address: server.address.clone(),
+            token: server.token.clone(),
+            _keep: Keep::Embedded(server),
         }
     }
 

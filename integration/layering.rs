@@ -37,7 +37,14 @@ const IMPURE: [&str; 22] = [
 ];
 
 /// Who may not know whom: nothing looks along the pipeline, only `agent` and the commands join stages.
-const LAYERS: [(&str, &[&str]); 11] = [
+const LAYERS: [(&str, &[&str]); 12] = [
+    (
+        "child",
+        &[
+            "agent", "auth", "cli", "commands", "dev", "issue", "issuer", "publish", "vault",
+            "watch",
+        ],
+    ),
     (
         "model",
         &[

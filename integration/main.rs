@@ -17,3 +17,4 @@ mod openbao;
 mod publish;
 mod rig;
 mod secrets;
+mod systemd;

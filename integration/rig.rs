@@ -8,6 +8,8 @@
     reason = "shared by the tests and the benchmark, each uses a part"
 )]
 
+#[path = "rig/embedded.rs"]
+mod embedded;
 #[path = "rig/http.rs"]
 pub(crate) mod http;
 #[path = "rig/openbao.rs"]
@@ -21,6 +23,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+pub(crate) use embedded::Embedded;
 pub(crate) use openbao::{Claims, OpenBao, Options, jwt};
 pub(crate) use process::Process;
 
