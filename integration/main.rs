@@ -7,6 +7,7 @@
 )]
 
 mod agent;
+mod apps;
 mod cli;
 mod configs;
 mod conformance;
@@ -14,6 +15,7 @@ mod dev;
 mod exec;
 mod layering;
 mod openbao;
+mod probe;
 mod publish;
 mod rig;
 mod secrets;

@@ -47,6 +47,8 @@ pub enum Command {
     Issue(IssueArgs),
     /// Print the manual page (troff), or write one page per command.
     Man(ManArgs),
+    /// Show which certificate an application serves, against what is published.
+    Probe(ProbeArgs),
     /// Get certificates, publish them, and keep them fresh until told to stop.
     Run(RunArgs),
     /// Wait until a certificate set is published, as a gate for other tasks.
@@ -131,6 +133,51 @@ pub struct InspectArgs {
     /// Print one JSON object.
     #[arg(long)]
     pub json: bool,
+}
+
+/// `certagent probe`
+#[derive(Args, Clone, Debug)]
+#[command(after_help = help::PROBE)]
+pub struct ProbeArgs {
+    /// Where the application serves the certificate; by default CERTAGENT_PROBE_ADDRESS, else
+    /// NOMAD_ADDR_grpc.
+    #[arg(value_name = "HOST:PORT")]
+    pub address: Option<String>,
+    /// Directory with the published set; by default that of --mtls, else CERTAGENT_DIR, else certs
+    /// in NOMAD_SECRETS_DIR, else secrets/certs.
+    #[arg(long, value_name = "DIR")]
+    pub dir: Option<PathBuf>,
+    /// Show the certificate of the set in this directory when the application asks for one.
+    #[arg(long, value_name = "DIR")]
+    pub mtls: Option<PathBuf>,
+    /// Name or IP address to prove; by default the host where the published certificate has it,
+    /// else its first DNS name.
+    #[arg(long, value_name = "NAME")]
+    pub server_name: Option<String>,
+    /// Application protocols to offer, with commas between; h2 by itself with --grpc-health.
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    pub alpn: Vec<String>,
+    /// How the connection becomes TLS, where it does not begin as such.
+    #[arg(long, value_enum)]
+    pub starttls: Option<StartTlsArg>,
+    /// Also ask grpc.health.v1.Health/Check.
+    #[arg(long, conflicts_with = "starttls")]
+    pub grpc_health: bool,
+    /// Limit for everything together.
+    #[arg(long, value_name = "DURATION", default_value = "5s")]
+    pub timeout: String,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// A protocol whose connections become TLS on request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum StartTlsArg {
+    /// PostgreSQL's SSLRequest.
+    Postgres,
+    /// SMTP's STARTTLS.
+    Smtp,
 }
 
 /// `certagent explain`

@@ -11,6 +11,7 @@ mod explain;
 mod inspect;
 mod issue;
 mod man;
+mod probe;
 mod run;
 pub mod wait;
 
@@ -54,6 +55,7 @@ async fn dispatch(command: Command, environment: &Environment) -> anyhow::Result
         Command::Dev(args) => dev::run(&args, environment).await,
         Command::Issue(args) => issue::run(&args, environment).await,
         Command::Man(args) => man::run(&args),
+        Command::Probe(args) => probe::run(&args, environment).await,
         Command::Run(args) => run::run(&args, environment).await,
         Command::Wait(args) => wait::run(&args, environment).await,
         // its code is that of the command it ran

@@ -141,7 +141,7 @@ impl Look<'_> {
         let alpn = session.alpn_protocol();
         let alpn = alpn.map(|name| String::from_utf8_lossy(name).into_owned());
         let mut served = self.served(witness, Trust::Verified)?;
-        served.version = version.and_then(|version| version.as_str().map(str::to_owned));
+        served.version = version.and_then(|version| Some(version.as_str()?.replace('_', ".")));
         served.alpn = alpn;
         served.accepted = match witness.asked() {
             None => Accepted::NotAsked,

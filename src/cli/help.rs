@@ -62,6 +62,21 @@ Examples:
   certagent inspect secrets/certs
   certagent inspect --json cert.pem";
 
+pub(super) const PROBE: &str = "\
+Ends with 0 when the application proves the published certificate and accepts ours, with 5 when it
+serves another one, an untrusted one, refuses us or is not healthy, with 7 when it does not answer in
+time, and with 1 when there is nothing to see. What is served is shown in any case.
+
+Examples:
+  Loki's gRPC port, as another Loki would see it:
+    certagent probe 10.0.0.7:9095 --mtls secrets/certs --grpc-health
+  Inside a Nomad allocation with a port called grpc:
+    certagent probe --mtls secrets/certs --grpc-health
+  A web server, by its name:
+    certagent probe 127.0.0.1:8443 --dir /run/certs --server-name www.example
+  PostgreSQL, for a script:
+    certagent probe 127.0.0.1:5432 --dir /run/certs --starttls postgres --json";
+
 pub(super) const EXPLAIN: &str = "\
 Prints every input of the next renewal time of the published set.
 

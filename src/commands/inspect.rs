@@ -43,7 +43,7 @@ pub(super) fn run(args: &InspectArgs, environment: &Environment) -> anyhow::Resu
 }
 
 /// Where `run` would publish with no more said.
-fn usual(environment: &Environment) -> PathBuf {
+pub(super) fn usual(environment: &Environment) -> PathBuf {
     let set = |name: &str| environment.get(name).filter(|text| !text.is_empty());
     match (set("CERTAGENT_DIR"), set("NOMAD_SECRETS_DIR")) {
         (Some(dir), _) => PathBuf::from(dir),
@@ -100,7 +100,11 @@ fn of_verified(name: &Path, set: &Verified) -> Report {
     report::of_set(name, &texts, SystemClock.now())
 }
 
-fn text_of(path: &Path) -> Result<String, Stopped> {
+/// A file as text.
+///
+/// # Errors
+/// It can't be read, is far too large, or is no text.
+pub(super) fn text_of(path: &Path) -> Result<String, Stopped> {
     String::from_utf8(read(path)?).map_err(|_| Stopped {
         exit: Exit::Refused,
         message: format!("{} is not text, and so not PEM", path.display()),

@@ -11,10 +11,10 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 
 use super::witness::Witness;
 use crate::model::{
-    leaf::CertFacts,
+    leaf::{CertFacts, SubjectNames},
     pem,
     secret::Secret,
-    served::{Mismatch, Served, Wanted, compare},
+    served::{self, Mismatch, Served, Wanted, compare},
     time::Timestamp,
     verify::Verified,
 };
@@ -44,6 +44,7 @@ pub struct Identity {
     serial: String,
     sha256: String,
     not_before: Timestamp,
+    names: SubjectNames,
 }
 
 impl Identity {
@@ -68,15 +69,38 @@ impl Identity {
             Some(facts) => facts.map_err(|error| unreadable("cert.pem", error))?,
             None => return Err(unreadable("cert.pem", "no certificate in it")),
         };
-        let key = key.map(|key| signing(&provider, chain, key)).transpose()?;
-        Ok(Self {
+        let identity = Self {
             provider,
             verifier,
-            shown: key.map(Arc::new),
+            shown: None,
+            names: facts.names,
             serial: facts.serial,
             sha256: facts.sha256,
             not_before: facts.not_before,
-        })
+        };
+        match key {
+            Some(key) => identity.showing(cert, key),
+            None => Ok(identity),
+        }
+    }
+
+    /// The same, showing another certificate to peers that ask for one.
+    ///
+    /// # Errors
+    /// [`IdentityError`], naming the file.
+    pub fn showing(mut self, cert: &str, key: &Secret) -> Result<Self, IdentityError> {
+        let chain = certificates("cert.pem", cert)?;
+        let key = signing(&self.provider, chain, key)?;
+        self.shown = Some(Arc::new(key));
+        Ok(self)
+    }
+
+    /// The name that a peer at `address` has to prove: see [`served::name_to_prove`].
+    #[must_use]
+    pub fn name_to_prove(&self, address: &str) -> String {
+        let dns: Vec<_> = self.names.dns.iter().map(String::as_str).collect();
+        let ips: Vec<_> = self.names.ips.iter().copied().collect();
+        served::name_to_prove(address, &dns, &ips)
     }
 
     /// From the set in memory.

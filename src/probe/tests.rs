@@ -118,7 +118,7 @@ async fn the_published_certificate_is_attested_over_either_version() {
         assert_eq!(served.serial, set.leaf().serial);
         assert_eq!(served.trust, Trust::Verified);
         assert_eq!(served.accepted, Accepted::Yes { sent: true });
-        let version = if tls13 { "TLSv1_3" } else { "TLSv1_2" };
+        let version = if tls13 { "TLSv1.3" } else { "TLSv1.2" };
         assert_eq!(served.version.as_deref(), Some(version));
         assert_eq!(Identity::of(&set).unwrap().attest(&served), Ok(()));
     }
