@@ -61,6 +61,24 @@ fn on_a_free_port<T>(mut start: impl FnMut(u16) -> Result<T, String>) -> T {
     panic!("it does not start:\n{last}")
 }
 
+/// A server with processes of its own: it is asked to end them before it is killed.
+struct Family {
+    process: crate::rig::Process,
+    goodbye: rustix::process::Signal,
+}
+
+impl Drop for Family {
+    fn drop(&mut self) {
+        let began = std::time::Instant::now();
+        if self.process.ended().is_none() {
+            self.process.signal(self.goodbye);
+        }
+        while self.process.ended().is_none() && began.elapsed() < crate::rig::PATIENCE {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
 /// Waits until the server is seen, or has ended.
 fn up(
     process: &mut crate::rig::Process,

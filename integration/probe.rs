@@ -184,3 +184,13 @@ fn what_can_not_be_probed_says_why_with_its_exit_code() {
     assert_eq!(report["code"], "probe-refused");
     assert_eq!(report["served"], Value::Null);
 }
+
+#[test]
+fn every_code_is_documented() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/operating.md");
+    let text = std::fs::read_to_string(path).unwrap();
+    let codes = certagent::model::served::CODES.iter();
+    for code in codes.chain(&certagent::probe::ProbeFailure::CODES) {
+        assert!(text.contains(&format!("`{code}`")), "{code}");
+    }
+}

@@ -4,7 +4,7 @@ use std::{fs, path::Path, process::Command};
 
 use rustix::process::Signal;
 
-use super::{Authority, attested, look, on_a_free_port, target, up};
+use super::{Authority, Family, attested, look, on_a_free_port, target, up};
 use crate::rig::{Process, tool};
 
 fn config(home: &Path, port: u16) -> String {
@@ -43,22 +43,23 @@ fn nginx_serves_the_old_certificate_until_its_signal_and_then_the_new_one() {
     let authority = Authority::new();
     let certs = home.path().join("certs");
     let old = authority.publish(&certs, None);
-    let (process, target) = on_a_free_port(|port| {
+    let (family, target) = on_a_free_port(|port| {
         let file = home.path().join("nginx.conf");
         fs::write(&file, config(home.path(), port)).unwrap();
         let mut command = Command::new(&program);
         command.arg("-p").arg(home.path()).arg("-c").arg(&file);
         command.args(["-e", "stderr"]);
-        let mut process = Process::start(&mut command);
+        let mut family = Family {
+            process: Process::start(&mut command),
+            goodbye: Signal::TERM,
+        };
         let target = target(&format!("127.0.0.1:{port}"));
-        up(&mut process, &target, &old)?;
-        Ok((process, target))
+        up(&mut family.process, &target, &old)?;
+        Ok((family, target))
     });
-    assert_eq!(look(&target, &old).1, Ok(()), "{}", process.output());
+    assert_eq!(look(&target, &old).1, Ok(()), "{}", family.process.output());
     let new = authority.publish(&certs, None);
     assert_eq!(look(&target, &new).1, Err("serves-older"));
-    process.signal(Signal::HUP);
+    family.process.signal(Signal::HUP);
     attested(&target, &new);
-    // Its workers end with it only when they are told to.
-    process.signal(Signal::TERM);
 }

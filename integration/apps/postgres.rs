@@ -11,7 +11,7 @@ use std::{
 use certagent::{config::StartTls, model::served::Accepted};
 use rustix::process::Signal;
 
-use super::{Authority, attested, look, on_a_free_port, target, up};
+use super::{Authority, Family, attested, look, on_a_free_port, target, up};
 use crate::rig::{Process, tool};
 
 /// It refuses to run as root: the user of its package then, and whose files these are.
@@ -82,20 +82,24 @@ fn postgresql_is_attested_over_starttls_and_refuses_strangers() {
         .output()
         .unwrap();
     assert!(made.status.success(), "{made:?}");
-    let (process, target) = on_a_free_port(|port| {
-        let mut process = server(&program, home.path(), port, user);
+    let (family, target) = on_a_free_port(|port| {
+        let mut family = Family {
+            process: server(&program, home.path(), port, user),
+            // Immediate shutdown.
+            goodbye: Signal::QUIT,
+        };
         let mut target = target(&format!("127.0.0.1:{port}"));
         target.starttls = Some(StartTls::Postgres);
-        up(&mut process, &target, &old)?;
-        Ok((process, target))
+        up(&mut family.process, &target, &old)?;
+        Ok((family, target))
     });
     let (served, verdict) = look(&target, &old);
-    assert_eq!(verdict, Ok(()), "{}", process.output());
+    assert_eq!(verdict, Ok(()), "{}", family.process.output());
     assert_eq!(served.unwrap().accepted, Accepted::Yes { sent: true });
 
     let new = authority.publish(&certs, user);
     assert_eq!(look(&target, &new).1, Err("serves-older"));
-    process.signal(Signal::HUP);
+    family.process.signal(Signal::HUP);
     attested(&target, &new);
 
     // A certificate of another CA, shown by somebody who trusts this one.
@@ -106,6 +110,4 @@ fn postgresql_is_attested_over_starttls_and_refuses_strangers() {
     let mut clear = target;
     clear.starttls = None;
     assert_eq!(look(&clear, &stranger).1, Err("probe-closed"));
-    // Immediate shutdown, so that its children end too.
-    process.signal(Signal::QUIT);
 }

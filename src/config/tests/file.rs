@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::super::{Flags, parse};
-use super::{env, least, load, refused};
+use super::{env, least, load, refused, try_load};
 
 const BAD: &str = r#"vault {
   address = ["https://v:8200"]
@@ -165,9 +165,7 @@ fn a_wrong_probe_is_named_with_its_line() {
     let flags = Flags::default();
     let of = |inner: &str| {
         let text = format!("certificate \"a\" {{\n  probe {{\n    {inner}\n  }}\n}}\n");
-        super::try_load(&text, &least(), &flags)
-            .unwrap_err()
-            .to_string()
+        try_load(&text, &least(), &flags).unwrap_err().to_string()
     };
     assert!(of("").contains("certificate.probe.address: no address to probe"));
     assert!(
@@ -181,6 +179,6 @@ fn a_wrong_probe_is_named_with_its_line() {
     );
     assert!(of("probe { }").contains("certificate.probe.probe: no block is known inside this one"));
     assert!(of("}\n  probe {\n").contains("the first is at test.hcl:2"));
-    let top = super::refused("probe { }", &least(), &flags);
+    let top = refused("probe { }", &least(), &flags);
     assert!(top.contains("unknown block"), "{top}");
 }
