@@ -37,7 +37,7 @@ const IMPURE: [&str; 22] = [
 ];
 
 /// Who may not know whom: nothing looks along the pipeline, only `agent` and the commands join stages.
-const LAYERS: [(&str, &[&str]); 12] = [
+const LAYERS: [(&str, &[&str]); 13] = [
     (
         "child",
         &[
@@ -91,6 +91,10 @@ const LAYERS: [(&str, &[&str]); 12] = [
     (
         "cli",
         &["agent", "auth", "commands", "dev", "publish", "vault"],
+    ),
+    (
+        "doctor",
+        &["auth", "cli", "commands", "dev", "observe", "watch"],
     ),
     ("agent", &["auth", "cli", "commands", "dev", "vault"]),
 ];

@@ -35,6 +35,8 @@ pub enum Command {
     CheckConfig(CheckConfigArgs),
     /// Watch it work on an embedded PKI, or serve that PKI alone.
     Dev(DevArgs),
+    /// Find misconfigurations and name them; changes nothing.
+    Doctor(DoctorArgs),
     /// Print the completion script of a shell.
     Completions(CompletionsArgs),
     /// Get certificates, then run a command with them and keep them fresh until it ends.
@@ -226,6 +228,33 @@ pub struct DevArgs {
     /// End after this many renewals.
     #[arg(long, value_name = "COUNT", conflicts_with = "pki_only")]
     pub renewals: Option<u64>,
+}
+
+/// `certagent doctor`
+#[derive(Args, Clone, Debug)]
+#[command(after_help = help::DOCTOR)]
+pub struct DoctorArgs {
+    /// Print one JSON object.
+    #[arg(long)]
+    pub json: bool,
+    /// Order one certificate for each block, for real, and throw it away.
+    #[arg(long)]
+    pub ask: bool,
+    /// Also judge this configuration of Loki (YAML, rendered).
+    #[arg(long, value_name = "FILE")]
+    pub loki_config: Option<PathBuf>,
+    /// User that has to read the set, in numbers, as 10001:10001.
+    #[arg(long, value_name = "UID[:GID]")]
+    pub reader: Option<crate::doctor::Reader>,
+    /// File with the id of the process that shall be signalled.
+    #[arg(long, value_name = "FILE")]
+    pub pid_file: Option<PathBuf>,
+    /// The signal that it shall be sent; SIGHUP when absent. It is not sent.
+    #[arg(long, value_name = "NAME", requires = "pid_file")]
+    pub signal: Option<String>,
+    /// Every setting.
+    #[command(flatten)]
+    pub flags: Flags,
 }
 
 /// `certagent completions`

@@ -6,6 +6,7 @@
 mod check_config;
 mod completions;
 mod dev;
+mod doctor;
 mod exec;
 mod explain;
 mod inspect;
@@ -53,6 +54,7 @@ async fn dispatch(command: Command, environment: &Environment) -> anyhow::Result
         Command::Explain(args) => explain::run(&args, environment),
         Command::Inspect(args) => inspect::run(&args, environment),
         Command::Dev(args) => dev::run(&args, environment).await,
+        Command::Doctor(args) => doctor::run(&args, environment).await,
         Command::Issue(args) => issue::run(&args, environment).await,
         Command::Man(args) => man::run(&args),
         Command::Probe(args) => probe::run(&args, environment).await,

@@ -16,6 +16,7 @@ pub mod clock;
 pub mod commands;
 pub mod config;
 pub mod dev;
+pub mod doctor;
 pub mod exit;
 mod http_client;
 pub mod issue;

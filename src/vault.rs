@@ -8,6 +8,7 @@ mod address;
 mod call;
 mod classify;
 mod header;
+mod look;
 mod order;
 mod rate;
 mod session;
@@ -36,6 +37,7 @@ use crate::{
     model::failure::Failure,
 };
 
+pub use look::{Health, Signer, TokenFacts};
 pub use order::{Plan, plan};
 
 /// How long to wait for a lagging standby to learn of a new token or role.

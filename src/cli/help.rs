@@ -97,6 +97,17 @@ Examples:
   A test server that speaks the part of Vault's API that certagent uses:
     certagent dev --pki-only --listen 127.0.0.1:8200";
 
+pub(super) const DOCTOR: &str = "\
+Run it as the agent's user, where the agent runs: it takes the same settings. Nothing is written,
+signalled or issued; one login is made and given back. --ask orders a certificate for each block.
+Ends with 2 (configuration), 3 (issuer), 4 (denied), 5 (certificate) or 6 (disk), whichever comes first,
+with 1 for everything else that fails, and with 0 when there are warnings at most.
+
+Examples:
+  certagent doctor -c local/certagent.hcl
+  certagent doctor --loki-config local/loki.yaml --reader 10001:10001
+  certagent doctor --json --ask";
+
 pub(super) const COMPLETIONS: &str = "\
 Example:
   certagent completions bash > /etc/bash_completion.d/certagent";

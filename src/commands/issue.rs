@@ -4,7 +4,6 @@
 //! only with `--out` or `--format pem`; a dry run asks for no certificate.
 
 mod dry;
-mod role;
 
 use std::{path::Path, time::Duration};
 

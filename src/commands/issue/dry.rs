@@ -5,10 +5,11 @@
 
 use serde_json::{Value, json};
 
-use super::{Screens, plan_of, pretty, role};
+use super::{Screens, plan_of, pretty};
 use crate::{
     cli::IssueFormat,
     config::{CertConfig, Config},
+    doctor::role,
     exit::Exit,
     model::request::Mode,
     terminal::{Screen, Style, harmless},
@@ -78,9 +79,13 @@ async fn look(certificate: &CertConfig, plan: &Plan, vault: &Vault) -> Outlook {
     }
     match vault.role(&request.mount, &request.role).await {
         Ok(facts) => {
-            let role::Judged { refused, notes } = role::judge(&facts, request);
-            outlook.refused.extend(refused);
-            outlook.notes.extend(notes);
+            for (misfit, reason) in role::judge(&facts, request) {
+                if misfit.refuses() {
+                    outlook.refused.push(reason);
+                } else {
+                    outlook.notes.push(reason);
+                }
+            }
         }
         Err(failure) => outlook.notes.push(format!(
             "what role {} allows is not known, as its reading is often denied: {failure}",

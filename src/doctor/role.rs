@@ -7,41 +7,71 @@ use serde_json::Value;
 
 use crate::model::request::{Mode, Request};
 
-/// What came of it.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Judged {
-    /// Reasons for a sure refusal, by the issuer or by our own checks.
-    pub(super) refused: Vec<String>,
-    /// What is allowed and still odd.
-    pub(super) notes: Vec<String>,
+/// What does not fit between a role and a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Misfit {
+    /// A DNS name.
+    Name,
+    /// An IP address.
+    Ip,
+    /// A URI.
+    Uri,
+    /// The kind of key.
+    Key,
+    /// An extended key usage.
+    Usage,
+    /// A fixed end, which can't stand beside a ttl.
+    FixedEnd,
+    /// Allowed: a lower cap to the ttl.
+    Cap,
+    /// Allowed: leases.
+    Lease,
 }
 
+impl Misfit {
+    /// Is it a sure refusal, by the issuer or by our own checks?
+    #[must_use]
+    pub fn refuses(self) -> bool {
+        !matches!(self, Self::Cap | Self::Lease)
+    }
+}
+
+/// Every misfit, with its reason for people.
+pub type Judged = Vec<(Misfit, String)>;
+
 /// Holds a request against the role's fields.
-pub(super) fn judge(role: &Value, request: &Request) -> Judged {
-    let mut judged = Judged::default();
+#[must_use]
+pub fn judge(role: &Value, request: &Request) -> Judged {
+    let mut judged = Judged::new();
     names(role, request, &mut judged);
     key(role, request, &mut judged);
     let flag = |name: &str| role.get(name).and_then(Value::as_bool);
     for (name, usage) in [("server_flag", "serverAuth"), ("client_flag", "clientAuth")] {
         if flag(name) == Some(false) && !has_usage(role, usage) {
             let reason = format!("the role makes certificates without {usage} ({name}=false)");
-            judged.refused.push(reason);
+            judged.push((Misfit::Usage, reason));
         }
+    }
+    let fixed = role.get("not_after").and_then(Value::as_str);
+    if let Some(fixed) = fixed.filter(|end| !end.is_empty()) {
+        let reason = format!("the role has a fixed end (not_after={fixed}), certagent sends a ttl");
+        judged.push((Misfit::FixedEnd, reason));
     }
     if flag("generate_lease") == Some(true) {
         let note = "the role makes leases (generate_lease=true): the certificate is revoked when \
                     the login token ends";
-        judged.notes.push(note.to_owned());
+        judged.push((Misfit::Lease, note.to_owned()));
     }
     let most = role
         .get("max_ttl")
         .and_then(Value::as_u64)
         .filter(|most| *most > 0);
     if let Some(most) = most.filter(|most| *most < request.ttl.as_secs()) {
-        judged.notes.push(format!(
+        let note = format!(
             "the role caps the ttl at {most} s, {} s are asked for",
             request.ttl.as_secs()
-        ));
+        );
+        judged.push((Misfit::Cap, note));
     }
     judged
 }
@@ -50,15 +80,13 @@ fn names(role: &Value, request: &Request, judged: &mut Judged) {
     let flag = |name: &str| role.get(name).and_then(Value::as_bool);
     let names = &request.names;
     if !names.ips.is_empty() && flag("allow_ip_sans") == Some(false) {
-        judged
-            .refused
-            .push("the role allows no IP addresses (allow_ip_sans=false)".to_owned());
+        let reason = "the role allows no IP addresses (allow_ip_sans=false)".to_owned();
+        judged.push((Misfit::Ip, reason));
     }
     let uris = role.get("allowed_uri_sans").and_then(Value::as_array);
     if !names.uris.is_empty() && uris.is_some_and(Vec::is_empty) {
-        judged
-            .refused
-            .push("the role allows no URIs (allowed_uri_sans is empty)".to_owned());
+        let reason = "the role allows no URIs (allowed_uri_sans is empty)".to_owned();
+        judged.push((Misfit::Uri, reason));
     }
     let plain = flag("allow_any_name") == Some(false)
         && flag("allow_glob_domains") != Some(true)
@@ -78,32 +106,42 @@ fn names(role: &Value, request: &Request, judged: &mut Judged) {
     };
     let asked = std::iter::once(&names.common_name).chain(&names.dns);
     for name in asked.filter(|name| !allowed(name)) {
-        judged.refused.push(format!(
+        let reason = format!(
             "the role does not allow the name {name} (allowed_domains: {})",
             domains.join(", ")
-        ));
+        );
+        judged.push((Misfit::Name, reason));
     }
 }
 
 fn key(role: &Value, request: &Request, judged: &mut Judged) {
+    if request.mode == Mode::Issue && request.key_type_open {
+        return;
+    }
     let (wanted, bits) = request.key_type.vault();
     let made = role
         .get("key_type")
         .and_then(Value::as_str)
         .unwrap_or("any");
     let made_bits = role.get("key_bits").and_then(Value::as_u64).unwrap_or(0);
-    let other_bits = made_bits != 0 && bits != 0 && made_bits != u64::from(bits);
-    if made == "any" || (made == wanted && !other_bits) {
+    let bits = u64::from(bits);
+    // What it makes is exactly that; what it signs may be stronger.
+    let other_bits = match request.mode {
+        Mode::Issue => made_bits != bits,
+        Mode::Sign => made_bits > bits,
+    };
+    if made == "any" || (made == wanted && !(made_bits != 0 && bits != 0 && other_bits)) {
         return;
     }
     let what = match request.mode {
         Mode::Issue => "the role makes other keys",
         Mode::Sign => "the role signs other keys only",
     };
-    judged.refused.push(format!(
+    let reason = format!(
         "{what}: {made} {made_bits}; key_type is {}",
         request.key_type
-    ));
+    );
+    judged.push((Misfit::Key, reason));
 }
 
 fn has_usage(role: &Value, usage: &str) -> bool {
@@ -132,43 +170,57 @@ mod tests {
 
     #[test]
     fn a_fitting_role_refuses_nothing() {
-        assert_eq!(judge(&role(), &ca::request()), Judged::default());
+        assert_eq!(judge(&role(), &ca::request()), Judged::new());
     }
 
     #[test]
     fn each_field_that_does_not_fit_is_named() {
-        for (field, value, part) in [
-            ("allow_ip_sans", json!(false), "IP addresses"),
-            ("allowed_uri_sans", json!([]), "URIs"),
+        let table = [
+            ("allow_ip_sans", json!(false), Misfit::Ip, "IP addresses"),
+            ("allowed_uri_sans", json!([]), Misfit::Uri, "URIs"),
             (
                 "allowed_domains",
                 json!(["example.com"]),
+                Misfit::Name,
                 "loki-ingester.service.consul",
             ),
-            ("key_type", json!("rsa"), "rsa"),
-            ("key_bits", json!(384), "384"),
-            ("client_flag", json!(false), "clientAuth"),
-        ] {
+            ("key_type", json!("rsa"), Misfit::Key, "rsa"),
+            ("key_bits", json!(384), Misfit::Key, "384"),
+            ("client_flag", json!(false), Misfit::Usage, "clientAuth"),
+            (
+                "not_after",
+                json!("2030-01-01T00:00:00Z"),
+                Misfit::FixedEnd,
+                "2030",
+            ),
+            ("generate_lease", json!(true), Misfit::Lease, "revoked"),
+            ("max_ttl", json!(3_600), Misfit::Cap, "3600 s"),
+        ];
+        for (field, value, misfit, part) in table {
             let mut role = role();
             role[field] = value;
             let judged = judge(&role, &ca::request());
-            let found = judged.refused.iter().any(|reason| reason.contains(part));
+            let found = judged
+                .iter()
+                .any(|(kind, reason)| *kind == misfit && reason.contains(part));
             assert!(found, "{field}: {judged:?}");
         }
     }
 
     #[test]
-    fn leases_and_a_lower_cap_are_notes() {
-        let mut role = role();
-        role["generate_lease"] = json!(true);
-        role["max_ttl"] = json!(3_600);
-        let judged = judge(&role, &ca::request());
-        assert!(judged.refused.is_empty());
-        assert_eq!(judged.notes.len(), 2);
+    fn a_stronger_key_may_be_signed_but_is_not_made() {
+        let mut request = ca::request();
+        request.key_type = crate::model::request::KeyType::EcP384;
+        request.mode = Mode::Sign;
+        assert_eq!(judge(&role(), &request), Judged::new());
+        request.mode = Mode::Issue;
+        assert_eq!(judge(&role(), &request)[0].0, Misfit::Key);
+        request.key_type_open = true;
+        assert_eq!(judge(&role(), &request), Judged::new());
     }
 
     #[test]
     fn an_unknown_role_document_refuses_nothing() {
-        assert_eq!(judge(&json!({}), &ca::request()), Judged::default());
+        assert_eq!(judge(&json!({}), &ca::request()), Judged::new());
     }
 }

@@ -1,0 +1,105 @@
+//! `certagent doctor`: prints what `doctor` found; nothing else.
+//!
+//! Never changes anything. What stays true: the exit code is that of the first stage at which
+//! something fails, and 0 when there are warnings at most.
+
+use serde_json::{Value, json};
+
+use crate::{
+    cli::DoctorArgs,
+    clock::{Clock as _, SystemClock},
+    config::{self, Environment},
+    doctor::{self, Options, Report, Row, Status},
+    exit::Exit,
+    terminal::{Screen, Style, harmless},
+};
+
+pub(super) async fn run(args: &DoctorArgs, environment: &Environment) -> anyhow::Result<Exit> {
+    let variable = |name: &str| environment.get(name).map(String::as_str);
+    let file = args.flags.file(environment);
+    let loaded = config::load_noted(file, environment, &args.flags);
+    let options = Options {
+        ask: args.ask,
+        loki_config: args.loki_config.clone(),
+        reader: args.reader,
+        pid_file: args.pid_file.clone(),
+        signal: args.signal.clone(),
+    };
+    let gathering = Box::pin(doctor::gather(
+        loaded,
+        environment,
+        options,
+        SystemClock.now(),
+    ));
+    let screen = Screen::stderr(variable);
+    let waiting = Box::pin(screen.wait_for("looking at everything", gathering));
+    let facts = waiting.await;
+    let report = doctor::examine(&facts);
+    if args.json {
+        super::print(&format!("{:#}\n", as_json(&report, args.ask)))?;
+    } else {
+        super::print(&as_text(&report, args.ask, Screen::stdout(variable)))?;
+    }
+    Ok(report.exit())
+}
+
+fn as_json(report: &Report, asked: bool) -> Value {
+    let row = |row: &Row| {
+        json!({
+            "code": row.check.code,
+            "status": row.status,
+            "exit": row.check.exit.code(),
+            "means": row.check.means,
+            "todo": row.check.todo,
+            "found": row.found,
+            "skipped": row.skipped,
+        })
+    };
+    json!({
+        "ok": report.count(Status::Fail) == 0,
+        "exit": report.exit().code(),
+        "ordered": asked,
+        "checks": report.rows.iter().map(row).collect::<Vec<_>>(),
+    })
+}
+
+fn as_text(report: &Report, asked: bool, screen: Screen) -> String {
+    let widths = report.rows.iter().map(|row| row.check.code.len());
+    let width = widths.max().unwrap_or(0);
+    let mut text = String::new();
+    for row in &report.rows {
+        let style = match row.status {
+            Status::Ok => Style::Good,
+            Status::Skipped => Style::Faint,
+            Status::Warn => Style::Warning,
+            Status::Fail => Style::Bad,
+        };
+        let status = screen.paint(style, &format!("{:4}", row.status.name()));
+        text.push_str(&format!("{status}  {:width$}", row.check.code));
+        match &row.skipped {
+            Some(why) => text.push_str(&format!("  not checked: {}\n", harmless(why))),
+            None if row.found.is_empty() => text.push('\n'),
+            None => text.push_str(&format!("  {}\n", row.check.means)),
+        }
+        for found in &row.found {
+            let subject = match found.subject.as_str() {
+                "" => String::new(),
+                subject => format!("{}: ", harmless(subject)),
+            };
+            let todo = found.todo.as_deref().unwrap_or(row.check.todo);
+            text.push_str(&format!("        {subject}{}\n", harmless(&found.reason)));
+            text.push_str(&format!("        -> {}\n", harmless(todo)));
+        }
+    }
+    let [ok, skipped, warned, failed] =
+        [Status::Ok, Status::Skipped, Status::Warn, Status::Fail].map(|one| report.count(one));
+    text.push_str(&format!(
+        "\n{ok} ok, {warned} warnings, {failed} failures, {skipped} not checked; {}\n",
+        if asked {
+            "one certificate for each block was asked for and thrown away"
+        } else {
+            "nothing was changed, no certificate was asked for"
+        }
+    ));
+    text
+}

@@ -1,0 +1,201 @@
+//! `certagent doctor`: misconfigurations found and named, each with what to do about it.
+//!
+//! `facts` looks (reads files, asks the issuer and Nomad, connects to the application), the checks
+//! judge, `table` says what each one means. Never writes, repairs, signals or publishes; asks for a
+//! certificate only with `--ask`. What stays true: after a run the disk is what it was, and the
+//! issuer has issued nothing that was not asked for in so many words.
+//!
+//! One token is had and given back, as every command does that talks to the issuer.
+
+mod configuration;
+mod credential;
+mod disk;
+mod facts;
+mod files;
+mod issuer;
+mod login;
+mod loki;
+mod mount;
+mod nomad;
+mod process;
+pub mod role;
+mod served;
+pub mod table;
+#[cfg(test)]
+mod tests;
+
+use serde::Serialize;
+
+pub use disk::Reader;
+pub use facts::{Facts, Options, gather};
+pub use table::{CHECKS, Check, Severity};
+
+use crate::exit::Exit;
+
+/// One thing that is wrong.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Found {
+    /// What it is about: a certificate's name, an address, a path; empty when that is clear.
+    pub subject: String,
+    /// What was seen: lower case, no full stop, no secret.
+    pub reason: String,
+    /// What to do, where it is more exact than the table's text.
+    pub todo: Option<String>,
+}
+
+impl Found {
+    fn new(subject: impl Into<String>, reason: impl Into<String>) -> Self {
+        Self {
+            subject: subject.into(),
+            reason: reason.into(),
+            todo: None,
+        }
+    }
+
+    fn todo(mut self, todo: impl Into<String>) -> Self {
+        self.todo = Some(todo.into());
+        self
+    }
+}
+
+/// What one check came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// As it should be.
+    Fine,
+    /// It can't be told; why.
+    Skipped(String),
+    /// Wrong.
+    Wrong(Vec<Found>),
+}
+
+impl Outcome {
+    fn skipped(why: impl Into<String>) -> Self {
+        Self::Skipped(why.into())
+    }
+
+    fn wrong(subject: impl Into<String>, reason: impl Into<String>) -> Self {
+        Self::Wrong(vec![Found::new(subject, reason)])
+    }
+
+    /// Wrong when there is something in the list.
+    fn of(found: Vec<Found>) -> Self {
+        if found.is_empty() {
+            Self::Fine
+        } else {
+            Self::Wrong(found)
+        }
+    }
+
+    /// One outcome for several things: what is wrong wins over what can't be told.
+    fn all(outcomes: impl IntoIterator<Item = Self>) -> Self {
+        let (mut found, mut skipped, mut fine) = (Vec::new(), None, false);
+        for outcome in outcomes {
+            match outcome {
+                Self::Fine => fine = true,
+                Self::Skipped(why) => skipped = skipped.or(Some(why)),
+                Self::Wrong(more) => found.extend(more),
+            }
+        }
+        match skipped {
+            _ if !found.is_empty() => Self::Wrong(found),
+            Some(why) => Self::Skipped(why),
+            None if fine => Self::Fine,
+            None => Self::skipped("there is nothing to look at"),
+        }
+    }
+}
+
+/// How one check ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Status {
+    /// As it should be.
+    Ok,
+    /// It can't be told.
+    Skipped,
+    /// Wrong, and the agent still works.
+    Warn,
+    /// Wrong, and it keeps the agent or the application from working.
+    Fail,
+}
+
+impl Status {
+    /// The word in the table.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Skipped => "skip",
+            Self::Warn => "warn",
+            Self::Fail => "FAIL",
+        }
+    }
+}
+
+/// One check with its result.
+#[derive(Clone, Debug)]
+pub struct Row {
+    /// Which one.
+    pub check: &'static Check,
+    /// How it ended.
+    pub status: Status,
+    /// What is wrong.
+    pub found: Vec<Found>,
+    /// Why it can't be told.
+    pub skipped: Option<String>,
+}
+
+/// All checks with their results, in the order of the table.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// One for each check.
+    pub rows: Vec<Row>,
+}
+
+/// Judges the facts.
+#[must_use]
+pub fn examine(facts: &Facts) -> Report {
+    let row = |check: &'static Check| {
+        let (status, found, skipped) = match (check.run)(facts) {
+            Outcome::Fine => (Status::Ok, Vec::new(), None),
+            Outcome::Skipped(why) => (Status::Skipped, Vec::new(), Some(why)),
+            Outcome::Wrong(found) => match check.severity {
+                Severity::Warn => (Status::Warn, found, None),
+                Severity::Fail => (Status::Fail, found, None),
+            },
+        };
+        Row {
+            check,
+            status,
+            found,
+            skipped,
+        }
+    };
+    Report {
+        rows: CHECKS.iter().map(row).collect(),
+    }
+}
+
+impl Report {
+    /// The exit code: that of the first stage at which something fails, in the order configuration,
+    /// issuer, permission, certificate, disk, everything else. Warnings alone are no failure.
+    #[must_use]
+    pub fn exit(&self) -> Exit {
+        let failed = self.rows.iter().filter(|row| row.status == Status::Fail);
+        let rank = |exit: &Exit| match exit {
+            Exit::Failure => u8::MAX,
+            other => other.code(),
+        };
+        failed
+            .map(|row| row.check.exit)
+            .min_by_key(rank)
+            .unwrap_or(Exit::Done)
+    }
+
+    /// How many checks ended like this.
+    #[must_use]
+    pub fn count(&self, status: Status) -> usize {
+        self.rows.iter().filter(|row| row.status == status).count()
+    }
+}

@@ -1,0 +1,166 @@
+//! Checks of what was configured, by itself.
+//!
+//! Never looks further than the values and the paths they name.
+
+use std::{collections::BTreeMap, os::unix::ffi::OsStrExt, path::PathBuf, time::Duration};
+
+use super::{Facts, Found, Outcome};
+use crate::{
+    config::RenewAt,
+    model::{budget, duration},
+};
+
+/// `sun_path` of unix(7) holds 108 bytes, one of them for the end.
+const LONGEST_SOCKET: usize = 107;
+
+pub(super) fn invalid(facts: &Facts) -> Outcome {
+    Outcome::of(
+        facts
+            .problems
+            .iter()
+            .map(|problem| Found::new("", problem.clone()))
+            .collect(),
+    )
+}
+
+pub(super) fn ignored(facts: &Facts) -> Outcome {
+    let Some(_) = facts.config else {
+        return Outcome::skipped("there is no usable configuration");
+    };
+    Outcome::of(
+        facts
+            .notes
+            .iter()
+            .map(|note| Found::new("", note.clone()))
+            .collect(),
+    )
+}
+
+/// The configuration compares texts; here it is the same directory under two names.
+pub(super) fn shared_directory(facts: &Facts) -> Outcome {
+    let mut owners: BTreeMap<PathBuf, Vec<&str>> = BTreeMap::new();
+    for one in &facts.certificates {
+        let look = &one.dir.look;
+        let rest = look.path.file_name().unwrap_or_default();
+        let real = look.path.canonicalize().or_else(|_| {
+            let parent = look.path.parent().map(PathBuf::from).unwrap_or_default();
+            parent.canonicalize().map(|parent| parent.join(rest))
+        });
+        let real = real.unwrap_or_else(|_| look.path.clone());
+        owners.entry(real).or_default().push(&one.config.name);
+    }
+    let shared = owners.iter().filter(|(_, names)| names.len() > 1);
+    let found: Vec<_> = shared
+        .map(|(path, names)| {
+            let reason = format!("{} is the directory of all of them", path.display());
+            Found::new(names.join(", "), reason)
+        })
+        .collect();
+    match facts.certificates.len() {
+        0 => Outcome::skipped("there is no usable configuration"),
+        _ => Outcome::of(found),
+    }
+}
+
+pub(super) fn plain_address(facts: &Facts) -> Outcome {
+    let Some(config) = &facts.config else {
+        return Outcome::skipped("there is no usable configuration");
+    };
+    let found = config.vault.addresses.iter().filter_map(|address| {
+        let host = address.strip_prefix("http://")?;
+        let host = host.split('/').next().unwrap_or_default();
+        (!is_loopback(host)).then(|| {
+            Found::new(
+                address.clone(),
+                "the login, the token and issued keys travel readable for everybody on the way",
+            )
+        })
+    });
+    Outcome::of(found.collect())
+}
+
+fn is_loopback(host: &str) -> bool {
+    let name = match host.strip_prefix('[') {
+        Some(v6) => v6.split(']').next().unwrap_or_default(),
+        None => host.rsplit_once(':').map_or(host, |(name, _)| name),
+    };
+    name == "localhost"
+        || name
+            .parse::<std::net::IpAddr>()
+            .is_ok_and(|ip| ip.is_loopback())
+}
+
+pub(super) fn long_socket(facts: &Facts) -> Outcome {
+    let found = facts.sockets.iter().filter_map(|(what, path)| {
+        let length = path.as_os_str().as_bytes().len();
+        (length > LONGEST_SOCKET).then(|| {
+            let reason = format!(
+                "{} has {length} bytes, a socket's path may have {LONGEST_SOCKET}",
+                path.display()
+            );
+            Found::new(what.clone(), reason)
+        })
+    });
+    Outcome::of(found.collect())
+}
+
+/// Renewals per hour at this ttl against issuances per hour; one more is needed for a retry.
+pub(super) fn small_budget(facts: &Facts) -> Outcome {
+    facts.each(|one| {
+        let (renew, ttl) = (&one.config.renew, one.config.request.ttl);
+        let between = match renew.at {
+            RenewAt::Share(share) => ttl.mul_f64(share),
+            RenewAt::Before(before) if before * 2 <= ttl => ttl.saturating_sub(before),
+            RenewAt::Before(_) => ttl * 2 / 3,
+        };
+        let needed = budget::SPAN.as_secs_f64() / between.max(Duration::from_secs(1)).as_secs_f64();
+        if needed <= f64::from(renew.budget_per_hour) {
+            return Outcome::Fine;
+        }
+        let reason = format!(
+            "a ttl of {} needs about {needed:.0} issuances an hour, the budget allows {}",
+            duration::print(ttl),
+            renew.budget_per_hour
+        );
+        Outcome::wrong(&one.config.name, reason)
+    })
+}
+
+pub(super) fn spent_budget(facts: &Facts) -> Outcome {
+    facts.each(|one| {
+        let per_hour = one.config.renew.budget_per_hour;
+        match budget::allowed(&one.next.issuances, per_hour, facts.now) {
+            Ok(()) => Outcome::Fine,
+            Err(free) => Outcome::Wrong(vec![Found::new(
+                &one.config.name,
+                format!(
+                    "{} certificates were asked for within an hour, the budget allows \
+                         {per_hour}; the next is free at {free}",
+                    budget::used(&one.next.issuances, facts.now)
+                ),
+            )]),
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn loopback_is_told_from_everything_else() {
+        for (host, loopback) in [
+            ("127.0.0.1:8200", true),
+            ("localhost:8200", true),
+            ("localhost", true),
+            ("[::1]:8200", true),
+            ("127.8.0.1", true),
+            ("10.0.0.1:8200", false),
+            ("vault.example:8200", false),
+            ("localhost.example:8200", false),
+            ("[2001:db8::1]:8200", false),
+        ] {
+            assert_eq!(is_loopback(host), loopback, "{host}");
+        }
+    }
+}

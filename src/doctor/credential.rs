@@ -1,0 +1,123 @@
+//! A look at the credential file before anybody is asked.
+//!
+//! Never keeps or shows the credential; of a JWT it keeps the claims that say when and for whom it
+//! is good. Looks once: the agent waits two seconds for a file that is being written.
+
+use std::{
+    io,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+};
+
+use serde::Deserialize;
+use zeroize::Zeroizing;
+
+use crate::{config::Auth, model::time::Timestamp};
+
+/// Larger ones are no credential.
+const LARGEST: u64 = 64 * 1024;
+
+/// The credential, as far as it may be told.
+#[derive(Clone, Debug)]
+pub(super) struct Credential {
+    pub(super) path: PathBuf,
+    pub(super) state: State,
+}
+
+/// What the look found.
+#[derive(Clone, Debug)]
+pub(super) enum State {
+    Missing,
+    Unreadable(String),
+    /// There, and no JWT, although the login needs one.
+    Malformed,
+    Readable {
+        mode: u32,
+        claims: Option<Claims>,
+    },
+}
+
+/// Claims of RFC 7519 section 4.1, as far as they are there.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub(super) struct Claims {
+    exp: Option<f64>,
+    nbf: Option<f64>,
+    #[serde(default)]
+    aud: Audience,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(untagged)]
+enum Audience {
+    One(String),
+    Many(Vec<String>),
+}
+
+impl Default for Audience {
+    fn default() -> Self {
+        Self::Many(Vec::new())
+    }
+}
+
+impl Claims {
+    /// When it ends.
+    pub(super) fn ends(&self) -> Option<Timestamp> {
+        self.exp.map(moment)
+    }
+
+    /// When it begins to count.
+    pub(super) fn starts(&self) -> Option<Timestamp> {
+        self.nbf.map(moment)
+    }
+
+    /// For messages.
+    pub(super) fn audience(&self) -> String {
+        match &self.aud {
+            Audience::One(one) => one.clone(),
+            Audience::Many(many) => many.join(", "),
+        }
+    }
+}
+
+/// A NumericDate of RFC 7519 section 2: seconds, perhaps with a fraction.
+fn moment(seconds: f64) -> Timestamp {
+    Timestamp::from_unix_secs(seconds as i64)
+}
+
+/// The file that a login reads; none when the credential is not in a file.
+pub(super) fn look(auth: &Auth) -> Option<Credential> {
+    let (path, jwt) = match auth {
+        Auth::Jwt { path, .. } | Auth::Kubernetes { path, .. } => (path, true),
+        Auth::TokenFile(path) => (path, false),
+        Auth::AppRole { secret_id_path, .. } => (secret_id_path.as_ref()?, false),
+        Auth::Token(_) | Auth::Cert { .. } => return None,
+    };
+    Some(Credential {
+        path: path.clone(),
+        state: read(path, jwt),
+    })
+}
+
+fn read(path: &Path, jwt: bool) -> State {
+    let meta = match path.metadata() {
+        Ok(meta) if !meta.is_file() => return State::Unreadable("it is not a file".to_owned()),
+        Ok(meta) if meta.len() > LARGEST => {
+            return State::Unreadable("it has more than 64 KiB".to_owned());
+        }
+        Ok(meta) => meta,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return State::Missing,
+        Err(error) => return State::Unreadable(error.to_string()),
+    };
+    let text = match std::fs::read_to_string(path).map(Zeroizing::new) {
+        Ok(text) => text,
+        Err(error) => return State::Unreadable(error.to_string()),
+    };
+    let claims = jsonwebtoken::dangerous::insecure_decode_claims::<Claims>(text.trim()).ok();
+    if jwt && claims.is_none() {
+        return State::Malformed;
+    }
+    State::Readable {
+        mode: meta.permissions().mode() & 0o7777,
+        claims: claims.filter(|_| jwt),
+    }
+}

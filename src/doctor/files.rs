@@ -1,0 +1,363 @@
+//! Checks of the certificate directory, of what lies in it, and of the ready marker.
+//!
+//! Never opens the directory as a publisher does: that would make it, lock it and clear it. What
+//! stays true: a set is judged by the functions that the agent uses on start.
+
+use std::path::{Path, PathBuf};
+
+use super::{
+    Facts, Found, Outcome,
+    disk::{Kind, Look, Owned, Reader},
+    facts::CertificateFacts,
+};
+use crate::{
+    config::Files,
+    publish::{self, MOST_GENERATIONS, marker::Marker},
+};
+
+/// A set with a chain of three and an RSA key of 4096 bits is far below; two of them must fit.
+const SET_BYTES: u64 = 64 * 1024;
+/// Directory, three files, two links, the record and its successor.
+const SET_INODES: u64 = 8;
+/// The mode that a publisher gives the directory.
+const DIR_MODE: u32 = 0o750;
+const PREFIX: &str = "..gen-";
+/// What a crash leaves behind, removed at the agent's next start.
+const LEFTOVERS: [&str; 5] = [
+    "..new",
+    "..old",
+    "..data.tmp",
+    "..link.tmp",
+    "..state.json.tmp",
+];
+
+/// A certificate directory and the live files in it.
+#[derive(Debug)]
+pub(super) struct DirFacts {
+    pub(super) look: Look,
+    /// Mode and owner of the live CA.pem, cert.pem and key.pem, as far as they are there.
+    live: Vec<(&'static str, Owned)>,
+    /// Ids of the complete sets.
+    complete: Vec<String>,
+}
+
+impl DirFacts {
+    pub(super) fn look(files: &Files) -> Self {
+        let names = ["CA.pem", "cert.pem", "key.pem"];
+        let live = names.iter().filter_map(|name| {
+            let meta = files.dir.join("..data").join(name).metadata().ok()?;
+            Some((*name, Owned::of(&meta)))
+        });
+        let sets = publish::sets_in(&files.dir);
+        Self {
+            look: Look::at(&files.dir),
+            live: live.collect(),
+            complete: sets.iter().map(|set| set.generation.to_string()).collect(),
+        }
+    }
+}
+
+fn own() -> Reader {
+    Reader {
+        uid: rustix::process::geteuid().as_raw(),
+        gid: rustix::process::getegid().as_raw(),
+    }
+}
+
+fn dir_is(one: &CertificateFacts, reason: impl Into<String>) -> Outcome {
+    let path = one.dir.look.path.display().to_string();
+    Outcome::wrong(path, reason)
+}
+
+pub(super) fn not_a_directory(facts: &Facts) -> Outcome {
+    facts.each(|one| match one.dir.look.kind {
+        Kind::Link => dir_is(
+            one,
+            "it is a link: a bind mount of it would lose every new set",
+        ),
+        Kind::Other => dir_is(one, "it is no directory"),
+        Kind::Directory | Kind::Missing => Outcome::Fine,
+    })
+}
+
+pub(super) fn not_writable(facts: &Facts) -> Outcome {
+    facts.each(|one| {
+        let look = &one.dir.look;
+        match &look.writable {
+            Err(_) if matches!(&look.system, Ok(system) if system.read_only) => Outcome::Fine,
+            Err(why) => {
+                let uid = own().uid;
+                let at = look.nearest.display();
+                dir_is(one, format!("user {uid} may not write in {at}: {why}"))
+            }
+            Ok(()) => Outcome::Fine,
+        }
+    })
+}
+
+/// Judges the file system below the directory.
+fn system(facts: &Facts, wrong: impl Fn(&super::disk::FileSystem) -> Option<String>) -> Outcome {
+    facts.each(|one| match &one.dir.look.system {
+        Ok(system) => match wrong(system) {
+            Some(reason) => dir_is(one, reason),
+            None => Outcome::Fine,
+        },
+        Err(why) => Outcome::skipped(why.clone()),
+    })
+}
+
+pub(super) fn no_rename(facts: &Facts) -> Outcome {
+    system(facts, |system| {
+        system.no_switch.then(|| {
+            format!(
+                "{} has no rename or no links to switch a set with",
+                system.name
+            )
+        })
+    })
+}
+
+pub(super) fn read_only(facts: &Facts) -> Outcome {
+    system(facts, |system| {
+        system
+            .read_only
+            .then(|| format!("this {} is mounted read-only", system.name))
+    })
+}
+
+pub(super) fn on_disk(facts: &Facts) -> Outcome {
+    system(facts, |system| {
+        (!system.in_memory).then(|| {
+            format!(
+                "it is on {}: keys reach a disk, its backups and its snapshots",
+                system.name
+            )
+        })
+    })
+}
+
+pub(super) fn full(facts: &Facts) -> Outcome {
+    system(facts, |system| {
+        (!system.read_only && !system.no_switch && system.free_bytes < SET_BYTES).then(|| {
+            format!(
+                "{} bytes are free, {SET_BYTES} are needed",
+                system.free_bytes
+            )
+        })
+    })
+}
+
+pub(super) fn no_inodes(facts: &Facts) -> Outcome {
+    system(facts, |system| {
+        let left = system.free_inodes.filter(|left| *left < SET_INODES)?;
+        (!system.read_only && !system.no_switch)
+            .then(|| format!("{left} inodes are free, {SET_INODES} are needed"))
+    })
+}
+
+pub(super) fn in_alloc(facts: &Facts) -> Outcome {
+    let Some(shared) = &facts.alloc_dir else {
+        return Outcome::skipped("NOMAD_ALLOC_DIR is not set");
+    };
+    facts.each(|one| {
+        if one.dir.look.path.starts_with(shared) {
+            let reason =
+                "everybody with `read-fs` on the namespace reads the key, whatever its mode";
+            return dir_is(one, reason);
+        }
+        Outcome::Fine
+    })
+}
+
+pub(super) fn dir_open(facts: &Facts) -> Outcome {
+    facts.each(|one| match one.dir.look.owned {
+        Some(owned) if owned.mode & 0o022 != 0 => {
+            let reason = format!(
+                "its mode is {:04o}: others can put a set of their own there",
+                owned.mode
+            );
+            dir_is(one, reason)
+        }
+        _ => Outcome::Fine,
+    })
+}
+
+pub(super) fn key_open(facts: &Facts) -> Outcome {
+    facts.each(|one| {
+        let mut found = Vec::new();
+        let configured = one.config.files.key_mode;
+        if configured & 0o007 != 0 {
+            let reason = format!("key_mode is {configured:04o}: every user can read the key");
+            found.push(Found::new(&one.config.name, reason));
+        }
+        let key = one.dir.live.iter().find(|(name, _)| *name == "key.pem");
+        if let Some((_, owned)) = key.filter(|(_, owned)| owned.mode & 0o007 != 0) {
+            let reason = format!("the mode of the live key.pem is {:04o}", owned.mode);
+            found.push(Found::new(one.dir.look.path.display().to_string(), reason));
+        }
+        Outcome::of(found)
+    })
+}
+
+pub(super) fn owner(facts: &Facts) -> Outcome {
+    let own = own();
+    facts.each(|one| {
+        let files = &one.config.files;
+        let other_user = files.uid.filter(|uid| *uid != own.uid);
+        if let (Some(uid), true) = (other_user, own.uid != 0) {
+            let reason = format!(
+                "files shall belong to user {uid}, and user {} can't do that",
+                own.uid
+            );
+            return Outcome::wrong(&one.config.name, reason);
+        }
+        Outcome::Fine
+    })
+}
+
+/// Can the application read what is, or will be, published? Modes and owners alone; other
+/// namespaces and access control lists are not seen.
+pub(super) fn reader(facts: &Facts) -> Outcome {
+    let Some(reader) = facts.options.reader else {
+        return Outcome::skipped("name the application's user with --reader UID:GID");
+    };
+    facts.each(|one| {
+        let (files, own, look) = (&one.config.files, own(), &one.dir.look);
+        let planned = |mode| Owned {
+            mode,
+            uid: files.uid.unwrap_or(own.uid),
+            gid: files.gid.unwrap_or(own.gid),
+        };
+        let directory = look.owned.unwrap_or_else(|| planned(DIR_MODE));
+        let mut ways: Vec<(PathBuf, Owned, u32)> = look
+            .above
+            .iter()
+            .map(|(path, owned)| (path.clone(), *owned, 1))
+            .collect();
+        ways.push((look.path.clone(), directory, 1));
+        for (name, mode) in [("cert.pem", files.cert_mode), ("key.pem", files.key_mode)] {
+            let live = one.dir.live.iter().find(|(live, _)| *live == name);
+            let owned = live.map_or_else(|| planned(mode), |(_, owned)| *owned);
+            ways.push((look.path.join(name), owned, 4));
+        }
+        let shut = ways
+            .iter()
+            .find(|(_, owned, bits)| !owned.lets(reader, *bits));
+        match shut {
+            Some((path, owned, bits)) => {
+                let verb = if *bits == 1 { "enter" } else { "read" };
+                let reason = format!(
+                    "user {reader} can't {verb} {} (mode {:04o}, owner {}:{})",
+                    path.display(),
+                    owned.mode,
+                    owned.uid,
+                    owned.gid
+                );
+                Outcome::wrong(&one.config.name, reason)
+            }
+            None => Outcome::Fine,
+        }
+    })
+}
+
+pub(super) fn leftovers(facts: &Facts) -> Outcome {
+    facts.each(|one| {
+        let names = &one.dir.look.names;
+        let mut found = Vec::new();
+        let left: Vec<&str> = names
+            .iter()
+            .map(String::as_str)
+            .filter(|name| LEFTOVERS.contains(name))
+            .collect();
+        if !left.is_empty() {
+            found.push(format!("a crash left {}", left.join(", ")));
+        }
+        let generations = names.iter().filter(|name| name.starts_with(PREFIX)).count();
+        if generations > MOST_GENERATIONS {
+            found.push(format!(
+                "{generations} generations are there, an agent keeps at most {MOST_GENERATIONS}"
+            ));
+        } else if generations > one.dir.complete.len() {
+            let broken = generations - one.dir.complete.len();
+            found.push(format!(
+                "{broken} generations are not whole or can't be read"
+            ));
+        }
+        match found.is_empty() {
+            true => Outcome::Fine,
+            false => dir_is(one, found.join("; ")),
+        }
+    })
+}
+
+/// A set is there, and the agent would not use it.
+pub(super) fn unusable_set(facts: &Facts) -> Outcome {
+    facts.each(|one| {
+        let links = one.dir.look.names.iter().any(|name| name == "..data");
+        match &one.next.live {
+            None if !one.dir.complete.is_empty() || links => dir_is(
+                one,
+                "the set that is published fails the checks, or can't be read",
+            ),
+            Some(live) if live.validity.not_after <= facts.now => {
+                let reason = format!(
+                    "the published certificate ended at {}",
+                    live.validity.not_after
+                );
+                dir_is(one, reason)
+            }
+            _ => Outcome::Fine,
+        }
+    })
+}
+
+/// The marker says that something is published which is not.
+pub(super) fn stale_marker(facts: &Facts) -> Outcome {
+    facts.each(|one| {
+        let Some((path, _)) = &one.marker else {
+            return Outcome::skipped("no ready marker is configured");
+        };
+        let wrong = |reason: String| Outcome::wrong(path.display().to_string(), reason);
+        match Marker::read(path) {
+            Ok(None) => Outcome::Fine,
+            Err(error) => wrong(error.to_string()),
+            Ok(Some(marker)) if marker.ends_at().is_none_or(|end| end <= facts.now) => {
+                wrong(format!("its certificate ended at {}", marker.not_after))
+            }
+            Ok(Some(marker)) => match &one.next.live {
+                Some(live) if live.serial == marker.serial => Outcome::Fine,
+                Some(live) => wrong(format!(
+                    "it names the serial {}, {} is published",
+                    marker.serial, live.serial
+                )),
+                None => wrong(format!(
+                    "it names the serial {}, nothing usable is published",
+                    marker.serial
+                )),
+            },
+        }
+    })
+}
+
+pub(super) fn marker_place(facts: &Facts) -> Outcome {
+    facts.each(|one| {
+        let Some((path, look)) = &one.marker else {
+            return Outcome::skipped("no ready marker is configured");
+        };
+        match &look.writable {
+            Err(why) => Outcome::wrong(
+                path.display().to_string(),
+                format!("it can't be written in {}: {why}", look.nearest.display()),
+            ),
+            Ok(()) if inside(path, &one.dir.look.path) => Outcome::wrong(
+                path.display().to_string(),
+                "it lies in the certificate directory, which other tasks can't see",
+            ),
+            Ok(()) => Outcome::Fine,
+        }
+    })
+}
+
+fn inside(path: &Path, directory: &Path) -> bool {
+    path.starts_with(directory)
+}

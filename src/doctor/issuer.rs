@@ -1,0 +1,382 @@
+//! Asks the issuer everything that the checks need, and judges whether it is there at all.
+//!
+//! Questions only: health, login, what the token may do, the role, the CA. One certificate for each
+//! block when that was asked for in so many words. What stays true: a credential that a login would
+//! use up is not used.
+
+use std::{
+    collections::{BTreeMap, btree_map::Entry},
+    time::Duration,
+};
+
+use serde_json::Value;
+
+use super::{
+    Facts, Found, Outcome,
+    credential::{self, Credential, State},
+};
+use crate::{
+    clock::{Clock as _, SystemClock},
+    config::{Auth, CertConfig, Config, VaultConfig},
+    issue,
+    issuer::{Issuer as _, Order},
+    model::{
+        answer,
+        failure::{Failure, FailureClass},
+        request::{Mode, Request},
+        time::Timestamp,
+        verify::{self, Expect},
+    },
+    vault::{self, Health, Signer, TokenFacts, Vault},
+};
+
+/// The longest that one question may take; somebody is waiting.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// JWTs and certificates bear half a minute, what people compare by hand does too.
+const CLOCK_LIMIT: Duration = Duration::from_secs(30);
+
+/// An answer, a refusal, or a question that was not asked.
+#[derive(Debug)]
+pub(super) enum Asked<T> {
+    Had(T),
+    Refused(Failure),
+    Not(String),
+}
+
+impl<T> From<Result<T, Failure>> for Asked<T> {
+    fn from(result: Result<T, Failure>) -> Self {
+        match result {
+            Ok(answer) => Self::Had(answer),
+            Err(failure) => Self::Refused(failure),
+        }
+    }
+}
+
+/// Health, and how far the clock is ahead of ours, in milliseconds.
+type Answer = Result<(Health, Option<i64>), Failure>;
+
+/// What was learned of the issuer.
+#[derive(Debug)]
+pub(super) struct IssuerFacts {
+    /// Each listed address with its answer.
+    pub(super) addresses: Vec<(String, Answer)>,
+    pub(super) credential: Option<Credential>,
+    /// The login; the token's facts where it may be looked up.
+    pub(super) login: Asked<Asked<TokenFacts>>,
+    /// By what is asked for: mount, role and mode.
+    pub(super) mounts: BTreeMap<String, MountFacts>,
+    /// By certificate, with `--ask`: the order's or the verification's failure.
+    pub(super) orders: BTreeMap<String, Result<(), Failure>>,
+}
+
+/// What was learned of one mount and role.
+#[derive(Debug)]
+pub(super) struct MountFacts {
+    pub(super) path: String,
+    /// PEM of all issuers.
+    pub(super) issuers: Asked<Vec<String>>,
+    pub(super) may: Asked<Vec<String>>,
+    pub(super) role: Asked<Value>,
+    pub(super) signer: Asked<Signer>,
+}
+
+impl IssuerFacts {
+    /// The facts of the mount and role that this certificate comes from.
+    pub(super) fn mount(&self, config: &CertConfig) -> Option<&MountFacts> {
+        self.mounts.get(&key_of(&config.request))
+    }
+
+    /// Some address serves.
+    fn serves(&self) -> bool {
+        self.addresses
+            .iter()
+            .any(|(_, answer)| matches!(answer, Ok((health, _)) if usable(health)))
+    }
+}
+
+fn usable(health: &Health) -> bool {
+    health.initialized && !health.sealed
+}
+
+fn key_of(request: &Request) -> String {
+    format!("{}/{}/{}", request.mount, request.mode, request.role)
+}
+
+pub(super) async fn ask(config: &Config, order: bool, now: Timestamp) -> IssuerFacts {
+    let settings = VaultConfig {
+        timeout: config.vault.timeout.min(PATIENCE),
+        max_retries: 0,
+        ..config.vault.clone()
+    };
+    let mut facts = IssuerFacts {
+        addresses: addresses(&settings, &config.auth).await,
+        credential: credential::look(&config.auth),
+        login: Asked::Not("no listed address serves".to_owned()),
+        mounts: BTreeMap::new(),
+        orders: BTreeMap::new(),
+    };
+    let vault = Vault::new(&settings, config.auth.clone());
+    if let (true, Ok(vault)) = (facts.serves(), vault) {
+        facts.login = log_in(&vault, &facts, &config.auth, order, now).await;
+        let why = no_questions(&facts.login);
+        for certificate in &config.certificates {
+            let request = &certificate.request;
+            if let Entry::Vacant(place) = facts.mounts.entry(key_of(request)) {
+                place.insert(mount(&vault, request, why.as_deref()).await);
+            }
+            if order && matches!(facts.login, Asked::Had(_)) {
+                let done = order_one(certificate, &vault).await;
+                facts.orders.insert(certificate.name.clone(), done);
+            }
+        }
+        vault.close().await;
+    }
+    facts
+}
+
+async fn addresses(settings: &VaultConfig, auth: &Auth) -> Vec<(String, Answer)> {
+    let mut found = Vec::new();
+    for address in &settings.addresses {
+        let one = VaultConfig {
+            addresses: vec![address.clone()],
+            // Health belongs to no namespace.
+            namespace: None,
+            ..settings.clone()
+        };
+        let answer = match Vault::new(&one, auth.clone()) {
+            Ok(vault) => timed(&vault).await,
+            Err(failure) => Err(failure),
+        };
+        found.push((address.clone(), answer));
+    }
+    found
+}
+
+/// Health, and how far the answer's clock is ahead of ours. `Date` is cut to whole seconds, so half
+/// of one is added.
+async fn timed(vault: &Vault) -> Answer {
+    let before = SystemClock.now();
+    let health = vault.health().await?;
+    let after = SystemClock.now();
+    let middle = i64::midpoint(before.unix_millis(), after.unix_millis());
+    let ahead = health.date.map(|date| date.unix_millis() + 500 - middle);
+    Ok((health, ahead))
+}
+
+async fn log_in(
+    vault: &Vault,
+    facts: &IssuerFacts,
+    auth: &Auth,
+    order: bool,
+    now: Timestamp,
+) -> Asked<Asked<TokenFacts>> {
+    if let Some(why) = unusable(facts.credential.as_ref(), now) {
+        return Asked::Not(why.to_owned());
+    }
+    match auth {
+        Auth::AppRole { wrapped: true, .. } => {
+            return Asked::Not("unwrapping the secret id would use it up".to_owned());
+        }
+        Auth::AppRole { .. } if !order => {
+            let why = "a login may use the secret id up; --ask logs in all the same";
+            return Asked::Not(why.to_owned());
+        }
+        _ => {}
+    }
+    match vault.token().await {
+        Ok(_) => Asked::Had(vault.token_facts().await.into()),
+        Err(failure) => Asked::Refused(failure),
+    }
+}
+
+/// Why a login with this can't work.
+fn unusable(credential: Option<&Credential>, now: Timestamp) -> Option<&'static str> {
+    match &credential?.state {
+        State::Missing => Some("the credential is missing"),
+        State::Unreadable(_) => Some("the credential can't be read"),
+        State::Malformed => Some("the credential is no JWT"),
+        State::Readable { claims, .. } => {
+            let ended = claims.as_ref()?.ends()? <= now;
+            ended.then_some("the JWT has expired")
+        }
+    }
+}
+
+/// Why the token is not used for questions.
+fn no_questions(login: &Asked<Asked<TokenFacts>>) -> Option<String> {
+    match login {
+        Asked::Had(Asked::Had(facts)) if facts.num_uses > 0 => {
+            Some("each question would use up one of the token's uses".to_owned())
+        }
+        Asked::Had(Asked::Refused(failure)) if failure.code == "token-invalid" => {
+            Some("the token is not valid".to_owned())
+        }
+        Asked::Had(_) => None,
+        Asked::Refused(_) => Some("the login was refused".to_owned()),
+        Asked::Not(why) => Some(why.clone()),
+    }
+}
+
+async fn mount(vault: &Vault, request: &Request, no_token: Option<&str>) -> MountFacts {
+    let csr = (request.mode == Mode::Sign).then_some("");
+    let path = vault::plan(&Order { request, csr }).path;
+    let role = match no_token {
+        Some(why) => Asked::Not(why.to_owned()),
+        None => vault.role(&request.mount, &request.role).await.into(),
+    };
+    let named = match &role {
+        Asked::Had(fields) => fields.get("issuer_ref").and_then(Value::as_str),
+        _ => None,
+    };
+    let reference = named.filter(|name| !name.is_empty()).unwrap_or("default");
+    MountFacts {
+        issuers: vault.issuers(&request.mount).await.into(),
+        may: match no_token {
+            Some(why) => Asked::Not(why.to_owned()),
+            None => vault.capabilities(&path).await.into(),
+        },
+        signer: vault.signer(&request.mount, reference).await.into(),
+        role,
+        path,
+    }
+}
+
+/// A real order, judged as the agent judges it, and thrown away.
+async fn order_one(certificate: &CertConfig, vault: &Vault) -> Result<(), Failure> {
+    let request = &certificate.request;
+    let (key, csr) = match request.mode {
+        Mode::Issue => (None, None),
+        Mode::Sign => {
+            let key = issue::new_key(request.key_type)?;
+            let csr = issue::csr(request, &key)?;
+            (Some(key), Some(csr))
+        }
+    };
+    let order = Order {
+        request,
+        csr: csr.as_deref(),
+    };
+    let reply = vault.issue(order).await?;
+    let bundle = answer::parse(&reply.body, key)?;
+    let expect = Expect {
+        request,
+        min_remaining: certificate.renew.min_remaining,
+        known_serials: &[],
+        extra_anchors: &[],
+    };
+    verify::verify(bundle, &expect, SystemClock.now())?;
+    Ok(())
+}
+
+pub(super) fn unreachable(facts: &Facts) -> Outcome {
+    addresses_where(facts, |failure| !failure.code.starts_with("tls-"), true)
+}
+
+pub(super) fn tls(facts: &Facts) -> Outcome {
+    addresses_where(facts, |failure| failure.code.starts_with("tls-"), true)
+}
+
+pub(super) fn dead_address(facts: &Facts) -> Outcome {
+    addresses_where(facts, |_| true, false)
+}
+
+/// The addresses that failed in this way: when none serves (`alone`), or when others do.
+fn addresses_where(facts: &Facts, fits: impl Fn(&Failure) -> bool, alone: bool) -> Outcome {
+    let issuer = match facts.issuer() {
+        Ok(issuer) => issuer,
+        Err(skipped) => return skipped,
+    };
+    let answered = issuer.addresses.iter().any(|(_, answer)| answer.is_ok());
+    if answered == alone {
+        return Outcome::Fine;
+    }
+    let found = issuer.addresses.iter().filter_map(|(address, answer)| {
+        let failure = answer.as_ref().err().filter(|failure| fits(failure))?;
+        Some(of_failure(address, failure))
+    });
+    Outcome::of(found.collect())
+}
+
+/// A failure as a finding; its hint is more exact than the table's text.
+pub(super) fn of_failure(subject: &str, failure: &Failure) -> Found {
+    let found = Found::new(subject, failure.message.clone());
+    match &failure.hint {
+        Some(hint) => found.todo(hint.clone()),
+        None => found,
+    }
+}
+
+pub(super) fn sealed(facts: &Facts) -> Outcome {
+    healthy(facts, |health| {
+        (health.initialized && health.sealed).then(|| "it is sealed".to_owned())
+    })
+}
+
+pub(super) fn uninitialized(facts: &Facts) -> Outcome {
+    healthy(facts, |health| {
+        (!health.initialized).then(|| "it was never initialised".to_owned())
+    })
+}
+
+fn healthy(facts: &Facts, wrong: impl Fn(&Health) -> Option<String>) -> Outcome {
+    let issuer = match facts.issuer() {
+        Ok(issuer) => issuer,
+        Err(skipped) => return skipped,
+    };
+    let answers = issuer.addresses.iter();
+    Outcome::all(answers.map(|(address, answer)| match answer {
+        Ok((health, _)) => match wrong(health) {
+            Some(reason) => Outcome::wrong(address, reason),
+            None => Outcome::Fine,
+        },
+        Err(_) => Outcome::skipped("the issuer does not answer"),
+    }))
+}
+
+pub(super) fn clock(facts: &Facts) -> Outcome {
+    let issuer = match facts.issuer() {
+        Ok(issuer) => issuer,
+        Err(skipped) => return skipped,
+    };
+    let answers = issuer.addresses.iter();
+    Outcome::all(answers.map(|(address, answer)| {
+        let Ok((_, Some(ahead))) = answer else {
+            return Outcome::skipped("no answer with a date");
+        };
+        let off = Duration::from_millis(ahead.unsigned_abs());
+        if off <= CLOCK_LIMIT {
+            return Outcome::Fine;
+        }
+        let side = if *ahead > 0 { "behind" } else { "ahead of" };
+        let reason = format!(
+            "this machine's clock is {} s {side} the issuer's",
+            off.as_secs()
+        );
+        Outcome::wrong(address, reason)
+    }))
+}
+
+pub(super) fn order_refused(facts: &Facts) -> Outcome {
+    orders(facts, |failure| failure.class != FailureClass::BadAnswer)
+}
+
+pub(super) fn answer_refused(facts: &Facts) -> Outcome {
+    orders(facts, |failure| failure.class == FailureClass::BadAnswer)
+}
+
+fn orders(facts: &Facts, fits: impl Fn(&Failure) -> bool) -> Outcome {
+    if !facts.options.ask {
+        return Outcome::skipped("no certificate is asked for without --ask");
+    }
+    let issuer = match facts.issuer() {
+        Ok(issuer) => issuer,
+        Err(skipped) => return skipped,
+    };
+    facts.each(|one| match issuer.orders.get(&one.config.name) {
+        None => Outcome::skipped("there was no way to ask: see the lines above"),
+        Some(Err(failure)) if fits(failure) => {
+            Outcome::Wrong(vec![of_failure(&one.config.name, failure)])
+        }
+        Some(_) => Outcome::Fine,
+    })
+}

@@ -1,0 +1,195 @@
+//! Checks of the mount, the role, the policy and the CA against what is asked for.
+//!
+//! Never orders anything. What stays true: where the issuer does not let us look, a check says so
+//! instead of guessing.
+
+use std::time::Duration;
+
+use super::{
+    Facts, Found, Outcome,
+    issuer::{Asked, MountFacts, of_failure},
+    role::{self, Misfit},
+};
+use crate::{
+    config::CertConfig,
+    model::{
+        duration,
+        failure::{Failure, FailureClass},
+        leaf::CertFacts,
+        pem,
+        time::Timestamp,
+    },
+};
+
+/// Judges mount and role of each certificate.
+fn each(facts: &Facts, judge: impl Fn(&CertConfig, &MountFacts) -> Outcome) -> Outcome {
+    let issuer = match facts.issuer() {
+        Ok(issuer) => issuer,
+        Err(skipped) => return skipped,
+    };
+    facts.each(|one| match issuer.mount(&one.config) {
+        Some(mount) => judge(&one.config, mount),
+        None => Outcome::skipped("no listed address serves"),
+    })
+}
+
+fn transport(failure: &Failure) -> bool {
+    matches!(
+        failure.class,
+        FailureClass::Transport | FailureClass::Unavailable | FailureClass::Throttled
+    )
+}
+
+pub(super) fn missing(facts: &Facts) -> Outcome {
+    each(facts, |one, mount| match &mount.issuers {
+        Asked::Refused(failure) if transport(failure) => Outcome::skipped(failure.message.clone()),
+        Asked::Refused(failure) if failure.code == "namespace-not-found" => {
+            Outcome::Wrong(vec![of_failure(&one.name, failure)])
+        }
+        Asked::Refused(failure) => Outcome::Wrong(vec![Found::new(
+            one.name.clone(),
+            format!(
+                "no PKI engine answers at {}/: {}",
+                one.request.mount, failure.message
+            ),
+        )]),
+        Asked::Had(_) | Asked::Not(_) => Outcome::Fine,
+    })
+}
+
+pub(super) fn without_issuer(facts: &Facts) -> Outcome {
+    each(facts, |one, mount| match &mount.issuers {
+        Asked::Had(issuers) if issuers.is_empty() => {
+            Outcome::wrong(&one.name, format!("{}/ has no issuer", one.request.mount))
+        }
+        Asked::Had(_) => Outcome::Fine,
+        Asked::Refused(_) | Asked::Not(_) => Outcome::skipped("the issuers can't be listed"),
+    })
+}
+
+pub(super) fn policy(facts: &Facts) -> Outcome {
+    each(facts, |one, mount| match &mount.may {
+        Asked::Had(may) if may.iter().any(|word| word == "update" || word == "root") => {
+            Outcome::Fine
+        }
+        Asked::Had(may) => {
+            let reason = format!(
+                "it may not `update` {} (it may: {})",
+                mount.path,
+                may.join(", ")
+            );
+            let todo = format!(
+                "add path \"{}\" {{ capabilities = [\"update\"] }} to its policy",
+                mount.path
+            );
+            Outcome::Wrong(vec![Found::new(one.name.clone(), reason).todo(todo)])
+        }
+        Asked::Refused(failure) => {
+            Outcome::skipped(format!("the token may not be asked: {}", failure.code))
+        }
+        Asked::Not(why) => Outcome::skipped(why.clone()),
+    })
+}
+
+pub(super) fn role_missing(facts: &Facts) -> Outcome {
+    each(facts, |one, mount| match &mount.role {
+        Asked::Refused(failure) if absent(failure) && is_pki(mount) => Outcome::wrong(
+            &one.name,
+            format!("{}/ has no role {}", one.request.mount, one.request.role),
+        ),
+        role => readable(role, |_| Outcome::Fine),
+    })
+}
+
+fn absent(failure: &Failure) -> bool {
+    matches!(
+        failure.code.as_str(),
+        "empty-list" | "no-such-path" | "unknown-role"
+    )
+}
+
+fn is_pki(mount: &MountFacts) -> bool {
+    matches!(mount.issuers, Asked::Had(_))
+}
+
+fn readable<T>(role: &Asked<T>, judge: impl Fn(&T) -> Outcome) -> Outcome {
+    match role {
+        Asked::Had(role) => judge(role),
+        Asked::Refused(failure) if absent(failure) => Outcome::skipped("there is no such role"),
+        Asked::Refused(failure) => Outcome::skipped(format!(
+            "the token may not read the role ({}); --ask finds out by an order",
+            failure.code
+        )),
+        Asked::Not(why) => Outcome::skipped(why.clone()),
+    }
+}
+
+/// What the role says of the request, one kind at a time.
+pub(super) fn misfit(facts: &Facts, kind: Misfit) -> Outcome {
+    each(facts, |one, mount| {
+        readable(&mount.role, |role| {
+            let judged = role::judge(role, &one.request);
+            let found = judged.into_iter().filter(|(misfit, _)| *misfit == kind);
+            Outcome::of(
+                found
+                    .map(|(_, reason)| Found::new(one.name.clone(), reason))
+                    .collect(),
+            )
+        })
+    })
+}
+
+/// The CA's end, when it can be read.
+fn ca(mount: &MountFacts) -> Option<(CertFacts, Option<&str>)> {
+    let Asked::Had(signer) = &mount.signer else {
+        return None;
+    };
+    let blocks = pem::parse(&signer.certificate).ok()?;
+    let facts = CertFacts::read(&blocks.first()?.der).ok()?;
+    Some((facts, signer.not_after_behavior.as_deref()))
+}
+
+fn against_ca(
+    facts: &Facts,
+    wrong: impl Fn(Duration, Timestamp) -> bool,
+    about: impl Fn(&str, Option<&str>) -> String,
+) -> Outcome {
+    each(facts, |one, mount| {
+        let Some((ca, behavior)) = ca(mount) else {
+            return Outcome::skipped("the CA certificate can't be read");
+        };
+        let ttl = one.request.ttl;
+        if !wrong(ttl, ca.not_after) {
+            return Outcome::Fine;
+        }
+        let seen = format!(
+            "the CA {} ends at {}, the ttl is {}",
+            ca.subject,
+            ca.not_after,
+            duration::print(ttl)
+        );
+        Outcome::wrong(&one.name, about(&seen, behavior))
+    })
+}
+
+pub(super) fn outlives_ca(facts: &Facts) -> Outcome {
+    let now = facts.now;
+    against_ca(
+        facts,
+        |ttl, end| now.plus(ttl) > end,
+        |seen, behavior| match behavior {
+            Some("truncate") => format!("{seen}: the certificate is cut to the CA's end"),
+            Some("permit") => format!("{seen}: the certificate ends after its CA, peers refuse it"),
+            _ => format!("{seen}: the order is refused, unless leaf_not_after_behavior says else"),
+        },
+    )
+}
+
+pub(super) fn ca_ends_soon(facts: &Facts) -> Outcome {
+    let now = facts.now;
+    against_ca(
+        facts,
+        |ttl, end| now.plus(ttl) <= end && now.plus(ttl * 2) > end,
+        |seen, _| format!("{seen}: one more renewal fits, and not a second one"),
+    )
+}

@@ -1,0 +1,117 @@
+//! Nomad's Task API: is it there, does it take our token, may we signal and restart?
+//!
+//! Asks for signal 0 to a task that can't exist. Nomad judges the token first (research/nomad.md 3):
+//! whoever may signal is told that there is no such task, everybody else gets a 403. What stays
+//! true: no task that there is gets a signal.
+
+use std::{path::PathBuf, time::Duration};
+
+use tokio::time::timeout;
+
+use super::{Facts, Found, Outcome};
+use crate::{
+    config::Environment,
+    model::tell::{SignalName, TellFailure},
+    nomad::{Nomad, NomadConfig},
+};
+
+const PATIENCE: Duration = Duration::from_secs(5);
+const NOBODY: &str = "certagent-doctor-asks-for-a-task-that-is-not-there";
+
+/// What the Task API said.
+#[derive(Debug)]
+pub(super) struct NomadFacts {
+    /// None when the answer was the one that a permitted caller gets.
+    refusal: Option<TellFailure>,
+}
+
+fn variable<'a>(environment: &'a Environment, name: &str) -> Option<&'a String> {
+    environment.get(name).filter(|text| !text.is_empty())
+}
+
+/// Where the socket is, on Nomad.
+pub(super) fn socket(environment: &Environment) -> Option<PathBuf> {
+    let secrets = variable(environment, "NOMAD_SECRETS_DIR")?;
+    Some(PathBuf::from(secrets).join("api.sock"))
+}
+
+/// None when this is not run in a Nomad allocation.
+pub(super) async fn ask(environment: &Environment) -> Option<NomadFacts> {
+    variable(environment, "NOMAD_ALLOC_ID")?;
+    let refusal = match timeout(PATIENCE, signal_nobody(environment)).await {
+        Ok(refusal) => refusal,
+        Err(_) => Some(TellFailure::passing(
+            "nomad-timeout",
+            "asking Nomad: no answer in time".to_owned(),
+            "",
+        )),
+    };
+    Some(NomadFacts { refusal })
+}
+
+async fn signal_nobody(environment: &Environment) -> Option<TellFailure> {
+    let nothing: SignalName = match "SIGNULL".parse() {
+        Ok(signal) => signal,
+        Err(text) => return Some(TellFailure::lasting("nomad-failed", text, "")),
+    };
+    let nomad = NomadConfig::of(environment, Duration::ZERO).and_then(Nomad::new);
+    let answer = match nomad {
+        Ok(nomad) => nomad.signal(NOBODY, nothing).await,
+        Err(failure) => Err(failure),
+    };
+    answer
+        .err()
+        .filter(|failure| failure.code != "nomad-task-unknown")
+}
+
+const NO_SOCKET: [&str; 2] = ["nomad-socket-missing", "nomad-unreachable"];
+const NO_TOKEN: [&str; 1] = ["nomad-token-missing"];
+const BAD_TOKEN: [&str; 3] = [
+    "nomad-token-unknown",
+    "nomad-token-unverified",
+    "nomad-token-unreadable",
+];
+const DENIED: [&str; 1] = ["nomad-denied"];
+
+pub(super) fn no_socket(facts: &Facts) -> Outcome {
+    refused(facts, |code| NO_SOCKET.contains(&code))
+}
+
+pub(super) fn no_token(facts: &Facts) -> Outcome {
+    refused(facts, |code| NO_TOKEN.contains(&code))
+}
+
+pub(super) fn bad_token(facts: &Facts) -> Outcome {
+    refused(facts, |code| BAD_TOKEN.contains(&code))
+}
+
+pub(super) fn no_lifecycle(facts: &Facts) -> Outcome {
+    refused(facts, |code| DENIED.contains(&code))
+}
+
+/// Everything else that went wrong.
+pub(super) fn failing(facts: &Facts) -> Outcome {
+    let own = [&NO_SOCKET[..], &NO_TOKEN, &BAD_TOKEN, &DENIED].concat();
+    refused(facts, |code| !own.contains(&code))
+}
+
+fn refused(facts: &Facts, own: impl Fn(&str) -> bool) -> Outcome {
+    let Some(nomad) = &facts.nomad else {
+        return Outcome::skipped("this is no allocation of Nomad (NOMAD_ALLOC_ID is not set)");
+    };
+    match &nomad.refusal {
+        None => Outcome::Fine,
+        Some(failure) if own(failure.code) => {
+            let found = Found::new("", failure.message.clone());
+            Outcome::Wrong(vec![match failure.hint.is_empty() {
+                true => found,
+                false => found.todo(failure.hint),
+            }])
+        }
+        Some(failure) if NO_SOCKET.contains(&failure.code) => {
+            Outcome::skipped("the Task API can't be reached")
+        }
+        Some(failure) if NO_TOKEN.contains(&failure.code) => Outcome::skipped("there is no token"),
+        Some(_) => Outcome::Fine,
+    }
+}
