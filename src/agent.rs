@@ -3,6 +3,7 @@
 //! Never decides by itself: `model/decide.rs` does. What stays true: a failure never removes what
 //! works; each certificate fails on its own; after the first success only a signal ends the process.
 
+mod alarm;
 mod extras;
 mod inputs;
 mod keeper;
@@ -110,6 +111,7 @@ impl<I: Issuer + 'static, C: Clock + 'static> Agent<I, C> {
                 issuer,
                 clock,
                 look: wall::LOOK,
+                ticks: None,
                 gate: Semaphore::new(ORDERS_AT_ONCE),
                 watch: None,
                 cancel: CancellationToken::new(),
@@ -203,8 +205,9 @@ impl<I: Issuer + 'static, C: Clock + 'static> Agent<I, C> {
         Instant::now() + longest.unwrap_or_default().min(century)
     }
 
-    fn spawn(self, changes: Option<Changes>) -> JoinSet<()> {
+    fn spawn(mut self, changes: Option<Changes>) -> JoinSet<()> {
         let mut tasks = JoinSet::new();
+        self.start_ticking(&mut tasks);
         let mounts = self.poll_mounts(&mut tasks);
         let tended = Arc::clone(&self.world);
         tasks.spawn(async move {
@@ -228,6 +231,22 @@ impl<I: Issuer + 'static, C: Clock + 'static> Agent<I, C> {
             tasks.spawn(keeper.run().instrument(span));
         }
         tasks
+    }
+
+    /// With the system's clock the kernel wakes all loops at once; a test's clock is slept by.
+    fn start_ticking(&mut self, tasks: &mut JoinSet<()>) {
+        let (sender, receiver) = watch::channel(());
+        if !self.world.clock.is_system() {
+            return;
+        }
+        if let Some(world) = Arc::get_mut(&mut self.world) {
+            world.ticks = Some(receiver);
+        }
+        let world = Arc::clone(&self.world);
+        tasks.spawn(async move {
+            let ticking = wall::tick(&*world.clock, world.look, sender);
+            let _cancelled = world.cancel.run_until_cancelled(ticking).await;
+        });
     }
 
     /// One poll per mount and interval, whatever the number of certificates.

@@ -12,6 +12,11 @@ use crate::model::time::Timestamp;
 pub trait Clock: Send + Sync {
     /// The wall time at this moment.
     fn now(&self) -> Timestamp;
+
+    /// True when it is the system's, so that the kernel can wake us by it.
+    fn is_system(&self) -> bool {
+        false
+    }
 }
 
 /// The real wall clock: read anew on every call, so that steps and suspends are seen.
@@ -22,5 +27,9 @@ impl Clock for SystemClock {
     #[expect(clippy::disallowed_methods, reason = "the one reader of wall time")]
     fn now(&self) -> Timestamp {
         Timestamp::from(SystemTime::now())
+    }
+
+    fn is_system(&self) -> bool {
+        true
     }
 }

@@ -19,6 +19,7 @@
 mod error;
 pub mod file;
 mod generation;
+mod glance;
 pub mod marker;
 mod place;
 mod repair;
@@ -26,15 +27,21 @@ mod state;
 #[cfg(test)]
 mod tests;
 
-use std::{io, path::PathBuf, sync::Arc};
+use std::{
+    io,
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 pub use error::PublishError;
 pub use generation::{GRACE, GenerationId, MOST_GENERATIONS};
 use generation::{NAMES, Rules};
+use glance::{Glance, Seen};
 use place::{Access, Place};
 pub use place::{Op, Step, Witness};
 pub use repair::{Drift, Finding, Repaired, Wrong};
 use state::StateFile;
+use tokio::time::Instant;
 
 use crate::{
     config::Files,
@@ -101,6 +108,7 @@ pub struct CertDir {
     path: PathBuf,
     rules: Rules,
     witness: Option<Arc<dyn Witness>>,
+    seen: Arc<Mutex<Seen>>,
 }
 
 impl CertDir {
@@ -129,6 +137,7 @@ impl CertDir {
                 gid: files.gid,
             },
             witness,
+            seen: Arc::default(),
         };
         let place = dir.enter()?;
         repair::regain(&place, &dir.rules);
@@ -214,6 +223,18 @@ impl CertDir {
     }
 
     fn drift_from(&self, set: &Rendered) -> Result<Drift, PublishError> {
+        let glance = Glance::take(&self.path, set);
+        // Nothing in it can be left half-done by a panic.
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        if seen.is_known(&glance) {
+            return Ok(Drift::default());
+        }
+        let drift = self.compare(set)?;
+        seen.compared(glance, drift.is_none(), Instant::now());
+        Ok(drift)
+    }
+
+    fn compare(&self, set: &Rendered) -> Result<Drift, PublishError> {
         match Place::open(&self.path, None) {
             Ok(place) => Ok(repair::compare(&place, set, &self.rules)),
             Err(error) => {

@@ -43,6 +43,8 @@ pub(super) struct World<I, C> {
     pub(super) clock: Arc<C>,
     /// The longest time between two looks at clock and files.
     pub(super) look: Duration,
+    /// One wake-up at those looks for everybody; absent under a test's clock.
+    pub(super) ticks: wall::Ticks,
     /// How many orders may be under way at once.
     pub(super) gate: Semaphore,
     /// Watches the directories; absent where the system has no watcher for us.
@@ -175,7 +177,7 @@ impl<I: Issuer, C: Clock> Keeper<I, C> {
         self.tell_wait(at, why);
         self.tell_status(Some(at));
         tokio::select! {
-            () = wall::slice(&*self.world.clock, at, self.world.look) => {}
+            () = wall::slice(&*self.world.clock, at, self.world.look, &self.world.ticks) => {}
             () = self.inputs.woken() => {}
             () = changed(&mut self.mount) => {}
             () = self.world.cancel.cancelled() => {}

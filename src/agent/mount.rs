@@ -64,7 +64,7 @@ pub(super) async fn poll<I: Issuer, C: Clock>(
         let next = clock.now().plus(pause);
         while clock.now() < next && since.elapsed() < pause {
             if cancel
-                .run_until_cancelled(wall::slice(&**clock, next, world.look))
+                .run_until_cancelled(wall::slice(&**clock, next, world.look, &world.ticks))
                 .await
                 .is_none()
             {

@@ -6,8 +6,9 @@
 
 use std::time::Duration;
 
-use tokio::time::sleep;
+use tokio::{sync::watch, time::sleep};
 
+use super::alarm::Alarm;
 use crate::{clock::Clock, model::time::Timestamp};
 
 /// The look interval: the longest time between two looks at the wall clock.
@@ -18,9 +19,40 @@ const SHORTEST: Duration = Duration::from_millis(20);
 
 /// Sleeps until the wall clock shows `at` or the next multiple of `look`, whichever is sooner.
 /// Dropping it has no effect.
-pub(crate) async fn slice(clock: &impl Clock, at: Timestamp, look: Duration) {
+pub(crate) async fn slice(clock: &impl Clock, at: Timestamp, look: Duration, ticks: &Ticks) {
     let now = clock.now();
-    sleep(now.until(at.min(boundary_after(now, look))).max(SHORTEST)).await;
+    let boundary = boundary_after(now, look);
+    if let Some(ticks) = ticks
+        && boundary <= at
+    {
+        let mut ticks = ticks.clone();
+        ticks.mark_unchanged();
+        if ticks.changed().await.is_ok() {
+            return;
+        }
+    }
+    sleep(now.until(at.min(boundary)).max(SHORTEST)).await;
+}
+
+/// Says when a common moment has come, or the clock was set; absent where each slice is slept.
+pub(crate) type Ticks = Option<watch::Receiver<()>>;
+
+/// Wakes everybody at each multiple of `look`, by one alarm of the kernel. Runs for ever.
+pub(crate) async fn tick(clock: &impl Clock, look: Duration, ticks: watch::Sender<()>) {
+    let mut alarm = Alarm::new();
+    loop {
+        let now = clock.now();
+        let at = boundary_after(now, look);
+        let rang = match &alarm {
+            Some(alarm) => alarm.wait(at).await,
+            None => false,
+        };
+        if !rang {
+            alarm = None;
+            sleep(now.until(at).max(SHORTEST)).await;
+        }
+        ticks.send_replace(());
+    }
 }
 
 fn boundary_after(now: Timestamp, look: Duration) -> Timestamp {
@@ -32,7 +64,7 @@ fn boundary_after(now: Timestamp, look: Duration) -> Timestamp {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::clock::TestClock;
+    use crate::{clock::SystemClock, testing::clock::TestClock};
 
     #[test]
     fn boundaries_are_multiples_of_the_look_interval_and_always_ahead() {
@@ -46,11 +78,34 @@ mod tests {
     async fn a_slice_ends_at_the_moment_asked_for_or_at_the_boundary() {
         let epoch = Timestamp::from_unix_secs(1_800_000_007);
         let clock = TestClock::new(epoch);
-        slice(&clock, epoch.plus(Duration::from_secs(5)), LOOK).await;
+        slice(&clock, epoch.plus(Duration::from_secs(5)), LOOK, &None).await;
         assert_eq!(clock.now(), epoch.plus(Duration::from_secs(5)));
-        slice(&clock, epoch.plus(Duration::from_secs(3_600)), LOOK).await;
+        slice(&clock, epoch.plus(Duration::from_secs(3_600)), LOOK, &None).await;
         assert_eq!(clock.now().unix_secs() % 30, 0);
-        slice(&clock, epoch, LOOK).await;
+        slice(&clock, epoch, LOOK, &None).await;
         assert_eq!(clock.now().unix_millis() % 30_000, 20);
+    }
+
+    #[tokio::test]
+    async fn one_alarm_wakes_every_slice_and_a_near_moment_is_slept() {
+        let look = Duration::from_millis(100);
+        let (sender, ticks) = watch::channel(());
+        let (clock, far) = (SystemClock, Timestamp::MAX);
+        let slices = async {
+            let ticks = Some(ticks);
+            for _ in 0..2 {
+                let before = clock.now();
+                tokio::join!(
+                    slice(&clock, far, look, &ticks),
+                    slice(&clock, far, look, &ticks)
+                );
+                assert!(clock.now() >= boundary_after(before, look));
+            }
+            slice(&clock, clock.now(), look, &ticks).await;
+        };
+        tokio::select! {
+            () = tick(&clock, look, sender) => panic!("it runs for ever"),
+            () = slices => {}
+        }
     }
 }
