@@ -19,4 +19,8 @@ mount --bind "$conf" /etc/resolv.conf
 rm -f "$conf"
 # Sockets with a fixed place in /tmp (SeaweedFS) end with the namespace, unless we live there.
 case $(cd "$(dirname "$0")" && pwd)/ in /tmp/*) ;; *) mount -t tmpfs stack /tmp ;; esac
-exec "$@"
+# Not exec: this shell is the first process here and reaps what is left to it. Nomad waits for the
+# executors of an earlier agent to be gone, and one that nobody reaps never is.
+status=0
+"$@" || status=$?
+exit "$status"

@@ -28,7 +28,7 @@ def tool(name):
     """Path of a test tool: CERTAGENT_<NAME>, then .cache/tools/bin, then PATH."""
     found = os.environ.get(f"CERTAGENT_{name.upper()}") or (TOOLS / name if (TOOLS / name).exists() else shutil.which(name))
     if not found:
-        raise StackError(f"{name} is not there: run integration/tools/install (see integration/stack/README.md)")
+        raise StackError(f"{name} is not there: run integration/tools/install (see docs/try-it.md)")
     return str(found)
 
 
@@ -316,9 +316,12 @@ plugin "raw_exec" {{ config {{ enabled = true }} }}
 
     def cli(self, *arguments, check=True, timeout=120):
         environment = {**self.environment(), "NOMAD_ADDR": self.url, "NOMAD_TOKEN": self.bootstrap}
-        done = subprocess.run(
-            [tool("nomad"), *arguments], capture_output=True, text=True, env=environment, cwd=ROOT, timeout=timeout
-        )
+        try:
+            done = subprocess.run(
+                [tool("nomad"), *arguments], capture_output=True, text=True, env=environment, cwd=ROOT, timeout=timeout
+            )
+        except subprocess.TimeoutExpired:
+            raise StackError(f"nomad {' '.join(arguments)} did not end in {timeout} s") from None
         if check and done.returncode != 0:
             raise StackError(f"nomad {' '.join(arguments)} ended with {done.returncode}:\n{done.stdout}{done.stderr}")
         return done.stdout
