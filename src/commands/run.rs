@@ -7,7 +7,7 @@ use std::{sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use tokio::{
-    signal::unix::{Signal, SignalKind, signal},
+    signal::unix::{self, Signal, SignalKind},
     sync::watch,
     task::JoinSet,
     time::{Instant, timeout},
@@ -17,13 +17,13 @@ use tracing::{info, warn};
 
 use crate::{
     agent::{Agent, Status},
-    child::Place,
     cli::RunArgs,
     clock::SystemClock,
     config::{Config, Environment},
     exit::Exit,
     issuer::Issuer as _,
     observe::notify::{Start, Supervisor},
+    reload::signal,
     vault::Vault,
 };
 
@@ -60,8 +60,8 @@ pub(super) struct Sidecar {
     supervisor: Option<Supervisor>,
     /// Cancelled once everything but the certificates is there; the supervisor waits for it.
     pub(super) started: CancellationToken,
-    /// Where `exec` puts the command for whoever has to signal it; stays empty in `run`.
-    pub(super) child: Place,
+    /// Where `exec` tells of its command, so that it can be signalled; stays empty in `run`.
+    pub(super) child: signal::Child,
     /// When the first start counts as failed.
     pub(super) deadline: Instant,
 }
@@ -90,7 +90,7 @@ impl Sidecar {
             vault,
             supervisor: Supervisor::from_environment(environment),
             started: CancellationToken::new(),
-            child: Place::default(),
+            child: signal::Child::default(),
         })
     }
 
@@ -131,8 +131,8 @@ pub(super) struct Signals {
 impl Signals {
     pub(super) fn listen() -> std::io::Result<Self> {
         Ok(Self {
-            interrupt: signal(SignalKind::interrupt())?,
-            terminate: signal(SignalKind::terminate())?,
+            interrupt: unix::signal(SignalKind::interrupt())?,
+            terminate: unix::signal(SignalKind::terminate())?,
         })
     }
 

@@ -149,7 +149,21 @@ const OTHER_VARIABLES: &[&str] = &[
     "CERTAGENT_NOMAD",
     "CERTAGENT_POSTGRES",
     "CERTAGENT_SKIP",
+    "CERTAGENT_SYSTEMD_ANALYZE",
 ];
+
+/// One of the four variables that `certagent exec` sets together, with the same suffix or none: a
+/// certagent that its command calls finds them.
+fn told_by_exec(name: &str, all: &super::Environment) -> bool {
+    let of = |variable: &str| name.strip_prefix(variable);
+    let suffix = super::EXEC_VARIABLES
+        .iter()
+        .find_map(|(variable, _)| of(variable));
+    suffix.is_some_and(|suffix| {
+        let mut four = super::EXEC_VARIABLES.iter();
+        four.all(|(variable, _)| all.contains_key(&format!("{variable}{suffix}")))
+    })
+}
 
 fn unknown_variables(all: &mut Gathered<'_>) {
     let known: Vec<_> = SETTINGS.iter().map(|one| one.variable()).collect();
@@ -161,7 +175,8 @@ fn unknown_variables(all: &mut Gathered<'_>) {
         let kubernetes =
             rest.starts_with("SERVICE_") || rest == "PORT" || rest.starts_with("PORT_");
         let other = OTHER_VARIABLES.contains(&name.as_str()) || rest.starts_with("TEST_");
-        if kubernetes || other || known.contains(name) {
+        let exec = told_by_exec(name, all.environment);
+        if kubernetes || other || exec || known.contains(name) {
             continue;
         }
         let near = similar(name, known.iter().map(String::as_str));
