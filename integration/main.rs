@@ -12,6 +12,7 @@ mod cli;
 mod configs;
 mod conformance;
 mod dev;
+mod doctor;
 mod exec;
 mod layering;
 mod openbao;
