@@ -21,3 +21,4 @@ mod publish;
 mod rig;
 mod secrets;
 mod systemd;
+mod tell;

@@ -23,8 +23,8 @@ pub use layers::Effective;
 use layers::Gathered;
 pub use problem::{Problem, Problems, Source};
 pub use types::{
-    Auth, CertConfig, Config, Files, LogFormat, LoggingConfig, ProbeConfig, ProbeTarget, RenewAt,
-    RenewPolicy, StartTls, TlsConfig, VaultConfig,
+    App, Auth, CertConfig, Config, Files, LogFormat, LoggingConfig, ProbeConfig, ProbeTarget,
+    RenewAt, RenewPolicy, StartTls, Step, TellConfig, TlsConfig, VaultConfig,
 };
 
 /// The environment, read once at the start of the process. It may hold tokens: never print it.

@@ -6,6 +6,7 @@
 mod auth;
 mod certificate;
 mod probe;
+mod tell;
 mod vault;
 
 use super::{
@@ -150,6 +151,10 @@ const OTHER_VARIABLES: &[&str] = &[
     "CERTAGENT_POSTGRES",
     "CERTAGENT_SKIP",
     "CERTAGENT_SYSTEMD_ANALYZE",
+    // What a command of the application is given, beside the paths.
+    "CERTAGENT_EVENT",
+    "CERTAGENT_GENERATION",
+    "CERTAGENT_SERIAL",
 ];
 
 /// One of the four variables that `certagent exec` sets together, with the same suffix or none: a

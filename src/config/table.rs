@@ -21,13 +21,22 @@ pub enum Section {
     Log,
     /// `probe { }` in a certificate's block: how to see which certificate the application serves.
     Probe,
+    /// `tell { }` in a certificate's block: how to make the application load it.
+    Tell,
+    /// `slots { }` in `tell`: the turns of the allocations of a group.
+    Slots,
+    /// `rollback { }` in a certificate's block: back to the set before.
+    Rollback,
 }
 
 impl Section {
     /// All blocks, in the order they are documented.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 8] = [
         Self::Certificate,
         Self::Probe,
+        Self::Tell,
+        Self::Slots,
+        Self::Rollback,
         Self::Vault,
         Self::Auth,
         Self::Log,
@@ -42,6 +51,9 @@ impl Section {
             Self::Certificate => "certificate",
             Self::Log => "log",
             Self::Probe => "probe",
+            Self::Tell => "tell",
+            Self::Slots => "slots",
+            Self::Rollback => "rollback",
         }
     }
 
@@ -49,7 +61,8 @@ impl Section {
     #[must_use]
     pub fn parent(self) -> Option<Self> {
         match self {
-            Self::Probe => Some(Self::Certificate),
+            Self::Probe | Self::Tell | Self::Rollback => Some(Self::Certificate),
+            Self::Slots => Some(Self::Tell),
             Self::Vault | Self::Auth | Self::Certificate | Self::Log => None,
         }
     }
@@ -75,7 +88,9 @@ impl Section {
         match self {
             Self::Auth => Some("method"),
             Self::Certificate => Some("name"),
-            Self::Vault | Self::Log | Self::Probe => None,
+            Self::Vault | Self::Log | Self::Probe | Self::Tell | Self::Slots | Self::Rollback => {
+                None
+            }
         }
     }
 
@@ -94,6 +109,9 @@ impl Section {
             Self::Certificate => "Certificate",
             Self::Log => "Log",
             Self::Probe => "Proof that the application serves it",
+            Self::Tell => "Telling the application",
+            Self::Slots => "Turns of the allocations of a group",
+            Self::Rollback => "Going back",
         }
     }
 

@@ -4,6 +4,7 @@ mod auth;
 mod file;
 mod issuer;
 mod places;
+mod tell;
 
 use super::{
     Config, Environment, Flags, Loaded, Problems, file::Written, layers::Gathered, parse,

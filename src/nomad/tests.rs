@@ -71,6 +71,7 @@ async fn every_refusal_has_its_name() {
         (401, "Missing auth token", "nomad-token-missing", true),
         (403, "Permission denied", "nomad-denied", true),
         (403, "ACL token not found", "nomad-token-unknown", true),
+        (403, "Forbidden", "nomad-token-unknown", true),
         (404, "Unknown allocation \"x\"", "nomad-alloc-unknown", true),
         (500, "Unknown allocation \"x\"", "nomad-alloc-unknown", true),
         (

@@ -105,11 +105,7 @@ pub(super) async fn run(order: Order<'_>) -> Result<Told, TellFailure> {
         TellFailure::lasting("exec-not-started", text, "check argv and the file's mode")
     })?;
     // Kills the group also when this future is dropped.
-    let group = Group(
-        child
-            .id()
-            .and_then(|id| Pid::from_raw(i32::try_from(id).ok()?)),
-    );
+    let group = Group(Some(child.pid()));
     let mut readers = JoinSet::new();
     let secrets: Vec<Secret> = order.secrets.to_vec();
     if let Some(output) = child.stdout.take() {

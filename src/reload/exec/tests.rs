@@ -74,9 +74,9 @@ async fn shell(script: &str, limit: Duration) -> (Result<Told, TellFailure>, Str
 #[tokio::test]
 async fn a_command_gets_paths_and_serial_and_none_of_our_secrets() {
     let (told, log) = shell(
-        "echo $CERT_NAME $CERT_EVENT $CERT_GENERATION $CERT_SERIAL; \
-         echo $CERT_CA_FILE $CERT_CHAIN_FILE $CERT_KEY_FILE $CERT_DIR $OWN >&2; \
-         env | grep -c -e TOKEN -e CERTAGENT",
+        "echo $CERTAGENT_NAME $CERTAGENT_EVENT $CERTAGENT_GENERATION $CERTAGENT_SERIAL; \
+         echo $CERTAGENT_CA_FILE $CERTAGENT_CERT_FILE $CERTAGENT_KEY_FILE $CERTAGENT_DIR $OWN >&2; \
+         env | grep -c -e TOKEN -e CERTAGENT_TTL",
         LIMIT,
     )
     .await;
