@@ -79,9 +79,35 @@ fn loud(arguments: &[&str], dir: &Path, address: &str) -> Command {
     command
 }
 
+/// What a running agent says to those who ask it.
+fn search_the_servers(process: &mut Process, dir: &Path, hidden: &Hidden) {
+    let line = process.wait_for_line("health and metrics at ", PATIENCE);
+    let line: String = line
+        .split(['"', ' '])
+        .filter(|word| word.starts_with("http://127"))
+        .collect();
+    for path in ["/live", "/ready", "/metrics"] {
+        let answer = rig::http::request(&line, None, "GET", path, &[], None).unwrap();
+        assert_eq!(answer.status, 200, "{path}: {}", answer.text);
+        assert!(answer.text.len() > 10);
+        hidden.assert_absent(path, &(answer.head + &answer.text));
+    }
+    for arguments in [&["renew"][..], &["status"], &["status", "--json"]] {
+        let mut command = rig::certagent(arguments);
+        command.env("CERTAGENT_STATUS_SOCKET", dir.join("run/status.sock"));
+        let output = command.output().unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        assert!(output.status.success(), "{arguments:?}: {text}");
+        hidden.assert_absent(&arguments.join(" "), &text);
+        hidden.assert_absent("stderr", &String::from_utf8(output.stderr).unwrap());
+    }
+}
+
 /// Runs the agent until it has renewed twice, stops it, and searches all it said and wrote.
 fn search_a_run(mut command: Command, dir: &Path, mut hidden: Hidden) {
     command
+        .env("CERTAGENT_HTTP_LISTEN", "127.0.0.1:0")
+        .env("CERTAGENT_STATUS_SOCKET", dir.join("run/status.sock"))
         .env("CERTAGENT_TTL", "5s")
         .env("CERTAGENT_FIRST_DEADLINE", "20s");
     let mut process = Process::start(&mut command);
@@ -96,6 +122,8 @@ fn search_a_run(mut command: Command, dir: &Path, mut hidden: Hidden) {
         });
         hidden.add_key(&key);
     }
+    search_the_servers(&mut process, dir, &hidden);
+    hidden.add_key(&key);
     process.signal(rustix::process::Signal::TERM);
     let status = process.wait(PATIENCE);
     assert!(status.success(), "{}", process.output());

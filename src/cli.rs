@@ -53,6 +53,10 @@ pub enum Command {
     Probe(ProbeArgs),
     /// Get certificates, publish them, and keep them fresh until told to stop.
     Run(RunArgs),
+    /// Ask the running agent for new certificates now, and wait for them.
+    Renew(RenewArgs),
+    /// Show what the running agent knows.
+    Status(StatusArgs),
     /// Wait until a certificate set is published, as a gate for other tasks.
     Wait(WaitArgs),
 }
@@ -121,6 +125,38 @@ pub struct WaitArgs {
     pub marker: Option<PathBuf>,
     /// Give up after this long, as `4m`; 0 looks once.
     #[arg(long, value_name = "DURATION", default_value = "4m")]
+    pub timeout: String,
+}
+
+/// `certagent status`
+#[derive(Args, Clone, Debug)]
+#[command(after_help = help::STATUS)]
+pub struct StatusArgs {
+    /// Status socket of the agent; by default CERTAGENT_STATUS_SOCKET, else
+    /// certagent/run/status.sock in NOMAD_ALLOC_DIR.
+    #[arg(long, value_name = "FILE")]
+    pub socket: Option<PathBuf>,
+    /// Print one JSON object; with --watch one a line.
+    #[arg(long)]
+    pub json: bool,
+    /// Show it again every second, until Ctrl-C.
+    #[arg(long)]
+    pub watch: bool,
+}
+
+/// `certagent renew`
+#[derive(Args, Clone, Debug)]
+#[command(after_help = help::RENEW)]
+pub struct RenewArgs {
+    /// Only this certificate; without it, all.
+    #[arg(value_name = "NAME")]
+    pub name: Option<String>,
+    /// Status socket of the agent; by default CERTAGENT_STATUS_SOCKET, else
+    /// certagent/run/status.sock in NOMAD_ALLOC_DIR.
+    #[arg(long, value_name = "FILE")]
+    pub socket: Option<PathBuf>,
+    /// Stop waiting for the answer after this long; the agent goes on.
+    #[arg(long, value_name = "DURATION", default_value = "2m")]
     pub timeout: String,
 }
 

@@ -3,6 +3,7 @@
 //! Never prints results to stderr nor messages to stdout. What stays true: a command returns an
 //! [`Exit`] or an error; the error's text and exit code are decided here, once.
 
+mod ask;
 mod check_config;
 mod completions;
 mod dev;
@@ -13,7 +14,9 @@ mod inspect;
 mod issue;
 mod man;
 mod probe;
+mod renew;
 mod run;
+mod status;
 pub mod wait;
 
 use std::{
@@ -58,6 +61,8 @@ async fn dispatch(command: Command, environment: &Environment) -> anyhow::Result
         Command::Issue(args) => issue::run(&args, environment).await,
         Command::Man(args) => man::run(&args),
         Command::Probe(args) => probe::run(&args, environment).await,
+        Command::Renew(args) => renew::run(&args, environment).await,
+        Command::Status(args) => status::run(&args, environment).await,
         Command::Run(args) => run::run(&args, environment).await,
         Command::Wait(args) => wait::run(&args, environment).await,
         // its code is that of the command it ran

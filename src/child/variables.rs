@@ -11,7 +11,7 @@ use std::{
 use tokio::process::Command;
 
 use crate::{
-    config::{CertConfig, EXEC_VARIABLES, table::SETTINGS},
+    config::{CertConfig, table::SETTINGS},
     observe::notify,
 };
 
@@ -31,6 +31,14 @@ pub struct Variables {
     removed: Vec<String>,
 }
 
+/// Of one certificate: variable, and file below its directory.
+const FILES: [(&str, &str); 4] = [
+    ("CERTAGENT_DIR", ""),
+    ("CERTAGENT_CA_FILE", "CA.pem"),
+    ("CERTAGENT_CERT_FILE", "cert.pem"),
+    ("CERTAGENT_KEY_FILE", "key.pem"),
+];
+
 impl Variables {
     /// One certificate has the plain names; of several, each has its own name as a suffix.
     ///
@@ -43,7 +51,7 @@ impl Variables {
         };
         let mut owners: BTreeMap<String, &str> = BTreeMap::new();
         if certificates.len() > 1 {
-            let plain = EXEC_VARIABLES.iter().map(|(name, _)| (*name).to_owned());
+            let plain = FILES.iter().map(|(name, _)| (*name).to_owned());
             variables.removed.extend(plain);
         }
         for certificate in certificates {
@@ -61,7 +69,7 @@ impl Variables {
             }
             let dir = &certificate.files.dir;
             let dir = path::absolute(dir).unwrap_or_else(|_| dir.clone());
-            for (name, file) in EXEC_VARIABLES {
+            for (name, file) in FILES {
                 let path = match file {
                     "" => dir.clone(),
                     _ => dir.join(file),

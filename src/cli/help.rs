@@ -57,6 +57,23 @@ Ends with 0 as soon as the marker names a certificate that is still valid, with 
 Example:
   certagent wait --marker alloc/certagent/ready.json --timeout 4m";
 
+pub(super) const STATUS: &str = "\
+Ends with 0 when every certificate is ready, with 1 when one is not or nobody answers.
+
+Examples:
+  In the task of the agent, on Nomad:
+    certagent status --watch
+  Elsewhere:
+    certagent status --socket /run/certagent/status.sock --json";
+
+pub(super) const RENEW: &str = "\
+Each call is one order, as far as the budget goes; calls that come together share one. When it fails,
+the published set and the time of its next renewal stay. SIGUSR1 to the agent does the same.
+
+Examples:
+  certagent renew
+  certagent renew ingester --socket /run/certagent/status.sock";
+
 pub(super) const INSPECT: &str = "\
 Examples:
   certagent inspect secrets/certs

@@ -19,12 +19,13 @@ use tracing::{debug, error, info, warn};
 use super::{Stopped, run::Sidecar};
 use crate::{
     agent::Status,
-    child::{Child, Handle, Incoming, Signals, Variables, exit_code, reap_orphans, signal_code},
+    child::{
+        Child, Handle, Incoming, Place, Signals, Variables, exit_code, reap_orphans, signal_code,
+    },
     cli::ExecArgs,
     config::Environment,
     exit::Exit,
     model::duration,
-    reload::signal,
 };
 
 pub(super) async fn run(args: &ExecArgs, environment: &Environment) -> anyhow::Result<ExitCode> {
@@ -62,7 +63,7 @@ struct Parent {
     statuses: Vec<watch::Receiver<Status>>,
     deadline: Instant,
     started: CancellationToken,
-    place: signal::Child,
+    place: Place,
     agent: JoinSet<Exit>,
     kill_after: Duration,
 }
@@ -102,7 +103,7 @@ impl Parent {
         };
         let pid = child.handle().pid().as_raw_pid();
         info!(pid, "started {}", program.display());
-        self.place.started(pid.unsigned_abs());
+        self.place.put(child.handle());
         self.started.cancel();
         self.tend(child, signals).await
     }
@@ -114,8 +115,6 @@ impl Parent {
         loop {
             tokio::select! {
                 status = child.wait() => {
-                    // before anybody else has a turn: its number is free from now on
-                    self.place.ended();
                     let status = status.context("cannot learn how the command ended")?;
                     info!("the command ended: {status}");
                     return Ok(exit_code(status));

@@ -23,6 +23,7 @@ use crate::{
         schedule::{self, Due},
         time::Timestamp,
     },
+    observe::report::Moment,
     terminal::Screen,
 };
 
@@ -44,22 +45,6 @@ pub(super) fn run(args: &ExplainArgs, environment: &Environment) -> anyhow::Resu
         super::print(&texts.join("\n"))?;
     }
     Ok(Exit::Done)
-}
-
-/// A moment, for people and for machines.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-struct Moment {
-    time: String,
-    unix_millis: i64,
-}
-
-impl From<Timestamp> for Moment {
-    fn from(at: Timestamp) -> Self {
-        Self {
-            time: at.to_string(),
-            unix_millis: at.unix_millis(),
-        }
-    }
 }
 
 /// A length of time, for people and for machines.

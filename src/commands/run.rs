@@ -3,11 +3,11 @@
 //! Never removes a file at its end. What stays true: the first signal ends it with 0 within a
 //! second, the second one at once.
 
-use std::{sync::Arc, time::Duration};
+use std::{future::pending, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use tokio::{
-    signal::unix::{self, Signal, SignalKind},
+    signal::unix::{Signal, SignalKind, signal},
     sync::watch,
     task::JoinSet,
     time::{Instant, timeout},
@@ -16,14 +16,18 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::{
-    agent::{Agent, Status},
+    agent::{Agent, Force, Status},
+    child::Place,
     cli::RunArgs,
     clock::SystemClock,
     config::{Config, Environment},
     exit::Exit,
     issuer::Issuer as _,
-    observe::notify::{Start, Supervisor},
-    reload::signal,
+    observe::{
+        http::Servers,
+        notify::{Start, Supervisor},
+        status::Seen,
+    },
     vault::Vault,
 };
 
@@ -33,7 +37,9 @@ const FAREWELL: Duration = Duration::from_millis(300);
 pub(super) async fn run(args: &RunArgs, environment: &Environment) -> anyhow::Result<Exit> {
     let config = super::configured(&args.flags, environment)?;
     let mut signals = Signals::listen().context("cannot listen for signals")?;
+    let wishes = signal(SignalKind::user_defined1()).context("cannot listen for signals")?;
     let sidecar = Sidecar::new(config, environment)?;
+    let wishes = pass_on(wishes, sidecar.agent.force());
     let shutdown = CancellationToken::new();
     sidecar.started.cancel();
     let running = sidecar.run(shutdown.clone());
@@ -41,6 +47,7 @@ pub(super) async fn run(args: &RunArgs, environment: &Environment) -> anyhow::Re
     let first = tokio::select! {
         exit = &mut running => return Ok(exit),
         name = signals.next() => name,
+        never = wishes => never,
     };
     info!("{first}: finishing; the files stay");
     shutdown.cancel();
@@ -53,15 +60,25 @@ pub(super) async fn run(args: &RunArgs, environment: &Environment) -> anyhow::Re
     }
 }
 
+/// SIGUSR1 is the wish for a renewal now, as `certagent renew` is.
+async fn pass_on(mut wishes: Signal, force: Force) -> &'static str {
+    while wishes.recv().await.is_some() {
+        info!("SIGUSR1: renewing now, as far as the budget goes");
+        force.all();
+    }
+    pending().await
+}
+
 /// The agent and everything that goes with it, as `run` and `exec` start it.
 pub(super) struct Sidecar {
     agent: Agent<Vault, SystemClock>,
     vault: Arc<Vault>,
     supervisor: Option<Supervisor>,
+    servers: Servers,
     /// Cancelled once everything but the certificates is there; the supervisor waits for it.
     pub(super) started: CancellationToken,
-    /// Where `exec` tells of its command, so that it can be signalled; stays empty in `run`.
-    pub(super) child: signal::Child,
+    /// Where `exec` puts the command for whoever has to signal it; stays empty in `run`.
+    pub(super) child: Place,
     /// When the first start counts as failed.
     pub(super) deadline: Instant,
 }
@@ -70,7 +87,7 @@ impl Sidecar {
     /// Nothing is asked of the issuer before [`Sidecar::run`].
     ///
     /// # Errors
-    /// What [`Vault::new`] refuses.
+    /// What [`Vault::new`] and [`Servers::bind`] refuse.
     pub(super) fn new(config: Config, environment: &Environment) -> anyhow::Result<Self> {
         let vault = Arc::new(Vault::new(&config.vault, config.auth)?);
         info!(
@@ -79,6 +96,7 @@ impl Sidecar {
             "certagent runs; issuer {}",
             config.vault.addresses.join(", ")
         );
+        let servers = Servers::bind(config.http.as_ref(), config.status.as_ref())?;
         let agent = Agent::new(
             config.certificates,
             Arc::clone(&vault),
@@ -88,9 +106,10 @@ impl Sidecar {
             deadline: agent.first_deadline(),
             agent,
             vault,
+            servers,
             supervisor: Supervisor::from_environment(environment),
             started: CancellationToken::new(),
-            child: signal::Child::default(),
+            child: Place::default(),
         })
     }
 
@@ -111,6 +130,12 @@ impl Sidecar {
             let statuses = self.agent.statuses();
             around.spawn(supervisor.run(statuses, start, ending.clone()));
         }
+        let seen = Seen::new(
+            self.agent.statuses(),
+            self.agent.force(),
+            Arc::new(SystemClock),
+        );
+        around.spawn(self.servers.run(seen, ending.clone()));
         let exit = self.agent.run(shutdown).await;
         ending.cancel();
         let _too_slow = timeout(FAREWELL, async {
@@ -131,8 +156,8 @@ pub(super) struct Signals {
 impl Signals {
     pub(super) fn listen() -> std::io::Result<Self> {
         Ok(Self {
-            interrupt: unix::signal(SignalKind::interrupt())?,
-            terminate: unix::signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
         })
     }
 

@@ -6,8 +6,10 @@
 mod auth;
 mod certificate;
 mod probe;
-mod tell;
+mod seen;
 mod vault;
+
+pub(crate) use seen::status_socket;
 
 use super::{
     Loaded,
@@ -33,6 +35,8 @@ pub(super) fn resolve(written: &Written, mut all: Gathered<'_>) -> Result<Loaded
             .is_some_and(|vault| vault.tls.client_cert.is_some()),
     );
     let log = log(&mut single(&mut all, written, Section::Log));
+    let http = seen::http(&mut single(&mut all, written, Section::Http));
+    let status = seen::status(&mut single(&mut all, written, Section::Status));
     match (vault, auth, log) {
         (Some(vault), Some(auth), Some(log)) if all.problems.is_empty() => Ok(Loaded {
             config: Config {
@@ -40,6 +44,8 @@ pub(super) fn resolve(written: &Written, mut all: Gathered<'_>) -> Result<Loaded
                 auth,
                 certificates,
                 log,
+                http,
+                status,
             },
             table: all.table.unwrap_or_default(),
             notes: all.notes,
@@ -149,26 +155,9 @@ const OTHER_VARIABLES: &[&str] = &[
     "CERTAGENT_NGINX",
     "CERTAGENT_NOMAD",
     "CERTAGENT_POSTGRES",
+    "CERTAGENT_PROMTOOL",
     "CERTAGENT_SKIP",
-    "CERTAGENT_SYSTEMD_ANALYZE",
-    // What a command of the application is given, beside the paths.
-    "CERTAGENT_EVENT",
-    "CERTAGENT_GENERATION",
-    "CERTAGENT_SERIAL",
 ];
-
-/// One of the four variables that `certagent exec` sets together, with the same suffix or none: a
-/// certagent that its command calls finds them.
-fn told_by_exec(name: &str, all: &super::Environment) -> bool {
-    let of = |variable: &str| name.strip_prefix(variable);
-    let suffix = super::EXEC_VARIABLES
-        .iter()
-        .find_map(|(variable, _)| of(variable));
-    suffix.is_some_and(|suffix| {
-        let mut four = super::EXEC_VARIABLES.iter();
-        four.all(|(variable, _)| all.contains_key(&format!("{variable}{suffix}")))
-    })
-}
 
 fn unknown_variables(all: &mut Gathered<'_>) {
     let known: Vec<_> = SETTINGS.iter().map(|one| one.variable()).collect();
@@ -180,8 +169,7 @@ fn unknown_variables(all: &mut Gathered<'_>) {
         let kubernetes =
             rest.starts_with("SERVICE_") || rest == "PORT" || rest.starts_with("PORT_");
         let other = OTHER_VARIABLES.contains(&name.as_str()) || rest.starts_with("TEST_");
-        let exec = told_by_exec(name, all.environment);
-        if kubernetes || other || exec || known.contains(name) {
+        if kubernetes || other || known.contains(name) {
             continue;
         }
         let near = similar(name, known.iter().map(String::as_str));

@@ -19,27 +19,24 @@ pub enum Section {
     Certificate,
     /// `log { }`: how to write log lines.
     Log,
+    /// `http { }`: where health and metrics are served.
+    Http,
+    /// `status { }`: where `certagent status` and `certagent renew` find the agent.
+    Status,
     /// `probe { }` in a certificate's block: how to see which certificate the application serves.
     Probe,
-    /// `tell { }` in a certificate's block: how to make the application load it.
-    Tell,
-    /// `slots { }` in `tell`: the turns of the allocations of a group.
-    Slots,
-    /// `rollback { }` in a certificate's block: back to the set before.
-    Rollback,
 }
 
 impl Section {
     /// All blocks, in the order they are documented.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 7] = [
         Self::Certificate,
         Self::Probe,
-        Self::Tell,
-        Self::Slots,
-        Self::Rollback,
         Self::Vault,
         Self::Auth,
         Self::Log,
+        Self::Http,
+        Self::Status,
     ];
 
     /// The block's word in the file.
@@ -50,10 +47,9 @@ impl Section {
             Self::Auth => "auth",
             Self::Certificate => "certificate",
             Self::Log => "log",
+            Self::Http => "http",
+            Self::Status => "status",
             Self::Probe => "probe",
-            Self::Tell => "tell",
-            Self::Slots => "slots",
-            Self::Rollback => "rollback",
         }
     }
 
@@ -61,9 +57,13 @@ impl Section {
     #[must_use]
     pub fn parent(self) -> Option<Self> {
         match self {
-            Self::Probe | Self::Tell | Self::Rollback => Some(Self::Certificate),
-            Self::Slots => Some(Self::Tell),
-            Self::Vault | Self::Auth | Self::Certificate | Self::Log => None,
+            Self::Probe => Some(Self::Certificate),
+            Self::Vault
+            | Self::Auth
+            | Self::Certificate
+            | Self::Log
+            | Self::Http
+            | Self::Status => None,
         }
     }
 
@@ -88,9 +88,7 @@ impl Section {
         match self {
             Self::Auth => Some("method"),
             Self::Certificate => Some("name"),
-            Self::Vault | Self::Log | Self::Probe | Self::Tell | Self::Slots | Self::Rollback => {
-                None
-            }
+            Self::Vault | Self::Log | Self::Http | Self::Status | Self::Probe => None,
         }
     }
 
@@ -108,10 +106,9 @@ impl Section {
             Self::Auth => "Authentication",
             Self::Certificate => "Certificate",
             Self::Log => "Log",
+            Self::Http => "Health and metrics",
+            Self::Status => "Status socket",
             Self::Probe => "Proof that the application serves it",
-            Self::Tell => "Telling the application",
-            Self::Slots => "Turns of the allocations of a group",
-            Self::Rollback => "Going back",
         }
     }
 

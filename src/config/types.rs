@@ -2,9 +2,9 @@
 //!
 //! Never parses. What stays true: a value of these types needs no further check.
 
-use std::{path::PathBuf, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
-use crate::model::{request::Request, secret::Secret, slots::Slots, tell::Action};
+use crate::model::{request::Request, secret::Secret};
 
 /// Everything one process needs.
 #[derive(Clone, Debug)]
@@ -17,6 +17,28 @@ pub struct Config {
     pub certificates: Vec<CertConfig>,
     /// How to write log lines.
     pub log: LoggingConfig,
+    /// Where health and metrics are served, if anywhere.
+    pub http: Option<Listen>,
+    /// Where `certagent status` finds this agent, if anywhere.
+    pub status: Option<StatusSocket>,
+}
+
+/// Where a server listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Listen {
+    /// An address, on loopback unless the configuration says that others are meant.
+    Tcp(SocketAddr),
+    /// A socket in the file system.
+    Unix(PathBuf),
+}
+
+/// The socket for `certagent status`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StatusSocket {
+    /// At most 107 bytes.
+    pub path: PathBuf,
+    /// Somebody wrote it down; else it is worked out, and the agent does without when it can't be.
+    pub chosen: bool,
 }
 
 /// Where the issuer is and how to talk to it.
@@ -127,51 +149,6 @@ pub struct CertConfig {
     pub trust_overlap: Duration,
     /// How to see which certificate the application serves, when it shall be looked at.
     pub probe: Option<ProbeConfig>,
-    /// How to make the application load it; without it nobody is told.
-    pub tell: Option<TellConfig>,
-    /// Go back to the set before, when that one lasts so much longer; `None` is never.
-    pub rollback: Option<Duration>,
-}
-
-/// How to make one application load new files.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TellConfig {
-    /// What `auto` means.
-    pub app: App,
-    /// Escalation list for a new leaf; not empty.
-    pub on_leaf: Vec<Step>,
-    /// Escalation list for new anchors; not empty.
-    pub on_trust: Vec<Step>,
-    /// Task of the same Nomad group.
-    pub task: Option<String>,
-    /// Where Loki says which version it is.
-    pub version_url: Option<String>,
-    /// How long each step has.
-    pub attest_within: Duration,
-    /// `kill_timeout` of the task.
-    pub kill_timeout: Duration,
-    /// Turns of the group's allocations.
-    pub slots: Option<Slots>,
-    /// Nomad variable with a lock.
-    pub lock: Option<String>,
-}
-
-/// What kind of application it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum App {
-    /// Grafana Loki.
-    Loki,
-    /// Any other.
-    Generic,
-}
-
-/// One step of an escalation list.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Step {
-    /// What the application's version needs.
-    Auto,
-    /// This.
-    Do(Action),
 }
 
 /// How to see which certificate the application serves, and how often.

@@ -15,7 +15,6 @@ use tokio::{
 
 use super::Event;
 use crate::{
-    child,
     config::Environment,
     model::{
         secret::Secret,
@@ -90,8 +89,7 @@ pub(super) async fn run(order: Order<'_>) -> Result<Told, TellFailure> {
         let text = "the command has no program".to_owned();
         return Err(TellFailure::lasting("exec-empty", text, "set argv"));
     };
-    let mut command = Command::new(program);
-    command
+    let mut child = Command::new(program)
         .args(arguments)
         .env_clear()
         .envs(&order.variables)
@@ -99,13 +97,18 @@ pub(super) async fn run(order: Order<'_>) -> Result<Told, TellFailure> {
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .process_group(0)
-        .kill_on_drop(true);
-    let mut child = child::spawn(&mut command).map_err(|error| {
-        let text = format!("starting {program}: {error}");
-        TellFailure::lasting("exec-not-started", text, "check argv and the file's mode")
-    })?;
+        .kill_on_drop(true)
+        .spawn()
+        .map_err(|error| {
+            let text = format!("starting {program}: {error}");
+            TellFailure::lasting("exec-not-started", text, "check argv and the file's mode")
+        })?;
     // Kills the group also when this future is dropped.
-    let group = Group(Some(child.pid()));
+    let group = Group(
+        child
+            .id()
+            .and_then(|id| Pid::from_raw(i32::try_from(id).ok()?)),
+    );
     let mut readers = JoinSet::new();
     let secrets: Vec<Secret> = order.secrets.to_vec();
     if let Some(output) = child.stdout.take() {

@@ -34,8 +34,6 @@ fn config(dir: PathBuf) -> CertConfig {
         trust_poll: Duration::ZERO,
         trust_overlap: Duration::ZERO,
         probe: None,
-        tell: None,
-        rollback: None,
     }
 }
 

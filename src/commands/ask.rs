@@ -1,0 +1,137 @@
+//! Asks the running agent over its status socket.
+//!
+//! Never keeps a connection. What stays true: when nobody answers, the error says what is there and
+//! what to do.
+
+use std::{
+    io::{self, ErrorKind},
+    path::{Path, PathBuf},
+};
+
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::UnixStream,
+};
+
+use super::Stopped;
+use crate::{
+    config::{self, Environment},
+    exit::Exit,
+};
+
+/// The agent's answers are far smaller, even with a thousand certificates.
+const LARGEST: u64 = 64 << 20;
+
+/// What the agent said.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Answer {
+    pub(super) status: u16,
+    pub(super) body: String,
+}
+
+/// The socket of the flag, else the environment's.
+pub(super) fn socket(flag: Option<&Path>, environment: &Environment) -> anyhow::Result<PathBuf> {
+    let found = flag.map(Path::to_owned);
+    found
+        .or_else(|| config::status_socket(environment))
+        .ok_or_else(|| {
+            Stopped::usage(
+                "there is no telling where the agent's status socket is",
+                "give --socket, as in the agent's status block, or CERTAGENT_STATUS_SOCKET",
+            )
+            .into()
+        })
+}
+
+/// One request.
+pub(super) async fn ask(socket: &Path, method: &str, path: &str) -> anyhow::Result<Answer> {
+    let raw = exchange(socket, method, path).await;
+    let raw = raw.map_err(|error| unreachable(socket, &error))?;
+    parse(&raw).ok_or_else(|| {
+        anyhow::anyhow!(
+            "{} gave an answer that is not certagent's",
+            socket.display()
+        )
+    })
+}
+
+async fn exchange(socket: &Path, method: &str, path: &str) -> io::Result<Vec<u8>> {
+    let mut stream = UnixStream::connect(socket).await?;
+    // 1.0: the answer ends with the connection and is in one piece.
+    let request = format!("{method} {path} HTTP/1.0\r\nContent-Length: 0\r\n\r\n");
+    stream.write_all(request.as_bytes()).await?;
+    let mut raw = Vec::new();
+    stream.take(LARGEST).read_to_end(&mut raw).await?;
+    Ok(raw)
+}
+
+fn parse(raw: &[u8]) -> Option<Answer> {
+    let text = std::str::from_utf8(raw).ok()?;
+    let (head, body) = text.split_once("\r\n\r\n")?;
+    let status = head.strip_prefix("HTTP/1.")?.split(' ').nth(1)?;
+    Some(Answer {
+        status: status.parse().ok()?,
+        body: body.to_owned(),
+    })
+}
+
+fn unreachable(socket: &Path, error: &io::Error) -> Stopped {
+    let hint = match error.kind() {
+        ErrorKind::NotFound => {
+            "is the agent running, and does its status block name this socket? \
+             `certagent run` makes it"
+        }
+        ErrorKind::ConnectionRefused => "the agent that made it is gone; start it again",
+        ErrorKind::PermissionDenied => "only the agent's own user and root may ask it",
+        ErrorKind::InvalidInput => {
+            "a socket's path has at most 107 bytes; use one relative to the working directory"
+        }
+        ErrorKind::ConnectionReset | ErrorKind::BrokenPipe => {
+            "only the agent's own user and root may ask it; or it ended just now"
+        }
+        _ => "look at the log of the agent",
+    };
+    Stopped {
+        exit: Exit::Failure,
+        message: format!("no answer at {}: {error}", socket.display()),
+        hint: Some(hint.to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_is_its_status_and_its_body() {
+        let found = parse(b"HTTP/1.0 503 Service Unavailable\r\na: b\r\n\r\n{}\n").unwrap();
+        assert_eq!((found.status, found.body.as_str()), (503, "{}\n"));
+        for bad in [
+            "",
+            "HTTP/1.1 200 OK\r\n",
+            "SSH-2.0\r\n\r\n",
+            "HTTP/1.1 x\r\n\r\n",
+        ] {
+            assert_eq!(parse(bad.as_bytes()), None, "{bad:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn nobody_there_is_explained() {
+        let temp = tempfile::tempdir().unwrap();
+        let gone = temp.path().join("gone.sock");
+        drop(std::os::unix::net::UnixListener::bind(&gone).unwrap());
+        for (path, words) in [
+            (temp.path().join("none.sock"), "is the agent running"),
+            (gone, "start it again"),
+            (temp.path().join("x".repeat(120)), "at most 107 bytes"),
+        ] {
+            let error = ask(&path, "GET", "/status").await.unwrap_err();
+            let stopped = error.downcast_ref::<Stopped>().unwrap();
+            assert!(
+                stopped.hint.as_ref().unwrap().contains(words),
+                "{stopped:?}"
+            );
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! `certagent renew`: asks the running agent for one issuance, and waits for what comes of it.
+//!
+//! Never talks to the issuer itself. What stays true: 0 means that every certificate asked for is
+//! new and published.
+
+use anyhow::Context as _;
+use tokio::time;
+
+use super::{Stopped, ask};
+use crate::{
+    cli::RenewArgs,
+    config::Environment,
+    exit::Exit,
+    model::{duration, failure::FailureClass},
+    observe::report::Renewed,
+    terminal::{Screen, harmless},
+};
+
+pub(super) async fn run(args: &RenewArgs, environment: &Environment) -> anyhow::Result<Exit> {
+    let limit = duration::parse(&args.timeout).map_err(|error| {
+        Stopped::usage(
+            format!("--timeout: {error}"),
+            "write durations as 30s, 5m or 1h",
+        )
+    })?;
+    let socket = ask::socket(args.socket.as_deref(), environment)?;
+    let name = args.name.as_deref().unwrap_or_default();
+    if !name
+        .bytes()
+        .all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
+    {
+        let message = format!("{name:?} is no name of a certificate");
+        return Err(Stopped::usage(message, "`certagent status` shows the names").into());
+    }
+    let path = format!("/renew/{name}");
+    let asking = time::timeout(limit, ask::ask(&socket, "POST", &path));
+    let screen = Screen::stderr(|name| environment.get(name).map(String::as_str));
+    let answer = screen
+        .wait_for("waiting for the new certificate", asking)
+        .await;
+    let Ok(answer) = answer else {
+        return Err(Stopped {
+            exit: Exit::TimedOut,
+            message: format!("no answer within {}; the agent goes on", args.timeout),
+            hint: Some("look at its log, or at `certagent status`".to_owned()),
+        }
+        .into());
+    };
+    let answer = answer?;
+    match answer.status {
+        200 => tell(&answer.body),
+        404 => Err(Stopped::usage(
+            format!("the agent has no certificate {name:?}"),
+            hint(&answer.body),
+        )
+        .into()),
+        status => Err(Stopped {
+            exit: Exit::Failure,
+            message: format!("the agent refused with {status}"),
+            hint: Some(hint(&answer.body)),
+        }
+        .into()),
+    }
+}
+
+fn hint(body: &str) -> String {
+    let found = serde_json::from_str::<serde_json::Value>(body).unwrap_or_default();
+    harmless(found["hint"].as_str().unwrap_or("look at its log"))
+}
+
+/// One line for each; the exit code of the first that brought nothing.
+fn tell(body: &str) -> anyhow::Result<Exit> {
+    let renewed: Renewed = serde_json::from_str(body).context("the agent's answer is damaged")?;
+    let (mut text, mut exit) = (String::new(), Exit::Done);
+    for one in &renewed.certificates {
+        let name = harmless(&one.name);
+        let Some(failure) = &one.failure else {
+            let serial = one.serial.as_deref().unwrap_or_default();
+            text.push_str(&format!("{name}: renewed, serial {}\n", harmless(serial)));
+            continue;
+        };
+        let hint = failure.hint.as_ref();
+        let hint = hint.map_or_else(String::new, |hint| format!("; {}", harmless(hint)));
+        text.push_str(&format!(
+            "{name}: not renewed: {}{hint}\n",
+            harmless(&failure.message)
+        ));
+        if exit == Exit::Done {
+            exit = code(&failure.class);
+        }
+    }
+    super::print(&text)?;
+    Ok(exit)
+}
+
+fn code(class: &str) -> Exit {
+    let mut all = FailureClass::ALL.into_iter();
+    let known = all.find(|one| one.name() == class);
+    known.map_or(Exit::Failure, FailureClass::exit)
+}

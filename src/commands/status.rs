@@ -1,0 +1,57 @@
+//! `certagent status`: what the running agent knows, as a table or as JSON.
+//!
+//! Never reads the agent's files: it asks the agent. What stays true: 0 means that every certificate
+//! is ready.
+
+mod text;
+
+use std::time::Duration;
+
+use anyhow::Context as _;
+use tokio::time::sleep;
+
+use super::ask;
+use crate::{
+    cli::StatusArgs, config::Environment, exit::Exit, observe::report::Report, terminal::Screen,
+};
+
+/// How often `--watch` asks.
+const EVERY: Duration = Duration::from_secs(1);
+
+/// To the upper left corner, and clear what is below (ECMA-48).
+const CLEAR: &str = "\x1b[H\x1b[J";
+
+pub(super) async fn run(args: &StatusArgs, environment: &Environment) -> anyhow::Result<Exit> {
+    let socket = ask::socket(args.socket.as_deref(), environment)?;
+    let screen = Screen::stdout(|name| environment.get(name).map(String::as_str));
+    loop {
+        let answer = ask::ask(&socket, "GET", "/status").await?;
+        anyhow::ensure!(
+            answer.status == 200,
+            "the agent refused with {}",
+            answer.status
+        );
+        let report: Report =
+            serde_json::from_str(&answer.body).context("the agent's answer is damaged")?;
+        super::print(&match (args.json, args.watch) {
+            (true, true) => format!("{}\n", answer.body.trim_end()),
+            // the agent's own fields, also those that this program does not know
+            (true, false) => format!(
+                "{:#}\n",
+                serde_json::from_str::<serde_json::Value>(&answer.body)?
+            ),
+            (false, true) if screen.is_terminal() => {
+                format!("{CLEAR}{}", text::render(&report, screen))
+            }
+            (false, _) => text::render(&report, screen),
+        })?;
+        if !args.watch {
+            return Ok(if report.ready {
+                Exit::Done
+            } else {
+                Exit::Failure
+            });
+        }
+        sleep(EVERY).await;
+    }
+}

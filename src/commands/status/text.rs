@@ -1,0 +1,176 @@
+//! The status for people: one line a certificate, and below it what is wrong.
+
+use crate::{
+    model::duration,
+    observe::report::{CertReport, Moment, Report},
+    terminal::{Screen, Style, harmless},
+};
+
+const HEAD: [&str; 6] = ["NAME", "STATE", "LEFT", "RENEWS", "SERIAL", "APPLICATION"];
+
+/// Bytes of a serial that tell certificates apart on a screen.
+const SERIAL: usize = 17;
+
+pub(super) fn render(report: &Report, screen: Screen) -> String {
+    let now = &report.now;
+    let rows: Vec<[String; 6]> = report
+        .certificates
+        .iter()
+        .map(|one| row(one, now))
+        .collect();
+    let width = |column: usize| {
+        let cells = rows.iter().map(|row| row[column].chars().count());
+        cells.max().unwrap_or(0).max(HEAD[column].len())
+    };
+    let widths: Vec<usize> = (0..HEAD.len()).map(width).collect();
+    let up = duration::brief(report.started.until(now));
+    let mut text = format!(
+        "certagent {}, up {up}, {} certificates\n\n",
+        harmless(&report.version),
+        rows.len()
+    );
+    let line = |cells: [&str; 6], style: Option<(usize, Style)>, all: Option<Style>| {
+        let padded = cells.iter().zip(&widths).enumerate();
+        let cells: Vec<String> = padded
+            .map(|(index, (cell, width))| {
+                let cell = format!("{cell:width$}");
+                match (style, all) {
+                    (Some((at, style)), _) if at == index => screen.paint(style, &cell),
+                    (_, Some(style)) => screen.paint(style, &cell),
+                    _ => cell,
+                }
+            })
+            .collect();
+        format!("{}\n", cells.join("  ").trim_end())
+    };
+    text.push_str(&line(HEAD, None, Some(Style::Faint)));
+    for (one, row) in report.certificates.iter().zip(&rows) {
+        let cells = row.each_ref().map(String::as_str);
+        text.push_str(&line(cells, Some((1, style(one))), None));
+        for reason in one.reasons.iter().chain(&one.degraded) {
+            text.push_str(&format!("    {}\n", harmless(&reason.message)));
+        }
+    }
+    text
+}
+
+fn style(one: &CertReport) -> Style {
+    match (one.ready, one.degraded.is_empty()) {
+        (true, true) => Style::Good,
+        (true, false) => Style::Warning,
+        (false, _) => Style::Bad,
+    }
+}
+
+fn row(one: &CertReport, now: &Moment) -> [String; 6] {
+    let state = match (one.ready, one.degraded.is_empty()) {
+        (true, true) => "ready",
+        (true, false) => "ready, but",
+        (false, _) => "not ready",
+    };
+    let none = || "-".to_owned();
+    let left = one.live.as_ref().map_or_else(none, |live| {
+        let (left, life) = (
+            now.until(&live.not_after),
+            live.not_before.until(&live.not_after),
+        );
+        let share = 100.0 * left.as_secs_f64() / life.as_secs_f64().max(1.0);
+        format!("{} ({share:.0} %)", duration::brief(left))
+    });
+    let renews = one.due.as_ref().map_or_else(none, |due| {
+        if due.unix_millis <= now.unix_millis {
+            "due".to_owned()
+        } else {
+            format!("in {}", duration::brief(now.until(due)))
+        }
+    });
+    let serial = one.live.as_ref().map_or_else(none, |live| {
+        let serial = harmless(&live.serial);
+        match serial.get(..SERIAL) {
+            Some(start) if serial.len() > SERIAL => format!("{start}.."),
+            _ => serial,
+        }
+    });
+    let app = match (one.app.attested, one.app.told_at.is_some()) {
+        (Some(true), _) => "attested",
+        (Some(false), _) => "not attested",
+        (None, true) => "told",
+        (None, false) => "-",
+    };
+    [
+        harmless(&one.name),
+        state.to_owned(),
+        left,
+        renews,
+        serial,
+        app.to_owned(),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        model::time::Timestamp,
+        observe::report::{AppReport, LiveReport, Text},
+    };
+
+    fn report() -> Report {
+        let now = Timestamp::from_unix_secs(1_900_000_000);
+        let hours = |count: u64| std::time::Duration::from_secs(count * 3600);
+        let good = CertReport {
+            name: "ingester".to_owned(),
+            ready: true,
+            live: Some(LiveReport {
+                serial: "0a:0b:0c:0d:0e:0f:10:11".to_owned(),
+                not_before: now.minus(hours(24)).into(),
+                not_after: now.plus(hours(72)).into(),
+                ..LiveReport::default()
+            }),
+            due: Some(now.plus(hours(40)).into()),
+            app: AppReport {
+                attested: Some(true),
+                ..AppReport::default()
+            },
+            ..CertReport::default()
+        };
+        let bad = CertReport {
+            name: "ruler".to_owned(),
+            reasons: vec![Text {
+                code: "nothing-published".to_owned(),
+                message: "nothing is published: \x1b[2J".to_owned(),
+            }],
+            ..CertReport::default()
+        };
+        Report {
+            version: "0.1.0".to_owned(),
+            started: now.minus(hours(2)).into(),
+            now: now.into(),
+            ready: false,
+            certificates: vec![good, bad],
+        }
+    }
+
+    #[test]
+    fn the_table_lines_up_and_says_what_is_wrong() {
+        let text = render(&report(), Screen::PLAIN);
+        let lines: Vec<&str> = text.lines().collect();
+        assert!(lines[0].starts_with("certagent 0.1.0, up 2h"), "{text}");
+        let column = |name: &str| lines[2].find(name).unwrap();
+        assert!(lines[3][column("STATE")..].starts_with("ready "), "{text}");
+        assert!(
+            lines[3][column("LEFT")..].starts_with("3d (75 %)"),
+            "{text}"
+        );
+        assert!(
+            lines[3][column("SERIAL")..].starts_with("0a:0b:0c:0d:0e:0f.."),
+            "{text}"
+        );
+        assert!(lines[3].ends_with("attested"), "{text}");
+        assert!(
+            lines[4][column("STATE")..].starts_with("not ready"),
+            "{text}"
+        );
+        assert_eq!(lines[5], "    nothing is published: \\u{1b}[2J");
+    }
+}

@@ -1,0 +1,186 @@
+//! The rows of the table of metrics.
+
+use super::{
+    Kind::{self, Counter, Gauge, Info},
+    Metric, Samples, seconds,
+};
+use crate::{
+    agent::Status,
+    model::failure::FailureClass,
+    observe::status::{View, attested, generations, readiness},
+};
+
+const CERT: &[&str] = &["certificate"];
+const SECONDS: Option<&str> = Some("seconds");
+const PLAIN: Option<&str> = None;
+
+/// Every metric, in the order of the exposition: name, kind, unit, labels, help, how to read it.
+#[rustfmt::skip]
+pub const METRICS: &[Metric] = &[
+    row("certagent_build", Info, PLAIN, &["version"],
+        "Version of the running program",
+        |_, out| out.whole(&[env!("CARGO_PKG_VERSION")], 1_u32)),
+    row("certagent_start_timestamp", Gauge, SECONDS, &[],
+        "When the agent started",
+        |view, out| out.moment(&[], Some(view.started))),
+    row("certagent_ready", Gauge, PLAIN, CERT,
+        "1 while a valid set is published and, where a probe is set, seen to be served",
+        |view, out| each(view, |one| out.yes_or_no(&[&one.name], readiness(one, view.now).is_ready()))),
+    row("certagent_degraded", Gauge, PLAIN, CERT,
+        "Number of things that are wrong with a certificate besides not being ready, as listed in /ready",
+        |view, out| each(view, |one| out.whole(&[&one.name], count(readiness(one, view.now).degraded.len())))),
+
+    row("certagent_certificate", Info, PLAIN, &["certificate", "serial", "generation"],
+        "The published certificate",
+        |view, out| live(view, |one, live| out.whole(&[&one.name, &live.serial, &live.generation], 1_u32))),
+    row("certagent_certificate_not_before_timestamp", Gauge, SECONDS, CERT,
+        "Start of validity of the published certificate",
+        |view, out| live(view, |one, live| out.moment(&[&one.name], Some(live.not_before)))),
+    row("certagent_certificate_not_after_timestamp", Gauge, SECONDS, CERT,
+        "End of validity of the published certificate",
+        |view, out| live(view, |one, live| out.moment(&[&one.name], Some(live.not_after)))),
+    row("certagent_renewal_due_timestamp", Gauge, SECONDS, CERT,
+        "When the published certificate is due for renewal",
+        |view, out| each(view, |one| out.moment(&[&one.name], one.due))),
+    row("certagent_next_action_timestamp", Gauge, SECONDS, CERT,
+        "When the agent acts next, as decided at its last look",
+        |view, out| each(view, |one| out.moment(&[&one.name], one.next))),
+    row("certagent_last_success_timestamp", Gauge, SECONDS, CERT,
+        "When the published certificate came from the issuer",
+        |view, out| live(view, |one, live| out.moment(&[&one.name], live.obtained_at))),
+    row("certagent_runway_attempts", Gauge, PLAIN, CERT,
+        "Attempts left before the published certificate ends; while nothing fails, those planned from the due time on",
+        |view, out| each(view, |one| if let Some(left) = one.runway { out.whole(&[&one.name], left) })),
+    row("certagent_staged", Gauge, PLAIN, CERT,
+        "1 while an issued set waits to be published",
+        |view, out| each(view, |one| out.yes_or_no(&[&one.name], one.staged))),
+    row("certagent_generation", Gauge, PLAIN, &["certificate", "stage"],
+        "Newest generation that was issued, published, told to the application, and attested; equal when all is done",
+        |view, out| each(view, |one| stages(one, out))),
+
+    row("certagent_issuances", Counter, PLAIN, CERT,
+        "Orders sent to the issuer",
+        |view, out| each(view, |one| out.whole(&[&one.name], one.counts.orders))),
+    row("certagent_published", Counter, PLAIN, CERT,
+        "Sets made live, new certificates and new trust anchors alike",
+        |view, out| each(view, |one| out.whole(&[&one.name], one.counts.published))),
+    row("certagent_repairs", Counter, PLAIN, CERT,
+        "Times that changed files were put right",
+        |view, out| each(view, |one| out.whole(&[&one.name], one.counts.repairs))),
+    row("certagent_failures", Counter, PLAIN, &["certificate", "class"],
+        "Failed attempts by class",
+        |view, out| each(view, |one| failures(one, out))),
+    row("certagent_consecutive_failures", Gauge, PLAIN, CERT,
+        "Failed attempts since the last success",
+        |view, out| each(view, |one| out.whole(&[&one.name], one.failure.as_ref().map_or(0, |run| run.total)))),
+    row("certagent_forced_renewals", Counter, PLAIN, CERT,
+        "Renewals that somebody asked for, whatever came of them",
+        |view, out| each(view, |one| out.whole(&[&one.name], one.forced.as_ref().map_or(0, |last| last.number)))),
+
+    row("certagent_budget_limit", Gauge, PLAIN, CERT,
+        "Issuances allowed in an hour",
+        |view, out| each(view, |one| out.whole(&[&one.name], one.budget.per_hour))),
+    row("certagent_budget_used", Gauge, PLAIN, CERT,
+        "Issuances in the last hour",
+        |view, out| each(view, |one| out.whole(&[&one.name], one.budget.used))),
+    row("certagent_budget_free_timestamp", Gauge, SECONDS, CERT,
+        "When the next issuance is allowed; only while the budget is used up",
+        |view, out| each(view, |one| out.moment(&[&one.name], one.budget.free_at))),
+    row("certagent_issuer_clock_offset", Gauge, SECONDS, CERT,
+        "How far the issuer's clock was ahead of ours at its last answer",
+        |view, out| each(view, |one| if let Some(ahead) = one.issuer_ahead_millis { out.number(&[&one.name], seconds(ahead)) })),
+    row("certagent_trust_anchors", Gauge, PLAIN, CERT,
+        "Trust anchors in the published CA.pem",
+        |view, out| each(view, |one| out.whole(&[&one.name], count(one.anchors.len())))),
+    row("certagent_trust_anchor_not_after_timestamp", Gauge, SECONDS, &["certificate", "sha256", "subject"],
+        "End of validity of a trust anchor in the published CA.pem",
+        |view, out| each(view, |one| anchors(one, out))),
+
+    row("certagent_attested", Gauge, PLAIN, CERT,
+        "1 while the application was seen to serve the published generation; only where a probe is set",
+        |view, out| each(view, |one| if let Some(seen) = attested(one) { out.yes_or_no(&[&one.name], seen) })),
+    row("certagent_attested_timestamp", Gauge, SECONDS, CERT,
+        "When the attested generation was first seen to be served",
+        |view, out| each(view, |one| out.moment(&[&one.name], one.app.attested.as_ref().map(|seen| seen.at)))),
+    row("certagent_told_timestamp", Gauge, SECONDS, CERT,
+        "When the application was last told about a generation",
+        |view, out| each(view, |one| out.moment(&[&one.name], one.app.told.as_ref().map(|told| told.at)))),
+    row("certagent_tells", Counter, PLAIN, &["certificate", "action", "outcome"],
+        "Times that the application was told, by action and outcome",
+        |view, out| each(view, |one| for ((action, outcome), times) in &one.app.tells { out.whole(&[&one.name, action, outcome], *times) })),
+    row("certagent_probes", Counter, PLAIN, &["certificate", "outcome"],
+        "Looks at what the application serves, by outcome",
+        |view, out| each(view, |one| for (outcome, times) in &one.app.probes { out.whole(&[&one.name, outcome], *times) })),
+    row("certagent_last_probe_success", Gauge, PLAIN, CERT,
+        "1 when the last probe saw the published certificate",
+        |view, out| each(view, |one| if let Some(last) = &one.app.last_probe { out.yes_or_no(&[&one.name], last.outcome == "ok") })),
+    row("certagent_last_probe_timestamp", Gauge, SECONDS, CERT,
+        "When the application was last probed",
+        |view, out| each(view, |one| out.moment(&[&one.name], one.app.last_probe.as_ref().map(|last| last.at)))),
+    row("certagent_alarm", Gauge, PLAIN, CERT,
+        "1 when every action was tried and the application still does not serve the published set",
+        |view, out| each(view, |one| out.yes_or_no(&[&one.name], one.app.alarm.is_some()))),
+    row("certagent_rollbacks", Counter, PLAIN, CERT,
+        "Generations that were taken back because the application did not serve them",
+        |view, out| each(view, |one| out.whole(&[&one.name], one.app.rollbacks))),
+    row("certagent_quarantined", Gauge, PLAIN, CERT,
+        "1 while a generation is set aside after a rollback",
+        |view, out| each(view, |one| out.yes_or_no(&[&one.name], one.app.quarantined.is_some()))),
+];
+
+const fn row(
+    stem: &'static str,
+    kind: Kind,
+    unit: Option<&'static str>,
+    labels: &'static [&'static str],
+    help: &'static str,
+    read: fn(&View, &mut Samples),
+) -> Metric {
+    Metric {
+        stem,
+        kind,
+        unit,
+        labels,
+        help,
+        read,
+    }
+}
+
+fn each(view: &View, read: impl FnMut(&Status)) {
+    view.statuses.iter().for_each(read);
+}
+
+fn live(view: &View, mut read: impl FnMut(&Status, &crate::agent::Live)) {
+    each(view, |one| {
+        if let Some(live) = &one.live {
+            read(one, live);
+        }
+    });
+}
+
+fn count(length: usize) -> u64 {
+    u64::try_from(length).unwrap_or(u64::MAX)
+}
+
+/// Ids are milliseconds with fifteen digits at most, so a double holds them exactly.
+fn stages(one: &Status, out: &mut Samples) {
+    for (stage, generation) in generations(one) {
+        if let Some(Ok(id)) = generation.map(str::parse::<u64>) {
+            out.whole(&[&one.name, stage], id);
+        }
+    }
+}
+
+/// All classes from the start, so that the first failure is an increase.
+fn failures(one: &Status, out: &mut Samples) {
+    for (class, times) in FailureClass::ALL.iter().zip(one.counts.failures_by_class) {
+        out.whole(&[&one.name, class.name()], times);
+    }
+}
+
+fn anchors(one: &Status, out: &mut Samples) {
+    for anchor in &one.anchors {
+        let labels = [&*one.name, &anchor.sha256, &anchor.subject];
+        out.moment(&labels, Some(anchor.not_after));
+    }
+}

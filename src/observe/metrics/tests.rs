@@ -1,0 +1,107 @@
+//! The exposition against the table.
+
+use std::collections::BTreeSet;
+
+use super::*;
+use crate::{
+    agent::{Forced, Probed, Told},
+    observe::status::tests::{NOW, failing, healthy},
+};
+
+/// A certificate with a value for every metric.
+fn full() -> View {
+    let mut status = healthy();
+    status.failure = Some(failing());
+    status.counts.failures_by_class[3] = 1;
+    status.budget.free_at = Some(NOW);
+    status.forced = Some(Forced {
+        number: 2,
+        at: NOW,
+        outcome: Ok("0a:0b".to_owned()),
+    });
+    status.app.told = Some(Told {
+        generation: "001900000000000".to_owned(),
+        at: NOW,
+        times: 1,
+    });
+    status.app.last_probe = Some(Probed {
+        at: NOW,
+        outcome: "ok",
+        serial: None,
+        message: None,
+    });
+    status.app.tells.insert(("nomad_restart", "ok"), 3);
+    status.app.probes.insert("ok", 4);
+    View {
+        started: NOW,
+        now: NOW,
+        statuses: vec![status],
+    }
+}
+
+fn sampled(text: &str) -> BTreeSet<String> {
+    let lines = text.lines().filter(|line| !line.starts_with('#'));
+    lines
+        .filter_map(|line| line.split(['{', ' ']).next())
+        .map(str::to_owned)
+        .collect()
+}
+
+#[test]
+fn every_metric_of_the_table_has_a_sample_and_every_sample_is_in_the_table() {
+    let text = exposition(full()).unwrap();
+    let table: BTreeSet<String> = METRICS.iter().map(Metric::name).collect();
+    assert_eq!(sampled(&text), table);
+    assert_eq!(table.len(), METRICS.len(), "no name twice");
+    assert!(text.ends_with("# EOF\n"), "{text}");
+}
+
+#[test]
+fn metrics_without_a_sample_are_described_all_the_same() {
+    let view = View {
+        statuses: Vec::new(),
+        ..full()
+    };
+    let text = exposition(view).unwrap();
+    for metric in METRICS {
+        let unit = metric
+            .unit
+            .map_or_else(String::new, |unit| format!("_{unit}"));
+        let line = format!("# TYPE {}{unit} {}\n", metric.stem, metric.kind.name());
+        assert!(text.contains(&line), "{line}");
+    }
+}
+
+#[test]
+fn samples_have_the_labels_and_values_of_the_status() {
+    let text = exposition(full()).unwrap();
+    for line in [
+        "certagent_certificate_not_after_timestamp_seconds{certificate=\"ingester\"} 1900777600.0",
+        "certagent_certificate_info{certificate=\"ingester\",serial=\"0a:0b\",generation=\"001900000000000\"} 1",
+        "certagent_failures_total{certificate=\"ingester\",class=\"denied\"} 1",
+        "certagent_failures_total{certificate=\"ingester\",class=\"transport\"} 0",
+        "certagent_generation{certificate=\"ingester\",stage=\"attested\"} 1900000000000",
+        "certagent_issuer_clock_offset_seconds{certificate=\"ingester\"} -1.5",
+        "certagent_tells_total{certificate=\"ingester\",action=\"nomad_restart\",outcome=\"ok\"} 3",
+        "certagent_attested{certificate=\"ingester\"} 1",
+        "# UNIT certagent_certificate_not_after_timestamp_seconds seconds",
+    ] {
+        assert!(text.lines().any(|one| one == line), "{line}\n{text}");
+    }
+    assert!(text.contains(r#"subject="CN=root, O=\"a\\b\"""#), "{text}");
+}
+
+#[test]
+fn names_follow_the_conventions() {
+    for metric in METRICS {
+        let name = metric.name();
+        assert!(name.starts_with("certagent_"), "{name}");
+        let timestamp = name.contains("timestamp");
+        assert_eq!(timestamp, name.ends_with("_timestamp_seconds"), "{name}");
+        assert!(
+            metric.kind == Kind::Counter || !name.ends_with("_total"),
+            "{name}"
+        );
+        assert!(!metric.help.ends_with('.'), "{name}");
+    }
+}

@@ -1,0 +1,322 @@
+//! What the agent's loops have published about themselves, at one moment, and what it means.
+//!
+//! Never keeps anything: every look reads the loops' own values. What stays true: `/ready`,
+//! `/metrics` and `certagent status` all come from one [`View`], so they cannot disagree.
+
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use crate::{
+    agent::{Force, Status},
+    clock::Clock,
+    model::time::Timestamp,
+};
+
+/// The way to the agent: its values, and wishes for renewals.
+#[derive(Clone)]
+pub struct Seen {
+    started: Timestamp,
+    statuses: Arc<[watch::Receiver<Status>]>,
+    force: Force,
+    clock: Arc<dyn Clock>,
+}
+
+impl Seen {
+    /// The agent starts now, by `clock`.
+    #[must_use]
+    pub fn new(
+        statuses: Vec<watch::Receiver<Status>>,
+        force: Force,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        Self {
+            started: clock.now(),
+            statuses: statuses.into(),
+            force,
+            clock,
+        }
+    }
+
+    /// Everything as of this moment.
+    #[must_use]
+    pub fn view(&self) -> View {
+        View {
+            started: self.started,
+            now: self.clock.now(),
+            statuses: self
+                .statuses
+                .iter()
+                .map(|status| status.borrow().clone())
+                .collect(),
+        }
+    }
+
+    /// Wishes for renewals.
+    pub(super) fn force(&self) -> &Force {
+        &self.force
+    }
+
+    /// The values of the certificate with that name.
+    pub(super) fn of(&self, name: &str) -> Option<watch::Receiver<Status>> {
+        let mut all = self.statuses.iter();
+        all.find(|status| status.borrow().name == name).cloned()
+    }
+}
+
+/// All certificates at one moment.
+#[derive(Clone, Debug)]
+pub struct View {
+    /// When the agent started.
+    pub started: Timestamp,
+    /// The moment.
+    pub now: Timestamp,
+    /// In the order of the configuration.
+    pub statuses: Vec<Status>,
+}
+
+/// Whether a certificate can be used, and what is not as it should be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Readiness {
+    /// Why it is not ready; empty means ready.
+    pub reasons: Vec<Reason>,
+    /// What is wrong although the application is served well: somebody should look.
+    pub degraded: Vec<Reason>,
+}
+
+impl Readiness {
+    /// A valid set is published and, where a probe is set, seen to be served.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.reasons.is_empty()
+    }
+}
+
+/// One reason.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reason {
+    /// A short stable name, as `not-attested`.
+    pub code: &'static str,
+    /// For people.
+    pub message: String,
+}
+
+impl Reason {
+    fn new(code: &'static str, message: impl Into<String>) -> Self {
+        Self {
+            code,
+            message: message.into(),
+        }
+    }
+}
+
+/// What `status` means at `now`.
+#[must_use]
+pub fn readiness(status: &Status, now: Timestamp) -> Readiness {
+    Readiness {
+        reasons: reasons(status, now),
+        degraded: degraded(status),
+    }
+}
+
+fn reasons(status: &Status, now: Timestamp) -> Vec<Reason> {
+    let Some(live) = &status.live else {
+        let text = match &status.failure {
+            Some(run) => format!("nothing is published: {}", run.last),
+            None => "nothing is published yet".to_owned(),
+        };
+        return vec![Reason::new("nothing-published", text)];
+    };
+    let mut reasons = Vec::new();
+    if now >= live.not_after {
+        let text = format!("the published certificate ended at {}", live.not_after);
+        reasons.push(Reason::new("expired", text));
+    }
+    if now < live.not_before {
+        let text = format!("the published certificate starts at {}", live.not_before);
+        reasons.push(Reason::new("not-yet-valid", text));
+    }
+    if attested(status) == Some(false) {
+        let seen = status.app.last_probe.as_ref();
+        let why = seen.and_then(|probe| probe.message.as_deref());
+        let text = format!(
+            "the application was not seen to serve generation {}{}",
+            live.generation,
+            why.map_or_else(String::new, |why| format!(": {why}"))
+        );
+        reasons.push(Reason::new("not-attested", text));
+    }
+    reasons
+}
+
+fn degraded(status: &Status) -> Vec<Reason> {
+    let mut found = Vec::new();
+    if let Some(run) = &status.failure {
+        let text = format!("{} attempts failed in a row: {}", run.total, run.last);
+        found.push(Reason::new("failing", text));
+    }
+    if let Some(free) = status.budget.free_at {
+        let text = format!("the issuance budget is used up until {free}");
+        found.push(Reason::new("budget", text));
+    }
+    if let Some(why) = &status.app.alarm {
+        found.push(Reason::new("alarm", why.clone()));
+    }
+    if let Some(generation) = &status.app.quarantined {
+        let text = format!("generation {generation} was taken back");
+        found.push(Reason::new("rolled-back", text));
+    }
+    found
+}
+
+/// Whether the published generation was seen to be served; nothing without a probe or without a set.
+#[must_use]
+pub fn attested(status: &Status) -> Option<bool> {
+    let live = status.live.as_ref().filter(|_| status.app.probed)?;
+    let seen = status.app.attested.as_ref();
+    Some(seen.is_some_and(|seen| seen.generation == live.generation))
+}
+
+/// How far the generations have come: issued (and on disk), published, told, attested.
+#[must_use]
+pub fn generations(status: &Status) -> [(&'static str, Option<&str>); 4] {
+    let live = status.live.as_ref().map(|live| live.generation.as_str());
+    let told = status.app.told.as_ref();
+    let attested = status.app.attested.as_ref();
+    [
+        ("issued", status.staged_generation.as_deref().or(live)),
+        ("published", live),
+        ("told", told.map(|told| told.generation.as_str())),
+        ("attested", attested.map(|seen| seen.generation.as_str())),
+    ]
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::{
+        agent::{Anchor, Attested, Live, Probed},
+        model::failure::{Failure, FailureClass, FailureRun},
+    };
+
+    pub(in crate::observe) const NOW: Timestamp = Timestamp::from_unix_secs(1_900_000_000);
+
+    /// A healthy certificate of ten days, one day old, with a probe.
+    pub(in crate::observe) fn healthy() -> Status {
+        let day = Duration::from_secs(86_400);
+        let mut status = Status::new("ingester", 10);
+        status.live = Some(Live {
+            generation: "001900000000000".to_owned(),
+            serial: "0a:0b".to_owned(),
+            not_before: NOW.minus(day),
+            not_after: NOW.plus(day * 9),
+            obtained_at: Some(NOW.minus(day)),
+        });
+        status.due = Some(NOW.plus(day * 5));
+        status.next = status.due;
+        status.runway = Some(40);
+        status.budget.used = 1;
+        status.counts.orders = 1;
+        status.counts.published = 1;
+        status.issuer_ahead_millis = Some(-1_500);
+        status.anchors = vec![Anchor {
+            subject: "CN=root, O=\"a\\b\"".to_owned(),
+            sha256: "ab".repeat(32),
+            not_after: NOW.plus(day * 3_650),
+        }];
+        status.app.probed = true;
+        status.app.attested = Some(Attested {
+            generation: "001900000000000".to_owned(),
+            at: NOW.minus(day),
+        });
+        status
+    }
+
+    pub(in crate::observe) fn failing() -> FailureRun {
+        let last = Failure {
+            class: FailureClass::Denied,
+            code: "permission-denied".to_owned(),
+            message: "no".to_owned(),
+            hint: Some("look at the policy".to_owned()),
+            retry_after: None,
+        };
+        FailureRun::after(None, last, NOW)
+    }
+
+    fn codes(reasons: &[Reason]) -> Vec<&'static str> {
+        reasons.iter().map(|reason| reason.code).collect()
+    }
+
+    #[test]
+    fn a_healthy_certificate_is_ready_and_nothing_is_wrong() {
+        let found = readiness(&healthy(), NOW);
+        assert!(found.is_ready() && found.degraded.is_empty(), "{found:?}");
+    }
+
+    #[test]
+    fn ready_means_published_valid_and_attested_where_a_probe_is_set() {
+        type Change = fn(&mut Status);
+        let cases: [(Change, &[&str]); 6] = [
+            (|one| one.live = None, &["nothing-published"]),
+            (
+                |one| one.live.as_mut().unwrap().not_after = NOW,
+                &["expired"],
+            ),
+            (
+                |one| one.live.as_mut().unwrap().not_before = NOW.plus(Duration::from_secs(1)),
+                &["not-yet-valid"],
+            ),
+            (|one| one.app.attested = None, &["not-attested"]),
+            (
+                |one| one.live.as_mut().unwrap().generation = "001900000000001".to_owned(),
+                &["not-attested"],
+            ),
+            (
+                |one| {
+                    one.app.attested = None;
+                    one.app.probed = false;
+                },
+                &[],
+            ),
+        ];
+        for (index, (change, wanted)) in cases.into_iter().enumerate() {
+            let mut status = healthy();
+            change(&mut status);
+            let found = readiness(&status, NOW);
+            assert_eq!(codes(&found.reasons), wanted, "case {index}");
+            assert_eq!(found.is_ready(), wanted.is_empty());
+        }
+    }
+
+    #[test]
+    fn a_certificate_that_holds_is_ready_while_its_renewal_fails() {
+        let mut status = healthy();
+        status.failure = Some(failing());
+        status.budget.free_at = Some(NOW.plus(Duration::from_secs(60)));
+        status.app.alarm = Some("the list of actions is used up".to_owned());
+        status.app.quarantined = Some("001900000000001".to_owned());
+        let found = readiness(&status, NOW);
+        assert!(found.is_ready());
+        assert_eq!(
+            codes(&found.degraded),
+            ["failing", "budget", "alarm", "rolled-back"]
+        );
+        assert!(found.degraded[0].message.contains("look at the policy"));
+    }
+
+    #[test]
+    fn what_the_last_probe_saw_is_in_the_reason() {
+        let mut status = healthy();
+        status.app.attested = None;
+        status.app.last_probe = Some(Probed {
+            at: NOW,
+            outcome: "other",
+            serial: Some("01".to_owned()),
+            message: Some("it serves 01".to_owned()),
+        });
+        let found = readiness(&status, NOW);
+        assert!(found.reasons[0].message.ends_with(": it serves 01"));
+    }
+}
