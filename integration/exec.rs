@@ -109,10 +109,13 @@ fn several_certificates_are_all_there_and_told_apart_by_name() {
     let mut command = certagent(["exec", "-c", file.to_str().unwrap()]);
     place.fit_out(&mut command);
     let script = "test -s $CERTAGENT_KEY_FILE_GRPC_A -a -s $CERTAGENT_CERT_FILE_HTTP || exit 9\n\
+                  VAULT_TOKEN=x $0 check-config -c certagent.hcl >&2 || exit 8\n\
                   echo plain: ${CERTAGENT_DIR-none}; exit 0";
     command
         .env("CERTAGENT_LOG_LEVEL", "debug")
-        .args(["--", "/bin/sh", "-c", script]);
+        .args(["--", "/bin/sh", "-c", script])
+        // a certagent that the command calls does not stumble over the variables
+        .arg(env!("CARGO_BIN_EXE_certagent"));
     let mut process = Process::start(&mut command);
     assert_eq!(code(&mut process), Some(0), "{}", process.output());
     assert_eq!(process.stdout(), "plain: none\n");
