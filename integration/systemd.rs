@@ -212,10 +212,10 @@ fn a_supervisor_that_is_gone_is_a_warning_only() {
 fn command_line(unit: &str, of: &[(&str, &str)]) -> Vec<String> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("configs/systemd");
     let text = fs::read_to_string(path.join(unit)).unwrap();
-    let lines = text
+    let mut lines = text
         .lines()
         .filter_map(|line| line.strip_prefix("ExecStart=/usr/bin/certagent "));
-    let mut line = lines.last().unwrap().to_owned();
+    let mut line = lines.next_back().unwrap().to_owned();
     for (name, value) in of {
         assert!(line.contains(name), "{unit}: {name}");
         line = line.replace(name, value);

@@ -17,7 +17,7 @@ use std::{
         unix::process::ExitStatusExt as _,
     },
     process::ExitStatus,
-    sync::{Arc, OnceLock},
+    sync::Arc,
 };
 
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
@@ -137,24 +137,6 @@ impl Handle {
             rustix::io::Errno::SRCH => io::Error::new(io::ErrorKind::NotFound, "it has ended"),
             other => other.into(),
         })
-    }
-}
-
-/// Where others look for the child: empty until it is started. What is published before then need
-/// not be told to it, because it starts with it.
-#[derive(Clone, Debug, Default)]
-pub struct Place(Arc<OnceLock<Handle>>);
-
-impl Place {
-    /// Puts the child there; a second one is ignored, since nothing is ever started again.
-    pub fn put(&self, handle: Handle) {
-        let _second = self.0.set(handle);
-    }
-
-    /// The child, once it was started; it may have ended.
-    #[must_use]
-    pub fn handle(&self) -> Option<&Handle> {
-        self.0.get()
     }
 }
 

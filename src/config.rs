@@ -24,12 +24,22 @@ use layers::Gathered;
 pub use problem::{Problem, Problems, Source};
 pub(crate) use resolve::status_socket;
 pub use types::{
-    Auth, CertConfig, Config, Files, Listen, LogFormat, LoggingConfig, ProbeConfig, ProbeTarget,
-    RenewAt, RenewPolicy, StartTls, StatusSocket, TlsConfig, VaultConfig,
+    App, Auth, CertConfig, Config, Files, Listen, LogFormat, LoggingConfig, ProbeConfig,
+    ProbeTarget, RenewAt, RenewPolicy, StartTls, StatusSocket, Step, TellConfig, TlsConfig,
+    VaultConfig,
 };
 
 /// The environment, read once at the start of the process. It may hold tokens: never print it.
 pub type Environment = BTreeMap<String, String>;
+
+/// What `certagent exec` tells its command: variable, and file below the directory. Of several
+/// certificates, each has its name as a suffix.
+pub const EXEC_VARIABLES: [(&str, &str); 4] = [
+    ("CERTAGENT_DIR", ""),
+    ("CERTAGENT_CA_FILE", "CA.pem"),
+    ("CERTAGENT_CERT_FILE", "cert.pem"),
+    ("CERTAGENT_KEY_FILE", "key.pem"),
+];
 
 /// A complete configuration, and where every part of it came from.
 #[derive(Clone, Debug)]

@@ -22,6 +22,7 @@ use std::{
 };
 
 pub use failure::ProbeFailure;
+use grpc::Spoke;
 pub use identity::{Identity, IdentityError};
 use rustls::{ClientConfig, ProtocolVersion, client::Resumption};
 use rustls_pki_types::ServerName;
@@ -157,18 +158,28 @@ impl Look<'_> {
             return Ok(served);
         }
         let name = &self.target.server_name;
-        let (health, answered) = match timeout_at(self.end, grpc::check(stream, name)).await {
+        let (health, spoke) = match timeout_at(self.end, grpc::check(stream, name)).await {
             Ok(result) => result,
             Err(_) => {
                 let limit = self.target.timeout.as_secs_f64();
-                (Health::Broken(format!("no answer within {limit} s")), false)
+                (
+                    Health::Broken(format!("no answer within {limit} s")),
+                    Spoke::No,
+                )
             }
         };
-        if served.accepted == Accepted::Silent && answered {
-            let sent = witness.asked() == Some(true);
-            served.accepted = Accepted::Yes { sent };
-        }
         served.health = Some(health);
+        match spoke {
+            Spoke::Yes if served.accepted == Accepted::Silent => {
+                let sent = witness.asked() == Some(true);
+                served.accepted = Accepted::Yes { sent };
+            }
+            Spoke::Alert(why) if witness.asked().is_some() => {
+                served.accepted = Accepted::Refused(why);
+                served.health = None;
+            }
+            _ => {}
+        }
         Ok(served)
     }
 

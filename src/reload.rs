@@ -6,6 +6,7 @@
 
 mod exec;
 mod http;
+pub mod policy;
 pub mod signal;
 
 #[cfg(test)]
@@ -38,20 +39,19 @@ pub struct Event {
 }
 
 impl Event {
-    /// The variables that a command finds in its environment. They begin with `CERT_`, because what
-    /// begins with `CERTAGENT_` sets something when the command calls certagent.
+    /// The variables that a command finds in its environment; the paths as in `child`'s.
     #[must_use]
     pub fn variables(&self) -> Vec<(&'static str, String)> {
         let file = |name: &str| self.dir.join(name).display().to_string();
         vec![
-            ("CERT_NAME", self.certificate.clone()),
-            ("CERT_EVENT", self.kind.name().to_owned()),
-            ("CERT_GENERATION", self.generation.clone()),
-            ("CERT_SERIAL", self.serial.clone()),
-            ("CERT_DIR", self.dir.display().to_string()),
-            ("CERT_CA_FILE", file("CA.pem")),
-            ("CERT_CHAIN_FILE", file("cert.pem")),
-            ("CERT_KEY_FILE", file("key.pem")),
+            ("CERTAGENT_NAME", self.certificate.clone()),
+            ("CERTAGENT_EVENT", self.kind.name().to_owned()),
+            ("CERTAGENT_GENERATION", self.generation.clone()),
+            ("CERTAGENT_SERIAL", self.serial.clone()),
+            ("CERTAGENT_DIR", self.dir.display().to_string()),
+            ("CERTAGENT_CA_FILE", file("CA.pem")),
+            ("CERTAGENT_CERT_FILE", file("cert.pem")),
+            ("CERTAGENT_KEY_FILE", file("key.pem")),
         ]
     }
 }

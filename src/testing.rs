@@ -4,4 +4,5 @@
 
 pub(crate) mod ca;
 pub(crate) mod clock;
+pub(crate) mod fake_http;
 pub(crate) mod issuer;

@@ -98,7 +98,8 @@ class Part:
     def start(self, seconds=60):
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(
-                self.command(), stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self.environment(), cwd=self.dir
+                self.command(), stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self.environment(), cwd=self.dir,
+                start_new_session=True,  # Ctrl-C is for the run, which stops it in order
             )
 
         def up():

@@ -54,18 +54,3 @@ async fn a_process_that_is_not_pid_1_reaps_nothing() {
     let ended = tokio::time::timeout(Duration::from_secs(5), reap_orphans());
     ended.await.expect("it returns at once");
 }
-
-#[test]
-fn the_place_keeps_the_first_child() {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
-    let _inside = runtime.enter();
-    let (first, second) = (start("exit 0"), start("exit 0"));
-    let place = Place::default();
-    assert!(place.handle().is_none());
-    place.put(first.handle());
-    place.put(second.handle());
-    assert_eq!(place.handle().unwrap().pid(), first.handle().pid());
-}

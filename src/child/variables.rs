@@ -11,7 +11,7 @@ use std::{
 use tokio::process::Command;
 
 use crate::{
-    config::{CertConfig, table::SETTINGS},
+    config::{CertConfig, EXEC_VARIABLES, table::SETTINGS},
     observe::notify,
 };
 
@@ -31,14 +31,6 @@ pub struct Variables {
     removed: Vec<String>,
 }
 
-/// Of one certificate: variable, and file below its directory.
-const FILES: [(&str, &str); 4] = [
-    ("CERTAGENT_DIR", ""),
-    ("CERTAGENT_CA_FILE", "CA.pem"),
-    ("CERTAGENT_CERT_FILE", "cert.pem"),
-    ("CERTAGENT_KEY_FILE", "key.pem"),
-];
-
 impl Variables {
     /// One certificate has the plain names; of several, each has its own name as a suffix.
     ///
@@ -51,7 +43,7 @@ impl Variables {
         };
         let mut owners: BTreeMap<String, &str> = BTreeMap::new();
         if certificates.len() > 1 {
-            let plain = FILES.iter().map(|(name, _)| (*name).to_owned());
+            let plain = EXEC_VARIABLES.iter().map(|(name, _)| (*name).to_owned());
             variables.removed.extend(plain);
         }
         for certificate in certificates {
@@ -69,7 +61,7 @@ impl Variables {
             }
             let dir = &certificate.files.dir;
             let dir = path::absolute(dir).unwrap_or_else(|_| dir.clone());
-            for (name, file) in FILES {
+            for (name, file) in EXEC_VARIABLES {
                 let path = match file {
                     "" => dir.clone(),
                     _ => dir.join(file),

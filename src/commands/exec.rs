@@ -19,13 +19,12 @@ use tracing::{debug, error, info, warn};
 use super::{Stopped, run::Sidecar};
 use crate::{
     agent::Status,
-    child::{
-        Child, Handle, Incoming, Place, Signals, Variables, exit_code, reap_orphans, signal_code,
-    },
+    child::{Child, Handle, Incoming, Signals, Variables, exit_code, reap_orphans, signal_code},
     cli::ExecArgs,
     config::Environment,
     exit::Exit,
     model::duration,
+    reload::signal,
 };
 
 pub(super) async fn run(args: &ExecArgs, environment: &Environment) -> anyhow::Result<ExitCode> {
@@ -63,7 +62,7 @@ struct Parent {
     statuses: Vec<watch::Receiver<Status>>,
     deadline: Instant,
     started: CancellationToken,
-    place: Place,
+    place: signal::Child,
     agent: JoinSet<Exit>,
     kill_after: Duration,
 }
@@ -103,7 +102,7 @@ impl Parent {
         };
         let pid = child.handle().pid().as_raw_pid();
         info!(pid, "started {}", program.display());
-        self.place.put(child.handle());
+        self.place.started(pid.unsigned_abs());
         self.started.cancel();
         self.tend(child, signals).await
     }
@@ -115,6 +114,8 @@ impl Parent {
         loop {
             tokio::select! {
                 status = child.wait() => {
+                    // before anybody else has a turn: its number is free from now on
+                    self.place.ended();
                     let status = status.context("cannot learn how the command ended")?;
                     info!("the command ended: {status}");
                     return Ok(exit_code(status));

@@ -7,7 +7,7 @@ use std::{future::pending, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use tokio::{
-    signal::unix::{Signal, SignalKind, signal},
+    signal::unix::{self, Signal, SignalKind},
     sync::watch,
     task::JoinSet,
     time::{Instant, timeout},
@@ -17,7 +17,6 @@ use tracing::{info, warn};
 
 use crate::{
     agent::{Agent, Force, Status},
-    child::Place,
     cli::RunArgs,
     clock::SystemClock,
     config::{Config, Environment},
@@ -28,6 +27,7 @@ use crate::{
         notify::{Start, Supervisor},
         status::Seen,
     },
+    reload::signal,
     vault::Vault,
 };
 
@@ -37,7 +37,7 @@ const FAREWELL: Duration = Duration::from_millis(300);
 pub(super) async fn run(args: &RunArgs, environment: &Environment) -> anyhow::Result<Exit> {
     let config = super::configured(&args.flags, environment)?;
     let mut signals = Signals::listen().context("cannot listen for signals")?;
-    let wishes = signal(SignalKind::user_defined1()).context("cannot listen for signals")?;
+    let wishes = unix::signal(SignalKind::user_defined1()).context("cannot listen for signals")?;
     let sidecar = Sidecar::new(config, environment)?;
     let wishes = pass_on(wishes, sidecar.agent.force());
     let shutdown = CancellationToken::new();
@@ -77,8 +77,8 @@ pub(super) struct Sidecar {
     servers: Servers,
     /// Cancelled once everything but the certificates is there; the supervisor waits for it.
     pub(super) started: CancellationToken,
-    /// Where `exec` puts the command for whoever has to signal it; stays empty in `run`.
-    pub(super) child: Place,
+    /// Where `exec` tells of its command, so that it can be signalled; stays empty in `run`.
+    pub(super) child: signal::Child,
     /// When the first start counts as failed.
     pub(super) deadline: Instant,
 }
@@ -109,7 +109,7 @@ impl Sidecar {
             servers,
             supervisor: Supervisor::from_environment(environment),
             started: CancellationToken::new(),
-            child: Place::default(),
+            child: signal::Child::default(),
         })
     }
 
@@ -156,8 +156,8 @@ pub(super) struct Signals {
 impl Signals {
     pub(super) fn listen() -> std::io::Result<Self> {
         Ok(Self {
-            interrupt: signal(SignalKind::interrupt())?,
-            terminate: signal(SignalKind::terminate())?,
+            interrupt: unix::signal(SignalKind::interrupt())?,
+            terminate: unix::signal(SignalKind::terminate())?,
         })
     }
 

@@ -7,6 +7,7 @@ mod auth;
 mod certificate;
 mod probe;
 mod seen;
+mod tell;
 mod vault;
 
 pub(crate) use seen::status_socket;
@@ -157,7 +158,25 @@ const OTHER_VARIABLES: &[&str] = &[
     "CERTAGENT_POSTGRES",
     "CERTAGENT_PROMTOOL",
     "CERTAGENT_SKIP",
+    "CERTAGENT_SYSTEMD_ANALYZE",
+    // What a command of the application is given, beside the paths.
+    "CERTAGENT_EVENT",
+    "CERTAGENT_GENERATION",
+    "CERTAGENT_SERIAL",
 ];
+
+/// One of the four variables that `certagent exec` sets together, with the same suffix or none: a
+/// certagent that its command calls finds them.
+fn told_by_exec(name: &str, all: &super::Environment) -> bool {
+    let of = |variable: &str| name.strip_prefix(variable);
+    let suffix = super::EXEC_VARIABLES
+        .iter()
+        .find_map(|(variable, _)| of(variable));
+    suffix.is_some_and(|suffix| {
+        let mut four = super::EXEC_VARIABLES.iter();
+        four.all(|(variable, _)| all.contains_key(&format!("{variable}{suffix}")))
+    })
+}
 
 fn unknown_variables(all: &mut Gathered<'_>) {
     let known: Vec<_> = SETTINGS.iter().map(|one| one.variable()).collect();
@@ -169,7 +188,8 @@ fn unknown_variables(all: &mut Gathered<'_>) {
         let kubernetes =
             rest.starts_with("SERVICE_") || rest == "PORT" || rest.starts_with("PORT_");
         let other = OTHER_VARIABLES.contains(&name.as_str()) || rest.starts_with("TEST_");
-        if kubernetes || other || known.contains(name) {
+        let exec = told_by_exec(name, all.environment);
+        if kubernetes || other || exec || known.contains(name) {
             continue;
         }
         let near = similar(name, known.iter().map(String::as_str));

@@ -25,13 +25,22 @@ pub enum Section {
     Status,
     /// `probe { }` in a certificate's block: how to see which certificate the application serves.
     Probe,
+    /// `tell { }` in a certificate's block: how to make the application load it.
+    Tell,
+    /// `slots { }` in `tell`: the turns of the allocations of a group.
+    Slots,
+    /// `rollback { }` in a certificate's block: back to the set before.
+    Rollback,
 }
 
 impl Section {
     /// All blocks, in the order they are documented.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 10] = [
         Self::Certificate,
         Self::Probe,
+        Self::Tell,
+        Self::Slots,
+        Self::Rollback,
         Self::Vault,
         Self::Auth,
         Self::Log,
@@ -50,6 +59,9 @@ impl Section {
             Self::Http => "http",
             Self::Status => "status",
             Self::Probe => "probe",
+            Self::Tell => "tell",
+            Self::Slots => "slots",
+            Self::Rollback => "rollback",
         }
     }
 
@@ -57,7 +69,8 @@ impl Section {
     #[must_use]
     pub fn parent(self) -> Option<Self> {
         match self {
-            Self::Probe => Some(Self::Certificate),
+            Self::Probe | Self::Tell | Self::Rollback => Some(Self::Certificate),
+            Self::Slots => Some(Self::Tell),
             Self::Vault
             | Self::Auth
             | Self::Certificate
@@ -88,7 +101,14 @@ impl Section {
         match self {
             Self::Auth => Some("method"),
             Self::Certificate => Some("name"),
-            Self::Vault | Self::Log | Self::Http | Self::Status | Self::Probe => None,
+            Self::Vault
+            | Self::Log
+            | Self::Http
+            | Self::Status
+            | Self::Probe
+            | Self::Tell
+            | Self::Slots
+            | Self::Rollback => None,
         }
     }
 
@@ -109,6 +129,9 @@ impl Section {
             Self::Http => "Health and metrics",
             Self::Status => "Status socket",
             Self::Probe => "Proof that the application serves it",
+            Self::Tell => "Telling the application",
+            Self::Slots => "Turns of the allocations of a group",
+            Self::Rollback => "Going back",
         }
     }
 

@@ -5,6 +5,7 @@ mod file;
 mod issuer;
 mod places;
 mod seen;
+mod tell;
 
 use super::{
     Config, Environment, Flags, Loaded, Problems, file::Written, layers::Gathered, parse,
@@ -185,10 +186,19 @@ fn a_misspelt_variable_is_refused_and_a_foreign_one_is_not() {
         "CERTAGENT_PORT_8080_TCP",
         "CERTAGENT_SERVICE_HOST",
         "CERTAGENT_SKIP",
+        // of `certagent exec`, whose command may call certagent
+        "CERTAGENT_DIR_B",
+        "CERTAGENT_CA_FILE_B",
+        "CERTAGENT_CERT_FILE_B",
+        "CERTAGENT_KEY_FILE_B",
     ] {
         environment.insert(name.to_owned(), "x".to_owned());
     }
     load("", &environment, &Flags::default());
+    environment.remove("CERTAGENT_CA_FILE_B");
+    let text = refused("", &environment, &Flags::default());
+    assert!(text.starts_with("CERTAGENT_CERT_FILE_B: "), "{text}");
+    environment.retain(|name, _| !name.ends_with("_B"));
     environment.insert("CERTAGENT_TLL".to_owned(), "1h".to_owned());
     assert_eq!(
         refused("", &environment, &Flags::default()),

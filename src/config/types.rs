@@ -4,7 +4,7 @@
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
-use crate::model::{request::Request, secret::Secret};
+use crate::model::{request::Request, secret::Secret, slots::Slots, tell::Action};
 
 /// Everything one process needs.
 #[derive(Clone, Debug)]
@@ -149,6 +149,51 @@ pub struct CertConfig {
     pub trust_overlap: Duration,
     /// How to see which certificate the application serves, when it shall be looked at.
     pub probe: Option<ProbeConfig>,
+    /// How to make the application load it; without it nobody is told.
+    pub tell: Option<TellConfig>,
+    /// Go back to the set before, when that one lasts so much longer; `None` is never.
+    pub rollback: Option<Duration>,
+}
+
+/// How to make one application load new files.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TellConfig {
+    /// What `auto` means.
+    pub app: App,
+    /// Escalation list for a new leaf; not empty.
+    pub on_leaf: Vec<Step>,
+    /// Escalation list for new anchors; not empty.
+    pub on_trust: Vec<Step>,
+    /// Task of the same Nomad group.
+    pub task: Option<String>,
+    /// Where Loki says which version it is.
+    pub version_url: Option<String>,
+    /// How long each step has.
+    pub attest_within: Duration,
+    /// `kill_timeout` of the task.
+    pub kill_timeout: Duration,
+    /// Turns of the group's allocations.
+    pub slots: Option<Slots>,
+    /// Nomad variable with a lock.
+    pub lock: Option<String>,
+}
+
+/// What kind of application it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum App {
+    /// Grafana Loki.
+    Loki,
+    /// Any other.
+    Generic,
+}
+
+/// One step of an escalation list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// What the application's version needs.
+    Auto,
+    /// This.
+    Do(Action),
 }
 
 /// How to see which certificate the application serves, and how often.

@@ -177,6 +177,35 @@ pub(super) fn address(text: &str) -> Result<String, String> {
     }
 }
 
+/// `http://` to this machine: elsewhere the request would be open to others on its way.
+pub(super) fn loopback_url(text: &str) -> Result<String, String> {
+    const WANTED: &str = "not a URL such as http://127.0.0.1:8080/-/reload";
+    let uri: http::Uri = text.parse().map_err(|_| WANTED)?;
+    let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
+    let here = host == "localhost"
+        || host
+            .parse::<IpAddr>()
+            .is_ok_and(|address| address.is_loopback());
+    if uri.scheme_str() != Some("http") || text.contains('@') {
+        return Err(WANTED.to_owned());
+    }
+    if here {
+        Ok(text.to_owned())
+    } else {
+        Err("only http:// on loopback".to_owned())
+    }
+}
+
+/// The path of a variable in Nomad (structs/variables.go): at most 128 characters.
+pub(super) fn variable_path(text: &str) -> Result<String, String> {
+    let good = |byte: u8| byte.is_ascii_alphanumeric() || b"-_~/".contains(&byte);
+    if (1..=128).contains(&text.len()) && text.bytes().all(good) {
+        Ok(text.to_owned())
+    } else {
+        Err("not the path of a Nomad variable, such as nomad/jobs/loki/lock".to_owned())
+    }
+}
+
 /// A proxy's address.
 pub(super) fn proxy(text: &str) -> Result<String, String> {
     match address(text) {

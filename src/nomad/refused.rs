@@ -37,12 +37,15 @@ pub(super) fn token(what: &str, status: u16, text: &str) -> TellFailure {
         let hint = "Nomad got no token; give the task an identity { file = true } block";
         return TellFailure::lasting("nomad-token-missing", said, hint);
     }
-    if lower.contains("token not found") || lower.contains("token expired") {
+    // The Task API's own door says no more than this (command/agent/http.go authMiddleware).
+    let door = lower.trim() == "forbidden";
+    if door || lower.contains("token not found") || lower.contains("token expired") {
         let hint = "Nomad does not know this token";
         return TellFailure::lasting("nomad-token-unknown", said, hint);
     }
     let hint = "attach a policy with alloc-lifecycle to the certagent task: \
-                nomad acl policy apply -job JOB -group GROUP -task TASK NAME FILE";
+                nomad acl policy apply -job JOB -group GROUP -task TASK NAME FILE \
+                (through NOMAD_ADDR the same is said to the token of an ended allocation)";
     TellFailure::lasting("nomad-denied", said, hint)
 }
 

@@ -3,11 +3,18 @@
 //! Never retries and never speaks another method. What stays true: an answer is bounded in size;
 //! who asks bounds it in time.
 
+use std::{
+    io,
+    pin::Pin,
+    task::{Context, Poll},
+};
+
 use bytes::Bytes;
 use h2::client::{ResponseFuture, SendRequest};
 use http::{HeaderMap, Method, Request, Version};
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::failure;
 use crate::model::served::Health;
 
 /// The service as a whole: an empty message, not compressed (gRPC over HTTP/2, Length-Prefixed-Message).
@@ -15,25 +22,98 @@ const REQUEST: [u8; 5] = [0; 5];
 /// The answer is 7 bytes; a text of an error may be longer.
 const LARGEST: usize = 16 << 10;
 
-/// Asks. The second value says whether the peer answered at all in HTTP/2, which it does only after
-/// it accepted us.
+/// Did the peer say anything in HTTP/2? It does so only after it accepted us.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Spoke {
+    /// Yes, whatever it was.
+    Yes,
+    /// No.
+    No,
+    /// An alert of TLS came instead: it refused us.
+    Alert(String),
+}
+
+/// Asks.
 pub(super) async fn check<S: AsyncRead + AsyncWrite + Unpin>(
     stream: S,
     authority: &str,
-) -> (Health, bool) {
-    let (client, connection) = match h2::client::handshake(stream).await {
-        Ok(pair) => pair,
-        Err(error) => return (broken(&error), false),
+) -> (Health, Spoke) {
+    let mut stream = Heard {
+        stream,
+        alert: None,
     };
+    let answer = ask(&mut stream, authority).await;
+    match (answer, stream.alert) {
+        (Err(Fault::Connection(error)), Some(alert)) => (broken(&error), Spoke::Alert(alert)),
+        (Err(Fault::Connection(error)), None) => {
+            // A reset stream or a GOAWAY is an answer too, the end of the connection is none.
+            let spoke = if error.is_remote() {
+                Spoke::Yes
+            } else {
+                Spoke::No
+            };
+            (broken(&error), spoke)
+        }
+        (Err(Fault::Answer(why)), _) => (Health::Broken(why), Spoke::Yes),
+        (Ok(health), _) => (health, Spoke::Yes),
+    }
+}
+
+async fn ask<S: AsyncRead + AsyncWrite + Unpin>(
+    stream: S,
+    authority: &str,
+) -> Result<Health, Fault> {
+    let (client, connection) = h2::client::handshake(stream).await?;
     let call = call(client, authority);
     tokio::pin!(call, connection);
     tokio::select! {
         biased;
-        answer = &mut call => finish(answer),
+        answer = &mut call => answer,
         ended = &mut connection => match (call.await, ended) {
-            (Err(Fault::Connection(_)), Err(error)) => (broken(&error), false),
-            (answer, _) => finish(answer),
+            // The connection knows more than the call that it took down.
+            (Err(Fault::Connection(_)), Err(error)) => Err(error.into()),
+            (answer, _) => answer,
         },
+    }
+}
+
+/// Keeps the alert of TLS that ended the stream, because HTTP/2 keeps only its text.
+struct Heard<S> {
+    stream: S,
+    alert: Option<String>,
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Heard<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let polled = Pin::new(&mut self.stream).poll_read(context, buffer);
+        if let Poll::Ready(Err(error)) = &polled
+            && failure::is_alert(error)
+        {
+            self.alert = Some(failure::words(error));
+        }
+        polled
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Heard<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
     }
 }
 
@@ -50,18 +130,9 @@ impl From<h2::Error> for Fault {
     }
 }
 
-fn finish(answer: Result<Health, Fault>) -> (Health, bool) {
-    match answer {
-        Ok(health) => (health, true),
-        Err(Fault::Answer(why)) => (Health::Broken(why), true),
-        // A reset stream or a GOAWAY is an answer too, the end of the connection is none.
-        Err(Fault::Connection(error)) => (broken(&error), error.is_remote()),
-    }
-}
-
 fn broken(error: &h2::Error) -> Health {
     let why = match error.get_io() {
-        Some(error) => super::failure::words(error),
+        Some(error) => failure::words(error),
         None => error.to_string(),
     };
     Health::Broken(format!("HTTP/2: {why}"))

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use rustls::{RootCertStore, ServerConfig, crypto::CryptoProvider, server::WebPkiClientVerifier};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, copy, duplex, split},
     net::{TcpListener, TcpStream},
     task::JoinSet,
 };
@@ -100,7 +100,10 @@ async fn look<F: Future<Output = ()> + Send + 'static>(
 }
 
 /// Serves TLS and then waits for the end.
-async fn serve(config: ServerConfig, tcp: TcpStream) {
+async fn serve<S>(config: ServerConfig, tcp: S)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
     let handshake = TlsAcceptor::from(Arc::new(config)).accept(tcp).await;
     if let Ok(mut stream) = handshake {
         let _end = stream.read_to_end(&mut Vec::new()).await;
@@ -141,6 +144,80 @@ async fn a_peer_without_tickets_accepts_by_its_goodbye() {
     config.send_tls13_tickets = 0;
     let served = look(&set, |_| {}, |tcp| serve(config, tcp)).await.unwrap();
     assert_eq!(served.accepted, Accepted::Yes { sent: true });
+}
+
+/// As [`serve`], on a machine so busy that all but the first bytes of the client reach it late.
+async fn serve_late(config: ServerConfig, tcp: TcpStream) {
+    let (ours, theirs) = duplex(1 << 16);
+    let (mut from_server, mut to_server) = split(ours);
+    let (mut from_client, mut to_client) = tcp.into_split();
+    let answers = async {
+        let _ended = copy(&mut from_server, &mut to_client).await;
+        let _ended = to_client.shutdown().await;
+    };
+    let questions = async {
+        let mut hello = vec![0; 1 << 14];
+        let size = from_client.read(&mut hello).await.unwrap();
+        to_server.write_all(&hello[..size]).await.unwrap();
+        tokio::time::sleep(FIRST_WORD * 3 / 2).await;
+        let _ended = copy(&mut from_client, &mut to_server).await;
+        let _ended = to_server.shutdown().await;
+    };
+    tokio::join!(answers, questions, serve(config, theirs));
+}
+
+#[tokio::test]
+async fn a_late_verdict_on_our_certificate_is_waited_for() {
+    let ca = TestCa::new(SystemClock.now());
+    let set = set(&ca);
+    let other = TestCa::new(SystemClock.now());
+    let health = |target: &mut ProbeTarget| {
+        target.grpc_health = true;
+        target.timeout = Duration::from_secs(2);
+    };
+    for grpc in [false, true] {
+        let refuses = server(&set, Some(&other), true);
+        let change = |target: &mut ProbeTarget| target.grpc_health = grpc;
+        let served = look(&set, change, |tcp| serve_late(refuses, tcp)).await;
+        let accepted = served.unwrap().accepted;
+        let Accepted::Refused(why) = &accepted else {
+            panic!("grpc {grpc}: {accepted:?}");
+        };
+        assert!(why.starts_with("alert "), "{why}");
+    }
+    let accepts = server(&set, Some(&ca), true);
+    let served = look(&set, |_| {}, |tcp| serve_late(accepts, tcp)).await;
+    assert_eq!(served.unwrap().accepted, Accepted::Yes { sent: true });
+    // It speaks, but no HTTP/2: it accepted us, and is no gRPC server.
+    let accepts = server(&set, Some(&ca), true);
+    let served = look(&set, health, |tcp| serve(accepts, tcp)).await.unwrap();
+    assert_eq!(served.accepted, Accepted::Yes { sent: true });
+    assert!(
+        matches!(served.health, Some(Health::Broken(_))),
+        "{served:?}"
+    );
+}
+
+#[tokio::test]
+async fn smtp_becomes_tls_and_is_attested() {
+    let set = set(&TestCa::new(SystemClock.now()));
+    let config = server(&set, None, true);
+    let smtp = |target: &mut ProbeTarget| target.starttls = Some(StartTls::Smtp);
+    let served = look(&set, smtp, |mut tcp| async move {
+        for (answer, asked) in [
+            ("220 mail\r\n", 24),
+            ("250-mail\r\n250 STARTTLS\r\n", 10),
+            ("220 go\r\n", 0),
+        ] {
+            tcp.write_all(answer.as_bytes()).await.unwrap();
+            tcp.read_exact(&mut vec![0; asked]).await.unwrap();
+        }
+        serve(config, tcp).await;
+    });
+    assert_eq!(
+        Identity::of(&set).unwrap().attest(&served.await.unwrap()),
+        Ok(())
+    );
 }
 
 #[tokio::test]

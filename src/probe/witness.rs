@@ -130,8 +130,7 @@ impl ResolvesClientCert for Witness {
         shown
     }
 
-    /// True even with none to show: only then does rustls ask, and we learn that the peer did.
     fn has_certs(&self) -> bool {
-        true
+        self.shown.is_some()
     }
 }

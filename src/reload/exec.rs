@@ -15,6 +15,7 @@ use tokio::{
 
 use super::Event;
 use crate::{
+    child,
     config::Environment,
     model::{
         secret::Secret,
@@ -89,7 +90,8 @@ pub(super) async fn run(order: Order<'_>) -> Result<Told, TellFailure> {
         let text = "the command has no program".to_owned();
         return Err(TellFailure::lasting("exec-empty", text, "set argv"));
     };
-    let mut child = Command::new(program)
+    let mut command = Command::new(program);
+    command
         .args(arguments)
         .env_clear()
         .envs(&order.variables)
@@ -97,18 +99,13 @@ pub(super) async fn run(order: Order<'_>) -> Result<Told, TellFailure> {
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .process_group(0)
-        .kill_on_drop(true)
-        .spawn()
-        .map_err(|error| {
-            let text = format!("starting {program}: {error}");
-            TellFailure::lasting("exec-not-started", text, "check argv and the file's mode")
-        })?;
+        .kill_on_drop(true);
+    let mut child = child::spawn(&mut command).map_err(|error| {
+        let text = format!("starting {program}: {error}");
+        TellFailure::lasting("exec-not-started", text, "check argv and the file's mode")
+    })?;
     // Kills the group also when this future is dropped.
-    let group = Group(
-        child
-            .id()
-            .and_then(|id| Pid::from_raw(i32::try_from(id).ok()?)),
-    );
+    let group = Group(Some(child.pid()));
     let mut readers = JoinSet::new();
     let secrets: Vec<Secret> = order.secrets.to_vec();
     if let Some(output) = child.stdout.take() {

@@ -225,6 +225,8 @@ pub(super) fn config(temp: &TempDir, name: &str) -> CertConfig {
         trust_poll: secs(600),
         trust_overlap: 3 * DAY,
         probe: None,
+        tell: None,
+        rollback: None,
     }
 }
 

@@ -34,6 +34,8 @@ fn config(dir: PathBuf) -> CertConfig {
         trust_poll: Duration::ZERO,
         trust_overlap: Duration::ZERO,
         probe: None,
+        tell: None,
+        rollback: None,
     }
 }
 

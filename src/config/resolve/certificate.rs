@@ -14,7 +14,7 @@ use super::super::{
     types::{CertConfig, Files, RenewAt, RenewPolicy},
     values,
 };
-use super::probe;
+use super::{probe, tell};
 use crate::model::{
     duration,
     request::{KeyType, Mode, Names, Request},
@@ -53,6 +53,11 @@ pub(super) fn certificate(
     let trust_overlap = layers.read("trust_overlap", values::duration);
     let names = request.as_ref().map(|request| &request.names);
     let probe = probe::probe(&mut layers.inner(Section::Probe), names);
+    let common_name = names.map(|names| names.common_name.as_str());
+    let tell = tell::tell(&mut layers.inner(Section::Tell), common_name);
+    let ttl = request.as_ref().map(|request| request.ttl);
+    let inner = &mut layers.inner(Section::Rollback);
+    let rollback = tell::rollback(inner, ttl, probe.is_some());
     Some(CertConfig {
         name: name?,
         request: request?,
@@ -63,6 +68,8 @@ pub(super) fn certificate(
         trust_poll: trust_poll?,
         trust_overlap: trust_overlap?,
         probe,
+        tell: Some(tell?),
+        rollback,
     })
 }
 

@@ -1,21 +1,28 @@
 //! Every setting, through every place it can be written.
 
 use super::super::{
-    Environment, Flags,
+    Config, Environment, Flags, Step,
     file::parse,
     layers::{Gathered, Layers},
     problem::{Problems, Source},
     table::{Kind, SETTINGS, Section, Setting},
 };
 use super::{env, least, load, try_load};
+use crate::model::tell::Action;
 
 /// A block with only this setting in it.
 fn file_with(setting: &Setting, text: &str) -> String {
     let word = setting.section.name();
-    if let Some(parent) = setting.section.parent() {
+    if setting.section.parent().is_some() {
         let line = format!("{} = {}", setting.key, literal(setting, text));
-        let (parent, label) = (parent.name(), parent.label().map_or("", |_| "\"label\""));
-        return format!("{parent} {label} {{\n{word} {{\n  {line}\n}}\n}}\n");
+        let outer = surroundings(setting.section);
+        let heads = outer.iter().rev().map(|one| {
+            let label = one.label().map_or("", |_| "\"label\"");
+            format!("{} {label} {{\n", one.name())
+        });
+        let heads: String = heads.collect();
+        let tails = "}\n".repeat(outer.len());
+        return format!("{heads}{word} {{\n  {line}\n}}\n{tails}");
     }
     match setting.section.label() {
         Some(key) if key == setting.key => format!("{word} \"{text}\" {{\n}}\n"),
@@ -30,6 +37,11 @@ fn file_with(setting: &Setting, text: &str) -> String {
             literal(setting, text)
         ),
     }
+}
+
+/// The blocks around it, the innermost first.
+fn surroundings(section: Section) -> Vec<Section> {
+    std::iter::successors(section.parent(), |one| one.parent()).collect()
 }
 
 fn literal(setting: &Setting, text: &str) -> String {
@@ -56,13 +68,15 @@ fn strongest(
     let layers = Layers {
         all: &mut all,
         section: setting.section,
-        block: match setting.section.parent() {
-            Some(_) => written
-                .blocks
-                .first()
-                .and_then(|block| block.inner(setting.section)),
-            None => written.blocks.first(),
-        },
+        block: surroundings(setting.section)
+            .into_iter()
+            .rev()
+            .skip(1)
+            .chain(setting.section.parent().map(|_| setting.section))
+            .try_fold(written.blocks.first(), |block, section| {
+                Some(block.and_then(|block| block.inner(section)))
+            })
+            .flatten(),
         certificate: None,
         outer: true,
     };
@@ -81,11 +95,10 @@ fn flag_beats_variable_beats_file_for_every_setting() {
             String::new()
         };
         let line = match setting.section {
-            section if section.label() == Some(setting.key) => "f:1",
-            section if section.parent().is_some() => "f:3",
-            _ => "f:2",
+            section if section.label() == Some(setting.key) => 1,
+            section => 2 + surroundings(section).len(),
         };
-        let wanted = in_file.then(|| line.to_owned());
+        let wanted = in_file.then(|| format!("f:{line}"));
         assert_eq!(
             strongest(setting, &file, &none.0, &none.1),
             wanted,
@@ -187,6 +200,33 @@ const SAMPLES: &[Sample] = &[
     ("probe-grpc-health", "true", PROBE),
     ("probe-every", "7s", PROBE),
     ("probe-timeout", "7s", PROBE),
+    ("app", "loki", &[]),
+    ("on-leaf", "none", &[]),
+    ("on-trust", "none", &[]),
+    ("tell-task", "other", &[("app", "loki")]),
+    ("tell-signal", "SIGUSR1", &[("on-leaf", "signal")]),
+    ("tell-pid", "7", SIGNAL),
+    ("tell-pid-file", "/pid", SIGNAL),
+    ("tell-argv", "a,b", &[("on-leaf", "exec")]),
+    ("tell-env", "A=b", EXEC),
+    ("tell-exec-timeout", "7s", EXEC),
+    ("tell-url", "http://127.0.0.1:1/x", &[("on-leaf", "http")]),
+    ("tell-method", "PUT", HTTP),
+    ("tell-expect", "204", HTTP),
+    ("tell-http-timeout", "7s", HTTP),
+    ("tell-version-url", "http://127.0.0.1:1", &[]),
+    ("attest-within", "7s", &[]),
+    ("kill-timeout", "7s", &[]),
+    ("tell-lock", "a/b", &[]),
+    (
+        "slots-window",
+        "7s",
+        &[("slots-count", "3"), ("slots-index", "1")],
+    ),
+    ("slots-count", "3", &[("slots-index", "1")]),
+    ("slots-index", "1", &[("slots-count", "3")]),
+    ("rollback", "false", PROBE),
+    ("rollback-margin", "7s", PROBE),
     ("vault-addr", "https://a,https://b", &[]),
     ("vault-namespace", "team", &[]),
     ("vault-ca-cert", "/ca.pem", &[]),
@@ -255,8 +295,31 @@ const SAMPLES: &[Sample] = &[
 
 const PROBE: &[(&str, &str)] = &[("probe-address", "a:1")];
 
+const SIGNAL: &[(&str, &str)] = &[("on-leaf", "signal"), ("tell-signal", "SIGHUP")];
+const EXEC: &[(&str, &str)] = &[("on-leaf", "exec"), ("tell-argv", "a")];
+const HTTP: &[(&str, &str)] = &[("on-leaf", "http"), ("tell-url", "http://127.0.0.1:1/")];
+
 fn debug(text: &str, environment: &Environment, flags: &Flags) -> String {
-    format!("{:?}", load(text, environment, flags))
+    shown(&load(text, environment, flags))
+}
+
+/// With what an action does not show in a log.
+fn shown(config: &Config) -> String {
+    let tells = config
+        .certificates
+        .iter()
+        .filter_map(|one| one.tell.as_ref());
+    let actions = tells.flat_map(|tell| &tell.on_leaf).map(|step| match step {
+        Step::Do(Action::Exec { argv, timeout, env }) => format!("{argv:?} {timeout:?} {env:?}"),
+        Step::Do(Action::Http {
+            method,
+            url,
+            expect,
+            timeout,
+        }) => format!("{method} {url} {expect:?} {timeout:?}"),
+        other => format!("{other:?}"),
+    });
+    format!("{config:?} {:?}", actions.collect::<Vec<_>>())
 }
 
 #[test]
@@ -278,7 +341,7 @@ fn every_setting_reaches_the_program_from_every_place() {
         if *flag != "auth-token" {
             // Without it the rest may be incomplete; where it is not, it must make a difference.
             let without = try_load("", &least(), &base(""));
-            let same = without.is_ok_and(|loaded| format!("{:?}", loaded.config) == by_variable);
+            let same = without.is_ok_and(|loaded| shown(&loaded.config) == by_variable);
             assert!(!same, "--{flag} changes nothing");
         }
         if !setting.secret {

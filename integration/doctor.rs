@@ -1,0 +1,222 @@
+//! `certagent doctor` against seeded misconfigurations of real parts: OpenBao, files and mounts,
+//! processes, sockets.
+//!
+//! Never trusts a run that found too much: everything else that a seed brings about is listed with
+//! it. What stays true: each check of the table has a seed, and no run changes a file or makes a
+//! certificate that was not asked for.
+
+#[path = "doctor/bench.rs"]
+mod bench;
+#[path = "doctor/disk.rs"]
+mod disk;
+#[path = "doctor/issuer.rs"]
+mod issuer;
+#[path = "doctor/loki.rs"]
+mod loki;
+#[path = "doctor/nearby.rs"]
+mod nearby;
+
+use std::{collections::BTreeSet, path::Path};
+
+use certagent::doctor::{CHECKS, Check, Severity};
+
+use self::bench::{Bench, Ran, Shared};
+
+/// Brings one misconfiguration about.
+struct Seed {
+    /// The check that has to name it.
+    code: &'static str,
+    /// What else follows from it, and may be found.
+    also: &'static [&'static str],
+    plant: fn(&mut Bench<'_>),
+}
+
+const fn seed(
+    code: &'static str,
+    also: &'static [&'static str],
+    plant: fn(&mut Bench<'_>),
+) -> Seed {
+    Seed { code, also, plant }
+}
+
+fn seeds() -> Vec<&'static Seed> {
+    let all = [issuer::SEEDS, disk::SEEDS, nearby::SEEDS, loki::SEEDS];
+    all.into_iter().flatten().collect()
+}
+
+fn check(code: &str) -> &'static Check {
+    let found = CHECKS.iter().find(|check| check.code == code);
+    found.unwrap_or_else(|| panic!("no check has the code {code}"))
+}
+
+/// What is wrong with a run of the doctor on this seed.
+fn judge(seed: &Seed, ran: &Ran) -> Vec<String> {
+    let mut wrong = Vec::new();
+    let wanted = match check(seed.code).severity {
+        Severity::Warn => "warn",
+        Severity::Fail => "fail",
+    };
+    if ran.status(seed.code) != wanted {
+        wrong.push(format!("it is {}, not {wanted}", ran.status(seed.code)));
+    }
+    for code in ran.found() {
+        if code != seed.code && !seed.also.contains(&code.as_str()) {
+            wrong.push(format!("{code} was found, too: {}", ran.reasons(&code)));
+        }
+    }
+    let failed = ran.found().into_iter().map(|code| check(&code));
+    let exits = failed
+        .filter(|check| check.severity == Severity::Fail)
+        .map(|check| check.exit.code());
+    // 2 to 6 in the order of the stages; 1 is for everything else.
+    let exit = exits.min_by_key(|code| if *code == 1 { 9 } else { *code });
+    if ran.exit != i32::from(exit.unwrap_or(0)) {
+        wrong.push(format!("exit code {}, not {exit:?}", ran.exit));
+    }
+    let ordered = u64::from(ran.asked && ran.ordered());
+    if ran.issued != ordered {
+        wrong.push(format!(
+            "{} certificates were issued, not {ordered}",
+            ran.issued
+        ));
+    }
+    if ran.tokens != 0 {
+        wrong.push(format!("{} tokens were left behind", ran.tokens));
+    }
+    wrong.extend(
+        ran.changed
+            .iter()
+            .map(|change| format!("changed: {change}")),
+    );
+    wrong
+}
+
+/// Runs these seeds; all that is wrong with all of them.
+fn run(seeds: &[Seed]) {
+    let Some(shared) = Shared::start() else {
+        return;
+    };
+    let mut wrong = Vec::new();
+    for seed in seeds {
+        let mut bench = Bench::new(&shared);
+        (seed.plant)(&mut bench);
+        let ran = bench.run();
+        for one in judge(seed, &ran) {
+            wrong.push(format!("{}: {one}\n{}", seed.code, ran.err));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn every_check_has_a_seed_and_every_seed_a_check() {
+    let seeded: BTreeSet<_> = seeds().iter().map(|seed| seed.code).collect();
+    let checked: BTreeSet<_> = CHECKS.iter().map(|check| check.code).collect();
+    assert_eq!(seeded, checked);
+    assert!(checked.len() >= 20);
+    for code in seeds().iter().flat_map(|seed| seed.also) {
+        assert!(checked.contains(code), "{code}");
+    }
+}
+
+#[test]
+fn misconfigurations_of_issuer_and_login_are_named_and_nothing_changes() {
+    run(issuer::SEEDS);
+}
+
+#[test]
+fn misconfigurations_of_files_are_named_and_nothing_changes() {
+    run(disk::SEEDS);
+}
+
+#[test]
+fn misconfigurations_of_nomad_process_and_application_are_named_and_nothing_changes() {
+    run(nearby::SEEDS);
+}
+
+#[test]
+fn misconfigurations_of_loki_are_named_and_nothing_changes() {
+    run(loki::SEEDS);
+}
+
+#[test]
+fn a_healthy_place_is_found_healthy_before_and_after_a_publication() {
+    let Some(shared) = Shared::start() else {
+        return;
+    };
+    let mut bench = Bench::new(&shared);
+    bench.args(&["--loki-config", &loki::example("loki.yaml")]);
+    let ran = bench.run();
+    assert_eq!((ran.exit, ran.found()), (0, Vec::new()), "{}", ran.all());
+    bench.publish();
+    nearby::serve_published(&mut bench);
+    bench.args(&["--ask"]);
+    let ran = bench.run();
+    assert_eq!((ran.exit, ran.found()), (0, Vec::new()), "{}", ran.all());
+    assert_eq!((ran.issued, ran.tokens, ran.changed.len()), (1, 0, 0));
+    for code in [
+        "serves-other",
+        "order-refused",
+        "name-not-allowed",
+        "policy-missing",
+    ] {
+        assert_eq!(ran.status(code), "ok", "{}", ran.all());
+    }
+}
+
+#[test]
+fn where_the_role_may_not_be_read_it_says_so_and_ask_finds_out() {
+    let Some(shared) = Shared::start() else {
+        return;
+    };
+    let mut bench = Bench::new(&shared);
+    bench.blind_role(
+        &serde_json::json!({ "allowed_domains": ["example.com"], "allow_subdomains": true }),
+    );
+    let ran = bench.run();
+    assert_eq!(ran.status("name-not-allowed"), "skipped");
+    assert_eq!((ran.exit, ran.issued), (0, 0), "{}", ran.all());
+    bench.args(&["--ask"]);
+    let ran = bench.run();
+    assert_eq!(ran.status("order-refused"), "fail");
+    assert_eq!(ran.exit, 4);
+}
+
+#[test]
+fn people_see_what_it_means_and_what_to_do() {
+    let Some(shared) = Shared::start() else {
+        return;
+    };
+    let mut bench = Bench::new(&shared);
+    bench.set("CERTAGENT_TTL", "soon");
+    let text = bench.text();
+    let line = "FAIL  config-invalid          the configuration can't be used\n";
+    assert!(text.contains(line), "{text}");
+    assert!(text.contains("        -> mend it"), "{text}");
+    assert!(text.contains("no certificate was asked for"), "{text}");
+    assert!(!text.contains('\x1b'), "colour in a pipe: {text}");
+}
+
+#[test]
+fn the_documented_table_is_that_of_the_code() {
+    let rows = CHECKS.iter().map(|check| {
+        let exit = match check.severity {
+            Severity::Warn => "-".to_owned(),
+            Severity::Fail => check.exit.code().to_string(),
+        };
+        let severity = check.severity.name();
+        format!(
+            "| `{}` | {severity} | {exit} | {} | {} |\n",
+            check.code, check.means, check.todo
+        )
+    });
+    let table: String = rows.collect();
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/doctor.md");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let rows = text.lines().filter(|line| line.starts_with("| `"));
+    let found: String = rows.map(|line| format!("{line}\n")).collect();
+    assert!(
+        found == table,
+        "docs/doctor.md is behind the code; its table shall be\n{table}"
+    );
+}

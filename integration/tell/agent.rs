@@ -1,0 +1,216 @@
+//! A real Nomad in development mode on free ports: ACLs on, raw_exec, one job with three tasks.
+//!
+//! Never shared. What stays true: at its end the job is stopped first, so that no task is left.
+
+use std::{path::PathBuf, process::Command, time::Duration};
+
+use rustix::process::Signal;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::rig::{PATIENCE, Process, http, tool, wait_for};
+
+/// The task that is told.
+pub(super) const TASK: &str = "app";
+/// The task whose identity is used.
+const SIDECAR: &str = "agent";
+const JOB: &str = "tell";
+const GROUP: &str = "group";
+const ROOT: &str = "5e1f0d0a-0000-4000-8000-000000000002";
+
+/// The allocation of the job.
+pub(super) struct Allocation {
+    pub(super) id: String,
+    /// Secrets directory of the sidecar.
+    pub(super) secrets: PathBuf,
+    /// What the application writes: `start`, `usr1`.
+    pub(super) log: PathBuf,
+}
+
+/// The running agent.
+pub(super) struct NomadAgent {
+    /// `http://127.0.0.1:port`
+    pub(super) address: String,
+    pub(super) home: TempDir,
+    process: Process,
+}
+
+impl NomadAgent {
+    /// `None` when these tests are left out.
+    pub(super) fn start() -> Option<Self> {
+        let program = tool("nomad", "nomad", "CERTAGENT_NOMAD")?;
+        // Short: the path of api.sock has at most 107 bytes.
+        let home = tempfile::Builder::new()
+            .prefix("n")
+            .tempdir_in("/tmp")
+            .unwrap();
+        let ports: Vec<u16> = {
+            let listeners: Vec<_> = (0..3)
+                .map(|_| std::net::TcpListener::bind("127.0.0.1:0").unwrap())
+                .collect();
+            let port = |one: &std::net::TcpListener| one.local_addr().unwrap().port();
+            listeners.iter().map(port).collect()
+        };
+        let config = format!(
+            r#"
+            bind_addr = "127.0.0.1"
+            log_level = "warn"
+            disable_update_check = true
+            ports {{ http = {} rpc = {} serf = {} }}
+            ui {{ enabled = false }}
+            acl {{ enabled = true }}
+            client {{
+              network_interface = "lo"
+              cpu_total_compute = 4000
+              options {{
+                "driver.allowlist" = "raw_exec"
+                "fingerprint.denylist" = "env_aws,env_azure,env_gce,env_digitalocean"
+              }}
+            }}
+            consul {{ auto_advertise = false server_auto_join = false client_auto_join = false }}
+            "#,
+            ports[0], ports[1], ports[2]
+        );
+        let file = home.path().join("nomad.hcl");
+        std::fs::write(&file, config).unwrap();
+        let process = Process::start(
+            Command::new(program)
+                .args(["agent", "-dev"])
+                .arg(format!("-config={}", file.display()))
+                .env_clear()
+                .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+                .env("HOME", home.path())
+                .env("TMPDIR", home.path()),
+        );
+        let mut agent = Self {
+            address: format!("http://127.0.0.1:{}", ports[0]),
+            home,
+            process,
+        };
+        wait_for("Nomad", 2 * PATIENCE, || {
+            assert!(
+                agent.process.ended().is_none(),
+                "{}",
+                agent.process.output()
+            );
+            agent.is_ready().then_some(())
+        });
+        Some(agent)
+    }
+
+    fn try_call(&self, method: &str, path: &str, body: Option<&Value>) -> Option<(u16, Value)> {
+        let headers = [
+            ("X-Nomad-Token", ROOT),
+            ("Content-Type", "application/json"),
+        ];
+        let path = format!("/v1/{path}");
+        let answer = http::request(&self.address, None, method, &path, &headers, body).ok()?;
+        Some((answer.status, answer.json()))
+    }
+
+    fn call(&self, method: &str, path: &str, body: Option<&Value>) -> Value {
+        let (status, answer) = self.try_call(method, path, body).unwrap();
+        assert_eq!(
+            status,
+            200,
+            "{method} {path}: {answer}\n{}",
+            self.process.output()
+        );
+        answer
+    }
+
+    fn is_ready(&self) -> bool {
+        let leader = self.try_call("GET", "status/leader", None);
+        if !leader.is_some_and(|(_, leader)| leader.as_str().is_some_and(|name| !name.is_empty())) {
+            return false;
+        }
+        self.try_call(
+            "PUT",
+            "acl/bootstrap",
+            Some(&json!({ "BootstrapSecret": ROOT })),
+        );
+        let Some((200, nodes)) = self.try_call("GET", "nodes", None) else {
+            return false;
+        };
+        nodes[0]["Status"] == "ready" && nodes[0]["Drivers"]["raw_exec"]["Healthy"] == true
+    }
+
+    /// The sidecar may do what it needs.
+    pub(super) fn allow(&self) {
+        let rules = r#"namespace "default" {
+            capabilities = ["alloc-lifecycle"]
+            variables { path "nomad/jobs/tell/*" { capabilities = ["read", "write"] } }
+        }"#;
+        let policy = json!({
+            "Name": "tell", "Rules": rules,
+            "JobACL": { "Namespace": "default", "JobID": JOB, "Group": GROUP, "Task": SIDECAR },
+        });
+        self.call("PUT", "acl/policy/tell", Some(&policy));
+    }
+
+    /// Starts the job and waits until the application runs.
+    pub(super) fn run_job(&self) -> Allocation {
+        let script = "trap 'echo usr1 >> $NOMAD_ALLOC_DIR/log' USR1; echo start >> $NOMAD_ALLOC_DIR/log; \
+                      while :; do sleep 0.1; done";
+        let task = |name: &str, command: &str, arguments: &[&str]| {
+            json!({
+                "Name": name, "Driver": "raw_exec",
+                "Config": { "command": command, "args": arguments },
+                "Identity": { "Name": "default", "File": true },
+                "KillTimeout": Duration::from_secs(2).as_nanos() as u64,
+                "Resources": { "CPU": 50, "MemoryMB": 32 },
+            })
+        };
+        let mut once = task("once", "/bin/true", &[]);
+        once["Lifecycle"] = json!({ "Hook": "prestart", "Sidecar": false });
+        let job = json!({ "Job": {
+            "ID": JOB, "Name": JOB, "Type": "service", "Datacenters": ["*"],
+            "TaskGroups": [{
+                "Name": GROUP, "Count": 1,
+                "Tasks": [once, task(TASK, "/bin/sh", &["-c", script]), task(SIDECAR, "/bin/sleep", &["3600"])],
+            }],
+        }});
+        self.call("PUT", "jobs", Some(&job));
+        let path = format!("job/{JOB}/allocations");
+        let id = wait_for("the job to run", 2 * PATIENCE, || {
+            let all = self.call("GET", &path, None);
+            let one = &all[0];
+            let runs = |task: &str| one["TaskStates"][task]["State"] == "running";
+            (runs(TASK) && runs(SIDECAR)).then(|| one["ID"].as_str().unwrap().to_owned())
+        });
+        let client = std::fs::read_dir(self.home.path()).unwrap();
+        let dir = client
+            .map(|entry| entry.unwrap().path().join(&id))
+            .find(|path| path.is_dir())
+            .expect("the allocation has a directory");
+        Allocation {
+            secrets: dir.join(SIDECAR).join("secrets"),
+            log: dir.join("alloc/log"),
+            id,
+        }
+    }
+
+    /// Stops the job and waits until its allocation has ended.
+    pub(super) fn stop_job(&self, allocation: &str) {
+        self.call("DELETE", &format!("job/{JOB}"), None);
+        let path = format!("allocation/{allocation}");
+        wait_for("the job to end", PATIENCE, || {
+            (self.call("GET", &path, None)["ClientStatus"] == "complete").then_some(())
+        });
+    }
+}
+
+impl Drop for NomadAgent {
+    fn drop(&mut self) {
+        let _ = self.try_call("DELETE", &format!("job/{JOB}?purge=true"), None);
+        if self.process.ended().is_some() {
+            return;
+        }
+        // In development mode a clean end destroys what is left of the allocations.
+        self.process.signal(Signal::INT);
+        let began = std::time::Instant::now();
+        while self.process.ended().is_none() && began.elapsed() < PATIENCE {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}

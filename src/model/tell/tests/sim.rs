@@ -1,0 +1,208 @@
+//! An agent and an application in simulated time: the agent loses its memory wherever it is told to.
+
+use std::collections::BTreeMap;
+
+use super::*;
+
+/// An application that serves "01" until it takes up "02".
+pub(super) struct App {
+    pub(super) serves: String,
+    pub(super) told: usize,
+    pub(super) by_step: BTreeMap<(u32, usize), u32>,
+    ignores: usize,
+    /// Behaves as it likes; an xorshift state.
+    wild: Option<u64>,
+    down: bool,
+}
+
+impl App {
+    pub(super) fn ignoring(ignores: usize) -> Self {
+        Self {
+            serves: "01".to_owned(),
+            told: 0,
+            by_step: BTreeMap::new(),
+            ignores,
+            wild: None,
+            down: false,
+        }
+    }
+
+    pub(super) fn wild(seed: u64) -> Self {
+        Self {
+            wild: Some(seed | 1),
+            ..Self::ignoring(0)
+        }
+    }
+
+    fn roll(&mut self, sides: u64) -> Option<u64> {
+        let state = self.wild.as_mut()?;
+        *state ^= *state << 13;
+        *state ^= *state >> 7;
+        *state ^= *state << 17;
+        Some(*state % sides)
+    }
+
+    fn tell(&mut self, round: u32, step: usize, generation: &str) -> Result<Told, Failed> {
+        match self.roll(5) {
+            Some(0) => return Err(failure(false, false)),
+            Some(1) => return Err(failure(false, true)),
+            Some(2) => return Ok(Told::NotRunning),
+            _ => {}
+        }
+        self.told += 1;
+        *self.by_step.entry((round, step)).or_default() += 1;
+        if self.told > self.ignores {
+            generation.clone_into(&mut self.serves);
+        }
+        Ok(Told::Delivered)
+    }
+
+    /// Between two acts anything may happen to a wild one.
+    fn live(&mut self) {
+        match self.roll(12) {
+            Some(0) => self.down = !self.down,
+            Some(1) => self.serves = "01".to_owned(),
+            Some(2) => self.serves = "07".to_owned(),
+            _ => {}
+        }
+    }
+
+    fn probe(&self, at: Timestamp) -> Probed {
+        if self.down {
+            return finding(Finding::Down, at);
+        }
+        serves(&self.serves, at)
+    }
+}
+
+pub(super) struct Sim {
+    pub(super) policy: TellPolicy,
+    pub(super) app: App,
+    pub(super) outbox: Outbox,
+    /// The acts at which the agent is killed, counted over the whole run.
+    pub(super) crashes: Vec<usize>,
+    /// How often it said "attested" while the application served something else.
+    pub(super) lies: usize,
+    saved: Outbox,
+    probed: Option<Probed>,
+    now: Timestamp,
+    act: usize,
+}
+
+impl Sim {
+    pub(super) fn new(policy: TellPolicy, app: App) -> Self {
+        let outbox = published(EventKind::Leaf);
+        Self {
+            policy,
+            app,
+            saved: outbox.clone(),
+            outbox,
+            crashes: Vec::new(),
+            lies: 0,
+            probed: None,
+            now: START,
+            act: 0,
+        }
+    }
+
+    pub(super) fn attested(&self) -> bool {
+        self.outbox.attested_at.is_some()
+    }
+
+    pub(super) fn alarmed(&self) -> bool {
+        self.outbox.alarm_at.is_some()
+    }
+
+    pub(super) fn elapsed(&self) -> Duration {
+        START.until(self.now)
+    }
+
+    /// True when the agent is killed here: it goes on from what it has saved.
+    fn killed(&mut self) -> bool {
+        self.act += 1;
+        if !self.crashes.contains(&self.act) {
+            return false;
+        }
+        self.outbox = self.saved.clone();
+        self.probed = None;
+        self.now = self.now.plus(Duration::from_secs(1));
+        true
+    }
+
+    fn save(&mut self) {
+        self.saved = self.outbox.clone();
+    }
+
+    /// Until it is attested or in alarm; or so many acts whatever comes.
+    pub(super) fn run(&mut self, acts: Option<usize>) {
+        for _ in 0..acts.unwrap_or(10_000) {
+            if acts.is_none() && (self.attested() || self.alarmed()) {
+                return;
+            }
+            self.app.live();
+            self.once();
+            if self.killed() {
+                continue;
+            }
+        }
+        assert!(acts.is_some(), "it never ends");
+    }
+
+    fn once(&mut self) {
+        match next(&self.outbox, &self.policy, self.probed.as_ref(), self.now) {
+            TellNext::Act(step) => self.perform(step),
+            TellNext::Probe => {
+                let probed = self.app.probe(self.now);
+                let verdict = self.outbox.saw(&probed, &self.policy, self.now);
+                if verdict == Verdict::Attested && self.app.serves != self.outbox.serial {
+                    self.lies += 1;
+                }
+                if verdict != Verdict::Unchanged {
+                    self.save();
+                }
+                self.probed = Some(probed);
+            }
+            TellNext::WaitUntil(at, _) => {
+                assert!(at > self.now, "it waits for the past");
+                // Nobody sleeps longer than half an hour.
+                self.now = at.min(self.now.plus(30 * MINUTE));
+            }
+            TellNext::Done => panic!("a probe is configured"),
+            TellNext::Alarm(_) => {
+                self.outbox.alarmed(self.now);
+                self.save();
+            }
+            TellNext::Rollback => {
+                let back = self.outbox.roll_back("", "", MINUTE, self.now);
+                self.outbox = back.unwrap().0;
+                self.save();
+            }
+        }
+    }
+
+    fn perform(&mut self, step: usize) {
+        self.outbox.begin(step, self.now);
+        if self.killed() {
+            return;
+        }
+        self.save();
+        if self.killed() {
+            return;
+        }
+        let action = &self.policy.actions(self.outbox.event)[step];
+        let result = if action.touches() {
+            let (round, serial) = (self.outbox.round, self.outbox.serial.clone());
+            self.app.tell(round, step, &serial)
+        } else {
+            Ok(Told::Delivered)
+        };
+        if self.killed() {
+            return;
+        }
+        self.outbox.answered(result, &self.policy, self.now);
+        if self.killed() {
+            return;
+        }
+        self.save();
+    }
+}

@@ -1,0 +1,49 @@
+//! From the configuration to the policy of telling, once it is known what `auto` means.
+//!
+//! Never asks for a version (`loki::version` does). What stays true: `auto` sends no signal.
+
+use crate::{
+    config::{App, CertConfig, Step, TellConfig},
+    loki::{self, Version},
+    model::tell::{Action, EventKind, TellPolicy},
+};
+
+/// Does any list say `auto` for an application whose version decides?
+#[must_use]
+pub fn needs_version(tell: &TellConfig) -> bool {
+    tell.app == App::Loki && tell.on_leaf.contains(&Step::Auto)
+}
+
+/// How the application of this certificate is told; `None` when nobody is.
+#[must_use]
+pub fn policy(certificate: &CertConfig, version: Option<Version>) -> Option<TellPolicy> {
+    let tell = certificate.tell.as_ref()?;
+    let probe = certificate.probe.as_ref();
+    Some(TellPolicy {
+        leaf: list(tell, &tell.on_leaf, EventKind::Leaf, version),
+        trust: list(tell, &tell.on_trust, EventKind::Trust, version),
+        attest_within: tell.attest_within,
+        probed: probe.is_some(),
+        probe_every: probe.map_or(tell.attest_within, |probe| probe.every),
+        slots: tell.slots,
+        rollback: certificate.rollback,
+    })
+}
+
+fn list(
+    tell: &TellConfig,
+    steps: &[Step],
+    event: EventKind,
+    version: Option<Version>,
+) -> Vec<Action> {
+    let task = tell.task.as_deref().unwrap_or("loki");
+    let mut actions = Vec::new();
+    for step in steps {
+        match (step, tell.app) {
+            (Step::Do(action), _) => actions.push(action.clone()),
+            (Step::Auto, App::Loki) => actions.extend(loki::auto(version, event, task)),
+            (Step::Auto, App::Generic) => actions.push(Action::None),
+        }
+    }
+    actions
+}
