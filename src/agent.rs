@@ -4,6 +4,7 @@
 //! works; each certificate fails on its own; after the first success only a signal ends the process.
 
 mod alarm;
+mod application;
 mod extras;
 mod inputs;
 mod keeper;
@@ -12,6 +13,7 @@ mod order;
 mod report;
 mod status;
 mod store;
+mod tell;
 #[cfg(test)]
 mod tests;
 mod wall;
@@ -26,12 +28,15 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, error, info_span, warn};
 
+pub use application::{Application, Doing, Neighbour};
 pub use status::{Anchor, App, Attested, Budget, Counts, Forced, Live, Probed, Status, Told};
 
 use self::{
     inputs::Inputs,
     keeper::{Keeper, World},
     mount::{Mount, MountCas},
+    store::Shared,
+    tell::Teller,
 };
 use crate::{
     clock::Clock,
@@ -53,7 +58,7 @@ const STOP: Duration = Duration::from_millis(600);
 pub fn on_disk(config: &CertConfig, now: Timestamp) -> Facts {
     let fingerprint = config.request.fingerprint();
     let store = store::Store::glance(config, &fingerprint, now);
-    store.facts(None, false, &fingerprint)
+    store.facts(None, false, &fingerprint, now)
 }
 
 /// All certificates of one process, ready to run.
@@ -67,6 +72,7 @@ pub struct Agent<I, C> {
 struct Certificate {
     config: CertConfig,
     inputs: Arc<Inputs>,
+    store: Shared,
     status: watch::Sender<Status>,
 }
 
@@ -98,10 +104,12 @@ impl<I: Issuer + 'static, C: Clock + 'static> Agent<I, C> {
     #[must_use]
     pub fn new(certificates: Vec<CertConfig>, issuer: Arc<I>, clock: Arc<C>) -> Self {
         let certificates = certificates.into_iter().map(|config| {
-            let status = Status::new(&config.name, config.renew.budget_per_hour);
+            let mut status = Status::new(&config.name, config.renew.budget_per_hour);
+            status.app.probed = config.probe.is_some();
             Certificate {
                 config,
                 inputs: Arc::new(Inputs::default()),
+                store: Shared::default(),
                 status: watch::Sender::new(status),
             }
         });
@@ -110,6 +118,7 @@ impl<I: Issuer + 'static, C: Clock + 'static> Agent<I, C> {
             world: Arc::new(World {
                 issuer,
                 clock,
+                application: Arc::new(Neighbour::plain()),
                 look: wall::LOOK,
                 ticks: None,
                 gate: Semaphore::new(ORDERS_AT_ONCE),
@@ -118,6 +127,15 @@ impl<I: Issuer + 'static, C: Clock + 'static> Agent<I, C> {
             }),
             watching: true,
         }
+    }
+
+    /// How the application is reached; without it only by what needs no Nomad.
+    #[must_use]
+    pub fn with(mut self, application: Arc<dyn Application>) -> Self {
+        if let Some(world) = Arc::get_mut(&mut self.world) {
+            world.application = application;
+        }
+        self
     }
 
     /// Another look interval than the usual one, and no watching of directories.
@@ -227,6 +245,8 @@ impl<I: Issuer + 'static, C: Clock + 'static> Agent<I, C> {
             let span = info_span!("certificate", name = %certificate.config.name);
             let mount = mounts.get(&mount_key(&certificate.config)).cloned();
             let world = Arc::clone(&self.world);
+            let teller = Teller::new(&certificate, Arc::clone(&world));
+            tasks.spawn(teller.run().instrument(span.clone()));
             let keeper = Keeper::new(certificate, world, mount);
             tasks.spawn(keeper.run().instrument(span));
         }

@@ -141,7 +141,11 @@ impl Reloader {
         }
     }
 
-    fn nomad(&self) -> Result<&Nomad, TellFailure> {
+    /// The Task API.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub fn nomad(&self) -> Result<&Nomad, TellFailure> {
         self.nomad.as_ref().ok_or_else(|| {
             self.no_nomad.clone().unwrap_or_else(|| {
                 TellFailure::lasting("nomad-missing", "there is no Nomad here".to_owned(), "")

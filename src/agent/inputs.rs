@@ -7,12 +7,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::Notify;
 
-/// The inputs of one certificate's loop.
+/// The inputs of one certificate's loops.
 #[derive(Debug, Default)]
 pub(super) struct Inputs {
     wake: Notify,
     forced: AtomicBool,
     disturbed: AtomicBool,
+    published: Notify,
 }
 
 impl Inputs {
@@ -26,6 +27,21 @@ impl Inputs {
     pub(super) fn disturb(&self) {
         self.disturbed.store(true, Ordering::SeqCst);
         self.wake.notify_one();
+    }
+
+    /// Look again, for no reason that has to be remembered.
+    pub(super) fn nudge(&self) {
+        self.wake.notify_one();
+    }
+
+    /// The live set is another one than before.
+    pub(super) fn publish(&self) {
+        self.published.notify_one();
+    }
+
+    /// Returns when the live set has changed, at once when it did since the last call.
+    pub(super) async fn published(&self) {
+        self.published.notified().await;
     }
 
     /// Whether a renewal was asked for since the last time this was asked.

@@ -13,12 +13,13 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Certificate,
+    application::Application,
     inputs::Inputs,
     mount::MountCas,
     order::Obtained,
     report,
     status::{Anchor, App, Budget, Counts, Forced, Live, Status},
-    store::Store,
+    store::{Held, Shared},
     wall,
 };
 use crate::{
@@ -41,6 +42,8 @@ use crate::{
 pub(super) struct World<I, C> {
     pub(super) issuer: Arc<I>,
     pub(super) clock: Arc<C>,
+    /// The application that uses the certificates.
+    pub(super) application: Arc<dyn Application>,
     /// The longest time between two looks at clock and files.
     pub(super) look: Duration,
     /// One wake-up at those looks for everybody; absent under a test's clock.
@@ -61,7 +64,7 @@ pub(super) struct Keeper<I, C> {
     status: watch::Sender<Status>,
     /// Fingerprint of the request as configured today.
     pub(super) fingerprint: String,
-    pub(super) store: Store,
+    pub(super) store: Shared,
     failures: Option<FailureRun>,
     /// A renewal was asked for and has not come yet.
     forced: bool,
@@ -71,8 +74,6 @@ pub(super) struct Keeper<I, C> {
     pub(super) issuer_ahead_millis: Option<i64>,
     /// The answer to the last wish for a renewal.
     answered: Option<Forced>,
-    /// What the application was told and serves.
-    pub(super) app: App,
     /// What is in the log about the next turn already.
     told: Option<Told>,
 }
@@ -97,14 +98,13 @@ impl<I: Issuer, C: Clock> Keeper<I, C> {
             status: certificate.status,
             world,
             mount,
-            store: Store::default(),
+            store: certificate.store,
             failures: None,
             forced: false,
             spare_key: None,
             counts: Counts::default(),
             issuer_ahead_millis: None,
             answered: None,
-            app: App::default(),
             told: None,
         }
     }
@@ -149,14 +149,16 @@ impl<I: Issuer, C: Clock> Keeper<I, C> {
 
     /// Makes the staged set live.
     fn publish(&mut self) {
-        match self.store.publish(&self.config, self.now()) {
+        let done = self.store.lock().publish(&self.config, self.now());
+        match done {
             Ok(()) => {
                 self.failures = None;
                 self.counts.published += 1;
-                let serial = self.store.live().map(|held| {
+                let serial = self.store.lock().live().map(|held| {
                     report::published(held, &report::due(held, &self.config));
                     held.verified.leaf().serial.clone()
                 });
+                self.inputs.publish();
                 self.forced |= self.inputs.take_forced();
                 self.answer(Ok(serial.unwrap_or_default()));
                 self.follow();
@@ -193,7 +195,7 @@ impl<I: Issuer, C: Clock> Keeper<I, C> {
             self.failures = None;
         }
         let disturbed = self.inputs.take_disturbed();
-        let repairs = self.store.look(&self.config, now);
+        let repairs = self.store.lock().look(&self.config, now);
         let news = self
             .mount
             .as_ref()
@@ -201,9 +203,13 @@ impl<I: Issuer, C: Clock> Keeper<I, C> {
         let known = self.mount_cas();
         let changed = self
             .store
+            .lock()
             .retrust(&self.config, news, known.as_deref(), now);
         self.counts.repairs += repairs;
         self.counts.published += u64::from(changed);
+        if repairs > 0 || changed {
+            self.inputs.publish();
+        }
         if disturbed || repairs > 0 || changed {
             self.follow();
         }
@@ -218,10 +224,13 @@ impl<I: Issuer, C: Clock> Keeper<I, C> {
 
     pub(super) fn open(&mut self) -> Result<(), Failure> {
         let now = self.now();
-        self.store.open(&self.config, &self.fingerprint, now)?;
-        if let Some(held) = self.store.live() {
+        let mut store = self.store.lock();
+        store.open(&self.config, &self.fingerprint, now)?;
+        if let Some(held) = store.live() {
             report::reused(held, &report::due(held, &self.config));
         }
+        drop(store);
+        self.inputs.publish();
         self.follow();
         Ok(())
     }
@@ -229,15 +238,16 @@ impl<I: Issuer, C: Clock> Keeper<I, C> {
     /// Watches what is on disk now: each generation is a directory of its own.
     fn follow(&self) {
         if let Some(watch) = &self.world.watch
-            && let Err(refused) = watch.follow(&self.config.files.dir, &self.store.watched())
+            && let Err(refused) = watch.follow(&self.config.files.dir, &self.store.lock().watched())
         {
             tracing::debug!("{refused}; changed files are noticed at the next look");
         }
     }
 
     fn facts(&self) -> Facts {
-        self.store
-            .facts(self.failures.clone(), self.forced, &self.fingerprint)
+        let failures = self.failures.clone();
+        let store = self.store.lock();
+        store.facts(failures, self.forced, &self.fingerprint, self.now())
     }
 
     /// Ends the wish for a renewal, and all that were made meanwhile. When it brought nothing while
@@ -250,10 +260,11 @@ impl<I: Issuer, C: Clock> Keeper<I, C> {
         let now = self.now();
         if let Err(failure) = &outcome {
             report::not_forced(failure);
-            let idle = self.store.live().is_some_and(|held| {
+            let store = self.store.lock();
+            let idle = store.live().is_some_and(|held| {
                 held.fingerprint == self.fingerprint && report::due(held, &self.config).at > now
             });
-            if idle && !self.store.is_waiting() {
+            if idle && !store.is_waiting() {
                 self.failures = None;
             }
         }
@@ -290,7 +301,8 @@ impl<I: Issuer, C: Clock> Keeper<I, C> {
             return;
         }
         self.told = Some(told);
-        let live = self.store.live();
+        let store = self.store.lock();
+        let live = store.live();
         match (told, &self.failures) {
             (Told::Failure(_), Some(run)) => report::failed(run, live, at, self.now()),
             _ => report::out_of_budget(live, self.config.renew.budget_per_hour, at),
@@ -299,11 +311,12 @@ impl<I: Issuer, C: Clock> Keeper<I, C> {
 
     fn tell_status(&self, next: Option<Timestamp>) {
         let now = self.now();
-        let live = self.store.live();
-        let issuances = self.store.issuances();
+        let store = self.store.lock();
+        let live = store.live();
+        let issuances = store.issuances();
         let per_hour = self.config.renew.budget_per_hour;
         let due = live.map(|held| report::due(held, &self.config).at);
-        let status = Status {
+        let mut status = Status {
             name: self.config.name.clone(),
             live: live.map(|held| Live {
                 generation: held.generation.to_string(),
@@ -322,8 +335,8 @@ impl<I: Issuer, C: Clock> Keeper<I, C> {
                 retry::runway(class, held.verified.validity(), from)
             }),
             failure: self.failures.clone(),
-            staged: self.store.is_waiting(),
-            staged_generation: self.store.waiting_generation().map(ToString::to_string),
+            staged: store.is_waiting(),
+            staged_generation: store.waiting_generation().map(ToString::to_string),
             counts: self.counts,
             budget: Budget {
                 per_hour,
@@ -331,11 +344,13 @@ impl<I: Issuer, C: Clock> Keeper<I, C> {
                 free_at: budget::allowed(&issuances, per_hour, now).err(),
             },
             issuer_ahead_millis: self.issuer_ahead_millis,
-            anchors: self.anchors(),
+            anchors: self.anchors(live),
             forced: self.answered.clone(),
-            app: self.app.clone(),
+            app: App::default(),
         };
         self.status.send_if_modified(|old| {
+            // that one is the other loop's
+            status.app.clone_from(&old.app);
             let changed = *old != status;
             *old = status;
             changed
@@ -345,8 +360,8 @@ impl<I: Issuer, C: Clock> Keeper<I, C> {
 
 impl<I, C> Keeper<I, C> {
     /// The anchors of the live set; read from it once per generation.
-    fn anchors(&self) -> Vec<Anchor> {
-        let Some(held) = self.store.live() else {
+    fn anchors(&self, live: Option<&Held>) -> Vec<Anchor> {
+        let Some(held) = live else {
             return Vec::new();
         };
         let told = self.status.borrow();

@@ -44,19 +44,21 @@ pub(super) enum Obtained {
 impl<I: Issuer, C: Clock> Keeper<I, C> {
     /// One order. Its failure is returned; its success is in the store.
     pub(super) async fn obtain(&mut self, why: Why) -> Result<Obtained, Failure> {
-        if !self.store.is_open() {
+        if !self.store.lock().is_open() {
             // there may be a set on disk that needs no order at all: read it, then decide again
             self.open()?;
             return Ok(Obtained::Nothing);
         }
-        let extra = self.store.extra_anchors(&self.config)?;
+        let extra = self.store.lock().extra_anchors(&self.config)?;
         let (key, csr) = self.key_and_csr().await?;
         let world = Arc::clone(&self.world);
         let entered = world.cancel.run_until_cancelled(world.gate.acquire()).await;
         let Some(Ok(_permit)) = entered.filter(|_| !world.cancel.is_cancelled()) else {
             return Ok(Obtained::Nothing);
         };
-        self.store.record_order(&self.fingerprint, self.now())?;
+        self.store
+            .lock()
+            .record_order(&self.fingerprint, self.now())?;
         self.counts.orders += 1;
         report::ordering(&self.config, why);
         let reply = match self.ask(csr.as_deref()).await {
@@ -65,7 +67,7 @@ impl<I: Issuer, C: Clock> Keeper<I, C> {
             Some(Err(failure)) => {
                 self.spare_key = key;
                 if !budget::keeps(failure.class) {
-                    self.store.withdraw_order();
+                    self.store.lock().withdraw_order();
                 }
                 return Err(failure);
             }
@@ -84,7 +86,11 @@ impl<I: Issuer, C: Clock> Keeper<I, C> {
             csr,
         };
         let cancel = &self.world.cancel;
-        let validity = self.store.live().map(|held| held.verified.validity());
+        let validity = self
+            .store
+            .lock()
+            .live()
+            .map(|held| held.verified.validity());
         let patience = retry::patience(validity, self.now());
         let too_long = async {
             match patience {
@@ -106,7 +112,7 @@ impl<I: Issuer, C: Clock> Keeper<I, C> {
         extra: &[Vec<u8>],
     ) -> Result<Verified, Failure> {
         let bundle = answer::parse(&reply.body, key)?;
-        let known_serials: Vec<String> = self.store.serials();
+        let known_serials: Vec<String> = self.store.lock().serials();
         let expect = Expect {
             request: &self.config.request,
             min_remaining: self.config.renew.min_remaining,
@@ -127,6 +133,7 @@ impl<I: Issuer, C: Clock> Keeper<I, C> {
         let mount = self.mount_cas();
         let verified = self
             .store
+            .lock()
             .with_trust(&verified, &self.config, mount.as_deref(), now);
         let waiting = Waiting {
             verified,
@@ -134,7 +141,7 @@ impl<I: Issuer, C: Clock> Keeper<I, C> {
             fingerprint: self.fingerprint.clone(),
             obtained_at: now,
         };
-        self.store.keep(waiting, now);
+        self.store.lock().keep(waiting, now);
     }
 
     /// The key and CSR of sign mode; nothing in issue mode.
@@ -144,7 +151,7 @@ impl<I: Issuer, C: Clock> Keeper<I, C> {
             return Ok((None, None));
         }
         let kept = if request.reuse_key {
-            self.store.key()
+            self.store.lock().key()
         } else {
             None
         };

@@ -93,6 +93,7 @@ pub(super) fn out_of_budget(live: Option<&Held>, per_hour: u32, free: Timestamp)
 pub(super) fn not_now(until: Timestamp, why: Why) -> Failure {
     let (class, code) = match why {
         Why::Budget => (FailureClass::Budget, "budget"),
+        Why::Quarantine => (FailureClass::Local, "quarantine"),
         Why::Retry(class) => (class, "retry"),
         _ => (FailureClass::Local, "staged"),
     };

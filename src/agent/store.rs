@@ -4,13 +4,16 @@
 //! that could not be written is kept in memory and written later; an order is on record, durably,
 //! before it may leave.
 
+mod outbox;
 mod read;
+mod shared;
 mod trusted;
 
 use std::path::PathBuf;
 
 use tracing::warn;
 
+pub(super) use self::shared::Shared;
 use super::report;
 use crate::{
     config::CertConfig,
@@ -22,6 +25,7 @@ use crate::{
         failure::{Failure, FailureClass, FailureRun},
         schedule,
         state::{StagedRecord, State},
+        tell,
         time::Timestamp,
         trust::{self, Vouched},
         verify::Verified,
@@ -93,12 +97,14 @@ impl Store {
         }
         let dir = CertDir::open(&config.files)?;
         let mut state = dir.load_state();
-        let (mut live, waiting) =
-            read::adopt(&dir.sets_on_disk(), &state, config, fingerprint, now);
+        let sets = dir.sets_on_disk();
+        let (mut live, waiting) = read::adopt(&sets, &state, config, fingerprint, now);
         if let Some(held) = &mut live {
             // the best set need not be the one that is live, nor whole
             let repaired = dir.repair(&held.verified)?;
-            held.generation = repaired.generation.unwrap_or(held.generation);
+            let found = held.generation;
+            held.generation = repaired.generation.unwrap_or(found);
+            outbox::take_over(held, found, &sets, &mut state, now);
             take_over(held, &mut state, config, now);
         }
         *self = Self {
@@ -141,7 +147,8 @@ impl Store {
             .live
             .iter()
             .map(|held| held.verified.leaf().serial.clone());
-        live.collect()
+        let broken = self.state.quarantined.iter().map(|one| one.serial.clone());
+        live.chain(broken).collect()
     }
 
     /// The key in use, for orders that keep it.
@@ -167,6 +174,7 @@ impl Store {
         failure: Option<FailureRun>,
         forced: bool,
         fingerprint: &str,
+        now: Timestamp,
     ) -> Facts {
         Facts {
             live: self.live.as_ref().map(|held| decide::Live {
@@ -184,6 +192,7 @@ impl Store {
             issuances: self.issuances(),
             forced,
             fingerprint: fingerprint.to_owned(),
+            held_until: tell::held_until(&self.state.quarantined, fingerprint, now),
         }
     }
 }
@@ -276,6 +285,7 @@ impl Store {
     ) {
         let validity = waiting.verified.validity();
         let due = schedule::due(validity, Some(waiting.obtained_at), &config.renew).at;
+        self.announce(&waiting.verified, generation, config, now);
         self.state.fingerprint.clone_from(&waiting.fingerprint);
         self.state.generation = Some(generation.to_string());
         self.state.obtained_at = Some(waiting.obtained_at.unix_millis());
@@ -339,7 +349,8 @@ impl Store {
             }
         };
         self.mark(config, now);
-        if self.grace_ends.is_some_and(|ends| now >= ends) {
+        let over = self.grace_ends.is_some_and(|ends| now >= ends);
+        if over && !self.may_go_back(config) {
             self.grace_ends = None;
             if let Err(error) = dir.end_grace(now) {
                 tracing::debug!("an old generation stays for now: {error}");
@@ -361,6 +372,10 @@ impl Store {
         if let Some(generation) = repaired.generation {
             held.generation = generation;
             self.state.generation = Some(generation.to_string());
+            if let Some(outbox) = &mut self.state.outbox {
+                // the same content: what was told and proven of it holds
+                outbox.generation = generation.to_string();
+            }
             self.unsaved = true;
             self.save();
         }

@@ -15,19 +15,22 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use super::Stopped;
 use crate::{
-    agent::{Agent, Force, Status},
+    agent::{Agent, Force, Neighbour, Status},
     cli::RunArgs,
     clock::SystemClock,
-    config::{Config, Environment},
+    config::{Config, Environment, Step},
     exit::Exit,
     issuer::Issuer as _,
+    model::tell::{Action, SignalTarget},
+    nomad::{Nomad, NomadConfig},
     observe::{
         http::Servers,
         notify::{Start, Supervisor},
         status::Seen,
     },
-    reload::signal,
+    reload::{Reloader, signal},
     vault::Vault,
 };
 
@@ -36,6 +39,7 @@ const FAREWELL: Duration = Duration::from_millis(300);
 
 pub(super) async fn run(args: &RunArgs, environment: &Environment) -> anyhow::Result<Exit> {
     let config = super::configured(&args.flags, environment)?;
+    refuse_child(&config)?;
     let mut signals = Signals::listen().context("cannot listen for signals")?;
     let wishes = unix::signal(SignalKind::user_defined1()).context("cannot listen for signals")?;
     let sidecar = Sidecar::new(config, environment)?;
@@ -69,6 +73,25 @@ async fn pass_on(mut wishes: Signal, force: Force) -> &'static str {
     pending().await
 }
 
+/// Only `exec` has a child that could be signalled.
+fn refuse_child(config: &Config) -> Result<(), Stopped> {
+    let child = |step: &&Step| match step {
+        Step::Do(Action::Signal { target, .. }) => *target == SignalTarget::Child,
+        _ => false,
+    };
+    for one in &config.certificates {
+        let tell = one.tell.iter();
+        let mut steps = tell.flat_map(|tell| tell.on_leaf.iter().chain(&tell.on_trust));
+        if steps.any(|step| child(&step)) {
+            return Err(Stopped::usage(
+                format!("certificate {}: signal has no process to go to", one.name),
+                "set tell.pid_file, or start the application with certagent exec",
+            ));
+        }
+    }
+    Ok(())
+}
+
 /// The agent and everything that goes with it, as `run` and `exec` start it.
 pub(super) struct Sidecar {
     agent: Agent<Vault, SystemClock>,
@@ -97,11 +120,20 @@ impl Sidecar {
             config.vault.addresses.join(", ")
         );
         let servers = Servers::bind(config.http.as_ref(), config.status.as_ref())?;
+        let tells = config
+            .certificates
+            .iter()
+            .filter_map(|one| one.tell.as_ref());
+        let kill_timeout = tells.map(|tell| tell.kill_timeout).max();
+        let nomad = NomadConfig::of(environment, kill_timeout.unwrap_or_default());
+        let reloader = Reloader::new(nomad.and_then(Nomad::new), environment);
+        let child = reloader.child();
         let agent = Agent::new(
             config.certificates,
             Arc::clone(&vault),
             Arc::new(SystemClock),
         );
+        let agent = agent.with(Arc::new(Neighbour::new(reloader)));
         Ok(Self {
             deadline: agent.first_deadline(),
             agent,
@@ -109,7 +141,7 @@ impl Sidecar {
             servers,
             supervisor: Supervisor::from_environment(environment),
             started: CancellationToken::new(),
-            child: signal::Child::default(),
+            child,
         })
     }
 

@@ -55,6 +55,8 @@ pub struct Facts {
     pub forced: bool,
     /// Fingerprint of today's request.
     pub fingerprint: String,
+    /// The application broke on the last answer to this request: no other is asked for before this.
+    pub held_until: Option<Timestamp>,
 }
 
 /// What to do next.
@@ -87,6 +89,8 @@ pub enum Why {
     Retry(FailureClass),
     /// The issuance budget is used up.
     Budget,
+    /// The application broke on the last answer, and the set before is in use again.
+    Quarantine,
 }
 
 impl Why {
@@ -102,6 +106,7 @@ impl Why {
             Self::Staged => "staged",
             Self::Retry(_) => "retry",
             Self::Budget => "budget",
+            Self::Quarantine => "quarantine",
         }
     }
 }
@@ -117,6 +122,7 @@ impl fmt::Display for Why {
             Self::Staged => f.write_str("a set is staged"),
             Self::Retry(class) => write!(f, "the retry plan for {class}"),
             Self::Budget => f.write_str("the issuance budget is used up"),
+            Self::Quarantine => f.write_str("the application broke on the last new certificate"),
         }
     }
 }
@@ -141,6 +147,9 @@ pub fn decide(facts: &Facts, policy: &RenewPolicy, now: Timestamp) -> Next {
         Ok(why) => why,
         Err(due) => return Next::WaitUntil(due, Why::Due),
     };
+    if let Some(until) = held(facts, now) {
+        return Next::WaitUntil(until, Why::Quarantine);
+    }
     if let Err(free) = budget::allowed(&facts.issuances, policy.budget_per_hour, now) {
         return match retry {
             Some((at, why)) if at > free => Next::WaitUntil(at, why),
@@ -169,6 +178,14 @@ fn reason(facts: &Facts, policy: &RenewPolicy, now: Timestamp) -> Result<Why, Ti
     }
     let due = schedule::due(live.validity, live.obtained_at, policy).at;
     if now >= due { Ok(Why::Due) } else { Err(due) }
+}
+
+/// How long the quarantine of the last answer holds off another one: not once the live set has
+/// ended, nor against somebody's wish.
+fn held(facts: &Facts, now: Timestamp) -> Option<Timestamp> {
+    let live = facts.live.as_ref().filter(|_| !facts.forced)?;
+    let until = facts.held_until?.min(live.validity.not_after);
+    (until > now).then_some(until)
 }
 
 /// The retry plan's next attempt, while it has not come.

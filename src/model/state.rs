@@ -34,6 +34,8 @@ pub struct State {
     pub trust: Memory,
     /// What the application was told about the live generation; written together with it.
     pub outbox: Option<Outbox>,
+    /// Which order the generation before the live one answers, for going back to it.
+    pub previous: Option<StagedRecord>,
     /// Sets that broke the application and were taken back, oldest first.
     pub quarantined: Vec<Quarantined>,
 }

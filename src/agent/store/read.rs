@@ -44,6 +44,7 @@ pub(super) fn adopt(
 ) -> (Option<Held>, Option<Waiting>) {
     let mut found: Vec<Found> = sets
         .iter()
+        .filter(|set| !is_quarantined(set, state))
         .filter_map(|set| read(set, state, config, fingerprint, now))
         .collect();
     let waiting = take_waiting(&mut found, state, now);
@@ -58,6 +59,12 @@ pub(super) fn adopt(
         obtained_at: set.origin.obtained_at,
     });
     (live, waiting)
+}
+
+/// A set that broke the application is not taken up again, whatever a crash left on disk.
+fn is_quarantined(set: &SetOnDisk, state: &State) -> bool {
+    let id = set.generation.to_string();
+    state.quarantined.iter().any(|one| one.generation == id)
 }
 
 /// The set that was to be published next: the recorded one, or one that is newer than the live one
@@ -142,7 +149,7 @@ fn origin(generation: GenerationId, state: &State) -> Origin {
 
 /// The checks of an answer. A set that answers another request than today's is judged by its own
 /// names: it stays in use until its successor is there.
-fn reread(
+pub(super) fn reread(
     set: &SetOnDisk,
     config: &CertConfig,
     todays: bool,

@@ -77,6 +77,9 @@ impl Store {
         let Some(held) = self.live.as_ref().filter(|_| news || !recent) else {
             return false;
         };
+        if self.trust_is_held(&held.verified.leaf().serial, now) {
+            return false;
+        }
         let live = held.verified.clone();
         if let Err(failure) = self.extra_anchors(config) {
             self.tell(&failure, "CA.pem stays as it is");
@@ -101,6 +104,7 @@ impl Store {
         now: Timestamp,
     ) -> Result<(), Failure> {
         let published = self.opened()?.publish(&wanted)?;
+        self.announce(&wanted, published.generation, config, now);
         if let Some(held) = &mut self.live {
             report::trust_changed(held.verified.anchors(), wanted.anchors());
             held.verified = wanted;

@@ -1,0 +1,115 @@
+//! What the loop can do to the application, and learn from it; and the real thing.
+//!
+//! Never decides (`model/tell.rs`). What stays true: every call has a limit of its own.
+
+use std::{future::Future, pin::Pin, time::Duration};
+
+use crate::{
+    config::{Environment, ProbeTarget},
+    loki::{self, Version},
+    model::{
+        served::Served,
+        tell::{Action, TellFailure, Told},
+    },
+    nomad::{Lock, Taken},
+    probe::{self, Identity, ProbeFailure},
+    reload::{Event, Reloader},
+};
+
+/// Something under way.
+pub type Doing<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// One application, or all of an allocation.
+pub trait Application: Send + Sync {
+    /// Performs one action; returns when it has ended.
+    fn perform<'a>(
+        &'a self,
+        action: &'a Action,
+        event: &'a Event,
+    ) -> Doing<'a, Result<Told, TellFailure>>;
+
+    /// Looks once at what is served.
+    fn look<'a>(
+        &'a self,
+        target: &'a ProbeTarget,
+        identity: &'a Identity,
+    ) -> Doing<'a, Result<Served, ProbeFailure>>;
+
+    /// Loki's version, when Loki at `url` tells it.
+    fn version<'a>(&'a self, url: &'a str) -> Doing<'a, Result<Version, String>>;
+
+    /// Remembers the process that an action means, so that another one with its id is known.
+    fn remember(&self, action: &Action);
+
+    /// Asks for a lock.
+    fn acquire<'a>(&'a self, path: &'a str, ttl: Duration)
+    -> Doing<'a, Result<Taken, TellFailure>>;
+
+    /// Keeps a lock; false when it has lapsed.
+    fn renew<'a>(&'a self, lock: &'a Lock) -> Doing<'a, Result<bool, TellFailure>>;
+
+    /// Gives a lock back.
+    fn release(&self, lock: Lock) -> Doing<'_, Result<(), TellFailure>>;
+}
+
+/// The application next to us, for real.
+#[derive(Debug)]
+pub struct Neighbour(Reloader);
+
+impl Neighbour {
+    /// By what `reloader` can do.
+    #[must_use]
+    pub fn new(reloader: Reloader) -> Self {
+        Self(reloader)
+    }
+
+    /// One that only probes and does what needs no environment: outside of Nomad.
+    #[must_use]
+    pub fn plain() -> Self {
+        let missing =
+            TellFailure::lasting("nomad-missing", "there is no Nomad here".to_owned(), "");
+        Self(Reloader::new(Err(missing), &Environment::new()))
+    }
+}
+
+impl Application for Neighbour {
+    fn perform<'a>(
+        &'a self,
+        action: &'a Action,
+        event: &'a Event,
+    ) -> Doing<'a, Result<Told, TellFailure>> {
+        Box::pin(self.0.perform(action, event))
+    }
+
+    fn look<'a>(
+        &'a self,
+        target: &'a ProbeTarget,
+        identity: &'a Identity,
+    ) -> Doing<'a, Result<Served, ProbeFailure>> {
+        Box::pin(probe::probe(target, identity))
+    }
+
+    fn version<'a>(&'a self, url: &'a str) -> Doing<'a, Result<Version, String>> {
+        Box::pin(loki::version(url))
+    }
+
+    fn remember(&self, action: &Action) {
+        self.0.remember(action);
+    }
+
+    fn acquire<'a>(
+        &'a self,
+        path: &'a str,
+        ttl: Duration,
+    ) -> Doing<'a, Result<Taken, TellFailure>> {
+        Box::pin(async move { self.0.nomad()?.acquire(path, ttl).await })
+    }
+
+    fn renew<'a>(&'a self, lock: &'a Lock) -> Doing<'a, Result<bool, TellFailure>> {
+        Box::pin(async move { self.0.nomad()?.renew(lock).await })
+    }
+
+    fn release(&self, lock: Lock) -> Doing<'_, Result<(), TellFailure>> {
+        Box::pin(async move { self.0.nomad()?.release(lock).await })
+    }
+}

@@ -1,0 +1,19 @@
+//! One store for the two loops of a certificate: the one that keeps it, the one that tells of it.
+//!
+//! Never held across a wait. What stays true: whoever has it sees memory and record agree.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::Store;
+
+/// The store of one certificate.
+#[derive(Clone, Default)]
+pub(in crate::agent) struct Shared(Arc<Mutex<Store>>);
+
+impl Shared {
+    /// For a moment; the other loop waits meanwhile.
+    pub(in crate::agent) fn lock(&self) -> MutexGuard<'_, Store> {
+        // a loop that broke ends the process; until then its store is as good as it was
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,355 @@
+//! The second loop of a certificate: look at the row about the live generation, decide, tell or
+//! probe, record.
+//!
+//! Never decides (`model/tell.rs`) and never waits for the issuer, as the first loop never waits for
+//! the application. What stays true: an attempt is on record before it leaves; nothing is done before
+//! the proof where a probe is configured.
+
+mod lock;
+mod plan;
+mod words;
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::{sync::watch, task::yield_now};
+use tracing::debug;
+
+use self::{lock::Turn, plan::Plan};
+use super::{
+    Certificate, Status,
+    inputs::Inputs,
+    keeper::World,
+    status::{App, Attested, Probed as ProbedStatus, Told as ToldStatus},
+    store::Shared,
+    wall,
+};
+use crate::{
+    clock::Clock,
+    config::{CertConfig, Step},
+    model::{
+        tell::{self, Action, Finding, Outbox, Probed, TellNext, TellPolicy, Verdict},
+        time::Timestamp,
+    },
+    probe::Identity,
+    reload::Event,
+};
+
+/// After this something that could not be recorded is tried again.
+const AGAIN: Duration = Duration::from_secs(5);
+
+/// Tells one certificate's application.
+pub(super) struct Teller<I, C> {
+    config: CertConfig,
+    world: Arc<World<I, C>>,
+    inputs: Arc<Inputs>,
+    store: Shared,
+    status: watch::Sender<Status>,
+    app: App,
+    /// The newest probe.
+    probed: Option<Probed>,
+    /// Our own set as the probe uses it, and its generation.
+    identity: Option<(String, Identity)>,
+    plan: Option<Plan>,
+    turn: Turn,
+    /// The last trouble that is in the log already.
+    said: Option<String>,
+}
+
+impl<I, C: Clock> Teller<I, C> {
+    pub(super) fn new(certificate: &Certificate, world: Arc<World<I, C>>) -> Self {
+        Self {
+            config: certificate.config.clone(),
+            world,
+            inputs: Arc::clone(&certificate.inputs),
+            store: certificate.store.clone(),
+            status: certificate.status.clone(),
+            app: App {
+                probed: certificate.config.probe.is_some(),
+                ..App::default()
+            },
+            probed: None,
+            identity: None,
+            plan: None,
+            turn: Turn::default(),
+            said: None,
+        }
+    }
+
+    /// Runs until cancelled.
+    pub(super) async fn run(mut self) {
+        let world = Arc::clone(&self.world);
+        let _cancelled = world.cancel.run_until_cancelled(self.tell()).await;
+        // what is held by then lapses by itself
+    }
+
+    async fn tell(&mut self) {
+        self.remember();
+        loop {
+            let row = self.store.lock().outbox(self.now());
+            match row {
+                Some(row) => self.step(row).await,
+                None => self.inputs.published().await,
+            }
+            yield_now().await;
+        }
+    }
+
+    async fn step(&mut self, row: Outbox) {
+        let policy = self.policy(&row).await;
+        let now = self.now();
+        self.show(&row, now);
+        match tell::next(&row, &policy, self.probed.as_ref(), now) {
+            TellNext::Act(step) => self.act(row, step, &policy).await,
+            TellNext::Probe => self.probe(&row, &policy).await,
+            TellNext::WaitUntil(at, why) => {
+                debug!(why = why.name(), "nothing to tell before {at}: {why}");
+                self.wait(at).await;
+            }
+            TellNext::Done => {
+                self.give_back().await;
+                self.inputs.published().await;
+            }
+            TellNext::Alarm(why) => {
+                let text = words::alarm(&row, &policy, why, &self.app, &self.config);
+                self.alarm(row, text).await;
+            }
+            TellNext::Rollback => self.roll_back(&row),
+        }
+    }
+
+    /// One attempt of one step.
+    async fn act(&mut self, row: Outbox, step: usize, policy: &TellPolicy) {
+        let Some(action) = policy.actions(row.event).get(step).cloned() else {
+            return;
+        };
+        if action.touches() && !self.take(&row, policy).await {
+            return;
+        }
+        let Some(mut row) = self.newest(&row) else {
+            return;
+        };
+        row.begin(step, self.now());
+        if action.touches() {
+            let recorded = self.store.lock().record_outbox(row.clone());
+            if let Err(failure) = recorded {
+                // unrecorded it could be repeated for ever
+                words::unrecorded(&mut self.said, &failure);
+                return self.pause(AGAIN).await;
+            }
+        }
+        let event = self.event(&row);
+        let began = self.now();
+        let result = match &action {
+            Action::None => Ok(tell::Told::Delivered),
+            action => self.world.application.perform(action, &event).await,
+        };
+        let now = self.now();
+        let Some(newest) = self.newest(&row) else {
+            debug!("another set was published meanwhile; it is told of that one now");
+            return;
+        };
+        row.generation = newest.generation;
+        let outcome = result
+            .as_ref()
+            .map_or_else(|failure| failure.code, |_| "ok");
+        if action.touches() {
+            words::told(&action, &row, &result, now.since(began));
+            *self.app.tells.entry((action.name(), outcome)).or_default() += 1;
+        }
+        row.answered(result.map_err(Into::into), policy, now);
+        let done = row.attested_at.is_some();
+        self.store.lock().keep_outbox(row.clone());
+        if done && action.touches() {
+            words::done(&row);
+        }
+        self.show(&row, now);
+    }
+
+    /// One look at what is served.
+    async fn probe(&mut self, row: &Outbox, policy: &TellPolicy) {
+        let Some(probe) = self.config.probe.clone() else {
+            return;
+        };
+        let at = self.now();
+        let identity = match self.identity() {
+            Ok(identity) => identity,
+            Err(why) => {
+                debug!("the live set can't be used to probe: {why}");
+                return self.pause(AGAIN).await;
+            }
+        };
+        let seen = self.world.application.look(&probe.target, &identity).await;
+        let seen = words::seen(&seen, &identity, at);
+        debug!(
+            outcome = seen.status.outcome,
+            "probed {}", probe.target.address
+        );
+        *self.app.probes.entry(seen.status.outcome).or_default() += 1;
+        self.app.last_probe = Some(seen.status);
+        let probed = Probed {
+            at,
+            finding: seen.finding,
+        };
+        let now = self.now();
+        let Some(mut row) = self.newest(row) else {
+            return;
+        };
+        let before = row.clone();
+        let verdict = row.saw(&probed, policy, now);
+        self.probed = Some(probed);
+        if verdict != Verdict::Unchanged {
+            self.store.lock().keep_outbox(row.clone());
+        }
+        match verdict {
+            Verdict::Attested => {
+                words::attested(&before, now);
+                self.remember();
+                self.give_back().await;
+            }
+            Verdict::Lost => words::lost(&before, &self.app),
+            Verdict::Unchanged => {}
+        }
+        self.show(&row, now);
+    }
+
+    async fn alarm(&mut self, row: Outbox, text: String) {
+        let Some(mut row) = self.newest(&row) else {
+            return;
+        };
+        let now = self.now();
+        row.alarmed(now);
+        self.store.lock().keep_outbox(row.clone());
+        words::raise(&row, &text);
+        self.app.alarm = Some(text);
+        self.show(&row, now);
+        self.give_back().await;
+    }
+
+    /// Back to the generation before.
+    fn roll_back(&mut self, row: &Outbox) {
+        if self.newest(row).is_none() {
+            return;
+        }
+        let why = words::broke(&self.app);
+        let now = self.now();
+        let result = self.store.lock().roll_back(&self.config, &why, now);
+        match result {
+            Ok(quarantined) => {
+                self.app.rollbacks += 1;
+                words::rolled_back(row, &quarantined);
+            }
+            Err(failure) => words::no_way_back(&failure),
+        }
+        self.identity = None;
+        self.inputs.nudge();
+    }
+}
+
+impl<I, C: Clock> Teller<I, C> {
+    /// What the application is told about.
+    fn event(&self, row: &Outbox) -> Event {
+        Event {
+            certificate: self.config.name.clone(),
+            kind: row.event,
+            generation: row.generation.clone(),
+            serial: row.serial.clone(),
+            dir: self.config.files.dir.clone(),
+        }
+    }
+
+    /// The live set as the probe uses it.
+    fn identity(&mut self) -> Result<Identity, String> {
+        let store = self.store.lock();
+        let live = store.live().ok_or("nothing is live")?;
+        let generation = live.generation.to_string();
+        if let Some((known, identity)) = &self.identity
+            && *known == generation
+        {
+            return Ok(identity.clone());
+        }
+        let identity = Identity::of(&live.verified).map_err(|error| error.to_string())?;
+        self.identity = Some((generation, identity.clone()));
+        Ok(identity)
+    }
+
+    /// The row as it is now, while it is still the one that a decision was made about.
+    fn newest(&self, row: &Outbox) -> Option<Outbox> {
+        let newest = self.store.lock().outbox(self.now());
+        newest.filter(|newest| same(newest, row))
+    }
+
+    /// Looks at the processes that actions mean, while they are known to be the right ones.
+    fn remember(&self) {
+        let tell = self.config.tell.iter();
+        for step in tell.flat_map(|tell| tell.on_leaf.iter().chain(&tell.on_trust)) {
+            if let Step::Do(action) = step {
+                self.world.application.remember(action);
+            }
+        }
+    }
+
+    /// Waits for the moment, a common boundary or another live set; whichever comes first.
+    async fn wait(&mut self, at: Timestamp) {
+        let at = self.keep_turn(at).await;
+        tokio::select! {
+            () = wall::slice(&*self.world.clock, at, self.world.look, &self.world.ticks) => {}
+            () = self.inputs.published() => {}
+        }
+    }
+
+    async fn pause(&mut self, span: Duration) {
+        let at = self.now().plus(span);
+        self.wait(at).await;
+    }
+
+    fn now(&self) -> Timestamp {
+        self.world.clock.now()
+    }
+
+    /// Brings the status up to date.
+    fn show(&mut self, row: &Outbox, now: Timestamp) {
+        let millis = Timestamp::from_unix_millis;
+        self.app.told = row.told_at.map(|at| ToldStatus {
+            generation: row.generation.clone(),
+            at: millis(at),
+            times: row.told,
+        });
+        if let Some(at) = row.attested_at {
+            self.app.attested = Some(Attested {
+                generation: row.generation.clone(),
+                at: millis(at),
+            });
+        } else if row.round > 0 {
+            // what was proven of this generation does not hold any more
+            self.app.attested = None;
+        }
+        if row.alarm_at.is_none() {
+            self.app.alarm = None;
+        } else if self.app.alarm.is_none() {
+            let text = words::still(row);
+            words::raise(row, &text);
+            self.app.alarm = Some(text);
+        }
+        let store = self.store.lock();
+        let quarantined = store.quarantined(now);
+        self.app.quarantined = quarantined.map(|one| one.generation.clone());
+        drop(store);
+        self.status.send_if_modified(|status| {
+            let changed = status.app != self.app;
+            status.app.clone_from(&self.app);
+            changed
+        });
+    }
+}
+
+/// The same publication, and the same round of telling about it; a repair may have renamed it.
+fn same(one: &Outbox, other: &Outbox) -> bool {
+    let mark = |row: &Outbox| (row.serial.clone(), row.published_at, row.round);
+    mark(one) == mark(other)
+}
+
+/// A look at what is served, as the decision and as the status need it.
+struct Seen {
+    finding: Finding,
+    status: ProbedStatus,
+}
