@@ -171,7 +171,8 @@ class OpenBao(Part):
         return [tool("bao"), "server", f"-config={self.dir}/bao.hcl", "-log-level=warn"]
 
     def call(self, method, path, body=None):
-        return http(method, f"{self.url}/v1/{path}", body, {"X-Vault-Token": self.keys.get("root_token", "")})
+        # A minute: the first write to a new raft store waits for the disk.
+        return http(method, f"{self.url}/v1/{path}", body, {"X-Vault-Token": self.keys.get("root_token", "")}, timeout=60)
 
     def must(self, method, path, body=None):
         status, answer = self.call(method, path, body)
@@ -180,7 +181,7 @@ class OpenBao(Part):
         return answer
 
     def ready(self):
-        status, health = self.call("GET", "sys/health?standbyok=true")
+        status, health = http("GET", f"{self.url}/v1/sys/health?standbyok=true", timeout=5)
         if status == 501 and not self.keys:
             self.keys = self.must("POST", "sys/init", {"secret_shares": 1, "secret_threshold": 1})
         if status == 503 and self.keys:
