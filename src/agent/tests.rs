@@ -1,5 +1,6 @@
 //! The loop under a paused clock with a fake issuer.
 
+mod alarm;
 mod basics;
 mod budget;
 mod clocks;

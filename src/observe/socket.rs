@@ -152,9 +152,8 @@ fn checked(dir: &Path) -> Result<(), &'static str> {
 
 /// Nothing at `path`, or a socket that was left behind.
 fn free(path: &Path) -> Result<(), SocketError> {
-    let found = match fs::symlink_metadata(path) {
-        Ok(found) => found,
-        Err(_) => return Ok(()),
+    let Ok(found) = fs::symlink_metadata(path) else {
+        return Ok(());
     };
     if !found.file_type().is_socket() {
         return Err(SocketError::NoSocket(path.to_owned()));
@@ -337,7 +336,7 @@ mod tests {
         assert!(matches!(taken, Err(SocketError::Taken(_))), "{taken:?}");
         StdStream::connect(&path).unwrap();
         drop(first);
-        fs::write(&path, "mine").unwrap();
+        crate::publish::file::replace(&path, b"mine", 0o600).unwrap();
         let other = Socket::bind(&path, 0o600);
         assert!(matches!(other, Err(SocketError::NoSocket(_))), "{other:?}");
         assert_eq!(fs::read_to_string(&path).unwrap(), "mine");
