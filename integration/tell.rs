@@ -1,7 +1,7 @@
 //! Telling a real application: a real Nomad signals and restarts a task, refuses, and keeps a lock.
 
 #[path = "tell/agent.rs"]
-mod agent;
+pub(crate) mod agent;
 
 use std::{path::Path, time::Duration};
 

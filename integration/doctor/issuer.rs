@@ -22,6 +22,11 @@ pub(super) const SEEDS: &[Seed] = &[
     seed("variable-ignored", &[], |bench| {
         bench.set("VAULT_FORMAT", "json")
     }),
+    seed("config-doubtful", &[], |bench| {
+        bench.set("CERTAGENT_APP", "loki");
+        bench.set("CERTAGENT_ON_LEAF", "nomad_signal");
+        bench.set("CERTAGENT_TELL_SIGNAL", "SIGHUP");
+    }),
     seed("directory-shared", &[], two_names_for_one_directory),
     seed("address-plain", &["address-dead"], |bench| {
         let address = format!("{},http://vault.invalid:8200", bench.server().address);

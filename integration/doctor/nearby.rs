@@ -16,7 +16,7 @@ use rustls::{RootCertStore, ServerConfig, server::WebPkiClientVerifier};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 
 use super::{Seed, bench::Bench, seed};
-use crate::rig::Process;
+use crate::{rig::Process, tell::agent::NomadAgent};
 
 pub(super) const SEEDS: &[Seed] = &[
     seed("nomad-socket-missing", &[], |bench| {
@@ -50,8 +50,11 @@ pub(super) const SEEDS: &[Seed] = &[
     }),
     seed("signal-not-caught", &[], |bench| {
         let process = Process::start(Command::new("sleep").arg("1000"));
-        pid_file(bench, process.pid());
-        bench.args(&["--signal", "SIGUSR1"]);
+        let file = bench.write("app.pid", &format!("{}\n", process.pid()), 0o644);
+        bench.set("CERTAGENT_APP", "generic");
+        bench.set("CERTAGENT_ON_LEAF", "signal");
+        bench.set("CERTAGENT_TELL_SIGNAL", "SIGUSR1");
+        bench.set("CERTAGENT_TELL_PID_FILE", file.display());
         bench.keep(process);
     }),
     seed("sighup-for-loki", &["signal-not-caught"], |bench| {
@@ -93,6 +96,7 @@ fn allocation(bench: &mut Bench<'_>) {
     bench.set("NOMAD_ALLOC_ID", "11111111-2222-3333-4444-555555555555");
     let secrets = bench.path("secrets");
     bench.set("NOMAD_SECRETS_DIR", secrets.display());
+    bench.set("CERTAGENT_APP", "loki");
 }
 
 fn token(bench: &mut Bench<'_>) {
@@ -170,4 +174,26 @@ fn serve(bench: &mut Bench<'_>, client_ca: &str) {
             let _what_comes = stream.read(&mut [0; 1024]);
         }
     });
+}
+
+#[test]
+fn a_real_nomad_denies_lets_through_and_signals_nobody() {
+    let (Some(shared), Some(nomad)) = (super::Shared::start(), NomadAgent::start()) else {
+        return;
+    };
+    let allocation = nomad.run_job();
+    let mut bench = Bench::new(&shared);
+    bench.set("CERTAGENT_APP", "loki");
+    bench.set("NOMAD_ALLOC_ID", &allocation.id);
+    bench.set("NOMAD_SECRETS_DIR", allocation.secrets.display());
+    let ran = bench.run();
+    assert_eq!(ran.found(), ["nomad-denied"], "{}", ran.all());
+    assert_eq!(ran.exit, 1);
+
+    let before = fs::read_to_string(&allocation.log).unwrap();
+    nomad.allow();
+    let ran = bench.run();
+    assert_eq!((ran.exit, ran.found()), (0, Vec::new()), "{}", ran.all());
+    assert_eq!(ran.status("nomad-denied"), "ok");
+    assert_eq!(before, fs::read_to_string(&allocation.log).unwrap());
 }

@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use crate::rig::{PATIENCE, Process, http, tool, wait_for};
 
 /// The task that is told.
-pub(super) const TASK: &str = "app";
+pub(crate) const TASK: &str = "app";
 /// The task whose identity is used.
 const SIDECAR: &str = "agent";
 const JOB: &str = "tell";
@@ -19,25 +19,25 @@ const GROUP: &str = "group";
 const ROOT: &str = "5e1f0d0a-0000-4000-8000-000000000002";
 
 /// The allocation of the job.
-pub(super) struct Allocation {
-    pub(super) id: String,
+pub(crate) struct Allocation {
+    pub(crate) id: String,
     /// Secrets directory of the sidecar.
-    pub(super) secrets: PathBuf,
+    pub(crate) secrets: PathBuf,
     /// What the application writes: `start`, `usr1`.
-    pub(super) log: PathBuf,
+    pub(crate) log: PathBuf,
 }
 
 /// The running agent.
-pub(super) struct NomadAgent {
+pub(crate) struct NomadAgent {
     /// `http://127.0.0.1:port`
-    pub(super) address: String,
-    pub(super) home: TempDir,
+    pub(crate) address: String,
+    pub(crate) home: TempDir,
     process: Process,
 }
 
 impl NomadAgent {
     /// `None` when these tests are left out.
-    pub(super) fn start() -> Option<Self> {
+    pub(crate) fn start() -> Option<Self> {
         let program = tool("nomad", "nomad", "CERTAGENT_NOMAD")?;
         // Short: the path of api.sock has at most 107 bytes.
         let home = tempfile::Builder::new()
@@ -136,7 +136,7 @@ impl NomadAgent {
     }
 
     /// The sidecar may do what it needs.
-    pub(super) fn allow(&self) {
+    pub(crate) fn allow(&self) {
         let rules = r#"namespace "default" {
             capabilities = ["alloc-lifecycle"]
             variables { path "nomad/jobs/tell/*" { capabilities = ["read", "write"] } }
@@ -149,7 +149,7 @@ impl NomadAgent {
     }
 
     /// Starts the job and waits until the application runs.
-    pub(super) fn run_job(&self) -> Allocation {
+    pub(crate) fn run_job(&self) -> Allocation {
         let script = "trap 'echo usr1 >> $NOMAD_ALLOC_DIR/log' USR1; echo start >> $NOMAD_ALLOC_DIR/log; \
                       while :; do sleep 0.1; done";
         let task = |name: &str, command: &str, arguments: &[&str]| {
@@ -191,7 +191,7 @@ impl NomadAgent {
     }
 
     /// Stops the job and waits until its allocation has ended.
-    pub(super) fn stop_job(&self, allocation: &str) {
+    pub(crate) fn stop_job(&self, allocation: &str) {
         self.call("DELETE", &format!("job/{JOB}"), None);
         let path = format!("allocation/{allocation}");
         wait_for("the job to end", PATIENCE, || {

@@ -23,17 +23,28 @@ pub(super) fn invalid(facts: &Facts) -> Outcome {
     )
 }
 
+/// The words of every note on something without effect (config/issuer_env.rs, config/resolve/auth.rs).
+const WITHOUT: [&str; 2] = ["has no effect", "not used"];
+
 pub(super) fn ignored(facts: &Facts) -> Outcome {
-    let Some(_) = facts.config else {
+    noted(facts, |note| {
+        WITHOUT.iter().any(|words| note.contains(words))
+    })
+}
+
+/// What has an effect, and hardly the meant one.
+pub(super) fn doubtful(facts: &Facts) -> Outcome {
+    noted(facts, |note| {
+        !WITHOUT.iter().any(|words| note.contains(words))
+    })
+}
+
+fn noted(facts: &Facts, own: impl Fn(&str) -> bool) -> Outcome {
+    if facts.config.is_none() {
         return Outcome::skipped("there is no usable configuration");
-    };
-    Outcome::of(
-        facts
-            .notes
-            .iter()
-            .map(|note| Found::new("", note.clone()))
-            .collect(),
-    )
+    }
+    let notes = facts.notes.iter().filter(|note| own(note));
+    Outcome::of(notes.map(|note| Found::new("", note.clone())).collect())
 }
 
 /// The configuration compares texts; here it is the same directory under two names.

@@ -48,8 +48,9 @@ pub struct Facts {
     pub(super) config: Option<Config>,
     pub(super) certificates: Vec<CertificateFacts>,
     pub(super) issuer: Option<IssuerFacts>,
-    pub(super) nomad: Option<NomadFacts>,
-    pub(super) process: Option<ProcessFacts>,
+    /// What the Task API said, or why it was not asked.
+    pub(super) nomad: Result<NomadFacts, &'static str>,
+    pub(super) processes: Vec<ProcessFacts>,
     pub(super) loki: Option<LokiFacts>,
     /// Nomad's shared directory, which everybody with `read-fs` can read.
     pub(super) alloc_dir: Option<PathBuf>,
@@ -109,14 +110,19 @@ pub async fn gather(
         None => None,
     };
     let variable = |name: &str| environment.get(name).filter(|text| !text.is_empty());
+    let processes = ProcessFacts::look(
+        options.pid_file.as_deref(),
+        options.signal.as_deref(),
+        config.as_ref(),
+    );
     Facts {
         now,
+        processes,
         problems,
         notes,
         certificates,
         issuer,
-        nomad: nomad::ask(environment).await,
-        process: ProcessFacts::look(options.pid_file.as_deref(), options.signal.as_deref()),
+        nomad: nomad::ask(config.as_ref(), environment).await,
         loki: options.loki_config.as_deref().map(LokiFacts::read),
         alloc_dir: variable("NOMAD_ALLOC_DIR").map(PathBuf::from),
         sockets: sockets(config.as_ref(), environment),

@@ -10,8 +10,8 @@ use tokio::time::timeout;
 
 use super::{Facts, Found, Outcome};
 use crate::{
-    config::Environment,
-    model::tell::{SignalName, TellFailure},
+    config::{App, Config, Environment, Step},
+    model::tell::{Action, SignalName, TellFailure},
     nomad::{Nomad, NomadConfig},
 };
 
@@ -35,9 +35,17 @@ pub(super) fn socket(environment: &Environment) -> Option<PathBuf> {
     Some(PathBuf::from(secrets).join("api.sock"))
 }
 
-/// None when this is not run in a Nomad allocation.
-pub(super) async fn ask(environment: &Environment) -> Option<NomadFacts> {
-    variable(environment, "NOMAD_ALLOC_ID")?;
+/// Not asked where nobody is told through it, and outside of an allocation.
+pub(super) async fn ask(
+    config: Option<&Config>,
+    environment: &Environment,
+) -> Result<NomadFacts, &'static str> {
+    if !config.is_some_and(uses_nomad) {
+        return Err("nobody is told through Nomad (tell)");
+    }
+    if variable(environment, "NOMAD_ALLOC_ID").is_none() {
+        return Err("this is no allocation of Nomad (NOMAD_ALLOC_ID is not set)");
+    }
     let refusal = match timeout(PATIENCE, signal_nobody(environment)).await {
         Ok(refusal) => refusal,
         Err(_) => Some(TellFailure::passing(
@@ -46,7 +54,26 @@ pub(super) async fn ask(environment: &Environment) -> Option<NomadFacts> {
             "",
         )),
     };
-    Some(NomadFacts { refusal })
+    Ok(NomadFacts { refusal })
+}
+
+/// `auto` restarts Loki at least when its trust anchors change.
+fn uses_nomad(config: &Config) -> bool {
+    let tells = config
+        .certificates
+        .iter()
+        .filter_map(|one| one.tell.as_ref());
+    tells.into_iter().any(|tell| {
+        let steps = tell.on_leaf.iter().chain(&tell.on_trust);
+        let through = |step: &Step| match step {
+            Step::Auto => tell.app == App::Loki,
+            Step::Do(action) => matches!(
+                action,
+                Action::NomadSignal { .. } | Action::NomadRestart { .. }
+            ),
+        };
+        tell.lock.is_some() || steps.into_iter().any(through)
+    })
 }
 
 async fn signal_nobody(environment: &Environment) -> Option<TellFailure> {
@@ -96,8 +123,9 @@ pub(super) fn failing(facts: &Facts) -> Outcome {
 }
 
 fn refused(facts: &Facts, own: impl Fn(&str) -> bool) -> Outcome {
-    let Some(nomad) = &facts.nomad else {
-        return Outcome::skipped("this is no allocation of Nomad (NOMAD_ALLOC_ID is not set)");
+    let nomad = match &facts.nomad {
+        Ok(nomad) => nomad,
+        Err(why) => return Outcome::skipped(*why),
     };
     match &nomad.refusal {
         None => Outcome::Fine,

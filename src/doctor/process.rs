@@ -8,10 +8,13 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Facts, Outcome};
-use crate::model::tell::SignalName;
+use super::{Facts, Found, Outcome};
+use crate::{
+    config::{Config, Step},
+    model::tell::{Action, SignalName, SignalTarget},
+};
 
-/// The process that the pid file names.
+/// A process that is told by a signal: where it is named, and what it is.
 #[derive(Debug)]
 pub(super) struct ProcessFacts {
     pid_file: PathBuf,
@@ -29,14 +32,43 @@ struct Process {
 }
 
 impl ProcessFacts {
-    /// None when there is no pid file to look at.
-    pub(super) fn look(pid_file: Option<&Path>, signal: Option<&str>) -> Option<Self> {
-        let pid_file = pid_file?;
-        Some(Self {
-            pid_file: pid_file.to_owned(),
-            signal: signal.unwrap_or("SIGHUP").parse(),
-            found: read(pid_file),
-        })
+    /// The process of the command line, and those that the configuration tells by a signal.
+    pub(super) fn look(
+        pid_file: Option<&Path>,
+        signal: Option<&str>,
+        config: Option<&Config>,
+    ) -> Vec<Self> {
+        let named = pid_file.map(|pid_file| {
+            let signal = signal.unwrap_or("SIGHUP").parse();
+            (pid_file.to_owned(), signal, read(pid_file))
+        });
+        let certificates = config.iter().flat_map(|config| &config.certificates);
+        let tells = certificates.filter_map(|one| one.tell.as_ref());
+        let steps = tells.flat_map(|tell| tell.on_leaf.iter().chain(&tell.on_trust));
+        let configured = steps.filter_map(|step| match step {
+            Step::Do(Action::Signal { target, signal }) => match target {
+                SignalTarget::PidFile(path) => Some((path.clone(), Ok(*signal), read(path))),
+                SignalTarget::Pid(pid) => {
+                    let place = PathBuf::from(format!("/proc/{pid}"));
+                    Some((place, Ok(*signal), by_id(*pid)))
+                }
+                // It is started with the agent.
+                SignalTarget::Child => None,
+            },
+            Step::Do(_) | Step::Auto => None,
+        });
+        let mut all: Vec<Self> = Vec::new();
+        for (pid_file, signal, found) in named.into_iter().chain(configured) {
+            let known = |one: &Self| one.pid_file == pid_file && one.signal == signal;
+            if !all.iter().any(known) {
+                all.push(Self {
+                    pid_file,
+                    signal,
+                    found,
+                });
+            }
+        }
+        all
     }
 }
 
@@ -48,6 +80,10 @@ fn read(pid_file: &Path) -> Result<Process, String> {
         .and_then(|word| word.parse().ok())
         .filter(|pid| *pid > 0)
         .ok_or_else(|| "it holds no process id".to_owned())?;
+    by_id(pid)
+}
+
+fn by_id(pid: u32) -> Result<Process, String> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status"))
         .map_err(|_| format!("no process {pid} is running here"))?;
     let field = |name: &str| {
@@ -62,68 +98,61 @@ fn read(pid_file: &Path) -> Result<Process, String> {
     })
 }
 
-fn process(facts: &Facts) -> Result<(&ProcessFacts, &Process), Outcome> {
-    let none = || Outcome::skipped("no process is to be signalled; --pid-file names one");
-    let process = facts.process.as_ref().ok_or_else(none)?;
-    match &process.found {
-        Ok(found) => Ok((process, found)),
-        Err(_) => Err(Outcome::skipped("there is no such process")),
+fn each(facts: &Facts, judge: impl Fn(&ProcessFacts, &Process) -> Outcome) -> Outcome {
+    if facts.processes.is_empty() {
+        return Outcome::skipped("no process is told by a signal; --pid-file names one");
     }
+    Outcome::all(facts.processes.iter().map(|process| match &process.found {
+        Ok(found) => judge(process, found),
+        Err(_) => Outcome::skipped("there is no such process"),
+    }))
 }
 
 pub(super) fn missing(facts: &Facts) -> Outcome {
-    match &facts.process {
-        Some(ProcessFacts {
-            pid_file,
-            found: Err(why),
-            ..
-        }) => Outcome::wrong(pid_file.display().to_string(), why.clone()),
-        _ => match process(facts) {
-            Ok(_) => Outcome::Fine,
-            Err(skipped) => skipped,
-        },
+    let lost = facts.processes.iter().filter_map(|process| {
+        let why = process.found.as_ref().err()?;
+        Some(Found::new(
+            process.pid_file.display().to_string(),
+            why.clone(),
+        ))
+    });
+    let lost: Vec<_> = lost.collect();
+    if lost.is_empty() {
+        return each(facts, |_, _| Outcome::Fine);
     }
+    Outcome::Wrong(lost)
 }
 
 pub(super) fn not_caught(facts: &Facts) -> Outcome {
-    let (wanted, process) = match process(facts) {
-        Ok(found) => found,
-        Err(skipped) => return skipped,
-    };
-    let signal = match &wanted.signal {
-        Ok(signal) => *signal,
-        Err(why) => return Outcome::wrong("--signal", why.clone()),
-    };
-    let bit = u32::try_from(signal.number() - 1).unwrap_or(u32::MAX);
-    if 1_u64
-        .checked_shl(bit)
-        .is_some_and(|bit| process.caught & bit != 0)
-    {
-        return Outcome::Fine;
-    }
-    let reason = format!(
-        "process {} ({}) does not catch {}: it ends when it gets it, or never sees it",
-        process.pid, process.name, signal
-    );
-    Outcome::wrong(wanted.pid_file.display().to_string(), reason)
+    each(facts, |wanted, process| {
+        let signal = match &wanted.signal {
+            Ok(signal) => *signal,
+            Err(why) => return Outcome::wrong("--signal", why.clone()),
+        };
+        let bit = u32::try_from(signal.number() - 1).unwrap_or(u32::MAX);
+        let caught = 1_u64.checked_shl(bit);
+        if caught.is_some_and(|bit| process.caught & bit != 0) {
+            return Outcome::Fine;
+        }
+        let reason = format!(
+            "process {} ({}) does not catch {signal}: it ends when it gets it, or never sees it",
+            process.pid, process.name
+        );
+        Outcome::wrong(wanted.pid_file.display().to_string(), reason)
+    })
 }
 
 pub(super) fn hangs_up_loki(facts: &Facts) -> Outcome {
-    let (wanted, process) = match process(facts) {
-        Ok(found) => found,
-        Err(skipped) => return skipped,
-    };
-    let signal = wanted
-        .signal
-        .as_ref()
-        .ok()
-        .filter(|signal| signal.number() == 1);
-    let warning = signal.and_then(|signal| signal.warning(&process.name));
-    match warning {
-        Some(warning) => {
-            let reason = format!("process {} is {}: {warning}", process.pid, process.name);
-            Outcome::wrong(wanted.pid_file.display().to_string(), reason)
-        }
-        None => Outcome::Fine,
-    }
+    each(facts, |wanted, process| {
+        let hangup = wanted
+            .signal
+            .as_ref()
+            .ok()
+            .filter(|signal| signal.number() == 1);
+        let Some(warning) = hangup.and_then(|signal| signal.warning(&process.name)) else {
+            return Outcome::Fine;
+        };
+        let reason = format!("process {} is {}: {warning}", process.pid, process.name);
+        Outcome::wrong(wanted.pid_file.display().to_string(), reason)
+    })
 }

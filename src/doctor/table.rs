@@ -95,6 +95,12 @@ pub const CHECKS: &[Check] = &[
         "remove it, so that nobody relies on it",
         configuration::ignored,
     ),
+    warn(
+        "config-doubtful",
+        "the configuration asks for something that hardly anybody means, such as SIGHUP for Loki",
+        "do what the note says",
+        configuration::doubtful,
+    ),
     fail(
         "directory-shared",
         Exit::Usage,
@@ -497,14 +503,14 @@ pub const CHECKS: &[Check] = &[
     fail(
         "process-missing",
         Exit::Failure,
-        "the pid file names no running process (only with --pid-file)",
+        "the pid file names no running process",
         "check the path, and that both tasks see the same processes",
         process::missing,
     ),
     fail(
         "signal-not-caught",
         Exit::Failure,
-        "the process does not catch the signal and would end (only with --pid-file)",
+        "the process does not catch the signal and would end",
         "use the signal that its manual names for a reload, or a restart",
         process::not_caught,
     ),
