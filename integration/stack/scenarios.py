@@ -206,17 +206,6 @@ def control(stack, report):
     report.check("TLS errors seen in Loki's logs", len(handshake_failures(stack)), len(handshake_failures(stack)) > 0)
 
 
-def control(stack, report):
-    """The same done wrong, so that it is known that it would be seen: a new root signs before anybody trusts it."""
-    run = Run(stack, report, ttl="30s", env={"CERTAGENT_TRUST_POLL": "0"}, patience=90)
-    made = stack.bao.must("POST", "pki/root/generate/internal", {"common_name": "Loki internal CA 3", "key_type": "ec", "key_bits": 256, "ttl": "87600h"})
-    stack.bao.must("POST", "pki/config/issuers", {"default": made["data"]["issuer_id"]})
-    time.sleep(60)
-    run.end()
-    report.check("refused handshakes seen", len(run.watch.failures), len(run.watch.failures) > 0)
-    report.check("TLS errors seen in Loki's logs", len(handshake_failures(stack)), len(handshake_failures(stack)) > 0)
-
-
 def all_from(stack, common_name):
     """Whether every leaf that is published and served was issued by that CA."""
     issuers = [dict(pair for part in facts["issuer"] for pair in part) for facts in attest_all(stack).values()]
