@@ -194,7 +194,7 @@ job "loki" {
         mode = "host"
 
         dynamic "port" {
-          for_each = { http = it.value.http, grpc = it.value.grpc }
+          for_each = { http = it.value.http, grpc = it.value.grpc, metrics = 0 }
           iterator = port
           labels   = [port.key]
           content {
@@ -216,6 +216,25 @@ job "loki" {
           name     = "Loki ${it.key}"
           type     = "http"
           path     = "/ready"
+          interval = var.check_interval
+          timeout  = "1s"
+        }
+      }
+
+      # certagent's own metrics.
+      service {
+        name = "loki-certagent"
+        port = "metrics"
+
+        meta {
+          alloc_id  = NOMAD_ALLOC_ID
+          component = it.key
+        }
+
+        check {
+          name     = "certagent of ${it.key}"
+          type     = "http"
+          path     = "/live"
           interval = var.check_interval
           timeout  = "1s"
         }
@@ -248,6 +267,7 @@ job "loki" {
           content {
             image = var.certagent_image
             args  = ["run"]
+            ports = ["metrics"]
           }
         }
 
@@ -268,6 +288,15 @@ job "loki" {
             CERTAGENT_TTL       = var.ttl
             CERTAGENT_SPLAY     = var.splay
             CERTAGENT_NODE_IP   = "$${attr.unique.network.ip-address}"
+
+            # Loki serves what is published: looked at by a handshake with its gRPC port.
+            CERTAGENT_PROBE = "true"
+            # New trust needs a restart of Loki: one at a time in the whole job.
+            CERTAGENT_TELL_LOCK    = "nomad/jobs/loki/certagent-lock"
+            CERTAGENT_KILL_TIMEOUT = var.kill_timeout
+
+            CERTAGENT_HTTP_LISTEN       = local.docker ? "0.0.0.0:$${NOMAD_PORT_metrics}" : "$${NOMAD_ADDR_metrics}"
+            CERTAGENT_HTTP_ALLOW_REMOTE = "true" # Prometheus is elsewhere
           },
           var.vault_ca == "" ? {} : { VAULT_CACERT_BYTES = var.vault_ca },
           var.certagent_env

@@ -1,4 +1,4 @@
-# What certagent may do in Nomad: signal and restart tasks of its namespace, nothing else.
+# What certagent may do in Nomad: signal and restart tasks of its namespace, and hold one lock.
 # Nomad has nothing narrower than a namespace for this (docs/migration.md says what that means),
 # so it is bound to the certagent task of each group and to no other:
 #
@@ -8,4 +8,11 @@
 #   done
 namespace "default" {
   capabilities = ["alloc-lifecycle"]
+
+  # The lock that lets one allocation at a time restart its Loki.
+  variables {
+    path "nomad/jobs/loki/certagent-lock" {
+      capabilities = ["read", "write"]
+    }
+  }
 }

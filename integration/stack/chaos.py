@@ -10,10 +10,9 @@ import signal
 import ssl
 import subprocess
 import time
-from pathlib import Path
 
-from deploy import loki_processes
-from parts import NODE_IP, certagent_binary, http, wait_for
+from deploy import agents, loki_processes
+from parts import NODE_IP, http, wait_for
 from report import handshake_failures, load_checks
 from scenarios import Run
 from seen import Unattested, attest, attest_all
@@ -68,19 +67,6 @@ def attempts_before(run, report):
 def shortest_left(stack):
     """Seconds until the first published leaf ends."""
     return min(ssl.cert_time_to_seconds(facts["notAfter"]) for facts in attest_all(stack).values()) - time.time()
-
-
-def agents():
-    """Pids of all running certagents."""
-    found = []
-    for entry in Path("/proc").glob("[0-9]*"):
-        try:
-            command = (entry / "cmdline").read_bytes().decode(errors="replace").split("\0")
-        except OSError:
-            continue
-        if command[:2] == [certagent_binary(), "run"]:
-            found.append(int(entry.name))
-    return found
 
 
 def killed(stack, report, times):

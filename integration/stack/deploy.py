@@ -32,6 +32,19 @@ def loki_processes():
     return found
 
 
+def agents():
+    """Pids of all running certagents."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            command = (entry / "cmdline").read_bytes().decode(errors="replace").split("\0")
+        except OSError:
+            continue
+        if command[:2] == [certagent_binary(), "run"]:
+            found.append(int(entry.name))
+    return found
+
+
 class Stack:
     """All parts, set up, and the job on them."""
 
