@@ -181,7 +181,7 @@ impl<I: Issuer, C: Clock> Keeper<I, C> {
         tokio::select! {
             () = wall::slice(&*self.world.clock, at, self.world.look, &self.world.ticks) => {}
             () = self.inputs.woken() => {}
-            () = changed(&mut self.mount) => {}
+            () = changed(self.mount.as_ref()) => {}
             () = self.world.cancel.cancelled() => {}
         }
     }
@@ -385,10 +385,11 @@ impl<I, C> Keeper<I, C> {
     }
 }
 
-/// Returns when the mount's poll has news; never when there is no poll.
-async fn changed(mount: &mut Option<watch::Receiver<MountCas>>) {
+/// Returns when the mount's poll has news; never when there is no poll. Waits on a copy: the news
+/// is not seen before `look` has taken it.
+async fn changed(mount: Option<&watch::Receiver<MountCas>>) {
     if let Some(known) = mount
-        && known.changed().await.is_ok()
+        && known.clone().changed().await.is_ok()
     {
         return;
     }

@@ -199,6 +199,23 @@ async fn new_issuers_of_the_mount_reach_ca_pem_without_an_order() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_new_issuer_is_in_ca_pem_right_after_the_poll_that_found_it() {
+    let mut rig = Rig::new();
+    rig.configs[0].trust_poll = secs(5);
+    rig.start();
+    let before = rig.until_live().await;
+    tokio::time::sleep(secs(60)).await;
+    let next = TestCa::new(super::rig::EPOCH);
+    rig.issuer
+        .set_anchors(Ok([rig.ca.issuers(), next.issuers()].concat()));
+    rig.until(secs(8), |status| {
+        status.anchors.len() > before.anchors.len()
+    })
+    .await;
+    assert_eq!(rig.issuer.count(), 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_end_comes_within_a_second_in_every_state() {
     let hang = secs(86_400);
     // before anything happened, and with an order that never comes back
