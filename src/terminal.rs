@@ -3,19 +3,24 @@
 //! Never decides what to say. What stays true: without a terminal, or with NO_COLOR, plain text.
 
 use std::{
-    io::{self, IsTerminal as _},
+    io::{self, IsTerminal as _, Write as _},
     pin::pin,
     time::Duration,
 };
 
-use indicatif::{ProgressBar, ProgressStyle};
-use tokio::time;
+use tokio::time::{self, Instant};
 
 /// An answer that takes longer than this shows a spinner.
 const PATIENCE: Duration = Duration::from_millis(500);
 
 /// How often the spinner turns.
 const TURN: Duration = Duration::from_millis(100);
+
+/// The spinner's pictures.
+const FRAMES: [char; 8] = ['⣾', '⣽', '⣻', '⢿', '⡿', '⣟', '⣯', '⣷'];
+
+/// Back to the start of the line, and nothing in it (ECMA-48, 8.3.41).
+const CLEAR_LINE: &str = "\r\x1b[K";
 
 /// Cells of a bar.
 const BAR: usize = 30;
@@ -150,15 +155,29 @@ impl Screen {
         if !self.terminal {
             return work.await;
         }
-        // Draws on stderr and only when that is a terminal.
-        let spinner = ProgressBar::new_spinner();
-        if let Ok(style) = ProgressStyle::with_template("{spinner} {msg} ({elapsed})") {
-            spinner.set_style(style);
+        let (mut turns, began) = (0, Instant::now());
+        let result = turning(work, || {
+            let frame = FRAMES[turns % FRAMES.len()];
+            draw(&format!(
+                "{frame} {message} ({} s)",
+                began.elapsed().as_secs()
+            ));
+            turns += 1;
+        })
+        .await;
+        if turns > 0 {
+            draw("");
         }
-        spinner.set_message(message.to_owned());
-        let result = turning(work, || spinner.tick()).await;
-        spinner.finish_and_clear();
         result
+    }
+}
+
+/// Replaces the line on stderr, if that is a terminal: nobody else shall find the spinner in a file.
+fn draw(line: &str) {
+    let mut out = io::stderr();
+    if out.is_terminal() {
+        // A terminal that went away must not end the work.
+        let _gone = write!(out, "{CLEAR_LINE}{line}").and_then(|()| out.flush());
     }
 }
 
