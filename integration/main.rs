@@ -8,6 +8,7 @@
 
 mod agent;
 mod apps;
+mod attest;
 mod cli;
 mod configs;
 mod conformance;
