@@ -11,7 +11,7 @@ use crate::{
     table::{Figure, Goal},
 };
 
-const ROUNDS: usize = 21;
+const ROUNDS: usize = 41;
 const FILES: [&str; 3] = ["CA.pem", "cert.pem", "key.pem"];
 
 /// The agent for one certificate in `dir`, with nothing but the environment.
