@@ -131,6 +131,18 @@ variable "s3" {
   }
 }
 
+variable "connect" {
+  type        = bool
+  description = "HTTP through Consul Connect: bridge mode, Loki's HTTP only on 127.0.0.1:80, Traefik in front (nomad/setup.md)"
+  default     = false
+}
+
+variable "basic_auth" {
+  type        = string
+  description = "connect: users for Traefik, as name:hash[,name:hash]; hashes by htpasswd -nB"
+  default     = ""
+}
+
 variable "certagent_env" {
   type        = map(string)
   description = "More settings for certagent (docs/configuration.md)"
@@ -169,6 +181,16 @@ locals {
 
   # What docker sees in the container and raw_exec on the host. One directory, bound whole: a bind of
   # single files would stay on the first generation for ever.
+  probe_address = var.connect ? "127.0.0.1:$${NOMAD_PORT_grpc}" : "$${NOMAD_ADDR_grpc}"
+
+  # With Connect the mesh's proxy is the only way to HTTP: /metrics and /ready are exposed on ports of
+  # their own, and query-frontend reaches the querier (tail) through an upstream.
+  http_address    = var.connect ? "127.0.0.1" : (local.docker ? "0.0.0.0" : "$${NOMAD_IP_http}")
+  http_port       = var.connect ? "80" : "$${NOMAD_PORT_http}"
+  metrics_address = local.docker || var.connect ? "0.0.0.0:$${NOMAD_PORT_metrics}" : "$${NOMAD_ADDR_metrics}"
+  tail_proxy      = var.connect ? "http://127.0.0.1:5100" : "http://loki-querier.service.consul:5100"
+  upstreams       = { query-frontend = ["loki-querier"] }
+
   certs = local.docker ? "/secrets/certs" : "$${NOMAD_ALLOC_DIR}/../certagent/secrets/certs"
 }
 
@@ -191,10 +213,13 @@ job "loki" {
       count = lookup(var.counts, it.key, 1)
 
       network {
-        mode = "host"
+        mode = var.connect ? "bridge" : "host"
 
         dynamic "port" {
-          for_each = { http = it.value.http, grpc = it.value.grpc, metrics = 0 }
+          for_each = merge(
+            { http = var.connect ? 0 : it.value.http, grpc = it.value.grpc, metrics = 0 },
+            var.connect ? { health = 0 } : {}
+          )
           iterator = port
           labels   = [port.key]
           content {
@@ -212,12 +237,58 @@ job "loki" {
           component = it.key
         }
 
+        tags = var.connect ? [
+          "traefik.enable=true",
+          "traefik.consulcatalog.connect=true",
+          "traefik.http.routers.loki-${it.key}.entrypoints=https",
+          "traefik.http.routers.loki-${it.key}.rule=Host(`loki-${it.key}.service.consul`)",
+          "traefik.http.routers.loki-${it.key}.middlewares=loki-${it.key}@consulcatalog",
+          "traefik.http.middlewares.loki-${it.key}.basicauth.users=${var.basic_auth}",
+        ] : []
+
         check {
           name     = "Loki ${it.key}"
+          port     = var.connect ? "health" : "http"
           type     = "http"
           path     = "/ready"
           interval = var.check_interval
           timeout  = "1s"
+        }
+
+        dynamic "connect" {
+          for_each = var.connect ? [1] : []
+          content {
+            sidecar_service {
+              proxy {
+                local_service_port = 80
+
+                dynamic "upstreams" {
+                  for_each = lookup(local.upstreams, it.key, [])
+                  iterator = upstream
+                  content {
+                    destination_name = upstream.value
+                    local_bind_port  = 5100
+                  }
+                }
+
+                expose {
+                  path {
+                    path            = "/metrics"
+                    protocol        = "http"
+                    local_path_port = 80
+                    listener_port   = "http"
+                  }
+
+                  path {
+                    path            = "/ready"
+                    protocol        = "http"
+                    local_path_port = 80
+                    listener_port   = "health"
+                  }
+                }
+              }
+            }
+          }
         }
       }
 
@@ -267,7 +338,7 @@ job "loki" {
           content {
             image = var.certagent_image
             args  = ["run"]
-            ports = ["metrics"]
+            ports = var.connect ? [] : ["metrics"]
           }
         }
 
@@ -290,12 +361,13 @@ job "loki" {
             CERTAGENT_NODE_IP   = "$${attr.unique.network.ip-address}"
 
             # Loki serves what is published: looked at by a handshake with its gRPC port.
-            CERTAGENT_PROBE = "true"
+            CERTAGENT_PROBE         = "true"
+            CERTAGENT_PROBE_ADDRESS = local.probe_address
             # New trust needs a restart of Loki: one at a time in the whole job.
             CERTAGENT_TELL_LOCK    = "nomad/jobs/loki/certagent-lock"
             CERTAGENT_KILL_TIMEOUT = var.kill_timeout
 
-            CERTAGENT_HTTP_LISTEN       = local.docker ? "0.0.0.0:$${NOMAD_PORT_metrics}" : "$${NOMAD_ADDR_metrics}"
+            CERTAGENT_HTTP_LISTEN       = local.metrics_address
             CERTAGENT_HTTP_ALLOW_REMOTE = "true" # Prometheus is elsewhere
           },
           var.vault_ca == "" ? {} : { VAULT_CACERT_BYTES = var.vault_ca },
@@ -359,7 +431,7 @@ job "loki" {
           content {
             image = "${var.image}:${var.version}"
             args  = ["-config.file=/local/loki.yaml", "-config.expand-env=true", "-target=${it.key}"]
-            ports = ["http", "grpc"]
+            ports = var.connect ? [] : ["http", "grpc"]
             # Relative to the task's directory and inside the allocation, so it is allowed with
             # volumes disabled.
             volumes = ["../certagent/secrets/certs:/secrets/certs:ro"]
@@ -378,8 +450,9 @@ job "loki" {
           CERTS              = local.certs
           DATA               = local.docker ? "/local/data" : "$${NOMAD_TASK_DIR}/data"
           NODE_IP            = "$${NOMAD_IP_grpc}"
-          HTTP_ADDRESS       = local.docker ? "0.0.0.0" : "$${NOMAD_IP_http}"
-          HTTP_PORT          = "$${NOMAD_PORT_http}"
+          HTTP_ADDRESS       = local.http_address
+          HTTP_PORT          = local.http_port
+          TAIL_PROXY_URL     = local.tail_proxy
           GRPC_ADDRESS       = local.docker ? "0.0.0.0" : "$${NOMAD_IP_grpc}"
           GRPC_PORT          = "$${NOMAD_PORT_grpc}"
           INSTANCE_ID        = "$${NOMAD_ALLOC_ID}"
