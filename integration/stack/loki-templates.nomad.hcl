@@ -116,6 +116,7 @@ job "loki" {
           CONSUL_HTTP_ADDR           = var.consul_address
           REPLICATION_FACTOR         = "${var.replication_factor}"
           S3_ENDPOINT                = var.s3.endpoint
+          TAIL_PROXY_URL             = "http://loki-querier.service.consul:5100"
           S3_BUCKET                  = var.s3.bucket
           S3_REGION                  = var.s3.region
           S3_INSECURE                = "${var.s3.insecure}"

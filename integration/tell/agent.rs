@@ -121,7 +121,9 @@ impl NomadAgent {
 
     fn is_ready(&self) -> bool {
         let leader = self.try_call("GET", "status/leader", None);
-        if !leader.is_some_and(|(_, leader)| leader.as_str().is_some_and(|name| !name.is_empty())) {
+        let led =
+            leader.is_some_and(|(_, name)| name.as_str().is_some_and(|name| !name.is_empty()));
+        if !led {
             return false;
         }
         self.try_call(
