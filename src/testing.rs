@@ -1,7 +1,8 @@
-//! What unit tests share: an in-memory CA, a fake issuer with faults, a clock that tokio can pause.
+//! What unit tests share: an in-memory CA, a fake issuer and a fake application with faults, a clock that tokio can pause.
 //!
 //! Never compiled into the binary.
 
+pub(crate) mod application;
 pub(crate) mod ca;
 pub(crate) mod clock;
 pub(crate) mod fake_http;

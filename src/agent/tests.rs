@@ -7,3 +7,4 @@ mod clocks;
 mod disk;
 mod outages;
 mod rig;
+mod tell;

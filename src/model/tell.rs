@@ -282,7 +282,7 @@ fn look_at(outbox: &Outbox, policy: &TellPolicy, probed: Option<&Probed>) -> Opt
         let last = probed.map_or(attested, |probed| probed.at.max(attested));
         return Some(last.plus(policy.probe_every));
     }
-    if outbox.event == EventKind::Trust && outbox.told == 0 && !outbox.first {
+    if outbox.needs_word(policy) && outbox.told == 0 && !outbox.first {
         return None;
     }
     let since = millis(outbox.told_at.unwrap_or(outbox.published_at));

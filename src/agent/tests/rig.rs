@@ -11,7 +11,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    agent::{Agent, Force, Status, wall},
+    agent::{Agent, Application, Force, Status, wall},
     config::{CertConfig, Files, RenewAt, RenewPolicy},
     exit::Exit,
     model::{request::Mode, time::Timestamp},
@@ -40,6 +40,8 @@ pub(super) struct Rig {
     pub(super) running: Option<Running>,
     pub(super) watching: bool,
     pub(super) look: Duration,
+    /// What uses the certificates, when it matters.
+    pub(super) application: Option<Arc<dyn Application>>,
 }
 
 pub(super) struct Running {
@@ -70,6 +72,7 @@ impl Rig {
             running: None,
             watching: false,
             look: wall::LOOK,
+            application: None,
         }
     }
 
@@ -87,6 +90,9 @@ impl Rig {
         let issuer = Arc::clone(&self.issuer);
         let mut agent = Agent::new(self.configs.clone(), issuer, Arc::clone(&self.clock));
         agent = agent.looking_every(self.look);
+        if let Some(application) = &self.application {
+            agent = agent.with(Arc::clone(application));
+        }
         agent.watching = self.watching;
         let shutdown = CancellationToken::new();
         let (statuses, force) = (agent.statuses(), agent.force());

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{EventKind, Finding, Probed, TellPolicy};
+use super::{Action, EventKind, Finding, Probed, TellPolicy};
 use crate::model::time::Timestamp;
 
 /// At most this often does a step reach the application (or may have).
@@ -188,6 +188,14 @@ impl Outbox {
         }
     }
 
+    /// A leaf proves itself by being served. That new anchors were loaded shows only in the order of
+    /// events; so does a new leaf where a restart is the first thing wanted for it, because the
+    /// application's own clients do not read it anew (Loki before 3.2).
+    pub(super) fn needs_word(&self, policy: &TellPolicy) -> bool {
+        let first = policy.actions(self.event).first();
+        self.event == EventKind::Trust || matches!(first, Some(Action::NomadRestart { .. }))
+    }
+
     /// A probe came back.
     pub fn saw(&mut self, probed: &Probed, policy: &TellPolicy, now: Timestamp) -> Verdict {
         if !policy.probed {
@@ -206,12 +214,10 @@ impl Outbox {
             }
             return Verdict::Unchanged;
         }
-        // A leaf proves itself. That new anchors were loaded shows only in the order of events.
-        let proof = match self.event {
-            EventKind::Leaf => probed.at.unix_millis() >= self.published_at,
-            EventKind::Trust => {
-                self.delivered && self.told_at.is_some_and(|at| probed.at.unix_millis() >= at)
-            }
+        let proof = if self.needs_word(policy) {
+            self.delivered && self.told_at.is_some_and(|at| probed.at.unix_millis() >= at)
+        } else {
+            probed.at.unix_millis() >= self.published_at
         };
         // An application that had not started at the first publication reads everything anew;
         // nobody told it, so it can only have read the files.

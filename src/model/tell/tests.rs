@@ -269,8 +269,25 @@ fn who_restarts_on_old_files_is_told_again_and_ever_more_slowly() {
 }
 
 #[test]
-fn an_application_that_is_down_after_it_was_attested_is_left_to_its_supervisor() {
+fn a_leaf_that_wants_a_restart_is_not_attested_before_it() {
+    // Loki before 3.2 serves a new leaf by itself and goes on showing the old one as a client
     let policy = policy(vec![restart()]);
+    let mut outbox = published(EventKind::Leaf);
+    let early = serves("02", later(1));
+    assert_eq!(outbox.saw(&early, &policy, later(1)), Verdict::Unchanged);
+    assert_eq!(
+        next(&outbox, &policy, Some(&early), later(1)),
+        TellNext::Act(0)
+    );
+    outbox.begin(0, later(1));
+    outbox.answered(Ok(Told::Delivered), &policy, later(3));
+    let late = serves("02", later(4));
+    assert_eq!(outbox.saw(&late, &policy, later(4)), Verdict::Attested);
+}
+
+#[test]
+fn an_application_that_is_down_after_it_was_attested_is_left_to_its_supervisor() {
+    let policy = policy(vec![hup()]);
     let mut outbox = published(EventKind::Leaf);
     outbox.saw(&serves("02", START), &policy, START);
     let down = finding(Finding::Down, later(300));

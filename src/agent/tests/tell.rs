@@ -1,0 +1,309 @@
+//! The second loop with a fake application: told, proven, escalated, in alarm, back; never in the
+//! way of a renewal, and no issuer in its way.
+
+use std::{sync::Arc, time::Duration};
+
+use super::rig::{DAY, EPOCH, Rig, secs};
+use crate::{
+    clock::Clock as _,
+    config::{App, ProbeConfig, ProbeTarget, Step, TellConfig},
+    loki::Version,
+    model::{
+        failure::FailureClass,
+        tell::{Action, TellFailure},
+        time::Timestamp,
+    },
+    testing::{
+        application::{FakeApplication, Habit},
+        ca::TestCa,
+        issuer::Outage,
+    },
+};
+
+fn restart() -> Step {
+    Step::Do(Action::NomadRestart {
+        task: "loki".to_owned(),
+    })
+}
+
+/// One certificate that is probed every five minutes and told by these lists.
+fn rig_with(on_leaf: Vec<Step>, on_trust: Vec<Step>) -> (Rig, Arc<FakeApplication>) {
+    let mut rig = Rig::new();
+    let config = &mut rig.configs[0];
+    config.probe = Some(ProbeConfig {
+        target: ProbeTarget {
+            address: "127.0.0.1:1".to_owned(),
+            server_name: "localhost".to_owned(),
+            alpn: Vec::new(),
+            mtls: true,
+            starttls: None,
+            grpc_health: false,
+            timeout: secs(5),
+        },
+        every: secs(300),
+    });
+    config.tell = Some(TellConfig {
+        app: App::Loki,
+        on_leaf,
+        on_trust,
+        task: Some("loki".to_owned()),
+        version_url: Some("http://127.0.0.1:1".to_owned()),
+        attest_within: secs(60),
+        kill_timeout: secs(5),
+        slots: None,
+        lock: None,
+    });
+    config.rollback = Some(secs(3_600));
+    let app = Arc::new(FakeApplication::new(Arc::clone(&rig.clock), rig.dir()));
+    rig.application = Some(Arc::clone(&app) as _);
+    (rig, app)
+}
+
+/// Published, started, attested.
+async fn attested(rig: &mut Rig, app: &FakeApplication) -> String {
+    rig.start();
+    let generation = rig.until_live().await.live.unwrap().generation;
+    app.load();
+    until_attested(rig, &generation, secs(120)).await;
+    generation
+}
+
+async fn until_attested(rig: &mut Rig, generation: &str, limit: Duration) {
+    let generation = generation.to_owned();
+    rig.until(limit, |status| {
+        let seen = status.app.attested.as_ref();
+        seen.is_some_and(|seen| seen.generation == generation)
+    })
+    .await;
+}
+
+/// Renews by force; the new generation.
+async fn renew(rig: &mut Rig) -> String {
+    // no two sets come in one instant
+    tokio::time::sleep(secs(10)).await;
+    let before = rig.status().live.unwrap().generation;
+    rig.running.as_ref().unwrap().force.all();
+    let changed = |status: &crate::agent::Status| {
+        status
+            .live
+            .as_ref()
+            .is_some_and(|live| live.generation != before)
+    };
+    let status = rig.until(secs(60), changed).await;
+    status.live.unwrap().generation
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_leaf_is_told_once_and_attested_and_the_first_one_not_told() {
+    let (mut rig, app) = rig_with(vec![restart()], vec![restart()]);
+    attested(&mut rig, &app).await;
+    assert!(app.heard().is_empty(), "it read the files at its start");
+    let second = renew(&mut rig).await;
+    until_attested(&mut rig, &second, secs(30)).await;
+    tokio::time::sleep(DAY).await;
+    let heard = app.heard();
+    assert_eq!(heard.len(), 1, "{heard:?}");
+    assert_eq!(
+        (heard[0].event, heard[0].action.as_str()),
+        ("leaf", "nomad_restart")
+    );
+    let status = rig.status();
+    assert_eq!(heard[0].serial, status.live.unwrap().serial);
+    assert_eq!(status.app.tells[&("nomad_restart", "ok")], 1);
+    assert_eq!(status.app.alarm, None);
+    assert_eq!(status.app.told.unwrap().generation, second);
+    let looks = app.looks();
+    assert!((280..=320).contains(&looks), "every five minutes: {looks}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn auto_follows_lokis_version() {
+    let version = |minor| Some(Version { major: 3, minor });
+    // what it says, whether it reads the leaf by itself, how often it is restarted
+    for (version, hot, restarts) in [
+        (version(7), true, 0),
+        (version(1), true, 1),
+        (None, true, 0),
+        (None, false, 1),
+    ] {
+        let (mut rig, app) = rig_with(vec![Step::Auto], vec![Step::Auto]);
+        app.behave(|one| {
+            one.version = version;
+            one.hot = hot;
+        });
+        attested(&mut rig, &app).await;
+        let second = renew(&mut rig).await;
+        until_attested(&mut rig, &second, secs(200)).await;
+        tokio::time::sleep(secs(3_600)).await;
+        assert_eq!(app.heard().len(), restarts, "{version:?} {hot}");
+        assert!(app.heard().iter().all(|one| one.action == "nomad_restart"));
+        rig.stop().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn new_anchors_are_told_by_their_own_list() {
+    let (mut rig, app) = rig_with(vec![Step::Do(Action::None)], vec![restart()]);
+    attested(&mut rig, &app).await;
+    let next = TestCa::new(EPOCH);
+    rig.issuer
+        .set_anchors(Ok([rig.ca.issuers(), next.issuers()].concat()));
+    rig.until(secs(1_300), |status| status.counts.published == 2)
+        .await;
+    tokio::time::sleep(secs(60)).await;
+    let heard = app.heard();
+    assert_eq!(heard.len(), 1, "{heard:?}");
+    assert_eq!(
+        (heard[0].event, heard[0].action.as_str()),
+        ("trust", "nomad_restart")
+    );
+    assert_eq!(rig.issuer.count(), 1, "leaf and key stay");
+    let status = rig.status();
+    let live = status.live.unwrap().generation;
+    assert_eq!(status.app.attested.unwrap().generation, live);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_issuer_that_is_away_holds_back_no_telling() {
+    let (mut rig, app) = rig_with(vec![restart()], vec![restart()]);
+    attested(&mut rig, &app).await;
+    app.behave(|one| one.habit = Habit::Ignores);
+    let second = renew(&mut rig).await;
+    let now = rig.clock.now();
+    rig.issuer.add_outage(Outage {
+        from: now,
+        until: Timestamp::MAX,
+        class: FailureClass::Transport,
+        retry_after: None,
+    });
+    rig.issuer.set_latency(secs(900));
+    rig.running.as_ref().unwrap().force.all();
+    let alarm = rig
+        .until(secs(120), |status| status.app.alarm.is_some())
+        .await;
+    assert!(alarm.app.alarm.unwrap().contains("restart it by hand"));
+    app.load();
+    until_attested(&mut rig, &second, secs(310)).await;
+    assert_eq!(rig.status().app.alarm, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_action_that_hangs_holds_back_no_renewal() {
+    let (mut rig, app) = rig_with(vec![restart()], vec![restart()]);
+    attested(&mut rig, &app).await;
+    app.behave(|one| one.latency = DAY);
+    let second = renew(&mut rig).await;
+    let third = renew(&mut rig).await;
+    assert_ne!(second, third);
+    until_attested(&mut rig, &third, 3 * DAY).await;
+    assert_eq!(rig.status().app.alarm, None);
+    rig.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_action_that_is_refused_is_an_alarm_and_tried_again() {
+    let (mut rig, app) = rig_with(vec![restart()], vec![restart()]);
+    attested(&mut rig, &app).await;
+    let refused = TellFailure::lasting("nomad-denied", "Nomad answered 403".to_owned(), "a policy");
+    app.behave(|one| one.habit = Habit::Fails(refused));
+    let second = renew(&mut rig).await;
+    let status = rig
+        .until(secs(120), |status| status.app.alarm.is_some())
+        .await;
+    assert!(status.app.alarm.unwrap().contains("Nomad answered 403"));
+    assert!(status.app.tells[&("nomad_restart", "nomad-denied")] >= 1);
+    // somebody attaches the policy
+    app.behave(|one| one.habit = Habit::Reloads);
+    until_attested(&mut rig, &second, secs(1_800)).await;
+    assert_eq!(rig.status().app.alarm, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lock_that_is_never_free_holds_back_an_action_but_not_for_ever() {
+    let (mut rig, app) = rig_with(vec![restart()], vec![restart()]);
+    let lock = Some("nomad/jobs/loki/lock".to_owned());
+    rig.configs[0].tell.as_mut().unwrap().lock = lock;
+    attested(&mut rig, &app).await;
+    let ends = rig.status().live.unwrap().not_after;
+    app.behave(|one| one.locked = true);
+    let second = renew(&mut rig).await;
+    tokio::time::sleep(DAY).await;
+    assert!(app.heard().is_empty());
+    // the renewal in between does not begin the patience anew
+    let newer = |status: &crate::agent::Status| {
+        let seen = status.app.attested.as_ref();
+        seen.is_some_and(|seen| seen.generation >= second)
+    };
+    rig.until(10 * DAY, newer).await;
+    let told = app.heard()[0].at;
+    assert!(told < ends.minus(DAY / 2), "well before the old one ends");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_restart_of_the_agent_repeats_no_word_and_no_proof() {
+    let (mut rig, app) = rig_with(vec![restart()], vec![restart()]);
+    attested(&mut rig, &app).await;
+    let second = renew(&mut rig).await;
+    until_attested(&mut rig, &second, secs(30)).await;
+    for _ in 0..3 {
+        rig.stop().await;
+        rig.start();
+        rig.until_live().await;
+        until_attested(&mut rig, &second, secs(30)).await;
+        tokio::time::sleep(secs(400)).await;
+    }
+    assert_eq!(app.heard().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn sets_that_break_the_application_are_taken_back_and_few_are_tried() {
+    let (mut rig, app) = rig_with(vec![restart()], vec![restart()]);
+    rig.look = secs(300);
+    let first = attested(&mut rig, &app).await;
+    let (serial, ends) = {
+        let live = rig.status().live.unwrap();
+        (live.serial, live.not_after)
+    };
+    static GOOD: std::sync::OnceLock<String> = std::sync::OnceLock::new();
+    GOOD.set(serial.clone()).unwrap();
+    app.behave(|one| one.breaks_on = Some(|serial| GOOD.get().unwrap() != serial));
+    rig.until(8 * DAY, |status| status.app.rollbacks == 1).await;
+    let back = |status: &crate::agent::Status| {
+        status
+            .live
+            .as_ref()
+            .is_some_and(|live| live.generation == first)
+            && status
+                .app
+                .attested
+                .as_ref()
+                .is_some_and(|seen| seen.generation == first)
+    };
+    let status = rig.until(secs(600), back).await;
+    let orders = rig.issuer.count();
+    rig.stop().await;
+    // as if a crash had come between the record and the switch
+    let link = rig.dir().join("..data");
+    std::fs::remove_file(&link).unwrap();
+    let broken = format!("..gen-{}", status.app.quarantined.unwrap());
+    assert!(rig.dir().join(&broken).exists());
+    std::os::unix::fs::symlink(broken, &link).unwrap();
+    rig.start();
+    rig.until_live().await;
+    tokio::time::sleep(DAY / 2).await;
+    assert_eq!(rig.status().live.unwrap().serial, serial);
+    assert_eq!(
+        rig.issuer.count(),
+        orders,
+        "held back, also after a restart"
+    );
+    let left = rig.clock.now().until(ends.minus(secs(7_200)));
+    tokio::time::sleep(left).await;
+    assert_eq!(
+        rig.status().live.unwrap().serial,
+        serial,
+        "the good one to the end"
+    );
+    let tried = rig.issuer.count() - orders;
+    assert!((1..=8).contains(&tried), "{tried} in three days");
+}
