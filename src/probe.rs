@@ -6,6 +6,8 @@
 
 mod failure;
 mod grpc;
+mod hpack;
+mod http2;
 mod identity;
 mod starttls;
 #[cfg(test)]

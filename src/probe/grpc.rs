@@ -3,24 +3,17 @@
 //! Never retries and never speaks another method. What stays true: an answer is bounded in size;
 //! who asks bounds it in time.
 
-use std::{
-    io,
-    pin::Pin,
-    task::{Context, Poll},
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use super::{
+    failure,
+    hpack::Field,
+    http2::{self, Answer, Fault},
 };
-
-use bytes::Bytes;
-use h2::client::{ResponseFuture, SendRequest};
-use http::{HeaderMap, Method, Request, Version};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-
-use super::failure;
 use crate::model::served::Health;
 
 /// The service as a whole: an empty message, not compressed (gRPC over HTTP/2, Length-Prefixed-Message).
 const REQUEST: [u8; 5] = [0; 5];
-/// The answer is 7 bytes; a text of an error may be longer.
-const LARGEST: usize = 16 << 10;
 
 /// Did the peer say anything in HTTP/2? It does so only after it accepted us.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,172 +31,68 @@ pub(super) async fn check<S: AsyncRead + AsyncWrite + Unpin>(
     stream: S,
     authority: &str,
 ) -> (Health, Spoke) {
-    let mut stream = Heard {
-        stream,
-        alert: None,
-    };
-    let answer = ask(&mut stream, authority).await;
-    match (answer, stream.alert) {
-        (Err(Fault::Connection(error)), Some(alert)) => (broken(&error), Spoke::Alert(alert)),
-        (Err(Fault::Connection(error)), None) => {
-            // A reset stream or a GOAWAY is an answer too, the end of the connection is none.
-            let spoke = if error.is_remote() {
-                Spoke::Yes
-            } else {
-                Spoke::No
-            };
-            (broken(&error), spoke)
-        }
-        (Err(Fault::Answer(why)), _) => (Health::Broken(why), Spoke::Yes),
-        (Ok(health), _) => (health, Spoke::Yes),
-    }
-}
-
-async fn ask<S: AsyncRead + AsyncWrite + Unpin>(
-    stream: S,
-    authority: &str,
-) -> Result<Health, Fault> {
-    let (client, connection) = h2::client::handshake(stream).await?;
-    let call = call(client, authority);
-    tokio::pin!(call, connection);
-    tokio::select! {
-        biased;
-        answer = &mut call => answer,
-        ended = &mut connection => match (call.await, ended) {
-            // The connection knows more than the call that it took down.
-            (Err(Fault::Connection(_)), Err(error)) => Err(error.into()),
-            (answer, _) => answer,
-        },
-    }
-}
-
-/// Keeps the alert of TLS that ended the stream, because HTTP/2 keeps only its text.
-struct Heard<S> {
-    stream: S,
-    alert: Option<String>,
-}
-
-impl<S: AsyncRead + Unpin> AsyncRead for Heard<S> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let polled = Pin::new(&mut self.stream).poll_read(context, buffer);
-        if let Poll::Ready(Err(error)) = &polled
-            && failure::is_alert(error)
-        {
-            self.alert = Some(failure::words(error));
-        }
-        polled
-    }
-}
-
-impl<S: AsyncWrite + Unpin> AsyncWrite for Heard<S> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
-    }
-}
-
-enum Fault {
-    /// HTTP/2 failed.
-    Connection(h2::Error),
-    /// The answer came and is not one of gRPC.
-    Answer(String),
-}
-
-impl From<h2::Error> for Fault {
-    fn from(error: h2::Error) -> Self {
-        Self::Connection(error)
-    }
-}
-
-fn broken(error: &h2::Error) -> Health {
-    let why = match error.get_io() {
-        Some(error) => failure::words(error),
-        None => error.to_string(),
-    };
-    Health::Broken(format!("HTTP/2: {why}"))
-}
-
-async fn call(client: SendRequest<Bytes>, authority: &str) -> Result<Health, Fault> {
     let authority = if authority.contains(':') {
         format!("[{authority}]")
     } else {
         authority.to_owned()
     };
-    let request = Request::builder()
-        .method(Method::POST)
-        .version(Version::HTTP_2)
-        .uri(format!("https://{authority}/grpc.health.v1.Health/Check"))
-        .header("content-type", "application/grpc")
-        .header("te", "trailers")
-        .header(
+    let fields = [
+        (":method", "POST"),
+        (":scheme", "https"),
+        (":path", "/grpc.health.v1.Health/Check"),
+        (":authority", authority.as_str()),
+        ("content-type", "application/grpc"),
+        ("te", "trailers"),
+        (
             "user-agent",
             concat!("certagent/", env!("CARGO_PKG_VERSION")),
-        )
-        .body(())
-        .map_err(|error| Fault::Answer(format!("no request can be made: {error}")))?;
-    let mut client = client.ready().await?;
-    let (answer, mut body) = client.send_request(request, false)?;
-    body.send_data(Bytes::from_static(&REQUEST), true)?;
-    read(answer).await
+        ),
+    ];
+    let broken = |why: &str| Health::Broken(format!("HTTP/2: {why}"));
+    match http2::exchange(stream, &fields, &REQUEST).await {
+        Ok(answer) => (read(&answer).unwrap_or_else(Health::Broken), Spoke::Yes),
+        Err(Fault::Io(error)) if failure::is_alert(&error) => {
+            let why = failure::words(&error);
+            (broken(&why), Spoke::Alert(why))
+        }
+        // A reset stream or a GOAWAY is an answer too, the end of the connection is none.
+        Err(Fault::Ended(why)) => (broken(&why), Spoke::Yes),
+        Err(Fault::Broken(why)) => (broken(&why), Spoke::No),
+        Err(Fault::Io(error)) => (broken(&failure::words(&error)), Spoke::No),
+    }
 }
 
-async fn read(answer: ResponseFuture) -> Result<Health, Fault> {
-    let (head, mut body) = answer.await?.into_parts();
-    if head.status != http::StatusCode::OK {
-        return Err(Fault::Answer(format!("HTTP status {}", head.status)));
+fn read(answer: &Answer) -> Result<Health, String> {
+    match http2::status(&answer.head) {
+        Some("200") => {}
+        Some(other) => return Err(format!("HTTP status {other}")),
+        None => return Err("the answer has no HTTP status".to_owned()),
     }
     // An answer without a message has its status in the head ("Trailers-Only").
-    if let Some(failed) = status(&head.headers)? {
+    if let Some(failed) = status(&answer.head)? {
         return Ok(failed);
     }
-    let mut message = Vec::new();
-    while let Some(part) = body.data().await {
-        let part = part?;
-        body.flow_control().release_capacity(part.len())?;
-        message.extend_from_slice(&part);
-        if message.len() > LARGEST {
-            return Err(Fault::Answer("the answer is far too long".to_owned()));
-        }
-    }
-    let trailers = body.trailers().await?.unwrap_or_default();
-    match status(&trailers)? {
+    match status(&answer.trailers)? {
         Some(failed) => Ok(failed),
-        None if !trailers.contains_key("grpc-status") => {
-            Err(Fault::Answer("the answer has no grpc-status".to_owned()))
+        None if http2::value(&answer.trailers, "grpc-status").is_none() => {
+            Err("the answer has no grpc-status".to_owned())
         }
-        None => decode(&message).map_err(Fault::Answer),
+        None => decode(&answer.body),
     }
 }
 
-/// The error of gRPC in these headers, if there is one.
-fn status(headers: &HeaderMap) -> Result<Option<Health>, Fault> {
-    let Some(code) = headers.get("grpc-status") else {
+/// The error of gRPC in these fields, if there is one.
+fn status(fields: &[Field]) -> Result<Option<Health>, String> {
+    let Some(code) = http2::value(fields, "grpc-status") else {
         return Ok(None);
     };
-    let code = code.to_str().ok().and_then(|code| code.parse::<u32>().ok());
-    let Some(code) = code else {
-        return Err(Fault::Answer("grpc-status is no number".to_owned()));
+    let Ok(code) = code.parse::<u32>() else {
+        return Err("grpc-status is no number".to_owned());
     };
     if code == 0 {
         return Ok(None);
     }
-    let text = headers.get("grpc-message");
-    let text = text.and_then(|text| text.to_str().ok()).unwrap_or_default();
+    let text = http2::value(fields, "grpc-message").unwrap_or_default();
     let text: String = text.chars().take(200).collect();
     Ok(Some(Health::Status(code, text)))
 }
