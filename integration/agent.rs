@@ -270,14 +270,16 @@ fn kill_9_at_any_moment_leaves_a_whole_set_and_keeps_the_budget() {
                 assert_eq!(verdict(&place.dir()), "good", "round {round}");
             }
         }
-        let mut process = place.start(server, &["--ttl", "10d"]);
-        place.wait_for_set(&process, |_| true);
-        assert_eq!(verdict(&place.dir()), "good");
         let issued = server.issued() - before;
         assert!(
             issued <= 10,
             "{issued} certificates, the budget is ten an hour"
         );
+        // On a slow machine every kill may have come between order and publication, and used the
+        // budget up: the set must come all the same when there is room.
+        let mut process = place.start(server, &["--ttl", "10d", "--budget-per-hour", "100"]);
+        place.wait_for_set(&process, |_| true);
+        assert_eq!(verdict(&place.dir()), "good");
         assert!(process.ended().is_none());
         finish(process);
     });
