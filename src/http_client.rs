@@ -1,4 +1,4 @@
-//! HTTP clients for everything but the issuer: one request, one answer.
+//! HTTP clients: what all have in common, and those for everything but the issuer: one request, one answer.
 //!
 //! Never follows a redirect, never obeys a proxy variable, keeps no idle connection that would wake
 //! the process. What stays true: an error is told without the URL, whose query may hold a key.
@@ -16,14 +16,18 @@ pub(crate) fn builder(roots: RootCertStore) -> Result<ClientBuilder, String> {
         .map_err(|error| error.to_string())?
         .with_root_certificates(roots)
         .with_no_client_auth();
-    Ok(Client::builder()
+    Ok(fenced(tls).pool_max_idle_per_host(0))
+}
+
+/// What every client of ours has in common: this TLS, no redirect, no proxy from the environment.
+pub(crate) fn fenced(tls: ClientConfig) -> ClientBuilder {
+    Client::builder()
         .tls_backend_preconfigured(tls)
         .redirect(redirect::Policy::none())
         .referer(false)
         .no_proxy()
         .http1_only()
         .user_agent(concat!("certagent/", env!("CARGO_PKG_VERSION")))
-        .pool_max_idle_per_host(0))
 }
 
 /// The finished client.

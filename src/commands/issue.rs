@@ -13,19 +13,12 @@ use tokio::time::timeout;
 use super::inspect;
 use crate::{
     cli::{IssueArgs, IssueFormat},
-    clock::{Clock as _, SystemClock},
+    clock::SystemClock,
     config::{CertConfig, Config, Environment, Files},
     exit::Exit,
-    issue,
+    issue::once,
     issuer::{Issuer as _, Order},
-    model::{
-        answer,
-        bundle::PrivateKey,
-        failure::Failure,
-        pem,
-        request::Mode,
-        verify::{self, Expect, Verified},
-    },
+    model::{failure::Failure, pem, verify::Verified},
     publish::CertDir,
     terminal::Screen,
     vault::{self, Plan, Vault},
@@ -74,7 +67,7 @@ async fn all(
         let message = format!("asking {} for a certificate", plan.path);
         let issued = screens
             .err
-            .wait_for(&message, issue_one(certificate, vault))
+            .wait_for(&message, once::order(certificate, vault, &SystemClock))
             .await?;
         let at = match &args.out {
             Some(out) if config.certificates.len() > 1 => Some(out.join(&certificate.name)),
@@ -103,39 +96,6 @@ fn plan_of(certificate: &CertConfig, csr: Option<&str>) -> Plan {
         request: &certificate.request,
         csr,
     })
-}
-
-async fn issue_one(certificate: &CertConfig, vault: &Vault) -> Result<Verified, Failure> {
-    let request = &certificate.request;
-    let (key, csr) = match request.mode {
-        Mode::Issue => (None, None),
-        Mode::Sign => {
-            let key = issue::new_key(request.key_type)?;
-            let csr = issue::csr(request, &key)?;
-            (Some(key), Some(csr))
-        }
-    };
-    let order = Order {
-        request,
-        csr: csr.as_deref(),
-    };
-    let reply = vault.issue(order).await?;
-    check(certificate, &reply.body, key)
-}
-
-fn check(
-    certificate: &CertConfig,
-    body: &[u8],
-    key: Option<PrivateKey>,
-) -> Result<Verified, Failure> {
-    let expect = Expect {
-        request: &certificate.request,
-        min_remaining: certificate.renew.min_remaining,
-        known_serials: &[],
-        extra_anchors: &[],
-    };
-    let bundle = answer::parse(body, key)?;
-    Ok(verify::verify(bundle, &expect, SystemClock.now())?)
 }
 
 fn write(dir: &Path, certificate: &CertConfig, issued: &Verified) -> Result<String, Failure> {

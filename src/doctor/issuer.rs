@@ -18,14 +18,12 @@ use super::{
 use crate::{
     clock::{Clock as _, SystemClock},
     config::{Auth, CertConfig, Config, VaultConfig},
-    issue,
+    issue::once,
     issuer::{Issuer as _, Order},
     model::{
-        answer,
         failure::{Failure, FailureClass},
         request::{Mode, Request},
         time::Timestamp,
-        verify::{self, Expect},
     },
     vault::{self, Health, Signer, TokenFacts, Vault},
 };
@@ -125,7 +123,10 @@ pub(super) async fn ask(config: &Config, order: bool, now: Timestamp) -> IssuerF
                 place.insert(mount(&vault, request, why.as_deref()).await);
             }
             if order && matches!(facts.login, Asked::Had(_)) {
-                let done = order_one(certificate, &vault).await;
+                // A real order, judged as the agent judges it, and thrown away.
+                let done = once::order(certificate, &vault, &SystemClock)
+                    .await
+                    .map(drop);
                 facts.orders.insert(certificate.name.clone(), done);
             }
         }
@@ -239,33 +240,6 @@ async fn mount(vault: &Vault, request: &Request, no_token: Option<&str>) -> Moun
         role,
         path,
     }
-}
-
-/// A real order, judged as the agent judges it, and thrown away.
-async fn order_one(certificate: &CertConfig, vault: &Vault) -> Result<(), Failure> {
-    let request = &certificate.request;
-    let (key, csr) = match request.mode {
-        Mode::Issue => (None, None),
-        Mode::Sign => {
-            let key = issue::new_key(request.key_type)?;
-            let csr = issue::csr(request, &key)?;
-            (Some(key), Some(csr))
-        }
-    };
-    let order = Order {
-        request,
-        csr: csr.as_deref(),
-    };
-    let reply = vault.issue(order).await?;
-    let bundle = answer::parse(&reply.body, key)?;
-    let expect = Expect {
-        request,
-        min_remaining: certificate.renew.min_remaining,
-        known_serials: &[],
-        extra_anchors: &[],
-    };
-    verify::verify(bundle, &expect, SystemClock.now())?;
-    Ok(())
 }
 
 pub(super) fn unreachable(facts: &Facts) -> Outcome {

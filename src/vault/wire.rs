@@ -11,7 +11,6 @@ use http::{HeaderMap, HeaderValue, Method, header};
 use reqwest::{
     Url,
     dns::{Addrs, Name, Resolve, Resolving},
-    redirect,
 };
 use rustify::{
     Endpoint,
@@ -27,7 +26,7 @@ use vaultrs::{
 use zeroize::Zeroizing;
 
 use super::{address::Address, call::Ask, classify::misconfigured};
-use crate::model::failure::Failure;
+use crate::{http_client, model::failure::Failure};
 
 /// An answer larger than this is none.
 const LARGEST: usize = 4 * 1024 * 1024;
@@ -105,13 +104,7 @@ impl Server {
         common: &Common,
     ) -> Result<Self, Failure> {
         let mut origin = address.origin.clone();
-        let mut http = reqwest::Client::builder()
-            .tls_backend_preconfigured(tls)
-            .redirect(redirect::Policy::none())
-            .referer(false)
-            .no_proxy()
-            .http1_only()
-            .user_agent(concat!("certagent/", env!("CARGO_PKG_VERSION")))
+        let mut http = http_client::fenced(tls)
             .timeout(common.timeout)
             .connect_timeout(common.timeout.min(Duration::from_secs(10)))
             // No timer that wakes an idle process; the whole pool goes when the agent is idle.
