@@ -30,7 +30,8 @@ const TICKS_PER_SECOND: u64 = 100;
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Identity {
     pid: i32,
-    /// Start time in ticks since boot: with the id it is unique until the next boot.
+    /// Start time in ticks since boot. Two processes can be born within one tick: only a
+    /// descriptor that was kept is exact.
     started: u64,
     /// Its program; `None` when we may not see it.
     program: Option<PathBuf>,
@@ -43,6 +44,13 @@ struct Held {
     /// Bit n - 1: signal n is caught.
     caught: u64,
     fd: OwnedFd,
+}
+
+impl Held {
+    /// Has the process that is held still its id? Then nobody else has it.
+    fn is_there(&self) -> bool {
+        still_has(&self.fd, self.identity.pid)
+    }
 }
 
 /// The child of `certagent exec`, as its owner reports it.
@@ -65,7 +73,7 @@ impl Child {
 #[derive(Debug, Default)]
 pub struct Signals {
     child: Child,
-    seen: Mutex<HashMap<PathBuf, Identity>>,
+    seen: Mutex<HashMap<PathBuf, Held>>,
 }
 
 impl Signals {
@@ -78,7 +86,7 @@ impl Signals {
     /// Looks at the process and remembers what it is.
     pub fn remember(&self, target: &SignalTarget) {
         if let Ok(Some(held)) = self.hold(target) {
-            lock(&self.seen).insert(key(target), held.identity);
+            lock(&self.seen).insert(key(target), held);
         }
     }
 
@@ -110,7 +118,7 @@ impl Signals {
         let Some(now) = hold(held.identity.pid)? else {
             return Ok(Told::NotRunning);
         };
-        if now.identity != held.identity {
+        if now.identity != held.identity || !held.is_there() {
             return Err(stranger(held.identity.pid));
         }
         catches(&now, signal)?;
@@ -123,7 +131,7 @@ impl Signals {
                 return Err(TellFailure::passing("signal-not-permitted", text, hint));
             }
         }
-        lock(&self.seen).insert(key(target), held.identity);
+        lock(&self.seen).insert(key(target), held);
         Ok(Told::Delivered)
     }
 
@@ -146,10 +154,11 @@ impl Signals {
         let Some(seen) = seen.get(&key(target)) else {
             return Ok(());
         };
-        let same_id = seen.pid == found.pid && seen.started != found.started;
+        let same_id = seen.identity.pid == found.pid
+            && (seen.identity.started != found.started || !seen.is_there());
         let restarted = matches!(target, SignalTarget::PidFile(_) | SignalTarget::Child);
         let other_program = matches!(target, SignalTarget::PidFile(_))
-            && matches!((&seen.program, &found.program), (Some(a), Some(b)) if a != b);
+            && matches!((&seen.identity.program, &found.program), (Some(a), Some(b)) if a != b);
         if (same_id && !restarted) || other_program {
             return Err(stranger(found.pid));
         }

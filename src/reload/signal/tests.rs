@@ -274,10 +274,10 @@ fn a_foreign_process_that_got_the_id_receives_nothing() {
     assert!(text.contains("the id was used twice"), "{text}");
 }
 
-/// Both moments at which the id can change hands: before the look, with a remembered process, and
-/// between the look and the send.
+/// Both moments at which the id can change hands: before the look, with a remembered process (also
+/// one that was born in the same tick), and between the look and the send.
 fn inside() {
-    for remembered in [true, false] {
+    for (remembered, one_tick) in [(true, false), (true, true), (false, false)] {
         let victim = Listener::start();
         let pid = victim.pid();
         let target = SignalTarget::Pid(pid);
@@ -289,7 +289,13 @@ fn inside() {
         };
         let told = if remembered {
             signals.remember(&target);
+            assert!(lock(&signals.seen).contains_key(&key(&target)));
             foreign = Some(reuse(victim));
+            if one_tick {
+                // Born within one tick of the kernel's start times: nothing that can be read differs.
+                let (identity, ..) = read(i32::try_from(pid).unwrap()).unwrap();
+                lock(&signals.seen).get_mut(&key(&target)).unwrap().identity = identity;
+            }
             signals.send(&target, usr1())
         } else {
             signals.send_after(&target, usr1(), || foreign = Some(reuse(victim)))
