@@ -143,6 +143,18 @@ variable "basic_auth" {
   default     = ""
 }
 
+variable "envoy_command" {
+  type        = string
+  description = "connect with raw_exec: path of an Envoy that Consul supports; docker takes the image that Consul names"
+  default     = "/usr/local/bin/envoy"
+}
+
+variable "dns_servers" {
+  type        = list(string)
+  description = "connect: resolvers of *.service.consul as seen from the bridge; empty: those of the host (127.0.0.1 is another there)"
+  default     = []
+}
+
 variable "certagent_env" {
   type        = map(string)
   description = "More settings for certagent (docs/configuration.md)"
@@ -179,18 +191,19 @@ locals {
     index-gateway   = { http = 0, grpc = 9097, cpu = 200, memory = 256 }
   }
 
-  # What docker sees in the container and raw_exec on the host. One directory, bound whole: a bind of
-  # single files would stay on the first generation for ever.
   probe_address = var.connect ? "127.0.0.1:$${NOMAD_PORT_grpc}" : "$${NOMAD_ADDR_grpc}"
 
   # With Connect the mesh's proxy is the only way to HTTP: /metrics and /ready are exposed on ports of
   # their own, and query-frontend reaches the querier (tail) through an upstream.
   http_address    = var.connect ? "127.0.0.1" : (local.docker ? "0.0.0.0" : "$${NOMAD_IP_http}")
   http_port       = var.connect ? "80" : "$${NOMAD_PORT_http}"
+  grpc_address    = local.docker || var.connect ? "0.0.0.0" : "$${NOMAD_IP_grpc}"
   metrics_address = local.docker || var.connect ? "0.0.0.0:$${NOMAD_PORT_metrics}" : "$${NOMAD_ADDR_metrics}"
   tail_proxy      = var.connect ? "http://127.0.0.1:5100" : "http://loki-querier.service.consul:5100"
   upstreams       = { query-frontend = ["loki-querier"] }
 
+  # What docker sees in the container and raw_exec on the host. One directory, bound whole: a bind of
+  # single files would stay on the first generation for ever.
   certs = local.docker ? "/secrets/certs" : "$${NOMAD_ALLOC_DIR}/../certagent/secrets/certs"
 }
 
@@ -214,6 +227,13 @@ job "loki" {
 
       network {
         mode = var.connect ? "bridge" : "host"
+
+        dynamic "dns" {
+          for_each = var.connect && length(var.dns_servers) > 0 ? [1] : []
+          content {
+            servers = var.dns_servers
+          }
+        }
 
         dynamic "port" {
           for_each = merge(
@@ -285,6 +305,19 @@ job "loki" {
                     local_path_port = 80
                     listener_port   = "health"
                   }
+                }
+              }
+            }
+
+            # Nomad's own is for docker. The socket to Consul is named from the allocation's directory.
+            dynamic "sidecar_task" {
+              for_each = local.docker ? [] : [1]
+              content {
+                driver = "raw_exec"
+                config {
+                  command  = var.envoy_command
+                  args     = ["-c", "$${NOMAD_SECRETS_DIR}/envoy_bootstrap.json", "-l", "warning", "--concurrency", "1", "--disable-hot-restart"]
+                  work_dir = "$${NOMAD_ALLOC_DIR}/.."
                 }
               }
             }
@@ -453,7 +486,7 @@ job "loki" {
           HTTP_ADDRESS       = local.http_address
           HTTP_PORT          = local.http_port
           TAIL_PROXY_URL     = local.tail_proxy
-          GRPC_ADDRESS       = local.docker ? "0.0.0.0" : "$${NOMAD_IP_grpc}"
+          GRPC_ADDRESS       = local.grpc_address
           GRPC_PORT          = "$${NOMAD_PORT_grpc}"
           INSTANCE_ID        = "$${NOMAD_ALLOC_ID}"
           CONSUL_HTTP_ADDR   = var.consul_address

@@ -48,13 +48,14 @@ def agents():
 class Stack:
     """All parts, set up, and the job on them."""
 
-    def __init__(self, base, cgroup="certagent-stack"):
+    def __init__(self, base, cgroup="certagent-stack", mesh=False):
         self.base = Path(base)
         self.counts, self.known_ports = {}, {}
-        self.consul = Consul(base)
+        self.ready_port = "http"
+        self.consul = Consul(base, mesh)
         self.bao = OpenBao(base)
-        self.s3 = Weed(base)
-        self.nomad = Nomad(base, cgroup)
+        self.s3 = Weed(base, mesh)
+        self.nomad = Nomad(base, cgroup, mesh)
         self.parts = [self.consul, self.bao, self.s3, self.nomad]
 
     def start(self, say=print):
@@ -143,7 +144,7 @@ class Stack:
                 if len(group) < self.counts[component]:
                     return False
                 for allocation in group:
-                    address, port = self.nomad.ports(allocation["ID"])["http"]
+                    address, port = self.nomad.ports(allocation["ID"])[self.ready_port]
                     if http("GET", f"http://{address}:{port}/ready", timeout=2, raw=True)[0] != 200:
                         return False
             return True

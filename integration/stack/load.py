@@ -58,6 +58,9 @@ class Load:
                 self.looked_at = time.monotonic()
             return self.where.get(component, [])
 
+    def send(self, method, address, path, body=None, timeout=10):
+        return http(method, f"http://{address}{path}", body, {"Content-Type": "application/json"}, timeout)
+
     def note(self, failures, reason):
         failures.append((round(time.time() - self.began, 1), str(reason)[:200]))
 
@@ -72,7 +75,7 @@ class Load:
             self.push_attempts += 1
             if distributors:
                 address = distributors[(number + attempt) % len(distributors)]
-                status, answer = http("POST", f"http://{address}/loki/api/v1/push", {"streams": [stream]}, {"Content-Type": "application/json"}, 10)
+                status, answer = self.send("POST", address, "/loki/api/v1/push", {"streams": [stream]}, timeout=10)
             else:
                 status, answer = 0, "no distributor is running"
             if status == 204:
@@ -94,7 +97,7 @@ class Load:
         query = urllib.parse.urlencode({
             "query": f'{{job="stack"}} |= "{self.run}"', "start": int(since * 1e9), "end": int(until * 1e9), "limit": 5000,
         })
-        status, answer = http("GET", f"http://{frontends[0]}/loki/api/v1/query_range?{query}", timeout=15)
+        status, answer = self.send("GET", frontends[0], f"/loki/api/v1/query_range?{query}", timeout=15)
         if status != 200:
             self.note(self.failed_queries, f"{status} {answer}")
             return None

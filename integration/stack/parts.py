@@ -40,12 +40,12 @@ def certagent_binary():
     raise StackError("certagent is not built: cargo build --release --locked")
 
 
-def http(method, url, body=None, headers=None, timeout=10, raw=False):
+def http(method, url, body=None, headers=None, timeout=10, raw=False, context=None):
     """One request. Returns (status, decoded JSON or text); status 0 when nothing answered."""
     data = body if isinstance(body, (bytes, type(None))) else json.dumps(body).encode()
     request = urllib.request.Request(url, data=data, method=method, headers=headers or {})
     try:
-        with urllib.request.urlopen(request, timeout=timeout) as answer:
+        with urllib.request.urlopen(request, timeout=timeout, context=context) as answer:
             status, content = answer.status, answer.read()
     except urllib.error.HTTPError as error:
         status, content = error.code, error.read()
@@ -134,9 +134,14 @@ class Consul(Part):
     name = "consul"
     url = "http://127.0.0.1:8500"
 
+    def __init__(self, base, mesh=False):
+        super().__init__(base)
+        # What is in a bridge has a loopback of its own and comes to the node's address.
+        self.client = f"127.0.0.1 {NODE_IP}" if mesh else "127.0.0.1"
+
     def command(self):
         return [
-            tool("consul"), "agent", "-dev", "-bind=127.0.0.1", "-client=127.0.0.1", "-node=stack", "-dns-port=53",
+            tool("consul"), "agent", "-dev", "-bind=127.0.0.1", f"-client={self.client}", "-node=stack", "-dns-port=53",
             "-log-level=warn", "-hcl=disable_update_check = true",
             '-hcl=dns_config { service_ttl { "*" = "0s" } }',
         ]
@@ -205,17 +210,18 @@ class Weed(Part):
 
     name = "s3"
     patience = 2
-    url = "http://127.0.0.1:8333"
 
-    def __init__(self, base):
+    def __init__(self, base, mesh=False):
         super().__init__(base)
+        self.address = NODE_IP if mesh else "127.0.0.1"
+        self.url = f"http://{self.address}:8333"
         (self.dir / "data").mkdir(exist_ok=True)
         identity = {"identities": [{"name": "loki", "credentials": [{"accessKey": "loki", "secretKey": "loki-stack"}], "actions": ["Admin", "Read", "Write", "List", "Tagging"]}]}
         (self.dir / "s3.json").write_text(json.dumps(identity))
 
     def command(self):
         return [
-            tool("weed"), f"-logdir={self.dir}", "server", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-dir={self.dir}/data", "-s3", "-s3.port=8333",
+            tool("weed"), f"-logdir={self.dir}", "server", f"-ip={self.address}", f"-ip.bind={self.address}", f"-dir={self.dir}/data", "-s3", "-s3.port=8333",
             f"-s3.config={self.dir}/s3.json", "-master.volumeSizeLimitMB=64", "-volume.max=50", "-master.telemetry=false",
         ]
 
@@ -224,7 +230,7 @@ class Weed(Part):
 
     def bucket(self):
         shell = subprocess.run(
-            [tool("weed"), "shell", "-master=127.0.0.1:9333"], input="s3.bucket.create -name loki\n", text=True,
+            [tool("weed"), "shell", f"-master={self.address}:9333"], input="s3.bucket.create -name loki\n", text=True,
             capture_output=True, env=self.environment(), timeout=60,
         )
         return "create bucket" in shell.stdout or "exist" in shell.stdout + shell.stderr
@@ -237,9 +243,11 @@ class Nomad(Part):
     url = "http://127.0.0.1:4646"
     bootstrap = "5e1f0d0a-0000-4000-8000-000000000001"
 
-    def __init__(self, base, cgroup="certagent-stack"):
+    def __init__(self, base, cgroup="certagent-stack", mesh=False):
         super().__init__(base)
         self.cgroup = cgroup
+        # For bridge mode. Nomad itself runs `consul connect envoy -bootstrap`, by PATH.
+        self.cni = f'cni_path = "{TOOLS / "cni"}"' if mesh else ""
         self.interface = "node0"
         self.vault_retry = ""  # empty: the template runner's own patience
         self.configure()
@@ -270,6 +278,7 @@ client {{
   network_interface = "{self.interface}"
   cpu_total_compute = 8000
   cgroup_parent = "{self.cgroup}"
+  {self.cni}
   options {{
     "driver.allowlist" = "raw_exec"
     "fingerprint.denylist" = "env_aws,env_azure,env_gce,env_digitalocean"
@@ -292,6 +301,10 @@ vault {{
 }}
 plugin "raw_exec" {{ config {{ enabled = true }} }}
 """)
+
+    def environment(self):
+        found = super().environment()
+        return {**found, "PATH": f"{found['PATH']}:{Path(tool('consul')).parent}"}
 
     def command(self):
         return [tool("nomad"), "agent", f"-config={self.dir}/nomad.hcl"]

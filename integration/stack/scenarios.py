@@ -24,7 +24,7 @@ ROTATIONS = 10
 class Run:
     """The job under load, watched: what nearly every scenario begins and ends with."""
 
-    def __init__(self, stack, report, ttl, counts=None, env=None, patience=0, extra=(), templates=False):
+    def __init__(self, stack, report, ttl, counts=None, env=None, patience=0, extra=(), templates=False, load=Load):
         self.stack, self.report, self.templates = stack, report, templates
         if templates:
             stack.run_templates(ttl, counts=counts or COUNTS, extra=extra)
@@ -35,7 +35,7 @@ class Run:
         self.processes = loki_processes()
         self.issued = stack.bao.issuances()
         self.watch = Watch(stack, "loki" if templates else "certagent").start()
-        self.load = Load(stack, patience).start()
+        self.load = load(stack, patience).start()
 
     def rotated(self, times, seconds):
         """Waits until every instance has had `times` new leaves from now on."""

@@ -1,0 +1,265 @@
+"""The job with `connect = true`: bridge networks by CNI, an Envoy beside each Loki, Traefik in front.
+
+Everything is real: Nomad makes the bridge with the reference plug-ins, Consul's CA signs for the proxies,
+and the load goes through Traefik with basic auth. gRPC stays with certagent. What stays true: nothing is
+mounted, bridged or filtered outside of the stack's own namespaces.
+"""
+
+import base64
+import os
+import socket
+import ssl
+import subprocess
+from pathlib import Path
+
+from deploy import COMPONENTS
+from load import Load
+from parts import NODE_IP, Part, StackError, http, tool, wait_for
+from report import load_checks
+from scenarios import Run, scraping
+
+TOOLS = ["envoy", "traefik", "cni", "iptables"]
+PORT = 8443
+USER, PASSWORD = "promtail", "pushes-here"
+ROTATIONS = 4
+UNCHECKED = ssl._create_unverified_context()  # Traefik's own default certificate: not what is looked at here
+
+
+def prepare():
+    """Before Nomad starts: places of this mount namespace for what CNI and Nomad write, and a resolver that bridges reach."""
+    for directory in ("/run", "/var/lib"):  # network namespaces and leases, results
+        if Path(__file__).is_relative_to(directory):
+            raise StackError(f"connect mounts over {directory}: run it from another place")
+        subprocess.run(["mount", "-t", "tmpfs", "stack", directory], check=True)
+    conf = Path("/etc/resolv.conf").resolve()  # with systemd it is a link to /run
+    conf.parent.mkdir(parents=True, exist_ok=True)
+    conf.write_text(f"nameserver {NODE_IP}\noptions timeout:1 attempts:2\n")
+
+
+class Traefik(Part):
+    """Ingress on the node: finds services in Consul and speaks to their proxies as the service `traefik`."""
+
+    name = "traefik"
+
+    def command(self):
+        return [
+            tool("traefik"), f"--entrypoints.https.address={NODE_IP}:{PORT}", "--entrypoints.https.http.tls=true",
+            "--entrypoints.ping.address=127.0.0.1:8082", "--ping.entrypoint=ping", "--providers.consulcatalog.connectaware=true",
+            "--providers.consulcatalog.exposedbydefault=false", "--providers.consulcatalog.servicename=traefik",
+            "--providers.consulcatalog.endpoint.address=127.0.0.1:8500", "--providers.consulcatalog.refreshinterval=1s",
+            "--global.checknewversion=false", "--global.sendanonymoususage=false", "--log.level=INFO",
+        ]
+
+    def ready(self):
+        return http("GET", "http://127.0.0.1:8082/ping", timeout=2, raw=True)[0] == 200
+
+
+def basic(password=PASSWORD):
+    return {"Authorization": "Basic " + base64.b64encode(f"{USER}:{password}".encode()).decode()}
+
+
+def ingress(method, component, path, body=None, headers=None, timeout=10):
+    """One request as a user sends it: to the component's name, through Traefik."""
+    url = f"https://loki-{component}.service.consul:{PORT}{path}"
+    return http(method, url, body, {"Content-Type": "application/json", **(basic() if headers is None else headers)}, timeout, context=UNCHECKED)
+
+
+class IngressLoad(Load):
+    """The load of all scenarios, through Traefik."""
+
+    def targets(self, component):
+        return [component]
+
+    def send(self, method, address, path, body=None, timeout=10):
+        return ingress(method, address, path, body, timeout=timeout)
+
+
+def intention(stack, destination, sources):
+    """Who may speak to a service of the mesh: source -> allow or deny."""
+    entry = {"Kind": "service-intentions", "Name": destination, "Sources": [{"Name": n, "Action": a} for n, a in sources.items()]}
+    status, answer = http("PUT", f"{stack.consul.url}/v1/config", entry)
+    if status != 200:
+        raise StackError(f"Consul did not take the intention for {destination}: {status} {answer}")
+
+
+def settings():
+    """Variables of the job for the mesh."""
+    hashed = subprocess.run(["openssl", "passwd", "-apr1", PASSWORD], capture_output=True, text=True, check=True).stdout.strip()
+    found = {
+        "connect": "true", "envoy_command": tool("envoy"), "basic_auth": f"{USER}:{hashed}", "consul_address": f"{NODE_IP}:8500",
+    }
+    return found.items()
+
+
+def connect(stack, report):
+    """All of it: closed at first, then opened by intentions, loaded while certificates rotate, and gone at the end."""
+    extra, stack.ready_port = settings(), "health"
+    intention(stack, "*", {"*": "deny"})
+    traefik = Traefik(stack.base).start()
+    try:
+        stack.run_job(ttl="30s", extra=extra, counts={"ingester": 2, "distributor": 2})
+        stack.wait_ready()
+        closed(stack, report)
+        opened(stack, report)
+        # The same job once more changes nothing: its load begins now.
+        run = Run(stack, report, ttl="30s", extra=extra, load=IngressLoad)
+        run.rotated(ROTATIONS, 300)
+        tail(stack, report)
+        load_checks(report, run.end())
+        rotations = run.watch.rotations()
+        report.check("rotations of each instance", f"{min(rotations.values())} to {max(rotations.values())}", min(rotations.values()) >= ROTATIONS)
+        report.check("instances", len(rotations), len(rotations) == sum(stack.counts.values()))
+        run.certificate_checks()
+        run.restart_checks()
+        scraping(stack, report)
+    finally:
+        traefik.stop()
+    gone(stack, report)
+
+
+def each_instance(stack):
+    """(name, component, address in the bridge, label -> (address, port) on the node) of every instance."""
+    for component, group in stack.nomad.allocations().items():
+        for each in group:
+            whole = stack.nomad.must("GET", f"/v1/allocation/{each['ID']}")
+            yield each["Name"], component, whole["NetworkStatus"]["Address"], stack.nomad.ports(each["ID"])
+
+
+def opens(address, port):
+    try:
+        socket.create_connection((address, port), 2).close()
+        return True
+    except OSError:
+        return False
+
+
+def leaf(stack, service):
+    """A client of the mesh under that name, as Consul's agent hands it to everyone on the node (no ACLs here)."""
+    directory = stack.base / "tmp"
+    status, answer = http("GET", f"{stack.consul.url}/v1/agent/connect/ca/leaf/{service}")
+    roots = http("GET", f"{stack.consul.url}/v1/agent/connect/ca/roots")[1]
+    if status != 200:
+        raise StackError(f"Consul gave no certificate for {service}: {status} {answer}")
+    file = directory / f"{service}.pem"
+    file.write_text(answer["CertPEM"] + answer["PrivateKeyPEM"])
+    context = ssl.create_default_context(cadata="".join(root["RootCert"] for root in roots["Roots"]))
+    context.check_hostname = False  # its name is a SPIFFE id
+    context.load_cert_chain(file)
+    return context
+
+
+def through_proxy(address, port, context):
+    """What a proxy of the mesh answers to GET /ready: the status, or why there is none."""
+    try:
+        with socket.create_connection((address, port), 5) as plain, context.wrap_socket(plain, server_hostname=address) as tls:
+            tls.sendall(b"GET /ready HTTP/1.1\r\nHost: loki\r\nConnection: close\r\n\r\n")
+            first = tls.recv(200).split(b"\r\n")[0].decode()
+            return first or "closed"
+    except OSError as error:
+        return f"refused: {error.__class__.__name__}"
+
+
+def closed(stack, report):
+    """Every way to Loki's HTTP but the exposed paths."""
+    exposed, shut, stranger = [], [], leaf(stack, "stranger")
+    count = 0
+    for name, component, inner, ports in each_instance(stack):
+        count += 1
+        node, port = ports["http"]
+        metrics = http("GET", f"http://{node}:{port}/metrics", raw=True)
+        ready = http("GET", "http://{}:{}/ready".format(*ports["health"]), raw=True)[0]
+        if metrics[0] != 200 or b"loki_build_info" not in metrics[1] or ready != 200:
+            exposed.append((name, metrics[0], ready))
+        for label in ("http", "health"):
+            for path in ("/config", "/services", "/loki/api/v1/push"):
+                answer = http("GET", "http://{}:{}{}".format(*ports[label], path), raw=True)
+                if answer != (404, b""):  # Envoy's own; Loki's has words
+                    shut.append((name, label, path, answer))
+        if opens(inner, 80) or opens(node, 80):
+            shut.append((name, "port 80 is open"))
+        proxy = ports[f"connect-proxy-loki-{component}"]
+        for who, context in (("nobody", UNCHECKED), ("stranger", stranger)):
+            answer = through_proxy(*proxy, context)
+            if answer.startswith("HTTP"):
+                shut.append((name, f"the proxy answers {who}", answer))
+    report.check("instances with /metrics and /ready on the node's address", count, count == sum(stack.counts.values()) and not exposed)
+    report.none("ways past the proxies to Loki's HTTP", shut)
+    status, answer = ingress("POST", "distributor", "/loki/api/v1/push", {"streams": []})
+    report.check("a push through Traefik without an intention", f"{status} {str(answer).strip()}", status in (500, 502, 503))
+
+
+def opened(stack, report):
+    """By intentions: Traefik to every component. Then only with a password."""
+    for component in COMPONENTS:
+        intention(stack, f"loki-{component}", {"traefik": "allow"})
+    ready = {}
+
+    def every():
+        ready.update({component: ingress("GET", component, "/ready")[0] for component in COMPONENTS})
+        return set(ready.values()) == {200}
+
+    try:  # Traefik takes a new route up within some seconds
+        wait_for("Traefik to reach every component", every, 30)
+    except StackError:
+        pass
+    report.check("components that answer through Traefik", f"{list(ready.values()).count(200)} of {ready}", set(ready.values()) == {200})
+    unauthorized = [ingress("GET", "distributor", "/ready", headers=headers)[0] for headers in ({}, basic("wrong"))]
+    report.check("through Traefik with no and a wrong password", unauthorized, unauthorized == [401, 401])
+    inside, outside = leaf(stack, "traefik"), leaf(stack, "stranger")
+    answers = {
+        who: [through_proxy(*ports[f"connect-proxy-loki-{component}"], context) for _, component, _, ports in each_instance(stack)]
+        for who, context in (("traefik", inside), ("stranger", outside))
+    }
+    report.check("proxies that let traefik in", answers["traefik"][0], all(a.startswith("HTTP/1.1 200") for a in answers["traefik"]))
+    report.check("proxies that refuse a stranger", answers["stranger"][0], not any(a.startswith("HTTP") for a in answers["stranger"]))
+
+
+def tailed(seconds=15):
+    """First words of the answer to a tail through Traefik, and what came on it. query-frontend asks a querier through the mesh."""
+    host = "loki-query-frontend.service.consul"
+    head = "\r\n".join([
+        "GET /loki/api/v1/tail?query=%7Bjob%3D%22stack%22%7D HTTP/1.1", f"Host: {host}", *(f"{k}: {v}" for k, v in basic().items()),
+        "Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: " + base64.b64encode(os.urandom(16)).decode(), "", "",
+    ])
+    got = b""
+    with socket.create_connection((NODE_IP, PORT), seconds) as plain, UNCHECKED.wrap_socket(plain, server_hostname=host) as tls:
+        tls.sendall(head.encode())
+        try:
+            while b"id=" not in got and (part := tls.recv(65536)):
+                got += part
+        except OSError:
+            pass
+    return got.split(b"\r\n")[0].decode(), b'"streams"' in got
+
+
+def tail(stack, report):
+    """The upstream of query-frontend: shut without its intention, open with it."""
+    answer, lines = tailed()
+    report.check("tail without an intention", answer, " 101 " not in answer and not lines)
+    intention(stack, "loki-querier", {"traefik": "allow", "loki-query-frontend": "allow"})
+    wait_for("tail through the upstream", lambda: tailed() if tailed()[1] else None, 60)
+    answer, lines = tailed()
+    report.check("tail with it", f"{answer}, lines: {lines}", " 101 " in answer and lines)
+
+
+def networks():
+    """What bridge mode has made for allocations and not taken away: namespaces, links, filter chains, leases."""
+    rules = subprocess.run(["iptables-save"], capture_output=True, text=True, check=True).stdout
+    return [
+        *(str(each) for each in Path("/run/netns").glob("*")),
+        *(each.name for each in Path("/sys/class/net").glob("veth*")),
+        *(line for line in rules.splitlines() if line.startswith((":CNI-DN-", ":CNI-HOSTPORT-DNAT-")) or "/32" in line and "127.0.0.1" not in line),
+        *(str(each) for each in Path("/run/cni").glob("*/[0-9]*")),
+    ]
+
+
+def gone(stack, report):
+    """With the job its networks go."""
+    before = len(list(Path("/run/netns").glob("*")))
+    report.check("network namespaces while it ran", before, before == sum(stack.counts.values()))
+    stack.stop_job()
+    try:
+        wait_for("the networks to go", lambda: not networks(), 30)
+    except StackError:
+        pass
+    report.none("networks of allocations after the job", networks())
