@@ -225,6 +225,9 @@ job "loki" {
     content {
       count = lookup(var.counts, it.key, 1)
 
+      # First out of Consul, so that nobody sends anything more, then stopped.
+      shutdown_delay = "5s"
+
       network {
         mode = var.connect ? "bridge" : "host"
 
@@ -393,9 +396,11 @@ job "loki" {
             CERTAGENT_SPLAY     = var.splay
             CERTAGENT_NODE_IP   = "$${attr.unique.network.ip-address}"
 
-            # Loki serves what is published: looked at by a handshake with its gRPC port.
-            CERTAGENT_PROBE         = "true"
-            CERTAGENT_PROBE_ADDRESS = local.probe_address
+            # Loki serves what is published and says that it is healthy: asked at its gRPC port. The lock
+            # below is not handed on before that.
+            CERTAGENT_PROBE             = "true"
+            CERTAGENT_PROBE_ADDRESS     = local.probe_address
+            CERTAGENT_PROBE_GRPC_HEALTH = "true"
             # New trust needs a restart of Loki: one at a time in the whole job.
             CERTAGENT_TELL_LOCK    = "nomad/jobs/loki/certagent-lock"
             CERTAGENT_KILL_TIMEOUT = var.kill_timeout

@@ -127,12 +127,14 @@ class Stack:
         self.nomad.cli("job", "run", "-detach", *self.variables(ttl, counts or {}, env or {}, extra), file)
 
     def run_templates(self, ttl, counts=None, splay="5s", extra=()):
-        """The job with template blocks: only the variables that it has."""
         self.counts = {component: (counts or {}).get(component, 1) for component in COMPONENTS}
+        self.nomad.cli("job", "run", "-detach", *self.template_job(ttl, counts or {}, splay, extra))
+
+    def template_job(self, ttl, counts, splay="5s", extra=()):
+        """The job with template blocks, as arguments of `nomad job run`: only the variables that it has."""
         mine = ("loki_command", "consul_address", "ttl", "kill_timeout", "counts", "s3", "check_interval")
-        every = self.variables(ttl, counts or {}, {}, extra)
-        chosen = [each for each in every if each[5:].split("=")[0] in (*mine, *dict(extra))]
-        self.nomad.cli("job", "run", "-detach", *chosen, f"-var=splay={splay}", "integration/stack/loki-templates.nomad.hcl")
+        chosen = [each for each in self.variables(ttl, counts, {}, extra) if each[5:].split("=")[0] in (*mine, *dict(extra))]
+        return [*chosen, f"-var=splay={splay}", "integration/stack/loki-templates.nomad.hcl"]
 
     def wait_ready(self, seconds=180, job="loki"):
         """Until every Loki answers /ready with 200 and the catalogue has them all."""
@@ -160,14 +162,16 @@ class Stack:
         return self.known_ports[allocation_id]
 
     def addresses(self, label="http", job="loki"):
-        """host:port of every running instance, by component; empty while Nomad does not answer."""
-        try:
-            return {
-                component: ["{}:{}".format(*self.ports_of(a["ID"])[label]) for a in group if a["ClientStatus"] == "running"]
-                for component, group in self.nomad.allocations(job).items()
-            }
-        except StackError:
-            return {}
+        """host:port of every running instance, by component."""
+        return {
+            component: ["{}:{}".format(*self.ports_of(a["ID"])[label]) for a in group if a["ClientStatus"] == "running"]
+            for component, group in self.nomad.allocations(job).items()
+        }
+
+    def in_service(self, component):
+        """host:port of the instances that Consul holds for healthy, as a load balancer asks for them; None while it does not answer."""
+        status, answer = http("GET", f"{self.consul.url}/v1/health/service/loki-{component}?passing=1", timeout=2)
+        return [f"{each['Service']['Address']}:{each['Service']['Port']}" for each in answer] if status == 200 else None
 
     def instances(self, job="loki"):
         """Allocation name -> (id, address and port of gRPC), of those that run."""

@@ -31,8 +31,7 @@ class Load:
         self.failed_pushes, self.failed_queries = [], []  # (seconds since start, reason)
         self.stopping = threading.Event()
         self.lock = threading.Lock()
-        self.where = {}
-        self.looked_at = 0.0
+        self.where = {}  # component -> (when it was looked up, addresses)
 
     def start(self):
         self.began = time.time()
@@ -49,14 +48,13 @@ class Load:
             self.stopping.wait(max(0.0, pause - (time.monotonic() - began)))
 
     def targets(self, component):
-        """HTTP addresses of a component's running instances, looked up anew every two seconds."""
+        """Where a load balancer sends the component's requests; it looks once a second."""
         with self.lock:
-            if time.monotonic() - self.looked_at > 2:
-                found = self.stack.addresses("http")
-                if found:  # an agent that does not answer (it is restarted) changes nothing
-                    self.where = found
-                self.looked_at = time.monotonic()
-            return self.where.get(component, [])
+            looked_at, found = self.where.get(component, (-1.0, []))
+            if time.monotonic() - looked_at > 1:
+                found = found if (now := self.stack.in_service(component)) is None else now
+                self.where[component] = (time.monotonic(), found)
+            return found
 
     def send(self, method, address, path, body=None, timeout=10):
         return http(method, f"http://{address}{path}", body, {"Content-Type": "application/json"}, timeout)
@@ -97,7 +95,7 @@ class Load:
         query = urllib.parse.urlencode({
             "query": f'{{job="stack"}} |= "{self.run}"', "start": int(since * 1e9), "end": int(until * 1e9), "limit": 5000,
         })
-        status, answer = self.send("GET", frontends[0], f"/loki/api/v1/query_range?{query}", timeout=15)
+        status, answer = self.send("GET", frontends[self.query_attempts % len(frontends)], f"/loki/api/v1/query_range?{query}", timeout=15)
         if status != 200:
             self.note(self.failed_queries, f"{status} {answer}")
             return None
@@ -134,10 +132,10 @@ class Load:
                 time.sleep(2)
         return missing
 
-    def finish(self):
-        """Ends the load. The result as numbers, failures with their times."""
+    def finish(self, seconds=60):
+        """Ends the load. The result as numbers, failures with their times; lines count as missing after `seconds`."""
         self.stop()
-        missing = self.missing()
+        missing = self.missing(seconds)
         pushes, queries, push_attempts, query_attempts = self.counted
         if not self.accepted:
             raise StackError(f"not one push was accepted: {self.failed_pushes[:3]}")

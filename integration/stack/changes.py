@@ -1,0 +1,121 @@
+"""What an operator does to the running deployment: scale it; move to certagent one group at a time, and back.
+
+The steps are those of nomad/setup.md and docs/migration.md, by Nomad's own commands. The load never pauses; what
+stays true: a line that was accepted before, during or after a step can be read back.
+"""
+
+import json
+import time
+
+from deploy import COMPONENTS, loki_processes
+from load import Load
+from parts import wait_for
+from report import handshake_failures, load_checks
+from scenarios import COUNTS, Run
+from seen import attest
+
+# docs/migration.md: nobody depends on the first for writes, everybody on the last.
+ORDER = ["query-scheduler", "query-frontend", "querier", "index-gateway", "ruler", "compactor", "distributor", "ingester"]
+INDEX_SYNC = 360  # seconds: an index gateway looks every five minutes for what an ingester that left has uploaded
+TTL = "20m"  # of the template blocks: none of them renews, so nothing but the steps restarts Loki
+
+
+def scale(stack, report):
+    """More instances get certificates of their own; nothing that ran before is touched."""
+    run = Run(stack, report, ttl="2m", patience=60, counts={"ingester": 2})
+    scaled(stack, "distributor", 3)
+    stack.wait_ready()
+    served = attest_instances(stack)
+    serials = {facts["serialNumber"] for facts in served.values()}
+    report.check("instances with a certificate of their own", f"{len(serials)} of {sum(stack.counts.values())}", len(serials) == sum(stack.counts.values()))
+    report.none("failed pushes and queries while more came", run.load.failed_pushes + run.load.failed_queries)
+    run_again(stack, report)
+    scaled(stack, "distributor", 1)
+    wait_for("two distributors to end", lambda: list(loki_processes().values()).count("distributor") == 1, 60)
+    load_checks(report, run.end(), strict=False)
+    ended = [run.processes[each] for each in set(run.processes) - set(loki_processes())]
+    report.none("Loki processes that ended, distributors apart", [each for each in ended if each != "distributor"])
+    report.none("TLS errors in Loki's logs", handshake_failures(stack))
+
+
+def scaled(stack, component, count):
+    """Nomad refuses to scale a job while a deployment of it goes on."""
+    wait_for("the deployment to end", lambda: stack.nomad.must("GET", "/v1/job/loki/deployment")["Status"] == "successful", 120, every=1)
+    stack.nomad.cli("job", "scale", "-detach", "loki", component, str(count))
+    stack.counts[component] = count
+
+
+def run_again(stack, report):
+    """The same file once more: `-preserve-counts` keeps what was scaled."""
+    def running():
+        return {each["ID"] for group in stack.nomad.allocations().values() for each in group}
+
+    before = running()
+    variables = stack.variables("2m", {"ingester": 2}, {})
+    stack.nomad.cli("job", "run", "-detach", "-preserve-counts", *variables, "nomad/loki.nomad.hcl")
+    time.sleep(5)
+    report.check("allocations after job run -preserve-counts", f"{len(running() & before)} of {len(before)} are the same", running() == before)
+
+
+def migration(stack, report):
+    """From three template blocks to certagent, and back."""
+    stack.set_up_templates()
+    stack.run_templates(TTL, counts=COUNTS)
+    stack.wait_ready()
+    load = Load(stack, patience=120).start()
+    old = as_json(stack, stack.template_job(TTL, COUNTS))
+    new = as_json(stack, [*stack.variables(TTL, COUNTS, {}), "nomad/loki.nomad.hcl"])
+    moved = []
+    for component in ORDER:
+        began = time.monotonic()
+        moved.append(component)
+        submit(stack, mixed(old, new, moved))
+        settled(stack, moved)
+        served = attest_instances(stack, moved)
+        report.check(f"{component} moved", f"{len(served)} serve what is published, after {time.monotonic() - began:.0f} s", len(served) == sum(stack.counts.values()))
+    submit(stack, old)
+    settled(stack, [])
+    served = attest_instances(stack, [])
+    report.check("back to template blocks", f"{len(served)} serve what is published", len(served) == sum(stack.counts.values()))
+    load_checks(report, load.finish(INDEX_SYNC), strict=False)
+    report.none("TLS errors in Loki's logs", handshake_failures(stack))
+
+
+def as_json(stack, arguments):
+    """The job that `nomad job run` with these arguments submits."""
+    return json.loads(stack.nomad.cli("job", "run", "-output", *arguments))["Job"]
+
+
+def mixed(old, new, moved):
+    """The new job with the old one's groups, those apart that have moved."""
+    groups = [group for group in new["TaskGroups"] if group["Name"] in moved] + [group for group in old["TaskGroups"] if group["Name"] not in moved]
+    return {**new, "TaskGroups": groups}
+
+
+def submit(stack, job):
+    file = stack.base / "job.json"
+    file.write_text(json.dumps({"Job": job}))
+    stack.nomad.cli("job", "run", "-detach", "-json", str(file))
+
+
+def settled(stack, moved):
+    """Every group runs as it shall, certagent beside the moved ones only, and is ready."""
+    def as_wanted():
+        allocations = stack.nomad.allocations()
+        return all(
+            len(allocations.get(component, [])) == stack.counts[component]
+            and all(("certagent" in (each.get("TaskStates") or {})) == (component in moved) and each["ClientStatus"] == "running" for each in allocations[component])
+            for component in COMPONENTS
+        )
+
+    wait_for(f"{moved[-1] if moved else 'all groups'} to be replaced", as_wanted, 180, every=1)
+    stack.wait_ready()
+
+
+def attest_instances(stack, moved=COMPONENTS):
+    """Allocation name -> the leaf that is published by its own keeper of certificates and served."""
+    found = {}
+    for name, (allocation, address, port) in stack.instances().items():
+        task = "certagent" if name.split(".", 1)[1].split("[")[0] in moved else "loki"
+        found[name] = attest(address, port, stack.nomad.task_dir(allocation, task) / "secrets/certs")
+    return found
