@@ -20,6 +20,7 @@ mod observe;
 mod openbao;
 mod probe;
 mod publish;
+mod returns;
 mod rig;
 mod secrets;
 mod systemd;

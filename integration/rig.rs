@@ -24,7 +24,7 @@ use std::{
 };
 
 pub(crate) use embedded::Embedded;
-pub(crate) use openbao::{Claims, OpenBao, Options, jwt};
+pub(crate) use openbao::{Claims, OpenBao, Options, Stored, jwt};
 pub(crate) use process::Process;
 
 /// Nothing on loopback takes longer than this, even on a busy machine.

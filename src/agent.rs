@@ -10,6 +10,7 @@ mod inputs;
 mod keeper;
 mod mount;
 mod order;
+mod reach;
 mod report;
 mod status;
 mod store;
@@ -29,12 +30,14 @@ use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, error, info_span, warn};
 
 pub use application::{Application, Doing, Neighbour};
+pub use reach::Look;
 pub use status::{Anchor, App, Attested, Budget, Counts, Forced, Live, Probed, Status, Told};
 
 use self::{
     inputs::Inputs,
     keeper::{Keeper, World},
     mount::{Mount, MountCas},
+    reach::Looker,
     store::Shared,
     tell::Teller,
 };
@@ -122,6 +125,7 @@ impl<I: Issuer + 'static, C: Clock + 'static> Agent<I, C> {
                 look: wall::LOOK,
                 ticks: None,
                 gate: Semaphore::new(ORDERS_AT_ONCE),
+                looker: Looker::default(),
                 watch: None,
                 cancel: CancellationToken::new(),
             }),

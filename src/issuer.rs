@@ -45,6 +45,13 @@ pub trait Issuer: Send + Sync {
     /// As [`Issuer::issue`].
     fn issuers(&self, mount: &str) -> impl Future<Output = Result<Vec<String>, Failure>> + Send;
 
+    /// Whether it can serve orders, by its own word: one cheap question without a token, for while
+    /// it is away. Takes at most some seconds; dropping it breaks it off.
+    ///
+    /// # Errors
+    /// Why it can't, or why it can't be asked.
+    fn serves(&self) -> impl Future<Output = Result<(), Failure>> + Send;
+
     /// Keeps the access to the issuer alive while nobody orders (token renewal). Never returns; run
     /// it beside the loop and drop it to end it. By default there is nothing to keep alive.
     fn tend(&self) -> impl Future<Output = ()> + Send {

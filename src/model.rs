@@ -11,6 +11,7 @@ pub mod duration;
 pub mod failure;
 pub mod leaf;
 pub mod pem;
+pub mod reach;
 pub mod request;
 pub mod retry;
 pub mod schedule;

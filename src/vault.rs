@@ -18,7 +18,10 @@ mod wire;
 #[cfg(test)]
 mod tests;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use http::Method;
 use serde::Deserialize;
@@ -49,6 +52,8 @@ const MOST_ISSUERS: usize = 64;
 pub struct Vault {
     wire: Wire,
     session: Session,
+    /// The connections of the last look at an issuer that is away: for the next look or order.
+    kept: Mutex<Option<call::Hold>>,
 }
 
 impl std::fmt::Debug for Vault {
@@ -68,6 +73,7 @@ impl Vault {
         Ok(Self {
             wire,
             session: Session::new(auth),
+            kept: Mutex::new(None),
         })
     }
 
@@ -116,6 +122,10 @@ impl Vault {
     /// seconds, says nothing when it fails: the token ends by itself.
     pub async fn revoke_self(&self) {
         self.session.revoke(&self.wire).await;
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Option<call::Hold>> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Sends with a token. Logs in again once when the issuer does not know the token, and waits
@@ -205,6 +215,7 @@ struct LeaseOnly {
 
 impl Issuer for Vault {
     async fn issue(&self, order: Order<'_>) -> Result<Reply, Failure> {
+        let _kept = self.kept().take();
         let plan = plan(&order);
         let ask = Ask {
             body: Zeroizing::new(plan.body.to_string().into_bytes()),
@@ -237,6 +248,10 @@ impl Issuer for Vault {
             found.push(answer.json::<IssuerJson>("issuer")?.data.certificate);
         }
         Ok(found)
+    }
+
+    async fn serves(&self) -> Result<(), Failure> {
+        self.able().await
     }
 
     async fn tend(&self) {

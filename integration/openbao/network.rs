@@ -122,6 +122,7 @@ async fn dead_and_sealed_addresses_are_passed_over() {
         (FailureClass::Unavailable, "sealed")
     );
     assert!(failure.message.contains(&dead), "{failure}");
+    assert_eq!(vault.able().await.unwrap_err().code, "sealed");
 
     config.addresses.push(server.address.clone());
     let dir = tempfile::tempdir().unwrap();
@@ -147,6 +148,7 @@ async fn a_server_that_is_sealed_stopped_and_gone_is_told_apart() {
         (failure.class, failure.code.as_str()),
         (FailureClass::Transport, "timeout")
     );
+    assert_eq!(vault.able().await.unwrap_err().code, "timeout");
     server.process().signal(rustix::process::Signal::CONT);
     server.write("sys/seal", &json!({}));
     wait_for("the seal", Duration::from_secs(10), || {
@@ -206,6 +208,7 @@ async fn a_namespace_has_its_own_mounts() {
     config.namespace = Some("team-a".to_owned());
     let vault = Vault::new(&config, auth.clone()).unwrap();
     issue(&vault).await.unwrap();
+    vault.able().await.unwrap();
     let team = vault.issuers("pki").await.unwrap();
     assert_eq!(team.len(), 1);
     config.namespace = Some("typo".to_owned());

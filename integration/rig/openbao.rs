@@ -3,6 +3,9 @@
 //! Never shared, never kept. What stays true: the server that answers is the one that was started,
 //! because each has a root token of its own.
 
+#[path = "openbao/stored.rs"]
+mod stored;
+
 use std::{
     path::{Path, PathBuf},
     process::Command,
@@ -13,6 +16,8 @@ use std::{
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde_json::{Value, json};
 use tempfile::TempDir;
+
+pub(crate) use self::stored::Stored;
 
 use super::{PATIENCE, Process, free_ports, http, http::Answer, tool};
 

@@ -17,6 +17,7 @@ use super::{
     inputs::Inputs,
     mount::MountCas,
     order::Obtained,
+    reach::{Look, Looker},
     report,
     status::{Anchor, App, Budget, Counts, Forced, Live, Status},
     store::{Held, Shared},
@@ -32,6 +33,7 @@ use crate::{
         decide::{self, Facts, Next, Why},
         failure::{Failure, FailureClass, FailureRun},
         leaf::CertFacts,
+        reach::Looks,
         retry,
         time::Timestamp,
     },
@@ -50,6 +52,8 @@ pub(super) struct World<I, C> {
     pub(super) ticks: wall::Ticks,
     /// How many orders may be under way at once.
     pub(super) gate: Semaphore,
+    /// Looks whether an issuer that was away is back.
+    pub(super) looker: Looker,
     /// Watches the directories; absent where the system has no watcher for us.
     pub(super) watch: Option<Watch>,
     pub(super) cancel: CancellationToken,
@@ -66,6 +70,10 @@ pub(super) struct Keeper<I, C> {
     pub(super) fingerprint: String,
     pub(super) store: Shared,
     failures: Option<FailureRun>,
+    /// What looks have shown since the last success.
+    looks: Looks,
+    /// The newest look, while they are made.
+    looked: Option<Look>,
     /// A renewal was asked for and has not come yet.
     forced: bool,
     /// A key that was made for an order that brought nothing; used for the next one.
@@ -100,6 +108,8 @@ impl<I: Issuer, C: Clock> Keeper<I, C> {
             mount,
             store: certificate.store,
             failures: None,
+            looks: Looks::default(),
+            looked: None,
             forced: false,
             spare_key: None,
             counts: Counts::default(),
@@ -116,11 +126,14 @@ impl<I: Issuer, C: Clock> Keeper<I, C> {
         }
         while !self.world.cancel.is_cancelled() {
             self.look();
-            let now = self.now();
-            match decide::decide(&self.facts(), &self.config.renew, now) {
+            let (facts, now) = (self.facts(), self.now());
+            match decide::decide(&facts, &self.config.renew, now) {
                 Next::Issue(why) => self.renew(why).await,
                 Next::Publish(_) => self.publish(),
-                Next::WaitUntil(at, why) => self.wait(at, why).await,
+                Next::WaitUntil(at, why) => {
+                    let look = decide::look_at(&facts, &self.config.renew, now);
+                    self.wait(at, why, look).await;
+                }
             }
             yield_now().await;
         }
@@ -130,7 +143,7 @@ impl<I: Issuer, C: Clock> Keeper<I, C> {
     async fn renew(&mut self, why: Why) {
         match self.obtain(why).await {
             Ok(Obtained::Set) => {
-                self.failures = None;
+                self.forget_failures();
                 // in the same turn: the end may have come meanwhile, and it was paid for
                 if let Next::Publish(_) =
                     decide::decide(&self.facts(), &self.config.renew, self.now())
@@ -152,7 +165,7 @@ impl<I: Issuer, C: Clock> Keeper<I, C> {
         let done = self.store.lock().publish(&self.config, self.now());
         match done {
             Ok(()) => {
-                self.failures = None;
+                self.forget_failures();
                 self.counts.published += 1;
                 let serial = self.store.lock().live().map(|held| {
                     report::published(held, &report::due(held, &self.config));
@@ -171,19 +184,59 @@ impl<I: Issuer, C: Clock> Keeper<I, C> {
         self.tell_status(None);
     }
 
-    /// Waits for the moment, a common boundary, a note or the end; whichever comes first.
-    async fn wait(&mut self, at: Timestamp, why: Why) {
+    /// Waits for the moment, a common boundary, a note or the end; whichever comes first. Where a
+    /// look at the issuer comes before the moment, it ends with that look.
+    async fn wait(&mut self, at: Timestamp, why: Why, look: Option<Timestamp>) {
         if self.forced {
             self.answer(Err(report::not_now(at, why)));
         }
         self.tell_wait(at, why);
         self.tell_status(Some(at));
-        tokio::select! {
-            () = wall::slice(&*self.world.clock, at, self.world.look, &self.world.ticks) => {}
-            () = self.inputs.woken() => {}
-            () = changed(self.mount.as_ref()) => {}
-            () = self.world.cancel.cancelled() => {}
+        let World {
+            clock,
+            cancel,
+            ticks,
+            ..
+        } = &*self.world;
+        let now = clock.now();
+        let due = look.is_some_and(|look| look <= now);
+        let until = look.filter(|_| !due).map_or(at, |look| look.min(at));
+        let found = tokio::select! {
+            found = self.look_at_issuer(), if due => Some(found),
+            () = wall::slice(&**clock, until, self.world.look, ticks) => None,
+            () = self.inputs.woken() => None,
+            () = changed(self.mount.as_ref()) => None,
+            () = cancel.cancelled() => None,
+        };
+        if let Some(found) = found {
+            self.take_look(found);
         }
+    }
+
+    /// One look at an issuer that is away, later than the newest failure.
+    async fn look_at_issuer(&self) -> Look {
+        let World {
+            issuer,
+            clock,
+            looker,
+            ..
+        } = &*self.world;
+        let since = self.failures.as_ref().map_or(Timestamp::MIN, |run| run.at);
+        looker.look(&**issuer, &**clock, since).await
+    }
+
+    fn take_look(&mut self, found: Look) {
+        let able = found.trouble.is_none();
+        self.looks.saw(able, self.now());
+        self.counts.looks += 1;
+        report::looked(&found, self.looked.as_ref());
+        self.looked = Some(found);
+    }
+
+    fn forget_failures(&mut self) {
+        self.failures = None;
+        self.looks = Looks::default();
+        self.looked = None;
     }
 
     /// Puts right what is not as it should be on disk and takes over what the mount says.
@@ -192,7 +245,7 @@ impl<I: Issuer, C: Clock> Keeper<I, C> {
         if self.inputs.take_forced() {
             // a person is there now: the plan of earlier failures starts anew
             self.forced = true;
-            self.failures = None;
+            self.forget_failures();
         }
         let disturbed = self.inputs.take_disturbed();
         let repairs = self.store.lock().look(&self.config, now);
@@ -247,7 +300,11 @@ impl<I: Issuer, C: Clock> Keeper<I, C> {
     fn facts(&self) -> Facts {
         let failures = self.failures.clone();
         let store = self.store.lock();
-        store.facts(failures, self.forced, &self.fingerprint, self.now())
+        let facts = store.facts(failures, self.forced, &self.fingerprint, self.now());
+        Facts {
+            looks: self.looks.clone(),
+            ..facts
+        }
     }
 
     /// Ends the wish for a renewal, and all that were made meanwhile. When it brought nothing while
@@ -264,8 +321,10 @@ impl<I: Issuer, C: Clock> Keeper<I, C> {
             let idle = store.live().is_some_and(|held| {
                 held.fingerprint == self.fingerprint && report::due(held, &self.config).at > now
             });
-            if idle && !store.is_waiting() {
-                self.failures = None;
+            let idle = idle && !store.is_waiting();
+            drop(store);
+            if idle {
+                self.forget_failures();
             }
         }
         self.answered = Some(Forced {
@@ -277,6 +336,7 @@ impl<I: Issuer, C: Clock> Keeper<I, C> {
 
     fn fail(&mut self, failure: Failure) {
         self.counts.fail(failure.class);
+        self.looks.failed(self.now());
         self.failures = Some(FailureRun::after(
             self.failures.as_ref(),
             failure,
@@ -335,6 +395,7 @@ impl<I: Issuer, C: Clock> Keeper<I, C> {
                 retry::runway(class, held.verified.validity(), from)
             }),
             failure: self.failures.clone(),
+            looked: self.looked.clone(),
             staged: store.is_waiting(),
             staged_generation: store.waiting_generation().map(ToString::to_string),
             counts: self.counts,

@@ -5,15 +5,16 @@
 
 use std::time::Duration;
 
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
-use super::store::Held;
+use super::{reach::Look, store::Held};
 use crate::{
     config::CertConfig,
     model::{
         decide::Why,
         failure::{Failure, FailureClass, FailureRun},
         leaf::CertFacts,
+        reach,
         schedule::{self, Due},
         time::Timestamp,
         verify::Verified,
@@ -54,22 +55,41 @@ pub(super) fn published(held: &Held, due: &Due) {
 pub(super) fn failed(run: &FailureRun, live: Option<&Held>, next: Timestamp, now: Timestamp) {
     let (class, code, attempt) = (run.last.class, run.last.code.as_str(), run.total);
     let ends = live.map(|held| held.verified.validity().not_after);
+    let sooner = if reach::watches(class) {
+        format!(
+            ", or within {} of its return",
+            seconds(reach::longest_return())
+        )
+    } else {
+        String::new()
+    };
     match ends {
         Some(ends) if ends > now => warn!(
             %class, code, attempt,
-            "no new certificate: {}; the published one holds until {ends}; next try {next}",
+            "no new certificate: {}; the published one holds until {ends}; next try {next}{sooner}",
             run.last
         ),
         Some(ends) => error!(
             %class, code, attempt,
-            "no new certificate: {}; the published one ENDED at {ends}; next try {next}",
+            "no new certificate: {}; the published one ENDED at {ends}; next try {next}{sooner}",
             run.last
         ),
         None => error!(
             %class, code, attempt,
-            "no certificate yet: {}; nothing is published; next try {next}",
+            "no certificate yet: {}; nothing is published; next try {next}{sooner}",
             run.last
         ),
+    }
+}
+
+/// Each change is told once, however often there is a look.
+pub(super) fn looked(found: &Look, before: Option<&Look>) {
+    match &found.trouble {
+        None => info!("the issuer can serve again: the next attempt is brought forward"),
+        Some(why) if before.is_none_or(|last| last.trouble.as_ref() != Some(why)) => {
+            debug!("looked at the issuer, it can't serve yet: {why}");
+        }
+        Some(_) => {}
     }
 }
 

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use super::reach::Look;
 use crate::model::{
     failure::{Failure, FailureClass, FailureRun},
     time::Timestamp,
@@ -23,6 +24,8 @@ pub struct Status {
     pub next: Option<Timestamp>,
     /// The failures since the last success.
     pub failure: Option<FailureRun>,
+    /// The newest look at an issuer that was away, while its return is waited for.
+    pub looked: Option<Look>,
     /// Attempts left before the published set expires: by the plan of the present failure, without
     /// one by the plan for an issuer that is away from the due time on.
     pub runway: Option<u32>,
@@ -144,6 +147,8 @@ pub struct Live {
 pub struct Counts {
     /// Orders sent to the issuer.
     pub orders: u64,
+    /// Looks at the issuer while it was away.
+    pub looks: u64,
     /// Sets made live, for whatever reason.
     pub published: u64,
     /// Times that files were put right after somebody changed them.
@@ -186,6 +191,7 @@ impl Status {
             due: None,
             next: None,
             failure: None,
+            looked: None,
             runway: None,
             staged: false,
             staged_generation: None,

@@ -6,5 +6,6 @@ mod budget;
 mod clocks;
 mod disk;
 mod outages;
+mod returns;
 mod rig;
 mod tell;

@@ -19,7 +19,7 @@ use crate::{
         decide::{self, Facts, Next, Why},
         duration,
         failure::FailureClass,
-        retry,
+        reach, retry,
         schedule::{self, Due},
         time::Timestamp,
     },
@@ -102,6 +102,8 @@ struct Renewal {
     most_requests: u32,
     /// Attempts planned in that time.
     planned_attempts: u32,
+    /// The longest from the issuer's return to the attempt that follows it.
+    longest_return: Span,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -173,8 +175,10 @@ fn renewal(due: &Due, config: &CertConfig) -> Renewal {
         window: due.window.into(),
         splay: due.splay.into(),
         clamps: due.clamps.iter().map(|clamp| clamp.name()).collect(),
-        most_requests: retry::most_requests(class, due.validity, due.at, due.validity.not_after),
+        most_requests: retry::most_requests(class, due.validity, due.at, due.validity.not_after)
+            .saturating_add(reach::most_attempts(due.at.until(due.validity.not_after))),
         planned_attempts: retry::runway(class, due.validity, due.at),
+        longest_return: reach::longest_return().into(),
     }
 }
 

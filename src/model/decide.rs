@@ -10,6 +10,7 @@ use crate::{
     model::{
         budget,
         failure::{FailureClass, FailureRun},
+        reach::{self, Looks},
         retry,
         schedule::{self, Validity},
         time::Timestamp,
@@ -38,6 +39,8 @@ pub struct Staged {
     pub obtained_at: Timestamp,
     /// Fingerprint of the request that it answers.
     pub fingerprint: String,
+    /// Serial of its leaf.
+    pub serial: String,
 }
 
 /// Everything that a decision depends on.
@@ -49,6 +52,8 @@ pub struct Facts {
     pub staged: Option<Staged>,
     /// The failures since the last success. Whoever forces a renewal drops it first.
     pub failure: Option<FailureRun>,
+    /// What looks at the issuer have shown since then.
+    pub looks: Looks,
     /// When requests were sent that may have made a certificate (see [`budget::keeps`]).
     pub issuances: Vec<Timestamp>,
     /// Somebody asked for a renewal now; cleared by the next published set.
@@ -191,22 +196,47 @@ fn held(facts: &Facts, now: Timestamp) -> Option<Timestamp> {
 /// The retry plan's next attempt, while it has not come.
 fn retry_at(facts: &Facts, policy: &RenewPolicy, now: Timestamp) -> Option<(Timestamp, Why)> {
     let run = facts.failure.as_ref()?;
-    let validity = facts.live.as_ref().map(|live| live.validity);
-    let at = retry::next_attempt(run, validity, &policy.splay_key, now);
+    let planned = planned(run, facts, policy, now);
+    let at = reach::attempt(run, &facts.looks, planned, &policy.splay_key);
     (at > now).then_some((at, Why::Retry(run.last.class)))
 }
 
-/// The staged set, when it answers today's request, lasts longer than the live one (else it is a
-/// left-over of a publication that was done), and is not about to end.
+fn planned(run: &FailureRun, facts: &Facts, policy: &RenewPolicy, now: Timestamp) -> Timestamp {
+    let validity = facts.live.as_ref().map(|live| live.validity);
+    retry::next_attempt(run, validity, &policy.splay_key, now)
+}
+
+/// When to look whether the issuer is back, while an attempt is waited for; it can lie in the past,
+/// then it is time. `None` while nothing fails, and whenever a look would tell nothing.
+#[must_use]
+pub fn look_at(facts: &Facts, policy: &RenewPolicy, now: Timestamp) -> Option<Timestamp> {
+    let run = facts.failure.as_ref()?;
+    let Next::WaitUntil(_, Why::Retry(_)) = decide(facts, policy, now) else {
+        return None;
+    };
+    let planned = planned(run, facts, policy, now);
+    reach::next_look(run, &facts.looks, planned, &policy.splay_key, now)
+}
+
+/// The staged set, when it answers today's request, is no left-over of a publication that was done,
+/// and is not about to end.
 fn usable_staged<'a>(facts: &'a Facts, policy: &RenewPolicy, now: Timestamp) -> Option<&'a Staged> {
     let staged = facts.staged.as_ref()?;
-    let newer = facts.live.as_ref().is_none_or(|live| {
-        live.fingerprint != facts.fingerprint
-            || live.obtained_at.is_none_or(|at| at < staged.obtained_at)
-            || live.validity.not_after < staged.validity.not_after
-    });
+    let newer = facts
+        .live
+        .as_ref()
+        .is_none_or(|live| live.fingerprint != facts.fingerprint || follows(staged, live, now));
     let lasting = staged.validity.remaining(now) > policy.min_remaining;
     (staged.fingerprint == facts.fingerprint && newer && lasting).then_some(staged)
+}
+
+/// Whether the staged set came after the live one, or lasts longer. Its serial tells a left-over;
+/// their times alone don't: both may have come in one millisecond, or the clock was set back since.
+fn follows(staged: &Staged, live: &Live, now: Timestamp) -> bool {
+    let before = |at: Timestamp| staged.obtained_at < at && at <= now;
+    staged.serial != live.serial
+        && (!live.obtained_at.is_some_and(before)
+            || live.validity.not_after < staged.validity.not_after)
 }
 
 /// Until when to wait for a staged set that starts later; `None` when it is better to ask for

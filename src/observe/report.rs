@@ -135,6 +135,7 @@ pub struct CertReport {
     /// `issued`, `published`, `told`, `attested`, as far as they are known.
     pub generations: BTreeMap<String, String>,
     pub failure: Option<FailureReport>,
+    pub looked: Option<LookReport>,
     pub counts: CountsReport,
     pub budget: BudgetReport,
     pub issuer_ahead_millis: Option<i64>,
@@ -168,9 +169,20 @@ pub struct FailureReport {
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
+#[expect(missing_docs, reason = "documented in agent::Look")]
+pub struct LookReport {
+    pub at: Moment,
+    /// Whether the issuer can serve.
+    pub able: bool,
+    pub trouble: Option<String>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 #[expect(missing_docs, reason = "documented in agent::Counts")]
 pub struct CountsReport {
     pub issuances: u64,
+    pub looks: u64,
     pub published: u64,
     pub repairs: u64,
     pub failures: u64,
@@ -276,6 +288,11 @@ fn certificate(status: &Status, now: Timestamp) -> CertReport {
             .filter_map(|(stage, id)| Some((stage.to_owned(), id?.to_owned())))
             .collect(),
         failure: status.failure.as_ref().map(failing),
+        looked: status.looked.as_ref().map(|look| LookReport {
+            at: look.at.into(),
+            able: look.trouble.is_none(),
+            trouble: look.trouble.clone(),
+        }),
         counts: counts(status),
         budget: BudgetReport {
             per_hour: status.budget.per_hour,
@@ -327,6 +344,7 @@ fn counts(status: &Status) -> CountsReport {
     let classes = FailureClass::ALL.iter().zip(counts.failures_by_class);
     CountsReport {
         issuances: counts.orders,
+        looks: counts.looks,
         published: counts.published,
         repairs: counts.repairs,
         failures: counts.failures,
@@ -410,6 +428,10 @@ mod tests {
     fn a_report_comes_back_as_it_went() {
         let mut status = healthy();
         status.failure = Some(run());
+        status.looked = Some(crate::agent::Look {
+            at: NOW,
+            trouble: Some("sealed".to_owned()),
+        });
         status.forced = Some(Forced {
             number: 1,
             at: NOW,

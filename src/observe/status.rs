@@ -152,7 +152,11 @@ fn reasons(status: &Status, now: Timestamp) -> Vec<Reason> {
 fn degraded(status: &Status) -> Vec<Reason> {
     let mut found = Vec::new();
     if let Some(run) = &status.failure {
-        let text = format!("{} attempts failed in a row: {}", run.total, run.last);
+        let mut text = format!("{} attempts failed in a row: {}", run.total, run.last);
+        if let Some(look) = &status.looked {
+            let found = look.trouble.as_deref().unwrap_or("it can serve again");
+            text.push_str(&format!("; looked at {}: {found}", look.at));
+        }
         found.push(Reason::new("failing", text));
     }
     if let Some(free) = status.budget.free_at {

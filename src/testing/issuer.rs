@@ -64,6 +64,7 @@ pub(crate) struct FakeIssuer {
     anchors: Mutex<Result<Vec<String>, Failure>>,
     calls: Mutex<Vec<Call>>,
     polls: Mutex<Vec<Timestamp>>,
+    looks: Mutex<Vec<Timestamp>>,
     closed: AtomicBool,
 }
 
@@ -82,6 +83,7 @@ impl FakeIssuer {
             anchors: Mutex::new(Ok(Vec::new())),
             calls: Mutex::new(Vec::new()),
             polls: Mutex::new(Vec::new()),
+            looks: Mutex::new(Vec::new()),
             closed: AtomicBool::new(false),
         }
     }
@@ -134,6 +136,11 @@ impl FakeIssuer {
     /// When the mount's issuers were asked for.
     pub(crate) fn polls(&self) -> Vec<Timestamp> {
         self.polls.lock().unwrap().clone()
+    }
+
+    /// When it was asked whether it can serve.
+    pub(crate) fn looks(&self) -> Vec<Timestamp> {
+        self.looks.lock().unwrap().clone()
     }
 
     fn failing_now(&self) -> Option<Failure> {
@@ -193,6 +200,20 @@ impl Issuer for FakeIssuer {
             return Err(failure);
         }
         self.anchors.lock().unwrap().clone()
+    }
+
+    /// By the outages alone: a script that fails is an issuer that says it is well.
+    async fn serves(&self) -> Result<(), Failure> {
+        assert!(
+            !self.closed.load(Ordering::SeqCst),
+            "a look after the issuer was closed"
+        );
+        self.looks.lock().unwrap().push(self.clock.now());
+        let latency = *self.latency.lock().unwrap();
+        if latency > Duration::ZERO {
+            sleep(latency).await;
+        }
+        self.failing_now().map_or(Ok(()), Err)
     }
 }
 

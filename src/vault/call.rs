@@ -7,10 +7,13 @@
 //! request timeout.
 
 use std::{
+    future::poll_fn,
+    mem,
     sync::{
         Arc, Mutex, PoisonError, Weak,
         atomic::{AtomicUsize, Ordering},
     },
+    task::Poll,
     time::Duration,
 };
 
@@ -60,6 +63,8 @@ pub(super) struct Ask<'a> {
     pub repeatable: bool,
     /// Its refusals are refusals of credentials.
     pub login: bool,
+    /// Asked of the server itself: without the namespace.
+    pub root: bool,
     /// Must not show up in a message, besides the token.
     pub secrets: &'a [Secret],
 }
@@ -76,6 +81,7 @@ impl<'a> Ask<'a> {
             token: None,
             repeatable: true,
             login: false,
+            root: false,
             secrets: &[],
         }
     }
@@ -257,8 +263,37 @@ impl Wire {
         Err(together(ask, passed))
     }
 
+    /// Looks at every address at the same time, one of `looks` each; the first that says yes is the
+    /// answer. `ask` is for the message.
+    pub(super) async fn any<T>(
+        &self,
+        hold: &Hold,
+        ask: &Ask<'_>,
+        looks: impl Iterator<Item = impl Future<Output = Result<T, Refused>>>,
+    ) -> Result<T, Refused> {
+        let mut looks: Vec<_> = looks.map(|look| Some(Box::pin(look))).collect();
+        let mut passed: Vec<(String, Refused)> = Vec::new();
+        poll_fn(|context| {
+            for (index, slot) in looks.iter_mut().enumerate() {
+                match slot.as_mut().map(|one| one.as_mut().poll(context)) {
+                    Some(Poll::Ready(Ok(found))) => return Poll::Ready(Ok(found)),
+                    Some(Poll::Ready(Err(refused))) => {
+                        *slot = None;
+                        passed.push((hold[index].address.shown.clone(), refused));
+                    }
+                    Some(Poll::Pending) | None => {}
+                }
+            }
+            if looks.iter().any(Option::is_some) {
+                return Poll::Pending;
+            }
+            Poll::Ready(Err(together(ask, mem::take(&mut passed))))
+        })
+        .await
+    }
+
     /// One address, and the address that it redirects to.
-    async fn one(
+    pub(super) async fn one(
         &self,
         hold: &Hold,
         index: usize,

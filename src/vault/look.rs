@@ -1,12 +1,25 @@
-//! Questions that change nothing at the issuer: for `certagent doctor`.
+//! Questions that change nothing at the issuer: for `certagent doctor`, and for an issuer that is away.
 //!
-//! Never asks for a certificate. What stays true: none of them writes, and each takes one request.
+//! Never asks for a certificate. What stays true: none of them writes.
+
+use std::time::Duration;
 
 use http::Method;
 use serde::Deserialize;
+use tokio::time::Instant;
 
-use super::{Plain, Vault, call::Ask};
-use crate::model::{failure::Failure, time::Timestamp};
+use super::{
+    Plain, Vault,
+    call::{Ask, Hold, Refused},
+    classify,
+};
+use crate::model::{
+    failure::{Failure, FailureClass},
+    time::Timestamp,
+};
+
+/// One look at an issuer that is away takes no longer than this.
+const LOOK_LIMIT: Duration = Duration::from_secs(3);
 
 /// What `sys/health` says.
 #[derive(Clone, Debug)]
@@ -57,8 +70,19 @@ struct HealthBody {
     sealed: bool,
     #[serde(default)]
     standby: bool,
+    /// Not said by OpenBao since 2.6.
+    #[serde(default)]
+    performance_standby: bool,
+    #[serde(default)]
+    replication_dr_mode: String,
     #[serde(default)]
     version: String,
+}
+
+#[derive(Deserialize)]
+struct LeaderBody {
+    #[serde(default)]
+    leader_address: String,
 }
 
 #[derive(Deserialize)]
@@ -72,14 +96,7 @@ impl Vault {
     /// # Errors
     /// Why there was no answer, or what else answered.
     pub async fn health(&self) -> Result<Health, Failure> {
-        let ask = Ask {
-            method: Method::GET,
-            query: Some(
-                "standbyok=true&perfstandbyok=true&sealedcode=200&uninitcode=200\
-                 &drsecondarycode=200",
-            ),
-            ..Ask::new("asking for its health", "sys/health")
-        };
+        let ask = of_its_health();
         let hold = self.wire.hold()?;
         let answer = self.wire.send(&hold, &ask).await?;
         let body: HealthBody = answer.json("health")?;
@@ -90,6 +107,59 @@ impl Vault {
             version: body.version,
             date: answer.date,
         })
+    }
+
+    /// Whether any address can serve orders: asks all of them at once, without a token. A standby
+    /// that knows an active node can, for it forwards; one that is sealed, not initialised or a
+    /// disaster recovery secondary can't. The connections are kept for the order that follows.
+    ///
+    /// # Errors
+    /// Why none can, or why none can be asked.
+    pub async fn able(&self) -> Result<(), Failure> {
+        let health = of_its_health();
+        let kept = self.kept().take();
+        let hold = kept.map_or_else(|| self.wire.hold(), Ok)?;
+        let until = Instant::now() + LOOK_LIMIT;
+        let looks = (0..hold.len()).map(|index| self.able_at(&hold, index, &health, until));
+        let said = self.wire.any(&hold, &health, looks).await;
+        let said = said.map_err(Failure::from);
+        if !matches!(&said, Err(failure) if failure.class == FailureClass::Transport) {
+            *self.kept() = Some(hold);
+        }
+        said
+    }
+
+    async fn able_at(
+        &self,
+        hold: &Hold,
+        index: usize,
+        health: &Ask<'_>,
+        until: Instant,
+    ) -> Result<(), Refused> {
+        let answer = self.wire.one(hold, index, health, until).await?;
+        let body: HealthBody = answer.json("health")?;
+        if !body.initialized {
+            return Err(not_able("not-initialized", "it is not initialised").into());
+        }
+        if body.sealed {
+            return Err(not_able("sealed", "it is sealed").into());
+        }
+        if body.replication_dr_mode == "secondary" {
+            return Err(not_able("standby", "it is a disaster recovery secondary").into());
+        }
+        if !body.standby || body.performance_standby {
+            return Ok(());
+        }
+        let leader = of_the_server("asking who is active", "sys/leader");
+        let Ok(answer) = self.wire.one(hold, index, &leader, until).await else {
+            // something in between that lets only health pass: an order will show
+            return Ok(());
+        };
+        let leader: LeaderBody = answer.json("leader")?;
+        if leader.leader_address.is_empty() {
+            return Err(not_able("standby", "it is a standby and no node is active").into());
+        }
+        Ok(())
     }
 
     /// What the issuer knows of the token in use (`auth/token/lookup-self`). Costs one of its uses
@@ -136,4 +206,29 @@ impl Vault {
         let data = answer.json::<Plain>("issuer's settings").ok()?.data;
         Some(data.get("leaf_not_after_behavior")?.as_str()?.to_owned())
     }
+}
+
+/// Whatever its state, it answers with 200 and its state is in the body.
+fn of_its_health<'a>() -> Ask<'a> {
+    Ask {
+        query: Some(
+            "standbyok=true&perfstandbyok=true&sealedcode=200&uninitcode=200&drsecondarycode=200",
+        ),
+        ..of_the_server("asking for its health", "sys/health")
+    }
+}
+
+/// Asked without a token and without the namespace.
+fn of_the_server<'a>(what: &'a str, path: &'a str) -> Ask<'a> {
+    Ask {
+        method: Method::GET,
+        root: true,
+        ..Ask::new(what, path)
+    }
+}
+
+/// It answers, and says that it can't serve.
+fn not_able(code: &str, why: &str) -> Failure {
+    let message = format!("asking for its health: {why}");
+    classify::failure(FailureClass::Unavailable, code, message, "")
 }

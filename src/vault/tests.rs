@@ -1,5 +1,6 @@
 //! The traps of vaultrs and of the network, each against a scripted server on loopback.
 
+mod able;
 mod script;
 mod tokens;
 
@@ -141,7 +142,7 @@ async fn a_redirect_takes_the_token_to_listed_addresses_only() {
 
 #[tokio::test]
 async fn redirects_in_a_circle_end() {
-    let slot = Arc::new(std::sync::Mutex::new(String::new()));
+    let slot = Arc::new(Mutex::new(String::new()));
     let other = Arc::clone(&slot);
     let a = Script::start(move |_| {
         answer(307, &format!("Location: {}\r\n", other.lock().unwrap()), "")

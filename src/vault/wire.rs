@@ -205,6 +205,10 @@ impl Server {
         request.url_mut().set_path(&path);
         let headers = request.headers_mut();
         headers.extend(common.headers.clone());
+        if ask.root {
+            // OpenBao refuses such a path within a namespace
+            headers.remove("x-vault-namespace");
+        }
         if let Some(token) = ask.token {
             let mut value = HeaderValue::from_str(token.expose())
                 .map_err(|_| unsendable("the token can't be put into a header".to_owned()))?;

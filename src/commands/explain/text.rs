@@ -86,8 +86,9 @@ fn renewal_rows(renewal: &Renewal) -> Vec<(&'static str, String)> {
         (
             "in an outage",
             format!(
-                "{} attempts planned from due to the end, never more than {} requests",
-                renewal.planned_attempts, renewal.most_requests
+                "{} attempts planned from due to the end, never more than {} requests; one within {} of \
+                 its return",
+                renewal.planned_attempts, renewal.most_requests, renewal.longest_return.text
             ),
         ),
     ]

@@ -40,6 +40,7 @@ fn staged(validity: Validity, came: i64) -> Staged {
         validity,
         obtained_at: at(came),
         fingerprint: "f".to_owned(),
+        serial: "02".to_owned(),
     }
 }
 
@@ -169,15 +170,54 @@ fn a_staged_set_for_another_request_or_left_over_or_at_its_end_is_ignored() {
         fingerprint: "g".to_owned(),
         ..staged(valid(0, 1_500_000), 5)
     };
-    let left_over = staged(valid(-30, 864_000), 0);
+    let left_over = Staged {
+        serial: live().serial,
+        ..staged(valid(-30, 864_000), 0)
+    };
+    let older = staged(valid(-40, 863_990), -10);
     let ended = staged(valid(-30, 11), 5);
-    for staged in [other, left_over, ended] {
+    for staged in [other, left_over, older, ended] {
         let facts = Facts {
             staged: Some(staged),
             ..facts()
         };
         assert_eq!(decided(&facts, 10), wait);
     }
+}
+
+#[test]
+fn a_set_that_came_in_the_live_ones_millisecond_or_after_a_step_back_is_no_left_over() {
+    for came in [0, -3_600] {
+        let facts = Facts {
+            staged: Some(staged(valid(came - 30, came + 864_000), came)),
+            forced: true,
+            ..facts()
+        };
+        let now = came.min(0);
+        assert_eq!(decided(&facts, now), Next::Publish(Why::Staged), "{came}");
+    }
+}
+
+#[test]
+fn looks_are_only_for_the_plan_of_an_issuer_that_is_away() {
+    let mut facts = facts();
+    assert_eq!(look_at(&facts, &policy(864_000), at(700_000)), None);
+    let mut failure = run(FailureClass::Unavailable, 700_000);
+    failure.total = 20;
+    facts.failure = Some(failure);
+    let look = look_at(&facts, &policy(864_000), at(700_000)).unwrap();
+    assert!(at(700_000) < look && look <= at(700_004));
+    facts.looks.saw(true, look);
+    let Next::WaitUntil(until, Why::Retry(_)) = decide(&facts, &policy(864_000), look) else {
+        panic!("does not wait");
+    };
+    assert!(until < look.plus(Duration::from_secs(8)), "brought forward");
+    assert_eq!(look_at(&facts, &policy(864_000), look), None);
+    facts.issuances = vec![look; 10];
+    assert!(matches!(
+        decide(&facts, &policy(864_000), until),
+        Next::WaitUntil(_, Why::Budget)
+    ));
 }
 
 #[test]

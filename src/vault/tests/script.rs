@@ -48,6 +48,7 @@ pub(super) struct Script {
     address: SocketAddr,
     seen: Arc<Mutex<Vec<Seen>>>,
     open: Arc<AtomicUsize>,
+    accepted: Arc<AtomicUsize>,
     _tasks: JoinSet<()>,
 }
 
@@ -58,12 +59,15 @@ impl Script {
         let address = listener.local_addr().unwrap();
         let seen: Arc<Mutex<Vec<Seen>>> = Arc::default();
         let open: Arc<AtomicUsize> = Arc::default();
+        let accepted: Arc<AtomicUsize> = Arc::default();
+        let total = Arc::clone(&accepted);
         let say: Arc<Say> = Arc::new(say);
         let (all, count) = (Arc::clone(&seen), Arc::clone(&open));
         let mut tasks = JoinSet::new();
         tasks.spawn(async move {
             let mut connections = JoinSet::new();
             while let Ok((stream, _)) = listener.accept().await {
+                total.fetch_add(1, Ordering::SeqCst);
                 let (say, all, count) = (Arc::clone(&say), Arc::clone(&all), Arc::clone(&count));
                 connections.spawn(async move {
                     count.fetch_add(1, Ordering::SeqCst);
@@ -76,6 +80,7 @@ impl Script {
             address,
             seen,
             open,
+            accepted,
             _tasks: tasks,
         }
     }
@@ -93,6 +98,11 @@ impl Script {
             .iter()
             .filter(|seen| seen.path() == path)
             .count()
+    }
+
+    /// How many connections there were.
+    pub(super) fn accepted(&self) -> usize {
+        self.accepted.load(Ordering::SeqCst)
     }
 
     /// Returns when no connection is open.

@@ -162,6 +162,7 @@ impl World {
             validity,
             obtained_at: came,
             fingerprint: "f".to_owned(),
+            serial: format!("{:x}", self.sent.len() + self.published.len() + 1),
         });
     }
 
@@ -174,7 +175,7 @@ impl World {
             validity: staged.validity,
             obtained_at: Some(staged.obtained_at),
             fingerprint: staged.fingerprint,
-            serial: self.published.len().to_string(),
+            serial: staged.serial,
         });
     }
 
