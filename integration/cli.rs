@@ -187,6 +187,30 @@ fn check_config_tells_all_problems_with_file_line_and_key() {
 }
 
 #[test]
+fn the_words_of_a_command_may_begin_with_a_hyphen() {
+    let words = ["/bin/sh", "-c", "kill -HUP 1", "--", "--now", "-9"];
+    let apart = words.map(|word| ["--tell-argv".to_owned(), word.to_owned()]);
+    let joined = words.map(|word| format!("--tell-argv={word}"));
+    for flags in [apart.concat(), joined.to_vec()] {
+        let mut arguments = vec!["check-config", "--json", "--on-leaf", "exec"];
+        arguments.extend(flags.iter().map(String::as_str));
+        let mut command = rig::certagent(arguments);
+        command.envs(GOOD.iter().copied());
+        let ran = finish(command);
+        assert_eq!(ran.code, code(Exit::Done), "{}", ran.err);
+        let report: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
+        let settings = report["settings"].as_array().unwrap();
+        let argv = settings
+            .iter()
+            .find(|row| row["key"] == "certificate.tell.argv");
+        assert_eq!(argv.unwrap()["value"], serde_json::json!(words));
+    }
+    // of other flags a value that looks like a flag is a slip
+    let ran = run(["check-config", "--dns-sans", "--role"], GOOD);
+    assert_eq!(ran.code, code(Exit::Usage), "{}", ran.out);
+}
+
+#[test]
 fn the_file_can_come_from_a_variable() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("configs/ingester.hcl");
     let ran = run(

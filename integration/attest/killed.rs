@@ -46,7 +46,9 @@ fn kill_9_at_each_step_loses_no_word_and_repeats_it_once_at_most() {
         .map(str::to_owned)
         .into();
     for argument in ["/bin/sh", "-c", &hook(&place)] {
-        place.settings.push(format!("--tell-argv={argument}"));
+        place
+            .settings
+            .extend(["--tell-argv".to_owned(), argument.to_owned()]);
     }
     let mut agent = place.start();
     agent.wait_for_line("published a certificate", PATIENCE);

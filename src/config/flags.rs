@@ -40,6 +40,9 @@ const OFTEN: &[&str] = &[
     "log-level",
 ];
 
+/// Words of another program's command line: a value may begin with a hyphen.
+const WORDS: &[&str] = &["tell-argv"];
+
 /// The flags that were given, and their values as typed.
 #[derive(Clone, Debug, Default)]
 pub struct Flags {
@@ -138,7 +141,9 @@ fn argument(setting: &'static Setting) -> Arg {
         .help_heading(setting.section.heading())
         .hide_short_help(!OFTEN.contains(&setting.flag));
     match setting.kind {
-        Kind::List => arg.action(ArgAction::Append),
+        Kind::List => arg
+            .action(ArgAction::Append)
+            .allow_hyphen_values(WORDS.contains(&setting.flag)),
         Kind::Bool => arg
             .num_args(0..=1)
             .require_equals(true)
