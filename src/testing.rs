@@ -7,3 +7,4 @@ pub(crate) mod ca;
 pub(crate) mod clock;
 pub(crate) mod fake_http;
 pub(crate) mod issuer;
+pub(crate) mod lock;

@@ -9,3 +9,4 @@ mod outages;
 mod returns;
 mod rig;
 mod tell;
+mod turns;

@@ -34,6 +34,22 @@ pub enum Taken {
     Held,
 }
 
+#[cfg(test)]
+impl Lock {
+    /// One of a test's own.
+    pub(crate) fn held(path: &str, id: &str, ttl: Duration) -> Self {
+        Self {
+            path: path.to_owned(),
+            id: id.to_owned(),
+            ttl,
+        }
+    }
+
+    pub(crate) fn id(&self) -> &str {
+        &self.id
+    }
+}
+
 impl Nomad {
     /// Asks for the lock in the variable at `path`, as `nomad/jobs/loki/certagent-lock`. It lapses
     /// after `ttl` (10 s to 24 h) unless it is renewed.

@@ -25,7 +25,7 @@ use crate::{
     nomad::{Lock, Taken},
     probe::{Identity, ProbeFailure},
     reload::Event,
-    testing::clock::TestClock,
+    testing::{clock::TestClock, lock::FakeLock},
 };
 
 /// What it does when it is told.
@@ -61,6 +61,8 @@ pub(crate) struct Behaviour {
     pub(crate) version: Option<Version>,
     /// Another allocation holds the lock.
     pub(crate) locked: bool,
+    /// The name and the lock of a job of several, where there is one.
+    pub(crate) lock: Option<(String, Arc<FakeLock>)>,
 }
 
 struct Inner {
@@ -88,6 +90,7 @@ impl FakeApplication {
             breaks_on: None,
             version: None,
             locked: false,
+            lock: None,
         };
         Self {
             clock,
@@ -119,6 +122,10 @@ impl FakeApplication {
     /// How often it was looked at.
     pub(crate) fn looks(&self) -> usize {
         self.inner().looks
+    }
+
+    fn lock(&self) -> Option<(String, Arc<FakeLock>)> {
+        self.inner().behaviour.lock.clone()
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
@@ -201,11 +208,14 @@ impl Application for FakeApplication {
 
     fn acquire<'a>(
         &'a self,
-        _path: &'a str,
-        _ttl: Duration,
+        path: &'a str,
+        ttl: Duration,
     ) -> Doing<'a, Result<Taken, TellFailure>> {
         let locked = self.inner().behaviour.locked;
         Box::pin(async move {
+            if let Some((name, lock)) = self.lock() {
+                return Ok(lock.take(&name, path, ttl));
+            }
             if locked {
                 return Ok(Taken::Held);
             }
@@ -217,11 +227,16 @@ impl Application for FakeApplication {
         })
     }
 
-    fn renew<'a>(&'a self, _lock: &'a Lock) -> Doing<'a, Result<bool, TellFailure>> {
-        Box::pin(async { Ok(true) })
+    fn renew<'a>(&'a self, lock: &'a Lock) -> Doing<'a, Result<bool, TellFailure>> {
+        Box::pin(async { Ok(self.lock().is_none_or(|(_, held)| held.renew(lock))) })
     }
 
-    fn release(&self, _lock: Lock) -> Doing<'_, Result<(), TellFailure>> {
-        Box::pin(async { Ok(()) })
+    fn release(&self, lock: Lock) -> Doing<'_, Result<(), TellFailure>> {
+        Box::pin(async move {
+            if let Some((_, held)) = self.lock() {
+                held.release(&lock);
+            }
+            Ok(())
+        })
     }
 }

@@ -79,17 +79,22 @@ impl<I, C: Clock> Teller<I, C> {
             return at;
         };
         let now = self.now();
-        let mut due = renewed.plus(lock.ttl / 3);
-        if due <= now {
-            match self.world.application.renew(lock).await {
-                Ok(true) => {}
-                Ok(false) => debug!("the lock has lapsed"),
-                Err(failure) => debug!("the lock was not renewed: {failure}"),
-            }
-            due = now.plus(lock.ttl / 3);
-            self.turn.renewed_at = Some(now);
+        let (due, third) = (renewed.plus(lock.ttl / 3), lock.ttl / 3);
+        if due > now {
+            return at.min(due);
         }
-        at.min(due)
+        match self.world.application.renew(lock).await {
+            Ok(true) => {}
+            Ok(false) => {
+                // somebody else may have it now: the next action asks for it anew
+                debug!("the lock has lapsed");
+                self.turn.held = None;
+                return at;
+            }
+            Err(failure) => debug!("the lock was not renewed: {failure}"),
+        }
+        self.turn.renewed_at = Some(now);
+        at.min(now.plus(third))
     }
 
     /// Lets the others go on.

@@ -20,14 +20,14 @@ use crate::{
     },
 };
 
-fn restart() -> Step {
+pub(super) fn restart() -> Step {
     Step::Do(Action::NomadRestart {
         task: "loki".to_owned(),
     })
 }
 
 /// One certificate that is probed every five minutes and told by these lists.
-fn rig_with(on_leaf: Vec<Step>, on_trust: Vec<Step>) -> (Rig, Arc<FakeApplication>) {
+pub(super) fn rig_with(on_leaf: Vec<Step>, on_trust: Vec<Step>) -> (Rig, Arc<FakeApplication>) {
     let mut rig = Rig::new();
     let config = &mut rig.configs[0];
     config.probe = Some(ProbeConfig {
@@ -60,7 +60,7 @@ fn rig_with(on_leaf: Vec<Step>, on_trust: Vec<Step>) -> (Rig, Arc<FakeApplicatio
 }
 
 /// Published, started, attested.
-async fn attested(rig: &mut Rig, app: &FakeApplication) -> String {
+pub(super) async fn attested(rig: &mut Rig, app: &FakeApplication) -> String {
     rig.start();
     let generation = rig.until_live().await.live.unwrap().generation;
     app.load();
@@ -68,7 +68,7 @@ async fn attested(rig: &mut Rig, app: &FakeApplication) -> String {
     generation
 }
 
-async fn until_attested(rig: &mut Rig, generation: &str, limit: Duration) {
+pub(super) async fn until_attested(rig: &mut Rig, generation: &str, limit: Duration) {
     let generation = generation.to_owned();
     rig.until(limit, |status| {
         let seen = status.app.attested.as_ref();
@@ -78,7 +78,7 @@ async fn until_attested(rig: &mut Rig, generation: &str, limit: Duration) {
 }
 
 /// Renews by force; the new generation.
-async fn renew(rig: &mut Rig) -> String {
+pub(super) async fn renew(rig: &mut Rig) -> String {
     // no two sets come in one instant
     tokio::time::sleep(secs(10)).await;
     let before = rig.status().live.unwrap().generation;
