@@ -2,7 +2,11 @@
 //!
 //! Never shared. What stays true: at its end the job is stopped first, so that no task is left.
 
-use std::{path::PathBuf, process::Command, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -211,7 +215,7 @@ impl Drop for NomadAgent {
             self.process.signal(Signal::INT);
             self.settle(|agent| agent.process.ended().is_some());
         }
-        self.end_executors();
+        self.end_what_is_left();
     }
 }
 
@@ -232,23 +236,69 @@ impl NomadAgent {
             .all(|one| !matches!(one["ClientStatus"].as_str(), Some("pending" | "running")))
     }
 
-    /// Nomad's executors outlive it, so that a new agent can take its tasks over; no new one comes.
-    /// Ours are those that log into our own directory.
-    fn end_executors(&self) {
-        let home = format!("{}/", self.home.path().display());
-        for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
-            let line = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
-            let line = String::from_utf8_lossy(&line);
-            let number = entry
-                .file_name()
-                .to_str()
-                .and_then(|name| name.parse().ok());
-            if let Some(pid) = number.and_then(rustix::process::Pid::from_raw)
-                && line.contains("executor")
-                && line.contains(&home)
-            {
-                let _ = rustix::process::kill_process(pid, Signal::TERM);
+    /// Executors and log collectors outlive Nomad, so that a new agent can take its tasks over; no
+    /// new one comes. First by TERM, as an executor ends its task then; what is left by KILL.
+    fn end_what_is_left(&self) {
+        for signal in [Signal::TERM, Signal::KILL] {
+            for pid in of_home(self.home.path()) {
+                let _ = rustix::process::kill_process(pid, signal);
+            }
+            let began = std::time::Instant::now();
+            while !of_home(self.home.path()).is_empty() && began.elapsed() < PATIENCE / 6 {
+                std::thread::sleep(Duration::from_millis(20));
             }
         }
+        for mount in mounts(self.home.path()) {
+            let _ = Command::new("umount").arg("--lazy").arg(mount).status();
+        }
     }
+}
+
+/// The secrets directories of one agent that are still mounted.
+fn mounts(home: &Path) -> Vec<PathBuf> {
+    let all = std::fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+    let places = all.lines().filter_map(|line| line.split(' ').nth(1));
+    places
+        .map(PathBuf::from)
+        .filter(|place| place.starts_with(home))
+        .collect()
+}
+
+/// The processes of one agent, besides itself: what it starts has its directory in its command line
+/// (executors) or in its environment (log collectors and tasks). None of another test has that.
+fn of_home(home: &Path) -> Vec<rustix::process::Pid> {
+    let home = home.to_str().unwrap();
+    let ours = |entry: &std::fs::DirEntry| {
+        let read = |name: &str| std::fs::read(entry.path().join(name)).unwrap_or_default();
+        [read("cmdline"), read("environ")]
+            .iter()
+            .any(|text| String::from_utf8_lossy(text).contains(home))
+    };
+    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries
+        .filter(ours)
+        .filter_map(|entry| {
+            rustix::process::Pid::from_raw(entry.file_name().to_str()?.parse().ok()?)
+        })
+        .collect()
+}
+
+/// A Nomad that is killed leaves executors, log collectors and tasks behind; its owner does not.
+#[test]
+fn nothing_of_a_killed_nomad_is_left() {
+    let Some(mut nomad) = NomadAgent::start() else {
+        return;
+    };
+    nomad.allow();
+    let allocation = nomad.run_job();
+    assert!(allocation.log.exists());
+    let home = nomad.home.path().to_owned();
+    nomad.process.signal(Signal::KILL);
+    nomad.process.wait(PATIENCE);
+    let left = of_home(&home).len();
+    assert!(left >= 4, "two executors and two log collectors: {left}");
+    drop(nomad);
+    assert_eq!(of_home(&home), []);
+    assert_eq!(mounts(&home), [] as [PathBuf; 0]);
+    assert!(!home.exists(), "{} is left", home.display());
 }
