@@ -53,7 +53,7 @@ pub struct Vault {
     wire: Wire,
     session: Session,
     /// The connections of the last look at an issuer that is away: for the next look or order.
-    kept: Mutex<Option<call::Hold>>,
+    kept: Mutex<Option<(Instant, call::Hold)>>,
 }
 
 impl std::fmt::Debug for Vault {
@@ -124,7 +124,7 @@ impl Vault {
         self.session.revoke(&self.wire).await;
     }
 
-    fn kept(&self) -> MutexGuard<'_, Option<call::Hold>> {
+    fn kept(&self) -> MutexGuard<'_, Option<(Instant, call::Hold)>> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

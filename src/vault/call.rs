@@ -305,13 +305,16 @@ impl Wire {
         loop {
             self.turn(ask, until).await?;
             let left = until.saturating_duration_since(Instant::now());
-            let received = match server.send(ask, &self.common, left).await {
+            let place = hold.iter().position(|one| std::ptr::eq(one, server));
+            let mut under_way = UnderWay { wire: self, place };
+            let sent = server.send(ask, &self.common, left).await;
+            under_way.place = None;
+            let received = match sent {
                 Ok(received) => received,
                 Err(trouble) => return Err(self.no_answer(hold, server, ask, trouble)),
             };
             match received.status {
                 200..=299 => {
-                    let place = hold.iter().position(|one| std::ptr::eq(one, server));
                     self.first.store(place.unwrap_or(index), Ordering::Relaxed);
                     return Ok(Answer {
                         date: date(&received.headers),
@@ -344,6 +347,13 @@ impl Wire {
         })
     }
 
+    /// The next attempt begins with the next address, unless another one has answered since.
+    fn leave(&self, place: usize) {
+        let next = (place + 1) % self.addresses.len();
+        let (was, is) = (Ordering::Relaxed, Ordering::Relaxed);
+        let _another = self.first.compare_exchange(place, next, was, is);
+    }
+
     fn no_answer(&self, hold: &Hold, server: &Server, ask: &Ask<'_>, trouble: Trouble) -> Refused {
         let place = hold.iter().position(|one| std::ptr::eq(one, server));
         let class = match trouble.code {
@@ -353,13 +363,7 @@ impl Wire {
         };
         let once = trouble.sent && !ask.repeatable;
         if let (Some(place), true) = (place, once) {
-            // The next attempt begins with the next address.
-            let _ = self.first.compare_exchange(
-                place,
-                (place + 1) % hold.len(),
-                Ordering::Relaxed,
-                Ordering::Relaxed,
-            );
+            self.leave(place);
         }
         let next = if once || class != FailureClass::Transport {
             Next::Stop
@@ -371,6 +375,21 @@ impl Wire {
         Refused {
             failure: failure(class, trouble.code, message, trouble.hint),
             next,
+        }
+    }
+}
+
+/// A request that waits for its answer. Whoever drops it had no more patience with this address.
+struct UnderWay<'a> {
+    wire: &'a Wire,
+    /// None when it is over.
+    place: Option<usize>,
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        if let Some(place) = self.place {
+            self.wire.leave(place);
         }
     }
 }

@@ -21,6 +21,9 @@ use crate::model::{
 /// One look at an issuer that is away takes no longer than this.
 const LOOK_LIMIT: Duration = Duration::from_secs(3);
 
+/// Connections are kept this long from look to look.
+const KEPT: Duration = Duration::from_secs(60);
+
 /// What `sys/health` says.
 #[derive(Clone, Debug)]
 pub struct Health {
@@ -117,16 +120,25 @@ impl Vault {
     /// Why none can, or why none can be asked.
     pub async fn able(&self) -> Result<(), Failure> {
         let health = of_its_health();
-        let kept = self.kept().take();
-        let hold = kept.map_or_else(|| self.wire.hold(), Ok)?;
+        let (since, hold) = self.connected()?;
         let until = Instant::now() + LOOK_LIMIT;
         let looks = (0..hold.len()).map(|index| self.able_at(&hold, index, &health, until));
         let said = self.wire.any(&hold, &health, looks).await;
         let said = said.map_err(Failure::from);
         if !matches!(&said, Err(failure) if failure.class == FailureClass::Transport) {
-            *self.kept() = Some(hold);
+            *self.kept() = Some((since, hold));
         }
         said
+    }
+
+    /// The connections of the look before, and since when they are kept; new ones now and then, so
+    /// that changed TLS files are read.
+    fn connected(&self) -> Result<(Instant, Hold), Failure> {
+        let kept = self.kept().take();
+        if let Some(kept) = kept.filter(|(since, _)| since.elapsed() < KEPT) {
+            return Ok(kept);
+        }
+        Ok((Instant::now(), self.wire.hold()?))
     }
 
     async fn able_at(

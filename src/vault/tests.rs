@@ -185,6 +185,33 @@ async fn a_silent_server_times_out_and_an_order_is_not_sent_twice() {
 }
 
 #[tokio::test]
+async fn an_address_that_a_call_was_broken_off_at_comes_last_the_next_time() {
+    let dir = tempfile::tempdir().unwrap();
+    let jwt = dir.path().join("jwt");
+    script::write(&jwt, "e30.e30.c2ln");
+    let auth = Auth::Jwt {
+        mount: "jwt".to_owned(),
+        role: None,
+        path: jwt,
+    };
+    for auth in [Auth::Token(Secret::new(TOKEN.to_owned())), auth] {
+        let silent = Script::start(|_| String::new()).await;
+        let alive = Script::start(|seen| match seen.path() {
+            "/v1/auth/jwt/login" => json(200, r#"{"auth":{"client_token":"s.t"}}"#),
+            _ => good(seen),
+        })
+        .await;
+        let vault = Vault::new(&config(&[&silent.url(""), &alive.url("")]), auth).unwrap();
+        // the agent's patience near the end of a certificate, shorter than the connection's
+        let patience = Duration::from_millis(300);
+        assert!(tokio::time::timeout(patience, issue(&vault)).await.is_err());
+        let again = tokio::time::timeout(patience * 10, issue(&vault)).await;
+        again.expect("it asks the other one first").unwrap();
+        assert_eq!(silent.seen().len(), 1);
+    }
+}
+
+#[tokio::test]
 async fn what_cannot_have_arrived_is_repeated_over_all_addresses() {
     let sealed = Script::start(|_| json(503, r#"{"errors":["Vault is sealed"]}"#)).await;
     let alive = Script::start(good).await;

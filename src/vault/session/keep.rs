@@ -97,11 +97,13 @@ impl Session {
 
     /// Asks for the lease of a given token the first time, renews after that.
     async fn renew(&self, wire: &Wire, hold: &Hold) -> Result<(), Failure> {
-        let mut state = self.state.lock().await;
-        let Some(token) = state.token.clone() else {
-            return Ok(());
+        let (token, first) = {
+            let state = self.state.lock().await;
+            let Some(token) = state.token.clone() else {
+                return Ok(());
+            };
+            (token, !state.looked_up)
         };
-        let first = !state.looked_up;
         let (what, path) = if first {
             ("asking for the token's lease", "auth/token/lookup-self")
         } else {
@@ -112,7 +114,14 @@ impl Session {
             ask.method = http::Method::GET;
         }
         ask.token = Some(token.secret());
-        let answer = match wire.send(hold, &ask).await {
+        // not under the lock: an order uses the token meanwhile, also when this answer hangs
+        let sent = wire.send(hold, &ask).await;
+        let mut state = self.state.lock().await;
+        let same = |held: &Arc<Token>| Arc::ptr_eq(held, &token);
+        if !state.token.as_ref().is_some_and(same) {
+            return Ok(());
+        }
+        let answer = match sent {
             Ok(answer) => answer,
             Err(refused) => return self.not_renewed(&mut state, refused),
         };

@@ -216,3 +216,25 @@ async fn a_jwt_that_was_rewritten_during_the_login_is_tried_again() {
     vault.token().await.unwrap();
     assert_eq!(server.seen().len(), 2);
 }
+
+#[tokio::test]
+async fn an_order_does_not_wait_for_a_renewal_of_the_token_that_hangs() {
+    let server = Script::start(|seen| match seen.path() {
+        "/v1/auth/token/lookup-self" => String::new(),
+        _ => good(seen),
+    })
+    .await;
+    let vault = with_token(&config(&[&server.url("")]));
+    let order = async {
+        while server.count("/v1/auth/token/lookup-self") == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        tokio::time::timeout(Duration::from_secs(2), issue(&vault)).await
+    };
+    tokio::select! {
+        () = vault.tend() => panic!("it runs for ever"),
+        answer = order => {
+            answer.expect("it uses the token meanwhile").unwrap();
+        }
+    }
+}
