@@ -1,3 +1,4 @@
+// Its version is linked in: ../install.
 module certagent/tools/loki
 
 go 1.26.5
