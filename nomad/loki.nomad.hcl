@@ -228,6 +228,15 @@ job "loki" {
       # First out of Consul, so that nobody sends anything more, then stopped.
       shutdown_delay = "5s"
 
+      # A ruler asks all of its ring for rules, itself too, by the node's address.
+      dynamic "constraint" {
+        for_each = var.connect && it.key == "ruler" ? [1] : []
+        content {
+          attribute = "$${attr.nomad.bridge.hairpin_mode}"
+          value     = "true"
+        }
+      }
+
       network {
         mode = var.connect ? "bridge" : "host"
 
@@ -409,6 +418,8 @@ job "loki" {
             CERTAGENT_HTTP_ALLOW_REMOTE = "true" # Prometheus is elsewhere
           },
           var.vault_ca == "" ? {} : { VAULT_CACERT_BYTES = var.vault_ca },
+          # What auto does depends on Loki's version; the port http has only /metrics there.
+          var.connect ? { CERTAGENT_TELL_VERSION_URL = "http://127.0.0.1:80" } : {},
           var.certagent_env
         )
 

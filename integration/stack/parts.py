@@ -247,7 +247,7 @@ class Nomad(Part):
         super().__init__(base)
         self.cgroup = cgroup
         # For bridge mode. Nomad itself runs `consul connect envoy -bootstrap`, by PATH.
-        self.cni = f'cni_path = "{TOOLS / "cni"}"' if mesh else ""
+        self.cni = f'cni_path = "{TOOLS / "cni"}"\n  bridge_network_hairpin_mode = true' if mesh else ""
         self.interface = "node0"
         self.vault_retry = ""  # empty: the template runner's own patience
         self.configure()
