@@ -14,15 +14,17 @@ from pathlib import Path
 
 from deploy import COMPONENTS
 from load import Load
-from parts import NODE_IP, Part, StackError, http, tool, wait_for
+from parts import NODE_IP, Part, StackError, certagent_binary, http, tool, wait_for
 from report import load_checks
-from scenarios import COUNTS, Run, scraping
+from scenarios import COUNTS, Run, debugging, scraping
 
 TOOLS = ["envoy", "traefik", "cni", "iptables"]
 PORT = 8443
 USER, PASSWORD = "promtail", "pushes-here"
 ROTATIONS = 4
-UNCHECKED = ssl._create_unverified_context()  # Traefik's own default certificate: not what is looked at here
+# Traefik has its own default certificate: not what is looked at here.
+UNCHECKED = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+UNCHECKED.check_hostname, UNCHECKED.verify_mode = False, ssl.CERT_NONE
 
 
 def prepare():
@@ -116,9 +118,12 @@ def connect(stack, report):
         run.restart_checks()
         report.none("renewals for which certagent could not ask Loki for its version", unasked(stack))
         scraping(stack, report)
+        debugging(stack, report)
+        doctor(stack, report)
+        gone(stack, report)
     finally:
         traefik.stop()
-    gone(stack, report)
+        stack.ready_port = "http"
 
 
 def each_instance(stack):
@@ -221,6 +226,16 @@ def opened(stack, report):
     }
     report.check("proxies that let traefik in", answers["traefik"][0], all(a.startswith("HTTP/1.1 200") for a in answers["traefik"]))
     report.check("proxies that refuse a stranger", answers["stranger"][0], not any(a.startswith("HTTP") for a in answers["stranger"]))
+
+
+def doctor(stack, report):
+    """What certagent's own doctor finds inside of each component's bridge: login, Task API, and what Loki serves there."""
+    ill = []
+    for component, group in stack.nomad.allocations().items():
+        out = stack.nomad.cli("alloc", "exec", "-task", "certagent", group[0]["ID"], certagent_binary(), "doctor", check=False)
+        if ", 0 failures," not in out or "ok    serves-other" not in out:
+            ill.append((component, [line for line in out.splitlines() if line.startswith("fail")]))
+    report.none("components in whose bridge certagent doctor finds a failure", ill)
 
 
 def unasked(stack):
