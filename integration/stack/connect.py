@@ -7,12 +7,14 @@ mounted, bridged or filtered outside of the stack's own namespaces.
 
 import base64
 import os
+import signal
 import socket
 import ssl
 import subprocess
 from pathlib import Path
 
-from deploy import COMPONENTS
+from chaos import agent_restarted
+from deploy import COMPONENTS, agents
 from load import Load
 from parts import NODE_IP, Part, StackError, certagent_binary, http, tool, wait_for
 from report import load_checks
@@ -94,7 +96,7 @@ def settings():
 
 
 def connect(stack, report):
-    """All of it: closed at first, then opened by intentions, loaded while certificates rotate, and gone at the end."""
+    """All of it: closed at first, opened by intentions, loaded while certificates rotate and while it is shaken, gone at the end."""
     extra, stack.ready_port = settings(), "health"
     intention(stack, "*", {"*": "deny"})
     traefik = Traefik(stack.base).start()
@@ -107,6 +109,7 @@ def connect(stack, report):
         # The same job once more changes nothing: its load begins now.
         run = Run(stack, report, ttl="30s", extra=extra, env=env, load=IngressLoad)
         run.rotated(ROTATIONS, 300)
+        shaken(stack, run)
         tail(stack, report)
         status, answer = ingress("GET", "ruler", "/prometheus/api/v1/rules")
         report.check("rules, for which the ruler asks all of its ring", f"{status} {str(answer).strip()[:100]}", status == 200)
@@ -226,6 +229,14 @@ def opened(stack, report):
     }
     report.check("proxies that let traefik in", answers["traefik"][0], all(a.startswith("HTTP/1.1 200") for a in answers["traefik"]))
     report.check("proxies that refuse a stranger", answers["stranger"][0], not any(a.startswith("HTTP") for a in answers["stranger"]))
+
+
+def shaken(stack, run):
+    """Every certagent killed, the Nomad agent restarted: bridges, Task API and Consul's socket are found again."""
+    for pid in agents():
+        os.kill(pid, signal.SIGKILL)
+    agent_restarted(stack, run.report)
+    run.rotated(1, 120)
 
 
 def doctor(stack, report):
