@@ -69,11 +69,12 @@ pub fn union(vouched: Vouched<'_>, memory: &Memory, overlap: Duration, now: Time
         // Not back: a clock that is set back must not shorten the overlap.
         entry.vouched_at = entry.vouched_at.max(now.unix_millis());
     }
-    kept.retain(|hash, entry| alive(hash, entry, now));
-    let ders: Vec<Vec<u8>> = kept
-        .values()
-        .filter_map(|entry| der_of(&entry.pem))
-        .collect();
+    let mut ders = Vec::new();
+    kept.retain(|hash, entry| {
+        let der = der_of(&entry.pem).filter(|der| alive(hash, der, now));
+        ders.extend(der.clone());
+        der.is_some()
+    });
     Trust {
         anchors: ordered(&ders),
         memory: kept,
@@ -110,10 +111,9 @@ fn named(vouched: Vouched<'_>, now: Timestamp) -> Vec<Vec<u8>> {
     all
 }
 
-/// True while the entry is what it says it is and has not expired.
-fn alive(hash: &str, entry: &Remembered, now: Timestamp) -> bool {
-    let facts = der_of(&entry.pem).and_then(|der| CertFacts::read(&der).ok());
-    facts.is_some_and(|facts| facts.sha256 == *hash && now < facts.not_after)
+/// True while the certificate is what its entry says it is and has not expired.
+fn alive(hash: &str, der: &[u8], now: Timestamp) -> bool {
+    CertFacts::read(der).is_ok_and(|facts| facts.sha256 == *hash && now < facts.not_after)
 }
 
 fn der_of(text: &str) -> Option<Vec<u8>> {
