@@ -23,7 +23,7 @@ use std::{collections::BTreeMap, future::pending, path::PathBuf, sync::Arc, time
 
 use tokio::{
     sync::{Semaphore, watch},
-    task::JoinSet,
+    task::{JoinSet, yield_now},
     time::{Instant, sleep_until, timeout},
 };
 use tokio_util::sync::CancellationToken;
@@ -52,6 +52,9 @@ use crate::{
 
 /// How many orders one process has under way at once.
 const ORDERS_AT_ONCE: usize = 64;
+
+/// The issuer's session is looked after once the first certificate is there, and no later than this.
+const TENDED_AFTER: Duration = Duration::from_secs(1);
 
 /// How long the loops may take to end. Longer than an order's grace, well under a second.
 const STOP: Duration = Duration::from_millis(600);
@@ -127,6 +130,7 @@ impl<I: Issuer + 'static, C: Clock + 'static> Agent<I, C> {
                 gate: Semaphore::new(ORDERS_AT_ONCE),
                 looker: Looker::default(),
                 watch: None,
+                rested: CancellationToken::new(),
                 cancel: CancellationToken::new(),
             }),
             watching: true,
@@ -233,10 +237,11 @@ impl<I: Issuer + 'static, C: Clock + 'static> Agent<I, C> {
         let mounts = self.poll_mounts(&mut tasks);
         let tended = Arc::clone(&self.world);
         tasks.spawn(async move {
-            let _cancelled = tended
-                .cancel
-                .run_until_cancelled(tended.issuer.tend())
-                .await;
+            let tending = async {
+                let _soon_enough = timeout(TENDED_AFTER, tended.rested.cancelled()).await;
+                tended.issuer.tend().await;
+            };
+            let _cancelled = tended.cancel.run_until_cancelled(tending).await;
         });
         if let Some(changes) = changes {
             let roots = self.certificates.iter().map(|certificate| {
@@ -291,7 +296,13 @@ impl<I: Issuer + 'static, C: Clock + 'static> Agent<I, C> {
                     seed: config.renew.splay_key.clone(),
                 };
                 let span = info_span!("mount", path = %mount.path);
-                tasks.spawn(mount::poll(mount, Arc::clone(&self.world), known).instrument(span));
+                let world = Arc::clone(&self.world);
+                let poll = async move {
+                    // the orders leave first
+                    yield_now().await;
+                    mount::poll(mount, world, known).await;
+                };
+                tasks.spawn(poll.instrument(span));
                 receiver
             });
         }

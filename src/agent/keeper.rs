@@ -8,6 +8,7 @@ use std::{future::pending, mem, sync::Arc, time::Duration};
 use tokio::{
     sync::{Semaphore, watch},
     task::yield_now,
+    time::{Instant, sleep_until},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -40,6 +41,10 @@ use crate::{
     watch::Watch,
 };
 
+/// From a publication to the first look at what was written: other certificates may be waiting for
+/// theirs, and this one is as we wrote it a moment ago.
+const SETTLED: Duration = Duration::from_secs(1);
+
 /// What all certificates of a process share.
 pub(super) struct World<I, C> {
     pub(super) issuer: Arc<I>,
@@ -56,6 +61,8 @@ pub(super) struct World<I, C> {
     pub(super) looker: Looker,
     /// Watches the directories; absent where the system has no watcher for us.
     pub(super) watch: Option<Watch>,
+    /// Cancelled once a certificate's loop has nothing to do at once.
+    pub(super) rested: CancellationToken,
     pub(super) cancel: CancellationToken,
 }
 
@@ -74,6 +81,8 @@ pub(super) struct Keeper<I, C> {
     looks: Looks,
     /// The newest look, while they are made.
     looked: Option<Look>,
+    /// When the set that was just published is looked at and watched.
+    settles_at: Option<Instant>,
     /// A renewal was asked for and has not come yet.
     forced: bool,
     /// A key that was made for an order that brought nothing; used for the next one.
@@ -110,6 +119,7 @@ impl<I: Issuer, C: Clock> Keeper<I, C> {
             failures: None,
             looks: Looks::default(),
             looked: None,
+            settles_at: None,
             forced: false,
             spare_key: None,
             counts: Counts::default(),
@@ -174,7 +184,7 @@ impl<I: Issuer, C: Clock> Keeper<I, C> {
                 self.inputs.publish();
                 self.forced |= self.inputs.take_forced();
                 self.answer(Ok(serial.unwrap_or_default()));
-                self.follow();
+                self.settles_at = Some(Instant::now() + SETTLED);
             }
             Err(failure) => {
                 self.fail(failure.clone());
@@ -196,8 +206,10 @@ impl<I: Issuer, C: Clock> Keeper<I, C> {
             clock,
             cancel,
             ticks,
+            rested,
             ..
         } = &*self.world;
+        rested.cancel();
         let now = clock.now();
         let due = look.is_some_and(|look| look <= now);
         let until = look.filter(|_| !due).map_or(at, |look| look.min(at));
@@ -205,6 +217,7 @@ impl<I: Issuer, C: Clock> Keeper<I, C> {
             found = self.look_at_issuer(), if due => Some(found),
             () = wall::slice(&**clock, until, self.world.look, ticks) => None,
             () = self.inputs.woken() => None,
+            () = settled(self.settles_at) => None,
             () = changed(self.mount.as_ref()) => None,
             () = cancel.cancelled() => None,
         };
@@ -247,8 +260,17 @@ impl<I: Issuer, C: Clock> Keeper<I, C> {
             self.forced = true;
             self.forget_failures();
         }
+        let settling = self.settles_at.is_some_and(|at| Instant::now() < at);
+        let repairs = if settling {
+            0
+        } else {
+            if self.settles_at.take().is_some() {
+                // before the look: what happens from here on is heard of
+                self.follow();
+            }
+            self.store.lock().look(&self.config, now)
+        };
         let disturbed = self.inputs.take_disturbed();
-        let repairs = self.store.lock().look(&self.config, now);
         let news = self
             .mount
             .as_ref()
@@ -288,9 +310,11 @@ impl<I: Issuer, C: Clock> Keeper<I, C> {
         Ok(())
     }
 
-    /// Watches what is on disk now: each generation is a directory of its own.
+    /// Watches what is on disk now: each generation is a directory of its own. Where nothing is live
+    /// nothing can be damaged.
     fn follow(&self) {
         if let Some(watch) = &self.world.watch
+            && self.store.lock().live().is_some()
             && let Err(refused) = watch.follow(&self.config.files.dir, &self.store.lock().watched())
         {
             tracing::debug!("{refused}; changed files are noticed at the next look");
@@ -443,6 +467,14 @@ impl<I, C> Keeper<I, C> {
                 not_after: ca.not_after,
             })
             .collect()
+    }
+}
+
+/// Returns at that moment; never when there is none.
+async fn settled(at: Option<Instant>) {
+    match at {
+        Some(at) => sleep_until(at).await,
+        None => pending().await,
     }
 }
 

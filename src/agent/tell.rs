@@ -158,7 +158,14 @@ impl<I, C: Clock> Teller<I, C> {
         }
         row.answered(result.map_err(Into::into), policy, now);
         let done = row.attested_at.is_some();
-        self.store.lock().keep_outbox(row.clone());
+        let mut store = self.store.lock();
+        if action.touches() {
+            store.keep_outbox(row.clone());
+        } else {
+            // after a crash it is done again, and it is nothing
+            store.note_outbox(row.clone());
+        }
+        drop(store);
         if done && action.touches() {
             words::done(&row);
         }

@@ -28,6 +28,8 @@ use zeroize::Zeroizing;
 use super::{address::Address, call::Ask, classify::misconfigured};
 use crate::{http_client, model::failure::Failure};
 
+/// As many idle connections as orders may be under way: fewer would be made anew for each order.
+const KEPT: usize = 64;
 /// An answer larger than this is none.
 const LARGEST: usize = 4 * 1024 * 1024;
 
@@ -109,7 +111,7 @@ impl Server {
             .connect_timeout(common.timeout.min(Duration::from_secs(10)))
             // No timer that wakes an idle process; the whole pool goes when the agent is idle.
             .pool_idle_timeout(None)
-            .pool_max_idle_per_host(8);
+            .pool_max_idle_per_host(KEPT);
         let mut host = None;
         if let (Some(name), true) = (&common.server_name, address.is_tls()) {
             let real = origin.host_str().unwrap_or_default().to_owned();

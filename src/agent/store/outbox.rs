@@ -43,9 +43,14 @@ impl Store {
 
     /// Takes a changed row over; on record as soon as the disk lets us.
     pub(in crate::agent) fn keep_outbox(&mut self, outbox: Outbox) {
+        self.note_outbox(outbox);
+        self.save();
+    }
+
+    /// Takes a changed row over; on record at the next look.
+    pub(in crate::agent) fn note_outbox(&mut self, outbox: Outbox) {
         self.state.outbox = Some(outbox);
         self.unsaved = true;
-        self.save();
     }
 
     /// The sets that broke the application and are kept away, the newest last.
