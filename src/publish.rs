@@ -140,8 +140,10 @@ impl CertDir {
             seen: Arc::default(),
         };
         let place = dir.enter()?;
-        repair::regain(&place, &dir.rules);
-        generation::sweep(&place, None)?;
+        if place.names()?.iter().any(|name| generation::is_ours(name)) {
+            repair::regain(&place, &dir.rules);
+            generation::sweep(&place, None)?;
+        }
         drop(place);
         Ok(dir)
     }

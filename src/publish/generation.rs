@@ -217,11 +217,19 @@ pub(super) fn live(place: &Place<'_>) -> Option<GenerationId> {
 
 /// All generations on disk, oldest first.
 pub(super) fn generations(place: &Place<'_>) -> Result<Vec<GenerationId>, PublishError> {
-    let names = place.names()?;
-    Ok(names
+    Ok(among(&place.names()?))
+}
+
+fn among(names: &[String]) -> Vec<GenerationId> {
+    names
         .iter()
-        .filter_map(|n| GenerationId::of_dir(n))
-        .collect())
+        .filter_map(|name| GenerationId::of_dir(name))
+        .collect()
+}
+
+/// A generation or a leftover: what a publisher that was here before may have to be cleared of.
+pub(super) fn is_ours(name: &str) -> bool {
+    LEFTOVERS.contains(&name) || GenerationId::of_dir(name).is_some()
 }
 
 /// What the sweep leaves alone: live, staged and previous, in this order of importance.
@@ -259,14 +267,15 @@ pub(super) fn sweep(place: &Place<'_>, previous: Option<GenerationId>) -> Result
     {
         place.remove(name)?;
     }
-    keep(place, MOST_GENERATIONS, previous).map(drop)
+    keep(place, &among(&names), MOST_GENERATIONS, previous).map(drop)
 }
 
 /// Before a new generation is written: room for it among the most that may exist. With `all`, the
 /// previous generation goes too. True when something was removed.
 fn make_room(place: &Place<'_>, all: bool) -> Result<bool, PublishError> {
     let most = MOST_GENERATIONS - 1;
-    let mut removed = generations(place)?.len() > most && keep(place, most, None)?;
+    let found = generations(place)?;
+    let mut removed = found.len() > most && keep(place, &found, most, None)?;
     if all {
         let live = live(place);
         for id in generations(place)? {
@@ -295,11 +304,11 @@ fn is_staged(place: &Place<'_>, id: GenerationId) -> bool {
 
 fn keep(
     place: &Place<'_>,
+    all: &[GenerationId],
     most: usize,
     previous: Option<GenerationId>,
 ) -> Result<bool, PublishError> {
-    let all = generations(place)?;
-    let mut wanted = wanted(place, &all, previous);
+    let mut wanted = wanted(place, all, previous);
     wanted.truncate(most);
     let mut removed = false;
     for id in all.iter().filter(|id| !wanted.contains(id)) {
