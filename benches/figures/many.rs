@@ -112,7 +112,12 @@ pub(crate) fn figures() -> Vec<Figure> {
     let process = Process::start(&mut command);
     let mut open: Vec<usize> = (0..COUNT).collect();
     rig::wait_for("1,000 published sets", rig::PATIENCE * 10, || {
-        open.retain(|number| !dir.path().join(format!("c{number}/key.pem")).exists());
+        // From the end, so that a look costs next to nothing: the machine is to work for the agent.
+        while let Some(number) = open.last()
+            && dir.path().join(format!("c{number}/key.pem")).exists()
+        {
+            open.pop();
+        }
         open.is_empty().then_some(())
     });
     let took = began.elapsed();
