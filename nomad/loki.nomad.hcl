@@ -167,13 +167,21 @@ variable "certagent_restart_delay" {
 }
 
 variable "check_interval" {
-  type    = string
-  default = "20s"
+  type        = string
+  description = "How often Consul looks at /ready; drain is a little longer"
+  default     = "5s"
+}
+
+variable "drain" {
+  type        = string
+  description = "A component with more than one instance serves on for so long before it stops, while /ready says 503 (Loki 3)"
+  default     = "8s"
 }
 
 variable "kill_timeout" {
-  type    = string
-  default = "30s"
+  type        = string
+  description = "For drain and an ingester's flush; Nomad's clients allow at most max_kill_timeout (30s)"
+  default     = "30s"
 }
 
 locals {
@@ -201,6 +209,10 @@ locals {
   metrics_address = local.docker || var.connect ? "0.0.0.0:$${NOMAD_PORT_metrics}" : "$${NOMAD_ADDR_metrics}"
   tail_proxy      = var.connect ? "http://127.0.0.1:5100" : "http://loki-querier.service.consul:5100"
   upstreams       = { query-frontend = ["loki-querier"] }
+
+  # Reached by a load balancer or by name, so that others have to move on to another instance. A single
+  # one does not wait: there is no other, and its name would be gone for longer.
+  drained = ["distributor", "querier", "query-scheduler", "query-frontend", "index-gateway"]
 
   # What docker sees in the container and raw_exec on the host. One directory, bound whole: a bind of
   # single files would stay on the first generation for ever.
@@ -507,6 +519,7 @@ job "loki" {
           INSTANCE_ID        = "$${NOMAD_ALLOC_ID}"
           CONSUL_HTTP_ADDR   = var.consul_address
           REPLICATION_FACTOR = "${var.replication_factor}"
+          SHUTDOWN_DELAY     = contains(local.drained, it.key) && lookup(var.counts, it.key, 1) > 1 ? var.drain : "0s"
           S3_ENDPOINT        = var.s3.endpoint
           S3_BUCKET          = var.s3.bucket
           S3_REGION          = var.s3.region

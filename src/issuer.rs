@@ -52,6 +52,11 @@ pub trait Issuer: Send + Sync {
     /// Why it can't, or why it can't be asked.
     fn serves(&self) -> impl Future<Output = Result<(), Failure>> + Send;
 
+    /// How often it was logged in since the start.
+    fn logins(&self) -> u64 {
+        0
+    }
+
     /// Keeps the access to the issuer alive while nobody orders (token renewal). Never returns; run
     /// it beside the loop and drop it to end it. By default there is nothing to keep alive.
     fn tend(&self) -> impl Future<Output = ()> + Send {

@@ -250,6 +250,10 @@ impl Issuer for Vault {
         Ok(found)
     }
 
+    fn logins(&self) -> u64 {
+        self.session.logins()
+    }
+
     async fn serves(&self) -> Result<(), Failure> {
         self.able().await
     }

@@ -4,13 +4,14 @@ Never edits a file of nomad/: everything that differs is a job variable or a set
 what runs here is what the repository ships.
 """
 
+import contextlib
 import datetime
 import json
 import os
 import subprocess
 from pathlib import Path
 
-from parts import NODE_IP, ROOT, Consul, Nomad, OpenBao, StackError, Weed, certagent_binary, http, tool, wait_for
+from parts import ROOT, Consul, Nomad, OpenBao, SecondConsul, SecondHost, StackError, Weed, certagent_binary, http, tool, wait_for
 
 COMPONENTS = [
     "compactor", "ruler", "distributor", "ingester", "querier", "query-scheduler", "query-frontend", "index-gateway",
@@ -72,15 +73,40 @@ class Stack:
         wait_for("Loki to end", lambda: not loki_processes(), seconds)
         self.nomad.call("PUT", "/v1/system/gc")
 
+    @contextlib.contextmanager
+    def second_host(self):
+        """Another Nomad client with its Consul agent; whatever runs on it is stopped before it leaves."""
+        consul, nomad = SecondConsul(self.base), SecondHost(self.base, f"{self.nomad.cgroup}-2")
+        self.parts += [consul, nomad]
+        try:
+            consul.start()
+            nomad.start()
+            yield
+        finally:
+            self.stop_job()
+            self.removed()
+            nomad.leave()
+            consul.stop()
+            self.parts = self.parts[:-2]
+
+    def revive(self):
+        """A scenario that did not end may have left a part stopped; the next one needs it."""
+        for part in self.parts:
+            if part.process.poll() is not None:
+                part.start()
+
     def stop(self):
         try:
             if self.nomad.process and self.nomad.process.poll() is None:
                 self.stop_job()
-                wait_for("the allocations to be removed", lambda: not any((self.nomad.dir / "d/alloc").glob("*-*")), 20)
+                self.removed()
         except StackError as error:
             print(f"stack: {error}")
         for part in reversed(self.parts):
             part.stop()
+
+    def removed(self):
+        wait_for("the allocations to be removed", lambda: not any(self.base.glob("n*/d/alloc/*-*")), 20)
 
     def set_up_vault(self, job="loki"):
         """By the script that users run."""
@@ -117,7 +143,8 @@ class Stack:
         values = {
             "driver": "raw_exec", "loki_command": tool("loki"), "certagent_command": certagent_binary(),
             "vault_address": self.bao.url, "consul_address": "127.0.0.1:8500", "ttl": ttl, "kill_timeout": "10s",
-            "counts": json.dumps(counts), "s3": json.dumps(s3), "certagent_env": json.dumps(env), "check_interval": "2s",
+            # A load balancer here looks every second, so Loki need not wait long for it.
+            "drain": "2s", "counts": json.dumps(counts), "s3": json.dumps(s3), "certagent_env": json.dumps(env), "check_interval": "1s",
             "certagent_restart_delay": "1s", **dict(extra),
         }
         return [f"-var={key}={value}" for key, value in values.items()]
@@ -132,12 +159,12 @@ class Stack:
 
     def template_job(self, ttl, counts, splay="5s", extra=()):
         """The job with template blocks, as arguments of `nomad job run`: only the variables that it has."""
-        mine = ("loki_command", "consul_address", "ttl", "kill_timeout", "counts", "s3", "check_interval")
+        mine = ("loki_command", "consul_address", "ttl", "kill_timeout", "drain", "counts", "s3", "check_interval")
         chosen = [each for each in self.variables(ttl, counts, {}, extra) if each[5:].split("=")[0] in (*mine, *dict(extra))]
         return [*chosen, f"-var=splay={splay}", "integration/stack/loki-templates.nomad.hcl"]
 
     def wait_ready(self, seconds=180, job="loki"):
-        """Until every Loki answers /ready with 200 and the catalogue has them all."""
+        """Until every Loki answers /ready with 200 and the catalogue has them all as healthy."""
 
         def all_ready():
             allocations = self.nomad.allocations(job)
@@ -149,6 +176,8 @@ class Stack:
                     address, port = self.nomad.ports(allocation["ID"])[self.ready_port]
                     if http("GET", f"http://{address}:{port}/ready", timeout=2, raw=True)[0] != 200:
                         return False
+                if len(self.in_service(component) or []) < self.counts[component]:
+                    return False
             return True
 
         try:
@@ -188,6 +217,19 @@ class Stack:
         answer = self.nomad.must("GET", f"/v1/job/{job}/allocations?all=true")
         return sum((a.get("TaskStates") or {}).get(task, {}).get("Restarts", 0) for a in answer)
 
+    def turns(self, task, job="loki"):
+        """(when a restart was asked for, when it had started again) of every restart that Nomad remembers, in order."""
+        found = []
+        for a in self.nomad.must("GET", f"/v1/job/{job}/allocations"):
+            asked = None
+            for event in a["TaskStates"][task]["Events"]:
+                if event["Type"] == "Restart Signaled":
+                    asked = event["Time"] / 1e9
+                elif event["Type"] == "Started" and asked:
+                    found.append((asked, event["Time"] / 1e9))
+                    asked = None
+        return sorted(found)
+
     def failed_tasks(self, task="loki", job="loki"):
         """Allocation name -> (when Nomad ended it for good, the reason it names), of tasks that it has failed."""
         found = {}
@@ -209,7 +251,6 @@ class Stack:
                     lines.append(f"  {task}: {state['State']} failed={state['Failed']} restarts={state['Restarts']}")
                     if state["State"] != "running":
                         lines += [f"    {event['Type']}: {event['DisplayMessage']}" for event in state["Events"][-3:]]
-                    logs = self.nomad.dir / "d/alloc" / allocation["ID"] / "alloc/logs"
-                    for log in sorted(logs.glob(f"{task}.std*.0")):
+                    for log in self.nomad.logs(task, allocation["ID"]):
                         lines += [f"    | {line[:300]}" for line in log.read_text(errors="replace").splitlines()[-3:]]
         return "\n".join(lines)

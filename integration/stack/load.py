@@ -1,11 +1,11 @@
 """The load: log lines pushed and queried back all the time, each line unique.
 
-Pushes go through the HTTP of every distributor in turn, queries through the query-frontend. Every attempt
-that is not answered as it should is counted and kept with its time and reason. What stays true: a line
-counts as accepted only when Loki said so, and every accepted line is looked for at the end.
+Pushes go to the distributors in turn, queries to the query-frontends, as a load balancer in front of them does
+it: to those that Consul has as healthy, and to the next one where a connection is refused. Every request that is
+not answered as it should is counted and kept with its time and reason. What stays true: a line counts as accepted
+only when Loki said so, and every accepted line is looked for at the end.
 """
 
-import json
 import threading
 import time
 import urllib.parse
@@ -29,6 +29,7 @@ class Load:
         self.accepted = {}  # id -> (time of the line, time when it was accepted)
         self.push_attempts = self.query_attempts = self.given_up = self.lines_late = 0
         self.failed_pushes, self.failed_queries = [], []  # (seconds since start, reason)
+        self.moved_on = []  # connections that were refused, so that the next instance got the request
         self.stopping = threading.Event()
         self.lock = threading.Lock()
         self.where = {}  # component -> (when it was looked up, addresses)
@@ -56,6 +57,18 @@ class Load:
                 self.where[component] = (time.monotonic(), found)
             return found
 
+    def request(self, component, number, method, path, body=None, timeout=10):
+        """One request as a load balancer passes it on; the first instance is chosen by `number`."""
+        status, answer = 0, f"no {component} is healthy"
+        targets = self.targets(component)
+        for place in range(len(targets)):
+            address = targets[(number + place) % len(targets)]
+            status, answer = self.send(method, address, path, body, timeout)
+            if status or "refused" not in answer:
+                break
+            self.note(self.moved_on, f"{component} {address}")
+        return status, answer
+
     def send(self, method, address, path, body=None, timeout=10):
         return http(method, f"http://{address}{path}", body, {"Content-Type": "application/json"}, timeout)
 
@@ -69,13 +82,8 @@ class Load:
         values = [[str(int(moment * 1e9) + place), f"id={name} stack"] for place, name in enumerate(ids)]
         stream = {"stream": {"job": "stack", "part": str(number % STREAMS)}, "values": values}
         for attempt in range(1000):
-            distributors = self.targets("distributor")
             self.push_attempts += 1
-            if distributors:
-                address = distributors[(number + attempt) % len(distributors)]
-                status, answer = self.send("POST", address, "/loki/api/v1/push", {"streams": [stream]}, timeout=10)
-            else:
-                status, answer = 0, "no distributor is running"
+            status, answer = self.request("distributor", number + attempt, "POST", "/loki/api/v1/push", {"streams": [stream]})
             if status == 204:
                 now = time.time()
                 self.accepted.update({name: (moment, now) for name in ids})
@@ -88,14 +96,10 @@ class Load:
     def ask(self, since, until):
         """Ids of the lines between two times, or None when the query failed."""
         self.query_attempts += 1
-        frontends = self.targets("query-frontend")
-        if not frontends:
-            self.note(self.failed_queries, "no query-frontend is running")
-            return None
         query = urllib.parse.urlencode({
             "query": f'{{job="stack"}} |= "{self.run}"', "start": int(since * 1e9), "end": int(until * 1e9), "limit": 5000,
         })
-        status, answer = self.send("GET", frontends[self.query_attempts % len(frontends)], f"/loki/api/v1/query_range?{query}", timeout=15)
+        status, answer = self.request("query-frontend", self.query_attempts, "GET", f"/loki/api/v1/query_range?{query}", timeout=15)
         if status != 200:
             self.note(self.failed_queries, f"{status} {answer}")
             return None
@@ -141,11 +145,7 @@ class Load:
             raise StackError(f"not one push was accepted: {self.failed_pushes[:3]}")
         return {
             "seconds": round(self.ended - self.began), "pushes": push_attempts, "failed_pushes": pushes,
-            "pushes_given_up": self.given_up, "queries": query_attempts, "failed_queries": queries,
+            "moved_on": len(self.moved_on), "pushes_given_up": self.given_up, "queries": query_attempts, "failed_queries": queries,
             "lines_accepted": len(self.accepted), "lines_late": self.lines_late, "lines_missing": len(missing),
-            "first_failures": (self.failed_pushes[:pushes] + self.failed_queries[:queries])[:6],
+            "first_failures": self.failed_pushes[:min(pushes, 3)] + self.failed_queries[:min(queries, 3)] + self.moved_on[:3],
         }
-
-
-def dump(path, value):
-    path.write_text(json.dumps(value, indent=1, default=str) + "\n")

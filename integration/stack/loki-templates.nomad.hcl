@@ -21,6 +21,9 @@ variable "consul_address" {
 variable "check_interval" {
   type = string
 }
+variable "drain" {
+  type = string
+}
 variable "kill_timeout" {
   type = string
 }
@@ -115,6 +118,7 @@ job "loki" {
           INSTANCE_ID                = "$${NOMAD_ALLOC_ID}"
           CONSUL_HTTP_ADDR           = var.consul_address
           REPLICATION_FACTOR         = "${var.replication_factor}"
+          SHUTDOWN_DELAY             = it.key == "distributor" ? var.drain : "0s"
           S3_ENDPOINT                = var.s3.endpoint
           TAIL_PROXY_URL             = "http://loki-querier.service.consul:5100"
           S3_BUCKET                  = var.s3.bucket

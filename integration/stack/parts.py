@@ -150,8 +150,18 @@ class Consul(Part):
         status, leader = http("GET", f"{self.url}/v1/status/leader")
         return status == 200 and bool(leader)
 
-    def services(self):
-        return http("GET", f"{self.url}/v1/catalog/services")[1]
+
+class SecondConsul(Consul):
+    """The agent of the second host: each Nomad client needs one of its own, and takes away what it does not know."""
+
+    name = "consul2"
+    url = "http://10.213.1.1:8500"
+
+    def command(self):
+        return [
+            tool("consul"), "agent", "-node=host1", f"-data-dir={self.dir}/data", "-bind=10.213.1.1", "-client=10.213.1.1",
+            "-retry-join=127.0.0.1", "-log-level=warn", "-hcl=disable_update_check = true", "-hcl=leave_on_terminate = true",
+        ]
 
 
 class OpenBao(Part):
@@ -223,6 +233,7 @@ class Weed(Part):
         return [
             tool("weed"), f"-logdir={self.dir}", "server", f"-ip={self.address}", f"-ip.bind={self.address}", f"-dir={self.dir}/data", "-s3", "-s3.port=8333",
             f"-s3.config={self.dir}/s3.json", "-master.volumeSizeLimitMB=64", "-volume.max=50", "-master.telemetry=false",
+            f"-filer.localSocket={self.dir}/filer.sock", f"-s3.localSocket={self.dir}/s3.sock",
         ]
 
     def ready(self):
@@ -240,7 +251,11 @@ class Nomad(Part):
     """Server and client in one agent, ACLs on, raw_exec, with a data directory (so it can be restarted)."""
 
     name = "n"  # short: the path of api.sock has at most 108 bytes
+    host = "host0"  # network interface
+    consul = "127.0.0.1:8500"
     url = "http://127.0.0.1:4646"
+    own_ports = ""
+    server = "server {\n  enabled = true\n  bootstrap_expect = 1\n  heartbeat_grace = \"30s\"\n}"
     bootstrap = "5e1f0d0a-0000-4000-8000-000000000001"
 
     def __init__(self, base, cgroup="certagent-stack", mesh=False):
@@ -248,14 +263,14 @@ class Nomad(Part):
         self.cgroup = cgroup
         # For bridge mode. Nomad itself runs `consul connect envoy -bootstrap`, by PATH.
         self.cni = f'cni_path = "{TOOLS / "cni"}"\n  bridge_network_hairpin_mode = true' if mesh else ""
-        self.interface = "node0"
+        self.interface = self.host
         self.vault_retry = ""  # empty: the template runner's own patience
         self.configure()
 
     def configure(self):
         """Writes the agent's configuration from the settings above; in force from the next start."""
         (self.dir / "nomad.hcl").write_text(f"""
-name = "stack"
+name = "{self.host}"
 data_dir = "{self.dir}/d"
 bind_addr = "127.0.0.1"
 log_level = "info"
@@ -267,11 +282,8 @@ advertise {{
 }}
 ui {{ enabled = false }}
 acl {{ enabled = true }}
-server {{
-  enabled = true
-  bootstrap_expect = 1
-  heartbeat_grace = "30s"
-}}
+{self.server}
+{self.own_ports}
 client {{
   enabled = true
   servers = ["127.0.0.1:4647"]
@@ -288,7 +300,7 @@ client {{
     {self.vault_retry}
   }}
 }}
-consul {{ address = "127.0.0.1:8500" }}
+consul {{ address = "{self.consul}" }}
 # For the job with template blocks only: certagent logs in by itself.
 vault {{
   enabled = true
@@ -323,11 +335,13 @@ plugin "raw_exec" {{ config {{ enabled = true }} }}
         if status != 200 or not leader:
             return False
         http("PUT", f"{self.url}/v1/acl/bootstrap", {"BootstrapSecret": self.bootstrap})
+        node = self.node()
+        return node and node["Status"] == "ready" and node["Drivers"].get("raw_exec", {}).get("Healthy")
+
+    def node(self):
+        """What the servers know of this agent as a client."""
         status, nodes = self.call("GET", "/v1/nodes")
-        if status != 200 or not nodes:
-            return False
-        node = nodes[0]
-        return node["Status"] == "ready" and node["Drivers"].get("raw_exec", {}).get("Healthy")
+        return next((each for each in nodes if each["Name"] == self.host), None) if status == 200 and nodes else None
 
     def cli(self, *arguments, check=True, timeout=120):
         environment = {**self.environment(), "NOMAD_ADDR": self.url, "NOMAD_TOKEN": self.bootstrap}
@@ -355,4 +369,27 @@ plugin "raw_exec" {{ config {{ enabled = true }} }}
         return {port["Label"]: (port["HostIP"], port["Value"]) for port in answer["AllocatedResources"]["Shared"]["Ports"]}
 
     def task_dir(self, allocation_id, task):
-        return self.dir / "d" / "alloc" / allocation_id / task
+        """On whichever host it is."""
+        found = list(self.dir.parent.glob(f"n*/d/alloc/{allocation_id}"))
+        return (found[0] if found else self.dir / "d/alloc" / allocation_id) / task
+
+    def logs(self, task, allocation_id="*"):
+        """Log files of a task, on all hosts."""
+        return sorted(self.dir.parent.glob(f"n*/d/alloc/{allocation_id}/alloc/logs/{task}.std*.*"))
+
+
+class SecondHost(Nomad):
+    """Another client, with an address of its own: so that two instances can have the same fixed port."""
+
+    name = "n2"
+    host = "host1"
+    consul = "10.213.1.1:8500"
+    own_ports = "ports {\n  http = 4656\n  rpc = 4657\n  serf = 4658\n}"
+    server = ""
+
+    def leave(self):
+        """Its allocations are gone already; the servers forget it."""
+        node = self.node()
+        self.stop()
+        if node:
+            self.call("POST", f"/v1/node/{node['ID']}/purge")

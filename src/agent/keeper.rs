@@ -422,7 +422,10 @@ impl<I: Issuer, C: Clock> Keeper<I, C> {
             looked: self.looked.clone(),
             staged: store.is_waiting(),
             staged_generation: store.waiting_generation().map(ToString::to_string),
-            counts: self.counts,
+            counts: Counts {
+                logins: self.world.issuer.logins(),
+                ..self.counts
+            },
             budget: Budget {
                 per_hour,
                 used: budget::used(&issuances, now),

@@ -145,6 +145,8 @@ pub struct Live {
 /// Counts since the process started; none ever goes down.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
+    /// Logins at the issuer, of all certificates together.
+    pub logins: u64,
     /// Orders sent to the issuer.
     pub orders: u64,
     /// Looks at the issuer while it was away.

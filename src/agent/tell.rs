@@ -105,10 +105,8 @@ impl<I, C: Clock> Teller<I, C> {
                 debug!(why = why.name(), "nothing to tell before {at}: {why}");
                 self.wait(at).await;
             }
-            TellNext::Done => {
-                self.give_back().await;
-                self.inputs.published().await;
-            }
+            TellNext::Done if self.settle().await => self.wait(Timestamp::MAX).await,
+            TellNext::Done => self.inputs.published().await,
             TellNext::Alarm(why) => {
                 let text = words::alarm(&row, &policy, why, &self.app, &self.config);
                 self.alarm(row, text).await;
@@ -211,7 +209,7 @@ impl<I, C: Clock> Teller<I, C> {
             Verdict::Attested => {
                 words::attested(&before, now);
                 self.remember();
-                self.give_back().await;
+                self.settle().await;
             }
             Verdict::Lost => words::lost(&before, &self.app),
             Verdict::Unchanged => {}

@@ -176,6 +176,8 @@ pub struct TellConfig {
     pub slots: Option<Slots>,
     /// Nomad variable with a lock.
     pub lock: Option<String>,
+    /// How long the lock is kept after the proof.
+    pub settle: Duration,
 }
 
 /// What kind of application it is.

@@ -7,7 +7,13 @@
 mod keep;
 mod wrapped;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use tokio::{
     sync::{Mutex, Notify},
@@ -36,6 +42,7 @@ pub(super) struct Session {
     state: Mutex<State>,
     /// Wakes [`Session::tend`] when there is another token.
     changed: Notify,
+    logins: AtomicU64,
 }
 
 #[derive(Default)]
@@ -84,6 +91,7 @@ impl Session {
             auth,
             state: Mutex::new(State::default()),
             changed: Notify::new(),
+            logins: AtomicU64::new(0),
         }
     }
 
@@ -190,6 +198,7 @@ impl Session {
                 hint,
             )
         })?;
+        self.logins.fetch_add(1, Ordering::Relaxed);
         tracing::info!(
             method = login.method,
             accessor = token.accessor(),
@@ -220,6 +229,11 @@ impl Session {
             },
             _ => true,
         }
+    }
+
+    /// Logins that went well.
+    pub(super) fn logins(&self) -> u64 {
+        self.logins.load(Ordering::Relaxed)
     }
 
     /// Something about the token is new: [`Session::tend`] looks again.

@@ -1,7 +1,7 @@
 //! The lock that lets one allocation at a time be between told and attested.
 //!
-//! Never needed: whoever can't get it acts without it in time. What stays true: it is given back as
-//! soon as the proof or the alarm came.
+//! Never needed: whoever can't get it acts without it in time. What stays true: it is given back
+//! after the alarm, or after the proof once the application's peers had time to find it again.
 
 use std::time::Duration;
 
@@ -25,6 +25,8 @@ const ASK: Duration = Duration::from_secs(10);
 pub(super) struct Turn {
     held: Option<Lock>,
     renewed_at: Option<Timestamp>,
+    /// The proof came: it is given back then.
+    until: Option<Timestamp>,
     waiting: bool,
     without: bool,
 }
@@ -38,6 +40,7 @@ impl<I, C: Clock> Teller<I, C> {
             return true;
         };
         if self.turn.held.is_some() {
+            self.turn.until = None;
             return true;
         }
         let ttl = policy.attest_within.saturating_mul(2);
@@ -73,8 +76,33 @@ impl<I, C: Clock> Teller<I, C> {
         false
     }
 
-    /// Renews the lock when it is time; the moment until which may be waited.
+    /// The proof came: the lock is given back after the time to settle. True while it is kept.
+    pub(super) async fn settle(&mut self) -> bool {
+        let span = self
+            .config
+            .tell
+            .as_ref()
+            .map_or(Duration::ZERO, |tell| tell.settle);
+        let until = self.now().plus(span);
+        self.turn.until.get_or_insert(until);
+        self.settling().await
+    }
+
+    /// True while the lock is kept; gives it back when the time has passed.
+    async fn settling(&mut self) -> bool {
+        let now = self.now();
+        if self.turn.until.is_some_and(|until| until <= now) {
+            self.give_back().await;
+        }
+        self.turn.held.is_some()
+    }
+
+    /// Renews the lock when it is time, or gives it back; the moment until which may be waited.
     pub(super) async fn keep_turn(&mut self, at: Timestamp) -> Timestamp {
+        if !self.settling().await {
+            return at;
+        }
+        let at = at.min(self.turn.until.unwrap_or(at));
         let (Some(lock), Some(renewed)) = (&self.turn.held, self.turn.renewed_at) else {
             return at;
         };

@@ -52,6 +52,7 @@ pub(super) fn rig_with(on_leaf: Vec<Step>, on_trust: Vec<Step>) -> (Rig, Arc<Fak
         kill_timeout: secs(5),
         slots: None,
         lock: None,
+        settle: secs(15),
     });
     config.rollback = Some(secs(3_600));
     let app = Arc::new(FakeApplication::new(Arc::clone(&rig.clock), rig.dir()));

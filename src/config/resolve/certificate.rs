@@ -20,6 +20,9 @@ use crate::model::{
     request::{KeyType, Mode, Names, Request},
 };
 
+/// An anchor that is no longer vouched for stays for at least this, when nothing else is said.
+const SHORTEST_OVERLAP: Duration = Duration::from_secs(24 * 3_600);
+
 /// The certificate of `block`, or of flags and variables alone; `several`: it is not the only one.
 pub(super) fn certificate(
     all: &mut Gathered<'_>,
@@ -50,7 +53,7 @@ pub(super) fn certificate(
     let marker = marker(&mut layers, name.as_deref().filter(|_| several));
     let extra_ca = layers.read("extra_ca", path);
     let trust_poll = layers.read("trust_poll", values::duration);
-    let trust_overlap = layers.read("trust_overlap", values::duration);
+    let trust_overlap = trust_overlap(&mut layers, request.as_ref());
     let names = request.as_ref().map(|request| &request.names);
     let probe = probe::probe(&mut layers.inner(Section::Probe), names);
     let common_name = names.map(|names| names.common_name.as_str());
@@ -71,6 +74,15 @@ pub(super) fn certificate(
         tell: Some(tell?),
         rollback,
     })
+}
+
+/// Until everything that an issuer could have signed for the peers, before it left, has ended.
+fn trust_overlap(layers: &mut Layers<'_, '_>, request: Option<&Request>) -> Option<Duration> {
+    let derived = request.map(|request| {
+        let span = request.ttl.max(SHORTEST_OVERLAP);
+        Derived::new(duration::print(span), "the ttl")
+    });
+    layers.read_or("trust_overlap", derived, values::duration)
 }
 
 /// Two certificates in one directory, or with one marker, would overwrite each other.

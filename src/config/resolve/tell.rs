@@ -39,6 +39,7 @@ pub(super) fn tell(layers: &mut Layers<'_, '_>, common_name: Option<&str>) -> Op
     let attest_within = layers.read("attest_within", values::positive);
     let kill_timeout = layers.read("kill_timeout", values::duration);
     let lock = layers.read("lock", values::variable_path);
+    let settle = settle(layers, parts.as_ref().map(|parts| parts.app));
     let on_leaf = layers.read_list("on_leaf", None, word);
     let on_trust = layers.read_list("on_trust", None, word);
     let slots = slots(&mut layers.inner(Section::Slots));
@@ -65,6 +66,7 @@ pub(super) fn tell(layers: &mut Layers<'_, '_>, common_name: Option<&str>) -> Op
         kill_timeout: kill_timeout?,
         slots: slots.ok()?,
         lock,
+        settle: settle?,
     };
     warn(layers, &found, parts.signal);
     Some(found)
@@ -139,6 +141,12 @@ fn parts(layers: &mut Layers<'_, '_>, common_name: Option<&str>) -> Option<Parts
         expect,
         http_timeout: http_timeout?,
     })
+}
+
+/// Loki's own look-ups and reconnects: 10 s by DNS, 15 s for what was found to be unhealthy.
+fn settle(layers: &mut Layers<'_, '_>, app: Option<App>) -> Option<Duration> {
+    let usual = if app == Some(App::Loki) { "15s" } else { "0s" };
+    layers.read_or("settle", Some(Derived::new(usual, "app")), values::duration)
 }
 
 fn version_url(layers: &mut Layers<'_, '_>) -> Option<String> {

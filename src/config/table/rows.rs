@@ -66,8 +66,8 @@ pub const SETTINGS: &[Setting] = &[
         "PEM file with more trust anchors for CA.pem"),
     row(Certificate, "trust_poll", "trust-poll", Duration, Value("10m"),
         "how often to look for new issuers of the mount; 0 is never"),
-    row(Certificate, "trust_overlap", "trust-overlap", Duration, Value("24h"),
-        "how long an anchor that is no longer vouched for stays in CA.pem"),
+    row(Certificate, "trust_overlap", "trust-overlap", Duration, Derived("ttl, at least 24h"),
+        "how long an anchor that is no longer vouched for stays in CA.pem: until what it signed for others has ended"),
 
     row(Probe, "enabled", "probe", Bool, Derived("true when anything of the probe is written"),
         "connect to the application and see which certificate it serves"),
@@ -124,6 +124,8 @@ pub const SETTINGS: &[Setting] = &[
         "kill_timeout of the task; nomad_restart is given longer than that"),
     row(Tell, "lock", "tell-lock", Text, Nothing,
         "path of a Nomad variable whose lock lets one allocation act at a time"),
+    row(Tell, "settle", "tell-settle", Duration, Derived("15s for app loki, else 0s"),
+        "keep the lock for so long after the application was seen to serve, so that its peers have found it again"),
 
     row(Slots, "window", "slots-window", Duration, Value("10m"),
         "in this time every allocation of the group has its turn once"),

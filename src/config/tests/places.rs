@@ -218,6 +218,7 @@ const SAMPLES: &[Sample] = &[
     ("attest-within", "7s", &[]),
     ("kill-timeout", "7s", &[]),
     ("tell-lock", "a/b", &[]),
+    ("tell-settle", "7s", &[]),
     (
         "slots-window",
         "7s",

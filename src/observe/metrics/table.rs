@@ -58,6 +58,9 @@ pub const METRICS: &[Metric] = &[
         "Newest generation that was issued, published, told to the application, and attested; equal when all is done",
         |view, out| each(view, |one| stages(one, out))),
 
+    row("certagent_logins", Counter, PLAIN, &[],
+        "Logins at the issuer that went well; more than usual when somebody revokes tokens",
+        |view, out| out.whole(&[], view.statuses.iter().map(|one| one.counts.logins).max().unwrap_or(0))),
     row("certagent_issuances", Counter, PLAIN, CERT,
         "Orders sent to the issuer",
         |view, out| each(view, |one| out.whole(&[&one.name], one.counts.orders))),
