@@ -3,11 +3,11 @@
 use std::process::ExitCode;
 
 use certagent::{cli::Cli, commands, config, exit::Exit};
-use clap::Parser;
 
 fn main() -> ExitCode {
     let environment = config::environment();
-    match Cli::try_parse() {
+    let arguments: Vec<_> = std::env::args_os().collect();
+    match Cli::read(&arguments) {
         Ok(cli) => commands::run(cli, environment),
         Err(error) => {
             // A closed pipe must not turn help into a failure.
