@@ -194,35 +194,53 @@ impl<I: Issuer, C: Clock> Keeper<I, C> {
         self.tell_status(None);
     }
 
-    /// Waits for the moment, a common boundary, a note or the end; whichever comes first. Where a
-    /// look at the issuer comes before the moment, it ends with that look.
+    /// Waits for the moment, a common boundary, a note or the end; whichever comes first. While an
+    /// issuer that is away is looked at, also for its return.
     async fn wait(&mut self, at: Timestamp, why: Why, look: Option<Timestamp>) {
         if self.forced {
             self.answer(Err(report::not_now(at, why)));
         }
         self.tell_wait(at, why);
         self.tell_status(Some(at));
+        self.world.rested.cancel();
+        match look {
+            Some(first) => self.watch_issuer(at, first).await,
+            None => {
+                self.rest(at).await;
+            }
+        }
+    }
+
+    /// Looks at the issuer from `look` on, until there is no use in it or something else is to do.
+    async fn watch_issuer(&mut self, at: Timestamp, mut look: Timestamp) {
+        while look <= self.now() || self.rest(look).await {
+            let found = tokio::select! {
+                found = self.look_at_issuer() => found,
+                _ = self.rest(at) => return,
+            };
+            self.take_look(found);
+            self.tell_status(Some(at));
+            match decide::look_at(&self.facts(), &self.config.renew, self.now()) {
+                Some(next) => look = next,
+                None => return,
+            }
+        }
+    }
+
+    /// True when the moment has come; false at a common boundary, a note or the end.
+    async fn rest(&self, until: Timestamp) -> bool {
         let World {
             clock,
             cancel,
             ticks,
-            rested,
             ..
         } = &*self.world;
-        rested.cancel();
-        let now = clock.now();
-        let due = look.is_some_and(|look| look <= now);
-        let until = look.filter(|_| !due).map_or(at, |look| look.min(at));
-        let found = tokio::select! {
-            found = self.look_at_issuer(), if due => Some(found),
-            () = wall::slice(&**clock, until, self.world.look, ticks) => None,
-            () = self.inputs.woken() => None,
-            () = settled(self.settles_at) => None,
-            () = changed(self.mount.as_ref()) => None,
-            () = cancel.cancelled() => None,
-        };
-        if let Some(found) = found {
-            self.take_look(found);
+        tokio::select! {
+            () = wall::slice(&**clock, until, self.world.look, ticks) => until <= clock.now(),
+            () = self.inputs.woken() => false,
+            () = settled(self.settles_at) => false,
+            () = changed(self.mount.as_ref()) => false,
+            () = cancel.cancelled() => false,
         }
     }
 
