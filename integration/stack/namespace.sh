@@ -19,6 +19,18 @@ conf=$(mktemp)
 printf 'nameserver 127.0.0.1\noptions timeout:1 attempts:2\n' >"$conf"
 mount --bind "$conf" /etc/resolv.conf
 rm -f "$conf"
+# A /tmp of its own: SeaweedFS has sockets with fixed names there. What we need of the old one is kept.
+fresh=$(mktemp -d /var/tmp/cs-tmp.XXXXXX)
+mount -t tmpfs stack "$fresh"
+for kept in "$(cd "$(dirname "$0")/../.." && pwd)" "$(dirname "${CERTAGENT_BIN:-/}")"; do
+    case $kept/ in /tmp/*)
+        mkdir -p "$fresh${kept#/tmp}"
+        mount --bind "$kept" "$fresh${kept#/tmp}"
+        ;;
+    esac
+done
+mount --move "$fresh" /tmp
+rmdir "$fresh"
 # Not exec: this shell is the first process here and reaps what is left to it. Nomad waits for the
 # executors of an earlier agent to be gone, and one that nobody reaps never is.
 status=0

@@ -233,7 +233,6 @@ class Weed(Part):
         return [
             tool("weed"), f"-logdir={self.dir}", "server", f"-ip={self.address}", f"-ip.bind={self.address}", f"-dir={self.dir}/data", "-s3", "-s3.port=8333",
             f"-s3.config={self.dir}/s3.json", "-master.volumeSizeLimitMB=64", "-volume.max=50", "-master.telemetry=false",
-            f"-filer.localSocket={self.dir}/filer.sock", f"-s3.localSocket={self.dir}/s3.sock",
         ]
 
     def ready(self):

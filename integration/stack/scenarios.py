@@ -75,7 +75,7 @@ class Run:
 
 def rotation(stack, report):
     """Ten rotations of everything under load: nothing fails, nothing restarts."""
-    run = Run(stack, report, ttl="30s")
+    run = Run(stack, report, ttl="20s")
     run.rotated(ROTATIONS, 480)
     load_checks(report, run.end())
     rotations = run.watch.rotations()
