@@ -42,8 +42,9 @@ use crate::{
 };
 
 /// From a publication to the first look at what was written: other certificates may be waiting for
-/// theirs, and this one is as we wrote it a moment ago.
-const SETTLED: Duration = Duration::from_secs(1);
+/// theirs, and this one is as we wrote it a moment ago. What two looks found right is not read again
+/// while nothing changes; the second comes now, not in the rest that follows.
+const SETTLES: [Duration; 2] = [Duration::from_millis(1_000), Duration::from_millis(1_200)];
 
 /// What all certificates of a process share.
 pub(super) struct World<I, C> {
@@ -81,8 +82,8 @@ pub(super) struct Keeper<I, C> {
     looks: Looks,
     /// The newest look, while they are made.
     looked: Option<Look>,
-    /// When the set that was just published is looked at and watched.
-    settles_at: Option<Instant>,
+    /// When the set that was just published is looked at and watched, and looked at again.
+    settles_at: Vec<Instant>,
     /// A renewal was asked for and has not come yet.
     forced: bool,
     /// A key that was made for an order that brought nothing; used for the next one.
@@ -119,7 +120,7 @@ impl<I: Issuer, C: Clock> Keeper<I, C> {
             failures: None,
             looks: Looks::default(),
             looked: None,
-            settles_at: None,
+            settles_at: Vec::new(),
             forced: false,
             spare_key: None,
             counts: Counts::default(),
@@ -184,7 +185,7 @@ impl<I: Issuer, C: Clock> Keeper<I, C> {
                 self.inputs.publish();
                 self.forced |= self.inputs.take_forced();
                 self.answer(Ok(serial.unwrap_or_default()));
-                self.settles_at = Some(Instant::now() + SETTLED);
+                self.settles_at = SETTLES.map(|later| Instant::now() + later).into();
             }
             Err(failure) => {
                 self.fail(failure.clone());
@@ -238,7 +239,7 @@ impl<I: Issuer, C: Clock> Keeper<I, C> {
         tokio::select! {
             () = wall::slice(&**clock, until, self.world.look, ticks) => until <= clock.now(),
             () = self.inputs.woken() => false,
-            () = settled(self.settles_at) => false,
+            () = settled(self.settles_at.first().copied()) => false,
             () = changed(self.mount.as_ref()) => false,
             () = cancel.cancelled() => false,
         }
@@ -278,11 +279,12 @@ impl<I: Issuer, C: Clock> Keeper<I, C> {
             self.forced = true;
             self.forget_failures();
         }
-        let settling = self.settles_at.is_some_and(|at| Instant::now() < at);
-        let repairs = if settling {
+        let settling = self.settles_at.len();
+        self.settles_at.retain(|at| *at > Instant::now());
+        let repairs = if self.settles_at.len() == SETTLES.len() {
             0
         } else {
-            if self.settles_at.take().is_some() {
+            if settling == SETTLES.len() {
                 // before the look: what happens from here on is heard of
                 self.follow();
             }
