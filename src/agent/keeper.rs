@@ -258,8 +258,10 @@ impl<I: Issuer, C: Clock> Keeper<I, C> {
     }
 
     fn take_look(&mut self, found: Look) {
-        let able = found.trouble.is_none();
-        self.looks.saw(able, self.now());
+        let (able, now) = (found.found.as_ref().ok().copied(), self.now());
+        if let Some(run) = &self.failures {
+            self.looks.saw(able, run, &self.config.renew.splay_key, now);
+        }
         self.counts.looks += 1;
         report::looked(&found, self.looked.as_ref());
         self.looked = Some(found);

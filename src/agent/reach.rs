@@ -7,7 +7,11 @@ use std::time::Duration;
 
 use tokio::{sync::Mutex, time::timeout};
 
-use crate::{clock::Clock, issuer::Issuer, model::time::Timestamp};
+use crate::{
+    clock::Clock,
+    issuer::Issuer,
+    model::{reach::Able, time::Timestamp},
+};
 
 /// An issuer that takes longer to say how it is could not serve an order in time either.
 const LIMIT: Duration = Duration::from_secs(3);
@@ -20,8 +24,8 @@ const FRESH: Duration = Duration::from_secs(2);
 pub struct Look {
     /// When it began.
     pub at: Timestamp,
-    /// Nothing when the issuer can serve, else why not.
-    pub trouble: Option<String>,
+    /// Who says that it can serve, or why nobody does.
+    pub found: Result<Able, String>,
 }
 
 /// The newest look of the process.
@@ -42,11 +46,10 @@ impl Looker {
         if let Some(look) = newest.as_ref().filter(fresh) {
             return look.clone();
         }
-        let trouble = match timeout(LIMIT, issuer.serves()).await {
-            Ok(Ok(())) => None,
-            Ok(Err(failure)) => Some(failure.to_string()),
-            Err(_) => Some(format!("no answer within {} s", LIMIT.as_secs())),
+        let found = match timeout(LIMIT, issuer.serves()).await {
+            Ok(said) => said.map_err(|failure| failure.to_string()),
+            Err(_) => Err(format!("no answer within {} s", LIMIT.as_secs())),
         };
-        newest.insert(Look { at, trouble }).clone()
+        newest.insert(Look { at, found }).clone()
     }
 }

@@ -14,7 +14,7 @@ use crate::{
         decide::Why,
         failure::{Failure, FailureClass, FailureRun},
         leaf::CertFacts,
-        reach,
+        reach::{self, Able},
         schedule::{self, Due},
         time::Timestamp,
         verify::Verified,
@@ -84,12 +84,17 @@ pub(super) fn failed(run: &FailureRun, live: Option<&Held>, next: Timestamp, now
 
 /// Each change is told once, however often there is a look.
 pub(super) fn looked(found: &Look, before: Option<&Look>) {
-    match &found.trouble {
-        None => info!("the issuer can serve again: the next attempt is brought forward"),
-        Some(why) if before.is_none_or(|last| last.trouble.as_ref() != Some(why)) => {
-            debug!("looked at the issuer, it can't serve yet: {why}");
+    if before.is_some_and(|last| last.found == found.found) {
+        return;
+    }
+    match &found.found {
+        Ok(Able::Active) => {
+            info!("the issuer can serve again: the next attempt is brought forward")
         }
-        Some(_) => {}
+        Ok(Able::Standby) => {
+            info!("a standby of the issuer says that it forwards: an attempt shows it soon");
+        }
+        Err(why) => debug!("looked at the issuer, it can't serve yet: {why}"),
     }
 }
 

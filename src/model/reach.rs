@@ -4,7 +4,7 @@
 //! without an order, whether the issuer can serve. One that says yes moves the next attempt to a
 //! moment soon after it. Never looks and never waits. What stays true: an attempt is never later than
 //! planned and never before a Retry-After; two looks are one period apart; attempts that a look
-//! brought about and that failed all the same are followed by doubling gaps, in which nobody looks.
+//! brought about and that failed all the same are followed by doubling gaps, in which it has no effect.
 
 use std::time::Duration;
 
@@ -20,39 +20,68 @@ const PERIOD: Duration = Duration::from_secs(4);
 /// The attempts of a fleet that saw the issuer return are spread over this.
 const SPREAD: Duration = Duration::from_secs(8);
 
-/// After the first attempt in vain nobody looks for at most this, and at least half of it.
+/// After the first attempt in vain looks have no effect for at most this, and at least half of it.
 const FIRST_GAP: Duration = Duration::from_secs(5);
 
 /// The gap doubles up to this, twice the widest slot of the plan.
 const WIDEST_GAP: Duration = Duration::from_secs(600);
+
+/// Who says that the issuer can serve.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Able {
+    /// A standby that forwards. It may name an active node that is gone.
+    Standby,
+    /// A node that serves itself.
+    Active,
+}
 
 /// What looks have shown since the last success.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Looks {
     /// The newest look.
     last: Option<Timestamp>,
-    /// The first look since the newest failure that found the issuer able to serve.
-    up: Option<Timestamp>,
-    /// Attempts that failed although such a look came before them.
-    in_vain: u32,
-    /// The newest of those.
-    vain_at: Option<Timestamp>,
+    /// The first look since the newest failure that brought the next attempt forward.
+    up: Option<(Able, Timestamp)>,
+    /// Each word has gaps of its own: a standby that was wrong for hours must not make an active
+    /// node wait.
+    standby: Vain,
+    active: Vain,
+}
+
+/// Attempts that failed although somebody had said that the issuer can serve.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Vain {
+    times: u32,
+    newest: Option<Timestamp>,
 }
 
 impl Looks {
-    /// A look at `at` found the issuer able to serve, or not.
-    pub fn saw(&mut self, able: bool, at: Timestamp) {
+    /// A look at `at`, after `run`, found somebody who can serve, or nobody.
+    pub fn saw(&mut self, able: Option<Able>, run: &FailureRun, seed: &str, at: Timestamp) {
         self.last = Some(at);
-        if able && self.up.is_none() {
-            self.up = Some(at);
+        if let Some(able) = able
+            && self.up.is_none()
+            && at >= quiet_until(run, self.of(able), seed)
+        {
+            self.up = Some((able, at));
         }
     }
 
     /// An attempt failed at `at`: what was seen before it says nothing any more.
     pub fn failed(&mut self, at: Timestamp) {
-        if self.up.take().is_some() {
-            self.in_vain = self.in_vain.saturating_add(1);
-            self.vain_at = Some(at);
+        let vain = match self.up.take() {
+            Some((Able::Standby, _)) => &mut self.standby,
+            Some((Able::Active, _)) => &mut self.active,
+            None => return,
+        };
+        vain.times = vain.times.saturating_add(1);
+        vain.newest = Some(at);
+    }
+
+    fn of(&self, able: Able) -> &Vain {
+        match able {
+            Able::Standby => &self.standby,
+            Able::Active => &self.active,
         }
     }
 }
@@ -67,7 +96,7 @@ pub fn watches(class: FailureClass) -> bool {
 #[must_use]
 pub fn attempt(run: &FailureRun, looks: &Looks, planned: Timestamp, seed: &str) -> Timestamp {
     match looks.up {
-        Some(up) if watches(run.last.class) => {
+        Some((_, up)) if watches(run.last.class) => {
             planned.min(up.plus(SPREAD.mul_f64(fraction("return", seed, 0))))
         }
         _ => planned,
@@ -89,18 +118,19 @@ pub fn next_look(
     }
     // A moment ahead of us was noted before the clock was set back.
     let last = looks.last.map_or(Timestamp::MIN, |last| last.min(now));
-    let at = next_phase(quiet_until(run, looks, seed).max(last), seed);
+    let at = next_phase(quiet_until(run, &looks.active, seed).max(last), seed);
     (at < planned).then_some(at)
 }
 
-/// Until when nobody looks: what the issuer asked for, and the gap after attempts in vain.
-fn quiet_until(run: &FailureRun, looks: &Looks, seed: &str) -> Timestamp {
+/// Until when a word counts for nothing: what the issuer asked for, and the gap after attempts in
+/// vain.
+fn quiet_until(run: &FailureRun, vain: &Vain, seed: &str) -> Timestamp {
     let asked = run.at.plus(run.last.retry_after.unwrap_or_default());
-    let Some(vain_at) = looks.vain_at else {
+    let Some(vain_at) = vain.newest else {
         return asked;
     };
-    let longest = gap(looks.in_vain);
-    let jitter = fraction("vain", seed, u64::from(looks.in_vain));
+    let longest = gap(vain.times);
+    let jitter = fraction("vain", seed, u64::from(vain.times));
     // none of the failures is newer than the run's
     let gap = vain_at
         .min(run.at)
@@ -109,7 +139,7 @@ fn quiet_until(run: &FailureRun, looks: &Looks, seed: &str) -> Timestamp {
     asked.max(gap)
 }
 
-/// The longest time without a look after so many attempts in vain.
+/// The longest time for which a word counts for nothing after so many attempts in vain.
 fn gap(in_vain: u32) -> Duration {
     let doublings = in_vain.saturating_sub(1).min(20);
     FIRST_GAP.saturating_mul(1 << doublings).min(WIDEST_GAP)
@@ -127,6 +157,11 @@ fn next_phase(at: Timestamp, seed: &str) -> Timestamp {
 /// issuer says of itself. They come on top of [`crate::model::retry::most_requests`].
 #[must_use]
 pub fn most_attempts(span: Duration) -> u32 {
+    // the words of standbys and those of active nodes
+    of_one_word(span).saturating_mul(2)
+}
+
+fn of_one_word(span: Duration) -> u32 {
     let (mut attempts, mut passed) = (1_u32, Duration::ZERO);
     while gap(attempts) < WIDEST_GAP {
         passed += gap(attempts) / 2;
@@ -136,7 +171,7 @@ pub fn most_attempts(span: Duration) -> u32 {
         attempts += 1;
     }
     let steady = (span - passed).as_secs() / (WIDEST_GAP / 2).as_secs();
-    attempts.saturating_add(u32::try_from(steady).unwrap_or(u32::MAX))
+    attempts.saturating_add(u32::try_from(steady).unwrap_or(u32::MAX / 4))
 }
 
 /// The bound: how many looks one allocation can have in any span of this length.

@@ -290,8 +290,8 @@ fn certificate(status: &Status, now: Timestamp) -> CertReport {
         failure: status.failure.as_ref().map(failing),
         looked: status.looked.as_ref().map(|look| LookReport {
             at: look.at.into(),
-            able: look.trouble.is_none(),
-            trouble: look.trouble.clone(),
+            able: look.found.is_ok(),
+            trouble: look.found.clone().err(),
         }),
         counts: counts(status),
         budget: BudgetReport {
@@ -430,7 +430,7 @@ mod tests {
         status.failure = Some(run());
         status.looked = Some(crate::agent::Look {
             at: NOW,
-            trouble: Some("sealed".to_owned()),
+            found: Err("sealed".to_owned()),
         });
         status.forced = Some(Forced {
             number: 1,

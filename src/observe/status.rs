@@ -154,7 +154,10 @@ fn degraded(status: &Status) -> Vec<Reason> {
     if let Some(run) = &status.failure {
         let mut text = format!("{} attempts failed in a row: {}", run.total, run.last);
         if let Some(look) = &status.looked {
-            let found = look.trouble.as_deref().unwrap_or("it can serve again");
+            let found = look
+                .found
+                .as_ref()
+                .map_or_else(String::as_str, |_| "it can serve again");
             text.push_str(&format!("; looked at {}: {found}", look.at));
         }
         found.push(Reason::new("failing", text));

@@ -19,6 +19,7 @@ use crate::{
     issuer::{Issuer, Order, Reply},
     model::{
         failure::{Failure, FailureClass},
+        reach::Able,
         request::Request,
         time::Timestamp,
     },
@@ -203,7 +204,7 @@ impl Issuer for FakeIssuer {
     }
 
     /// By the outages alone: a script that fails is an issuer that says it is well.
-    async fn serves(&self) -> Result<(), Failure> {
+    async fn serves(&self) -> Result<Able, Failure> {
         assert!(
             !self.closed.load(Ordering::SeqCst),
             "a look after the issuer was closed"
@@ -213,7 +214,7 @@ impl Issuer for FakeIssuer {
         if latency > Duration::ZERO {
             sleep(latency).await;
         }
-        self.failing_now().map_or(Ok(()), Err)
+        self.failing_now().map_or(Ok(Able::Active), Err)
     }
 }
 

@@ -263,20 +263,26 @@ impl Wire {
         Err(together(ask, passed))
     }
 
-    /// Looks at every address at the same time, one of `looks` each; the first that says yes is the
-    /// answer. `ask` is for the message.
+    /// Looks at every address at the same time, one of `looks` each; the first one that is `best`
+    /// is the answer, without one the first that is any. `ask` is for the message.
     pub(super) async fn any<T>(
         &self,
         hold: &Hold,
         ask: &Ask<'_>,
         looks: impl Iterator<Item = impl Future<Output = Result<T, Refused>>>,
+        best: impl Fn(&T) -> bool,
     ) -> Result<T, Refused> {
         let mut looks: Vec<_> = looks.map(|look| Some(Box::pin(look))).collect();
         let mut passed: Vec<(String, Refused)> = Vec::new();
+        let mut second = None;
         poll_fn(|context| {
             for (index, slot) in looks.iter_mut().enumerate() {
                 match slot.as_mut().map(|one| one.as_mut().poll(context)) {
-                    Some(Poll::Ready(Ok(found))) => return Poll::Ready(Ok(found)),
+                    Some(Poll::Ready(Ok(found))) if best(&found) => return Poll::Ready(Ok(found)),
+                    Some(Poll::Ready(Ok(found))) => {
+                        *slot = None;
+                        second = second.take().or(Some(found));
+                    }
                     Some(Poll::Ready(Err(refused))) => {
                         *slot = None;
                         passed.push((hold[index].address.shown.clone(), refused));
@@ -287,7 +293,8 @@ impl Wire {
             if looks.iter().any(Option::is_some) {
                 return Poll::Pending;
             }
-            Poll::Ready(Err(together(ask, mem::take(&mut passed))))
+            let refused = || together(ask, mem::take(&mut passed));
+            Poll::Ready(second.take().ok_or_else(refused))
         })
         .await
     }

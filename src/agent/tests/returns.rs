@@ -51,7 +51,7 @@ async fn after_hours_away_the_renewal_follows_within_seconds_of_the_return() {
         sleep_until(&rig, back).await;
         let status = rig.status();
         assert_eq!(status.counts.published, 1);
-        assert!(status.looked.unwrap().trouble.is_some());
+        assert!(status.looked.unwrap().found.is_err());
         let renewed = rig
             .until(PROMISE, |status| status.counts.published == 2)
             .await;

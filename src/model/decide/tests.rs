@@ -207,7 +207,10 @@ fn looks_are_only_for_the_plan_of_an_issuer_that_is_away() {
     facts.failure = Some(failure);
     let look = look_at(&facts, &policy(864_000), at(700_000)).unwrap();
     assert!(at(700_000) < look && look <= at(700_004));
-    facts.looks.saw(true, look);
+    let away = facts.failure.clone().unwrap();
+    facts
+        .looks
+        .saw(Some(reach::Able::Active), &away, "alloc/loki", look);
     let Next::WaitUntil(until, Why::Retry(_)) = decide(&facts, &policy(864_000), look) else {
         panic!("does not wait");
     };

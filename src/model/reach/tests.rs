@@ -8,6 +8,7 @@ use crate::model::{
 };
 
 const LIFE: i64 = 864_000;
+const ACTIVE: Option<Able> = Some(Able::Active);
 
 fn at(secs: i64) -> Timestamp {
     Timestamp::from_unix_secs(secs)
@@ -49,7 +50,12 @@ fn only_an_issuer_that_was_away_is_looked_at() {
         [FailureClass::Transport, FailureClass::Unavailable]
     );
     let mut looks = Looks::default();
-    looks.saw(true, at(101));
+    looks.saw(
+        ACTIVE,
+        &run(FailureClass::Transport, None, at(100)),
+        "seed",
+        at(101),
+    );
     for class in FailureClass::ALL {
         let moved = attempt(&run(class, None, at(100)), &looks, at(400), "seed") < at(400);
         assert_eq!(moved, watches(class), "{class}");
@@ -65,7 +71,7 @@ fn looks_come_every_four_seconds_in_a_phase_of_the_seeds_own() {
         let mut looks = Looks::default();
         let first = next_look(&run, &looks, at(400), &seed, at(100)).unwrap();
         assert!(at(100) < first && first <= at(104));
-        looks.saw(false, first);
+        looks.saw(None, &run, &seed, first);
         let second = next_look(&run, &looks, at(400), &seed, first).unwrap();
         assert_eq!(second, first.plus(Duration::from_secs(4)));
         phases.insert(first.unix_millis() / 500);
@@ -79,7 +85,7 @@ fn a_missed_look_is_due_at_once_and_never_two() {
     let mut looks = Looks::default();
     let late = at(300);
     assert!(next_look(&run, &looks, at(400), "seed", late).unwrap() <= late);
-    looks.saw(false, late);
+    looks.saw(None, &run, "seed", late);
     assert!(next_look(&run, &looks, at(400), "seed", late).unwrap() > late);
     // the clock is set back: the note from the future counts as of now
     let back = at(110);
@@ -91,7 +97,7 @@ fn a_missed_look_is_due_at_once_and_never_two() {
 fn the_attempts_of_a_fleet_spread_evenly_over_eight_seconds() {
     let run = run(FailureClass::Unavailable, None, at(100));
     let mut looks = Looks::default();
-    looks.saw(true, at(200));
+    looks.saw(ACTIVE, &run, "seed", at(200));
     let mut seconds = [0_u32; 8];
     for number in 0..10_000 {
         let seed = format!("alloc-{number}");
@@ -109,9 +115,10 @@ fn the_attempts_of_a_fleet_spread_evenly_over_eight_seconds() {
 #[test]
 fn what_was_seen_before_a_failure_says_nothing_after_it() {
     let mut looks = Looks::default();
-    looks.saw(true, at(100));
+    let run = run(FailureClass::Transport, None, at(99));
+    looks.saw(ACTIVE, &run, "seed", at(100));
     looks.failed(at(105));
-    let run = run(FailureClass::Transport, None, at(105));
+    let run = FailureRun { at: at(105), ..run };
     assert_eq!(attempt(&run, &looks, at(400), "seed"), at(400));
 }
 
@@ -128,9 +135,9 @@ fn the_stated_bounds() {
         let span = Duration::from_secs(secs);
         (most_attempts(span), most_looks(span))
     };
-    assert_eq!(of(0), (1, 2));
-    assert_eq!(of(60), (5, 17));
-    assert_eq!(of(3 * 3_600), (42, 2_702));
+    assert_eq!(of(0), (2, 2));
+    assert_eq!(of(60), (10, 17));
+    assert_eq!(of(3 * 3_600), (84, 2_702));
     assert_eq!(longest_return(), Duration::from_secs(12));
 }
 
@@ -146,7 +153,7 @@ fn live(
     seed: &str,
     class: FailureClass,
     retry_after: Option<u64>,
-    able: impl Fn(Timestamp) -> bool,
+    able: impl Fn(Timestamp) -> Option<Able>,
 ) -> Seen {
     let (mut now, mut looks) = (from, Looks::default());
     let mut seen = Seen {
@@ -167,7 +174,7 @@ fn live(
             Some(look) if next > now && look < next => {
                 now = look.max(now);
                 seen.looks.push(now);
-                looks.saw(able(now), now);
+                looks.saw(able(now), &run, seed, now);
             }
             _ => {
                 now = next.max(now);
@@ -178,6 +185,25 @@ fn live(
         }
     }
     seen
+}
+
+/// The leader of a cluster is gone, and a standby goes on naming it; hours later one is elected.
+#[test]
+fn an_active_node_is_believed_at_once_after_a_standby_was_wrong_for_hours() {
+    let (from, back) = (at(600_000), at(600_000 + 3 * 3_600));
+    for seed in ["a", "b", "c", "d"] {
+        let able = |now| {
+            Some(if now < back {
+                Able::Standby
+            } else {
+                Able::Active
+            })
+        };
+        let span = (from, back.plus(longest_return()));
+        let seen = live(span, seed, FailureClass::Unavailable, None, able);
+        let first = seen.attempts.iter().find(|time| **time >= back).unwrap();
+        assert!(*first <= back.plus(longest_return()));
+    }
 }
 
 proptest! {
@@ -193,7 +219,7 @@ proptest! {
         let class = if unavailable { FailureClass::Unavailable } else { FailureClass::Transport };
         let from = at(600_000);
         let back = at(600_000 + away).plus(Duration::from_millis(millis));
-        let seen = live((from, back.plus(longest_return())), &seed, class, None, |now| now >= back);
+        let seen = live((from, back.plus(longest_return())), &seed, class, None, |now| (now >= back).then_some(Able::Active));
         let first = seen.attempts.iter().find(|time| **time >= back).unwrap();
         prop_assert!(*first <= back.plus(longest_return()));
         // while it was away, looks brought nothing about
@@ -212,7 +238,10 @@ proptest! {
     ) {
         let (from, until) = (at(600_000), at(600_000 + hours * 3_600));
         let class = FailureClass::Unavailable;
-        let able = |now: Timestamp| now.unix_secs().rem_euclid(period) * 100 < share * period;
+        let able = |now: Timestamp| {
+            let up = now.unix_secs().rem_euclid(period) * 100 < share * period;
+            up.then(|| if now.unix_secs() % 3 == 0 { Able::Active } else { Able::Standby })
+        };
         let seen = live((from, until), &seed, class, wait, able);
         let span = from.until(until);
         let bound = retry::most_requests(class, validity(), from, until) + most_attempts(span);

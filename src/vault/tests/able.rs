@@ -1,5 +1,7 @@
 //! Whether the issuer can serve: what it says of itself, and what is asked of it.
 
+use crate::model::reach::Able;
+
 use super::{
     script::{Script, answer, dead_url, json},
     *,
@@ -12,7 +14,7 @@ const DR: &str =
 const STANDBY: &str = r#"{"initialized":true,"sealed":false,"standby":true}"#;
 
 /// What `sys/health` and `sys/leader` answer: status and body each.
-async fn said(health: (u16, &'static str), leader: (u16, &'static str)) -> Result<(), String> {
+async fn said(health: (u16, &'static str), leader: (u16, &'static str)) -> Result<Able, String> {
     let server = Script::start(move |seen| {
         let path = seen.path().split('?').next().unwrap();
         let (status, body) = match path {
@@ -61,8 +63,12 @@ async fn it_is_able_when_it_or_the_node_behind_it_is_active() {
         ),
     ];
     for (health, leader, code) in cases {
-        let found = said(health, leader).await.err();
-        assert_eq!(found.as_deref(), code, "{health:?} {leader:?}");
+        let found = said(health, leader).await;
+        let standby = health.0 == 200 && [STANDBY].contains(&health.1);
+        if let (Ok(able), None) = (&found, code) {
+            assert_eq!(*able == Able::Standby, standby, "{health:?}");
+        }
+        assert_eq!(found.err().as_deref(), code, "{health:?} {leader:?}");
     }
 }
 
@@ -140,4 +146,51 @@ async fn looks_and_the_order_after_them_share_a_connection_and_leave_none() {
     tokio::time::timeout(Duration::from_secs(5), server.all_closed())
         .await
         .expect("an idle agent keeps no connection");
+}
+
+#[tokio::test]
+async fn an_active_node_is_a_better_answer_than_a_standby() {
+    let standby = Script::start(|seen| {
+        let leader = seen.path() == "/v1/sys/leader";
+        let body = if leader {
+            r#"{"leader_address":"http://gone"}"#
+        } else {
+            STANDBY
+        };
+        json(200, body)
+    })
+    .await;
+    let active = Script::start(|_| json(200, ACTIVE)).await;
+    let both = with_token(&config(&[&standby.url(""), &active.url("")]));
+    assert_eq!(both.able().await, Ok(Able::Active));
+    let dead = dead_url().await;
+    let one = with_token(&config(&[&standby.url(""), &dead]));
+    assert_eq!(one.able().await, Ok(Able::Standby));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_quick_good_answer_waits_for_the_best_one_and_the_best_for_none() {
+    async fn later(millis: u64, able: Option<Able>) -> Result<Able, Refused> {
+        tokio::time::sleep(Duration::from_millis(millis)).await;
+        able.ok_or_else(|| classify::misconfigured("x", "x".to_owned(), "").into())
+    }
+    let vault = with_token(&config(&["http://a:1", "http://b:1", "http://c:1"]));
+    let hold = vault.wire.hold().unwrap();
+    let (standby, active) = (Some(Able::Standby), Some(Able::Active));
+    // what each address says and when; the answer and when
+    for (looks, answer, millis) in [
+        ([(1, standby), (50, active), (900, None)], active, 50),
+        ([(1, standby), (50, None), (900, standby)], standby, 900),
+        ([(1, None), (900, None), (50, None)], None, 900),
+    ] {
+        let began = Instant::now();
+        let looks = looks.into_iter().map(|(millis, able)| later(millis, able));
+        let best = |able: &Able| *able == Able::Active;
+        let found = vault
+            .wire
+            .any(&hold, &Ask::new("x", "x"), looks, best)
+            .await;
+        assert_eq!(found.ok(), answer);
+        assert_eq!(began.elapsed(), Duration::from_millis(millis));
+    }
 }
