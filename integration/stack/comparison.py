@@ -68,8 +68,9 @@ def without_vault(stack, report, ttl, stop_at, away, env=None, agent=False):
     run = Run(stack, report, ttl=ttl, env=env)
     row = absent(stack, report, run, stop_at, away, agent, math.inf)
     try:
-        wait_for("every instance to renew", lambda: len(run.watch.renewed) and min(run.watch.renewed.values()) > row["back"], 120, every=0.5)
-        row["renewed"] = round(max(run.watch.renewed.values()) - row["back"])
+        wait_for("every instance to renew", lambda: len(run.watch.renewed) and min(run.watch.renewed.values()) > row["stopped"], 120, every=0.5)
+        # Some have renewed before our own look saw Vault as ready.
+        row["renewed"] = max(0, round(max(run.watch.renewed.values()) - row["back"]))
     except StackError:
         row["renewed"] = None
     return finish(stack, run, row)
@@ -111,7 +112,7 @@ def absent(stack, report, run, stop_at, away, agent, enough):
     report.say("Vault is back")
     back = time.time()
     left = round(min(run.watch.ends.values()) - back)
-    return {"away": round(back - stopped), "back": back, "left": left, "killed": killed}
+    return {"away": round(back - stopped), "stopped": stopped, "back": back, "left": left, "killed": killed}
 
 
 def finish(stack, run, row):

@@ -53,7 +53,8 @@ class Load:
         with self.lock:
             looked_at, found = self.where.get(component, (-1.0, []))
             if time.monotonic() - looked_at > 1:
-                found = found if (now := self.stack.in_service(component)) is None else now
+                # With none healthy it goes on with those it knew: an overloaded machine misses checks of them all.
+                found = self.stack.in_service(component) or found
                 self.where[component] = (time.monotonic(), found)
             return found
 
