@@ -67,8 +67,11 @@ impl Stubborn {
             (behaviour.sick, "sick"),
         ];
         let traits = traits.iter().filter_map(|(on, word)| on.then_some(*word));
-        let mut command = Command::new(std::env::current_exe().unwrap());
+        // Under nohup an ignored SIGHUP would be inherited, and a deaf server would live on.
+        let mut command = Command::new("env");
         command
+            .arg("--default-signal=HUP")
+            .arg(std::env::current_exe().unwrap())
             .args(["apps::stubborn::child", "--exact", "--nocapture"])
             .env(DIR, dir)
             .env(ADDRESS, address)

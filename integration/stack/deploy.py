@@ -68,9 +68,11 @@ class Stack:
         say("Vault and Nomad are set up")
 
     def stop_job(self, seconds=90):
-        """Ends the job; its allocations are removed from this machine."""
+        """Ends the job; its allocations are removed from this machine, and its rings from Consul: an ingester
+        that was killed stays in them, and with it there no other one gets ready."""
         self.nomad.cli("job", "stop", "-purge", "loki", check=False)
         wait_for("Loki to end", lambda: not loki_processes(), seconds)
+        http("DELETE", f"{self.consul.url}/v1/kv/loki/?recurse=true")
         self.nomad.call("PUT", "/v1/system/gc")
 
     @contextlib.contextmanager
