@@ -212,7 +212,9 @@ locals {
 
   # Reached by a load balancer or by name, so that others have to move on to another instance. A single
   # one does not wait: there is no other, and its name would be gone for longer.
-  drained = ["distributor", "querier", "query-scheduler", "query-frontend", "index-gateway"]
+  # Not query-scheduler: it hands its clients over by itself when it stops, but once its name is gone queriers
+  # may leave before frontends do, and a query that comes in between waits there for ever.
+  drained = ["distributor", "querier", "query-frontend", "index-gateway"]
 
   # What docker sees in the container and raw_exec on the host. One directory, bound whole: a bind of
   # single files would stay on the first generation for ever.
@@ -238,7 +240,7 @@ job "loki" {
       count = lookup(var.counts, it.key, 1)
 
       # First out of Consul, so that nobody sends anything more, then stopped.
-      shutdown_delay = "5s"
+      shutdown_delay = it.key == "query-scheduler" ? "0s" : "5s"
 
       # A ruler asks all of its ring for rules, itself too, by the node's address.
       dynamic "constraint" {
