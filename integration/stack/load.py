@@ -21,13 +21,14 @@ SLICE = 20  # seconds of one query when all is read back
 
 class Load:
     """Runs from start() to finish(). `patience`: how long one push is repeated, as every log shipper
-    does; 0: one attempt, for scenarios in which nothing may fail."""
+    does, and whether a query is asked once more, as a person does; 0: one attempt, for scenarios in
+    which nothing may fail."""
 
     def __init__(self, stack, patience=0, pushes_per_second=4, lines=3):
         self.stack, self.patience, self.pause, self.lines = stack, patience, 1 / pushes_per_second, lines
         self.run = uuid.uuid4().hex[:12]
         self.accepted = {}  # id -> (time of the line, time when it was accepted)
-        self.push_attempts = self.query_attempts = self.given_up = self.lines_late = 0
+        self.push_attempts = self.query_attempts = self.given_up = self.queries_given_up = self.lines_late = 0
         self.failed_pushes, self.failed_queries = [], []  # (seconds since start, reason)
         self.moved_on = []  # connections that were refused, so that the next instance got the request
         self.stopping = threading.Event()
@@ -113,6 +114,9 @@ class Load:
             if moment > now - LOOK_BACK + 1 and accepted < now - SETTLED
         }
         found = self.ask(now - LOOK_BACK, now)
+        if found is None and self.patience and not self.stopping.wait(0.5):
+            found = self.ask(now - LOOK_BACK, now)
+            self.queries_given_up += found is None
         if found is not None:
             self.lines_late += len(expected - found)
 
@@ -146,7 +150,7 @@ class Load:
             raise StackError(f"not one push was accepted: {self.failed_pushes[:3]}")
         return {
             "seconds": round(self.ended - self.began), "pushes": push_attempts, "failed_pushes": pushes,
-            "moved_on": len(self.moved_on), "pushes_given_up": self.given_up, "queries": query_attempts, "failed_queries": queries,
+            "moved_on": len(self.moved_on), "pushes_given_up": self.given_up, "queries_given_up": self.queries_given_up, "queries": query_attempts, "failed_queries": queries,
             "lines_accepted": len(self.accepted), "lines_late": self.lines_late, "lines_missing": len(missing),
             "first_failures": self.failed_pushes[:min(pushes, 3)] + self.failed_queries[:min(queries, 3)] + self.moved_on[:3],
         }

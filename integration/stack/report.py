@@ -76,4 +76,5 @@ def load_checks(report, result, strict=True):
         report.none("lines not found within 3 s", result["lines_late"])
     else:
         report.check("pushes given up", f"{result['pushes_given_up']} of {result['pushes']}", result["pushes_given_up"] == 0)
+        report.say(f"repeated: {result['failed_pushes']} pushes, {result['failed_queries']} queries")
     report.check("lines lost", f"{result['lines_missing']} of {result['lines_accepted']}", result["lines_missing"] == 0)

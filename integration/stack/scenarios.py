@@ -176,9 +176,10 @@ def ca_rotation_long(stack, report):
 def change_root(stack, report, last):
     """A new root: trusted everywhere first, then used, then the old one leaves.
 
-    The ttl is ten minutes: with a minute or less nobody would have time to wait for his turn to restart."""
+    The ttl is ten minutes: with a minute or less nobody would have time to wait for his turn to restart.
+    A query that is inside a scheduler when it stops gets no answer from Loki, and is asked again."""
     env = {"CERTAGENT_TRUST_POLL": "5s", "CERTAGENT_TRUST_OVERLAP": "20s", "CERTAGENT_TELL_SETTLE": f"{SETTLE}s"}
-    run = Run(stack, report, ttl="10m", env=env, counts=PAIRS, extra={"replication_factor": 3}.items())
+    run = Run(stack, report, ttl="10m", env=env, counts=PAIRS, patience=20, extra={"replication_factor": 3}.items())
     bao, every, metrics = stack.bao, sum(stack.counts.values()), Metrics(stack)
     metrics.well()
     old = bao.must("GET", "pki/config/issuers")["data"]["default"]
@@ -201,7 +202,10 @@ def change_root(stack, report, last):
     all_trust(stack, 1, 120)
     report.check("leaves when the old root left", "all from the new root", all_from(stack, "Loki internal CA 2"))
     restarted_for_trust(stack, report, every, last)
-    load_checks(report, run.end())
+    result = run.end()
+    load_checks(report, result, strict=False)
+    report.check("queries given up", f"{result['queries_given_up']} of {result['queries']}", result["queries_given_up"] == 0)
+    report.none("lines not found within 3 s", result["lines_late"])
     report.none("restarts out of turn", told_out_of_turn(stack))
     report.none("published leaves that were not served", run.watch.unattested())
     report.none("handshakes refused by TLS", [f[1:] for f in run.watch.failures if TLS.search(f[2])])
