@@ -7,15 +7,12 @@ is refused, so the file is never called good by a version that it is not for.
 import subprocess
 
 from deploy import COMPONENTS
-from parts import ROOT, StackError, tool, wait_for
+from files import verified
+from parts import StackError, tool, wait_for
 from report import handshake_failures, load_checks
 from scenarios import Run, renewed_by_hand
 
 CONFIG = "nomad/loki-2.7.yaml"
-VARIABLES = [
-    "CERTS", "DATA", "HTTP_ADDRESS", "HTTP_PORT", "TAIL_PROXY_URL", "GRPC_ADDRESS", "GRPC_PORT", "NODE_IP", "INSTANCE_ID", "CONSUL_HTTP_ADDR",
-    "REPLICATION_FACTOR", "S3_ENDPOINT", "S3_BUCKET", "S3_REGION", "S3_ACCESS_KEY_ID", "S3_SECRET_ACCESS_KEY", "S3_INSECURE",
-]
 
 
 def loki_2_7(stack, report):
@@ -37,11 +34,3 @@ def loki_2_7(stack, report):
     report.check("restarts of Loki", f"{stack.restarts()} for one new leaf of {every} instances", stack.restarts() == every)
     report.none("published leaves that were not served", run.watch.unattested())
     report.none("TLS errors in Loki's logs", handshake_failures(stack))
-
-
-def verified(file, component):
-    """What Loki has against a file, or nothing."""
-    values = {name: "1" for name in VARIABLES} | {"S3_INSECURE": "true", "S3_ENDPOINT": "http://127.0.0.1:1"}
-    command = [tool("loki"), f"-config.file={ROOT / file}", "-config.expand-env=true", f"-target={component}", "-verify-config"]
-    done = subprocess.run(command, env=values, capture_output=True, text=True, timeout=60)
-    return "" if done.returncode == 0 else f"{component}: {done.stdout[-200:]}{done.stderr[-400:]}"

@@ -12,6 +12,7 @@ import subprocess
 import time
 
 from deploy import COMPONENTS, agents, loki_processes
+from files import accepted
 from load import Load
 from metrics import Metrics, Moved, label
 from parts import ROOT, certagent_binary, http, tool, wait_for
@@ -87,6 +88,7 @@ def rotation(stack, report):
     run.restart_checks()
     debugging(stack, report)
     scraping(stack, report)
+    accepted(stack, report)
 
 
 def debugging(stack, report):
