@@ -12,7 +12,7 @@ from load import Load
 from parts import wait_for
 from report import handshake_failures, load_checks
 from scenarios import COUNTS, Run
-from seen import attest
+from seen import attest_all
 
 # docs/migration.md: nobody depends on the first for writes, everybody on the last.
 ORDER = ["query-scheduler", "query-frontend", "querier", "index-gateway", "ruler", "compactor", "distributor", "ingester"]
@@ -25,7 +25,7 @@ def scale(stack, report):
     run = Run(stack, report, ttl="2m", patience=60, counts={"ingester": 2})
     scaled(stack, "distributor", 3)
     stack.wait_ready()
-    served = attest_instances(stack)
+    served = attest_all(stack)
     serials = {facts["serialNumber"] for facts in served.values()}
     report.check("instances with a certificate of their own", f"{len(serials)} of {sum(stack.counts.values())}", len(serials) == sum(stack.counts.values()))
     report.none("failed pushes and queries while more came", run.load.failed_pushes + run.load.failed_queries)
@@ -71,11 +71,11 @@ def migration(stack, report):
         moved.append(component)
         submit(stack, mixed(old, new, moved))
         settled(stack, moved)
-        served = attest_instances(stack, moved)
+        served = attest_all(stack, lambda component: "certagent" if component in moved else "loki")
         report.check(f"{component} moved", f"{len(served)} serve what is published, after {time.monotonic() - began:.0f} s", len(served) == sum(stack.counts.values()))
     submit(stack, old)
     settled(stack, [])
-    served = attest_instances(stack, [])
+    served = attest_all(stack, lambda component: "loki")
     report.check("back to template blocks", f"{len(served)} serve what is published", len(served) == sum(stack.counts.values()))
     load_checks(report, load.finish(INDEX_SYNC), strict=False)
     report.none("TLS errors in Loki's logs", handshake_failures(stack))
@@ -110,12 +110,3 @@ def settled(stack, moved):
 
     wait_for(f"{moved[-1] if moved else 'all groups'} to be replaced", as_wanted, 180, every=1)
     stack.wait_ready()
-
-
-def attest_instances(stack, moved=COMPONENTS):
-    """Allocation name -> the leaf that is published by its own keeper of certificates and served."""
-    found = {}
-    for name, (allocation, address, port) in stack.instances().items():
-        task = "certagent" if name.split(".", 1)[1].split("[")[0] in moved else "loki"
-        found[name] = attest(address, port, stack.nomad.task_dir(allocation, task) / "secrets/certs")
-    return found

@@ -73,10 +73,10 @@ def attest(address, port, directory):
     return facts
 
 
-def attest_all(stack, task="certagent"):
-    """Allocation name -> what it publishes and serves."""
+def attest_all(stack, task=lambda component: "certagent"):
+    """Allocation name -> what it publishes, by the task that keeps its certificates, and serves."""
     return {
-        name: attest(address, port, stack.nomad.task_dir(allocation, task) / "secrets/certs")
+        name: attest(address, port, stack.nomad.task_dir(allocation, task(name.split(".", 1)[1].split("[")[0])) / "secrets/certs")
         for name, (allocation, address, port) in stack.instances().items()
     }
 

@@ -1,3 +1,5 @@
+//! Credentials as they are read from files, and tokens as they are kept.
+
 use std::{path::PathBuf, time::Duration};
 
 use tokio::time::Instant;

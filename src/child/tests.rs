@@ -1,3 +1,5 @@
+//! Real child processes: their end, their signals, what is reaped.
+
 use std::{os::unix::process::ExitStatusExt as _, time::Duration};
 
 use super::*;

@@ -1,3 +1,5 @@
+//! The embedded PKI as a server: logins, issuance, faults.
+
 use std::time::Duration;
 
 use serde_json::{Value, json};

@@ -1,3 +1,5 @@
+//! The doctor's codes and verdict, without any server.
+
 use super::*;
 
 #[test]

@@ -107,7 +107,8 @@ impl<I, C: Clock> Teller<I, C> {
             return at;
         };
         let now = self.now();
-        let (due, third) = (renewed.plus(lock.ttl / 3), lock.ttl / 3);
+        let third = lock.ttl / 3;
+        let due = renewed.plus(third);
         if due > now {
             return at.min(due);
         }

@@ -1,3 +1,5 @@
+//! What `explain` says, against the scheduler.
+
 use std::{path::PathBuf, time::Duration};
 
 use super::*;

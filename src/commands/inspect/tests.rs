@@ -1,3 +1,5 @@
+//! What `inspect` says of good and of damaged sets.
+
 use std::{os::unix::fs::symlink, time::Duration};
 
 use super::*;

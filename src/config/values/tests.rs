@@ -1,3 +1,5 @@
+//! Values of settings: what is taken, and what is said of what is not.
+
 use super::*;
 
 #[test]

@@ -1,3 +1,5 @@
+//! The parts of an issuer's answer, and answers that are refused.
+
 use proptest::prelude::*;
 use serde_json::json;
 

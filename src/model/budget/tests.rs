@@ -1,3 +1,5 @@
+//! How many issuances an hour may hold, and which are counted.
+
 use proptest::prelude::*;
 
 use super::*;

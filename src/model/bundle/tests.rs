@@ -1,3 +1,5 @@
+//! Keys and chains as they are brought into order, and what is never shown of a key.
+
 use super::*;
 use crate::{
     model::{

@@ -1,5 +1,7 @@
+//! One decision for each kind of facts, and a simulated world that runs through many.
+
 use super::*;
-use crate::{config::RenewAt, model::failure::Failure};
+use crate::{config::RenewAt, model::failure::Failure, testing::issuer};
 
 mod properties;
 mod world;
@@ -58,11 +60,8 @@ fn run(class: FailureClass, when: i64) -> FailureRun {
 
 fn failed(class: FailureClass, retry_after: Option<Duration>) -> Failure {
     Failure {
-        class,
-        code: "x".to_owned(),
-        message: "x".to_owned(),
-        hint: None,
         retry_after,
+        ..issuer::failure(class, "x")
     }
 }
 

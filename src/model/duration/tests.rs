@@ -1,3 +1,5 @@
+//! Durations as they are written and printed.
+
 use proptest::prelude::*;
 
 use super::*;

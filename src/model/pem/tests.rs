@@ -1,3 +1,5 @@
+//! PEM as issuers and editors write it, and what is no PEM.
+
 use proptest::prelude::*;
 
 use super::*;

@@ -1,10 +1,15 @@
+//! Looks and what they bring forward: tables, and properties of their bounds.
+
 use proptest::prelude::*;
 
 use super::*;
-use crate::model::{
-    failure::Failure,
-    retry::{self, next_attempt},
-    schedule::Validity,
+use crate::{
+    model::{
+        failure::Failure,
+        retry::{self, next_attempt},
+        schedule::Validity,
+    },
+    testing::issuer,
 };
 
 const LIFE: i64 = 864_000;
@@ -23,11 +28,8 @@ fn validity() -> Validity {
 
 fn failed(class: FailureClass, retry_after: Option<u64>) -> Failure {
     Failure {
-        class,
-        code: "x".to_owned(),
-        message: "x".to_owned(),
-        hint: None,
         retry_after: retry_after.map(Duration::from_secs),
+        ..issuer::failure(class, "x")
     }
 }
 

@@ -1,7 +1,9 @@
+//! The retry plan of each class: tables, and properties of its bounds.
+
 use proptest::prelude::*;
 
 use super::*;
-use crate::model::failure::Failure;
+use crate::{model::failure::Failure, testing::issuer};
 
 const DAY: i64 = 86_400;
 
@@ -18,11 +20,8 @@ fn life(secs: i64) -> Validity {
 
 fn failure(class: FailureClass, retry_after: Option<u64>) -> Failure {
     Failure {
-        class,
-        code: "x".to_owned(),
-        message: "x".to_owned(),
-        hint: None,
         retry_after: retry_after.map(Duration::from_secs),
+        ..issuer::failure(class, "x")
     }
 }
 

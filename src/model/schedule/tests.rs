@@ -1,3 +1,5 @@
+//! The due time and its splay: tables, and properties.
+
 use proptest::prelude::*;
 
 use super::*;

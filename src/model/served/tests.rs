@@ -1,3 +1,5 @@
+//! What counts as the published certificate being served.
+
 use super::*;
 
 fn served() -> Served {

@@ -1,3 +1,5 @@
+//! Which anchors stand in CA.pem, and for how long.
+
 use std::sync::LazyLock;
 
 use proptest::prelude::*;

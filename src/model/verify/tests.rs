@@ -1,3 +1,5 @@
+//! What passes, what is refused, and with which code.
+
 use std::{collections::BTreeSet, time::Duration};
 
 use rcgen::SanType;

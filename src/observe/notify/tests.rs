@@ -1,3 +1,5 @@
+//! What systemd is told, and when.
+
 use super::*;
 use crate::{
     agent::Live,

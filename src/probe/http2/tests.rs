@@ -1,3 +1,5 @@
+//! Our HTTP/2 against scripted frames and an independent server.
+
 use proptest::prelude::*;
 use tokio::io::duplex;
 

@@ -1,3 +1,5 @@
+//! Which class, code and next step an answer of the issuer has.
+
 use super::*;
 use FailureClass::{Denied, Misconfigured, Throttled, Unavailable};
 use Next::{Elsewhere, LoginAgain, Settle, Stop};
