@@ -24,9 +24,15 @@ class StackError(Exception):
     """Something did not happen: what, where to look."""
 
 
+OWN = ("nomad", "loki")  # the operator's: never installed here
+
+
 def tool(name):
-    """Path of a test tool: CERTAGENT_<NAME>, then .cache/tools/bin, then PATH."""
-    found = os.environ.get(f"CERTAGENT_{name.upper()}") or (TOOLS / name if (TOOLS / name).exists() else shutil.which(name))
+    """Path of a test tool: CERTAGENT_<NAME>, then .cache/tools/bin unless it is the operator's own, then PATH."""
+    installed = name not in OWN and (TOOLS / name).exists()
+    found = os.environ.get(f"CERTAGENT_{name.upper()}") or (TOOLS / name if installed else shutil.which(name))
+    if not found and name in OWN:
+        raise StackError(f"{name} is not there: put your own on PATH, or set CERTAGENT_{name.upper()} to its path")
     if not found:
         raise StackError(f"{name} is not there: run integration/tools/install (see docs/try-it.md)")
     return str(found)
