@@ -12,7 +12,7 @@ use crate::{
     agent,
     cli::ExplainArgs,
     clock::{Clock, SystemClock},
-    config::{self, CertConfig, Environment, RenewAt},
+    config::{self, CertConfig, Environment},
     exit::Exit,
     model::{
         budget,
@@ -20,7 +20,7 @@ use crate::{
         duration,
         failure::FailureClass,
         reach, retry,
-        schedule::{self, Due},
+        schedule::{self, Due, RenewAt},
         time::Timestamp,
     },
     observe::report::Moment,

@@ -4,7 +4,9 @@
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
-use crate::model::{request::Request, secret::Secret, slots::Slots, tell::Action};
+use crate::model::{
+    request::Request, schedule::RenewPolicy, secret::Secret, slots::Slots, tell::Action,
+};
 
 /// Everything one process needs.
 #[derive(Clone, Debug)]
@@ -233,32 +235,6 @@ pub enum StartTls {
     Postgres,
     /// SMTP's STARTTLS (RFC 3207).
     Smtp,
-}
-
-/// When to renew, and how much may be asked for.
-#[derive(Clone, Debug)]
-pub struct RenewPolicy {
-    /// The renewal point before splay.
-    pub at: RenewAt,
-    /// Widest span before the renewal point over which allocations spread; capped to life / 10.
-    pub splay: Duration,
-    /// Seed of the splay: allocation id and certificate name, so that a restart moves nothing.
-    pub splay_key: String,
-    /// A certificate with less than this left is refused at publication.
-    pub min_remaining: Duration,
-    /// Issuances per hour that are never exceeded, whatever the issuer answers.
-    pub budget_per_hour: u32,
-    /// How long the first start may go on failing before the process ends with the failure's code.
-    pub first_deadline: Duration,
-}
-
-/// The renewal point before splay.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum RenewAt {
-    /// This share of the real lifetime has passed; between 0.1 and 0.95.
-    Share(f64),
-    /// This long before notAfter; falls back to a share of 2/3 when life is shorter than twice it.
-    Before(Duration),
 }
 
 /// Where the set goes, with which modes and owner.

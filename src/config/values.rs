@@ -4,8 +4,7 @@
 
 use std::{collections::BTreeSet, net::IpAddr, time::Duration};
 
-use super::types::RenewAt;
-use crate::model::secret::Secret;
+use crate::model::{schedule::RenewAt, secret::Secret};
 
 /// `10d`, `1h30m`, `90s`, or seconds.
 pub(super) fn duration(text: &str) -> Result<Duration, String> {

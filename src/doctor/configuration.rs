@@ -5,10 +5,7 @@
 use std::{collections::BTreeMap, os::unix::ffi::OsStrExt, path::PathBuf, time::Duration};
 
 use super::{Facts, Found, Outcome};
-use crate::{
-    config::RenewAt,
-    model::{budget, duration},
-};
+use crate::model::{budget, duration, schedule::RenewAt};
 
 /// `sun_path` of unix(7) holds 108 bytes, one of them for the end.
 const LONGEST_SOCKET: usize = 107;

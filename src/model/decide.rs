@@ -5,16 +5,13 @@
 
 use std::{fmt, time::Duration};
 
-use crate::{
-    config::RenewPolicy,
-    model::{
-        budget,
-        failure::{FailureClass, FailureRun},
-        reach::{self, Looks},
-        retry,
-        schedule::{self, Validity},
-        time::Timestamp,
-    },
+use crate::model::{
+    budget,
+    failure::{FailureClass, FailureRun},
+    reach::{self, Looks},
+    retry,
+    schedule::{self, RenewPolicy, Validity},
+    time::Timestamp,
 };
 
 /// The set that readers see.

@@ -8,10 +8,7 @@ use std::{fmt, time::Duration};
 
 use aws_lc_rs::digest;
 
-use crate::{
-    config::{RenewAt, RenewPolicy},
-    model::time::Timestamp,
-};
+use crate::model::time::Timestamp;
 
 /// The share of life after which a certificate is renewed when nothing else is configured.
 pub const DEFAULT_SHARE: f64 = 2.0 / 3.0;
@@ -21,6 +18,32 @@ const SHORTEST_INTERVAL: Duration = Duration::from_secs(2);
 
 /// At least this is left of a certificate when it is due, unless a third of its life is shorter.
 const SAFETY_MARGIN: Duration = Duration::from_secs(10);
+
+/// When to renew, and how much may be asked for.
+#[derive(Clone, Debug)]
+pub struct RenewPolicy {
+    /// The renewal point before splay.
+    pub at: RenewAt,
+    /// Widest span before the renewal point over which allocations spread; capped to life / 10.
+    pub splay: Duration,
+    /// Seed of the splay: allocation id and certificate name, so that a restart moves nothing.
+    pub splay_key: String,
+    /// A certificate with less than this left is refused at publication.
+    pub min_remaining: Duration,
+    /// Issuances per hour that are never exceeded, whatever the issuer answers.
+    pub budget_per_hour: u32,
+    /// How long the first start may go on failing before the process ends with the failure's code.
+    pub first_deadline: Duration,
+}
+
+/// The renewal point before splay.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum RenewAt {
+    /// This share of the real lifetime has passed; between 0.1 and 0.95.
+    Share(f64),
+    /// This long before notAfter; falls back to a share of 2/3 when life is shorter than twice it.
+    Before(Duration),
+}
 
 /// From when until when a certificate says it is valid (RFC 5280, section 4.1.2.5).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

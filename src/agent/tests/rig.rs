@@ -12,9 +12,13 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     agent::{Agent, Application, Force, Status, wall},
-    config::{CertConfig, Files, RenewAt, RenewPolicy},
+    config::{CertConfig, Files},
     exit::Exit,
-    model::{request::Mode, time::Timestamp},
+    model::{
+        request::Mode,
+        schedule::{RenewAt, RenewPolicy},
+        time::Timestamp,
+    },
     testing::{
         ca::{self, TestCa},
         clock::TestClock,

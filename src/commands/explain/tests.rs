@@ -4,8 +4,8 @@ use std::{path::PathBuf, time::Duration};
 
 use super::*;
 use crate::{
-    config::{Files, RenewPolicy},
-    model::{answer, state::State, verify},
+    config::Files,
+    model::{answer, schedule::RenewPolicy, state::State, verify},
     publish::CertDir,
     testing::ca::{self, TestCa},
 };

@@ -11,13 +11,14 @@ use super::super::{
     file::WrittenBlock,
     layers::{Derived, Gathered, Layers},
     table::Section,
-    types::{CertConfig, Files, RenewAt, RenewPolicy},
+    types::{CertConfig, Files},
     values,
 };
 use super::{probe, tell};
 use crate::model::{
     duration,
     request::{KeyType, Mode, Names, Request},
+    schedule::{RenewAt, RenewPolicy},
 };
 
 /// An anchor that is no longer vouched for stays for at least this, when nothing else is said.

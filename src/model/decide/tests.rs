@@ -1,7 +1,10 @@
 //! One decision for each kind of facts, and a simulated world that runs through many.
 
 use super::*;
-use crate::{config::RenewAt, model::failure::Failure, testing::issuer};
+use crate::{
+    model::{failure::Failure, schedule::RenewAt},
+    testing::issuer,
+};
 
 mod properties;
 mod world;
