@@ -348,7 +348,7 @@ async fn failed_at_start(mut statuses: Vec<watch::Receiver<Status>>, deadline: I
     for status in &mut statuses {
         let settled = status.wait_for(Status::settled).await;
         match settled.ok().and_then(|status| status.failed_with()) {
-            Some(class) => exit = exit.or_else(|| Some(class.exit())),
+            Some(class) => exit = exit.or_else(|| Some(class.into())),
             None => return pending().await,
         }
     }

@@ -135,7 +135,7 @@ fn explain(error: &anyhow::Error) -> (String, Exit) {
         (stopped.hint.as_deref(), stopped.exit)
     } else if let Some(failure) = error.downcast_ref::<Failure>() {
         // A failure's own text ends with its hint.
-        (None, failure.class.exit())
+        (None, failure.class.into())
     } else {
         (None, Exit::Failure)
     };

@@ -5,6 +5,8 @@
 
 use std::process::ExitCode;
 
+use crate::model::failure::FailureClass;
+
 /// How a command ended, as the calling shell or Nomad sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -58,6 +60,21 @@ impl Exit {
             Self::Refused => "refused by verification",
             Self::CannotPublish => "cannot publish",
             Self::TimedOut => "timed out waiting",
+        }
+    }
+}
+
+/// The code of a command that ended on a failure of this class.
+impl From<FailureClass> for Exit {
+    fn from(class: FailureClass) -> Self {
+        match class {
+            FailureClass::Transport | FailureClass::Throttled | FailureClass::Unavailable => {
+                Self::IssuerUnreachable
+            }
+            FailureClass::Denied | FailureClass::Misconfigured => Self::Denied,
+            FailureClass::BadAnswer => Self::Refused,
+            FailureClass::Local => Self::CannotPublish,
+            FailureClass::Budget => Self::Failure,
         }
     }
 }

@@ -196,7 +196,7 @@ async fn published(statuses: &[watch::Receiver<Status>], deadline: Instant) -> R
                  is not started",
                 settled.name
             );
-            return Err(class.exit());
+            return Err(class.into());
         }
     }
     all.await;

@@ -96,5 +96,5 @@ fn tell(body: &str) -> anyhow::Result<Exit> {
 fn code(class: &str) -> Exit {
     let mut all = FailureClass::ALL.into_iter();
     let known = all.find(|one| one.name() == class);
-    known.map_or(Exit::Failure, FailureClass::exit)
+    known.map_or(Exit::Failure, Exit::from)
 }

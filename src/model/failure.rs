@@ -1,11 +1,11 @@
 //! What can go wrong on the way to a certificate, by what to do about it.
 //!
 //! Never carries a foreign error type. What stays true: the class alone selects the retry plan
-//! (`model/retry.rs`) and the exit code; the text is for people.
+//! (`retry.rs`) and the exit code (`Exit::from`); the text is for people.
 
 use std::{fmt, time::Duration};
 
-use crate::{exit::Exit, model::time::Timestamp};
+use crate::model::time::Timestamp;
 
 /// One plan of retries, one metric label.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -53,18 +53,6 @@ impl FailureClass {
             Self::BadAnswer => "bad_answer",
             Self::Local => "local",
             Self::Budget => "budget",
-        }
-    }
-
-    /// The exit code when a command ends on a failure of this class.
-    #[must_use]
-    pub fn exit(self) -> Exit {
-        match self {
-            Self::Transport | Self::Throttled | Self::Unavailable => Exit::IssuerUnreachable,
-            Self::Denied | Self::Misconfigured => Exit::Denied,
-            Self::BadAnswer => Exit::Refused,
-            Self::Local => Exit::CannotPublish,
-            Self::Budget => Exit::Failure,
         }
     }
 }
