@@ -22,7 +22,6 @@ mod http_client;
 pub mod issue;
 pub mod issuer;
 pub mod loki;
-pub mod model;
 pub mod nomad;
 pub mod observe;
 pub mod probe;
@@ -31,6 +30,8 @@ pub mod reload;
 pub mod terminal;
 pub mod vault;
 pub mod watch;
+
+pub use certagent_model as model;
 
 #[cfg(test)]
 mod testing;

@@ -3,8 +3,9 @@
 //! Never compiled into the binary.
 
 pub(crate) mod application;
-pub(crate) mod ca;
 pub(crate) mod clock;
 pub(crate) mod fake_http;
 pub(crate) mod issuer;
 pub(crate) mod lock;
+
+pub(crate) use certagent_model::testing::ca;

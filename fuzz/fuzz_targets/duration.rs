@@ -1,7 +1,7 @@
 //! Any text: a duration is refused, or prints as text that means the same.
 #![no_main]
 
-use certagent::model::duration;
+use certagent_model::duration;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|text: &str| {

@@ -1,7 +1,7 @@
 //! Any bytes: a certificate is refused or read, never with a panic; it is also read as a key.
 #![no_main]
 
-use certagent::model::{bundle::PrivateKey, leaf::CertFacts, pem};
+use certagent_model::{bundle::PrivateKey, leaf::CertFacts, pem};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|der: &[u8]| {

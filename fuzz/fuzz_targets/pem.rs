@@ -1,7 +1,7 @@
 //! Any text: PEM is refused or round-trips, and what is in it is read without a panic.
 #![no_main]
 
-use certagent::model::{bundle::PrivateKey, leaf::CertFacts, pem};
+use certagent_model::{bundle::PrivateKey, leaf::CertFacts, pem};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|text: &str| {

@@ -1,7 +1,7 @@
 //! Any body: an answer is refused with a known code, or taken apart.
 #![no_main]
 
-use certagent::model::{answer, pem, verify::codes};
+use certagent_model::{answer, pem, verify::codes};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|body: &[u8]| {

@@ -14,6 +14,8 @@ use std::{
 use tokio::time::sleep;
 use zeroize::Zeroizing;
 
+pub(crate) use certagent_model::testing::failure;
+
 use crate::{
     clock::Clock,
     issuer::{Issuer, Order, Reply},
@@ -215,16 +217,5 @@ impl Issuer for FakeIssuer {
             sleep(latency).await;
         }
         self.failing_now().map_or(Ok(Able::Active), Err)
-    }
-}
-
-/// A failure with a code and nothing else of interest.
-pub(crate) fn failure(class: FailureClass, code: &str) -> Failure {
-    Failure {
-        class,
-        code: code.to_owned(),
-        message: format!("the fake issuer fails with {code}"),
-        hint: None,
-        retry_after: None,
     }
 }

@@ -1,0 +1,268 @@
+//! The fields of an answer, each to its type, each fault with its own code.
+//!
+//! Never repeats the text of a field that could hold a key.
+
+use serde_json::{Map, Value};
+
+use super::CHAIN_LIMIT;
+use crate::{
+    bundle::{KeyError, PrivateKey},
+    leaf::CertFacts,
+    pem::{self, Block},
+    verify::Problem,
+};
+
+/// A certificate with its facts.
+pub(super) type Cert = (Vec<u8>, CertFacts);
+
+/// A list of texts.
+pub(super) fn texts(value: &Value) -> Option<Vec<String>> {
+    value
+        .as_array()?
+        .iter()
+        .map(|item| item.as_str().map(str::to_owned))
+        .collect()
+}
+
+/// `warnings`: null, absent, or a list of texts.
+pub(super) fn warnings(value: Option<&Value>, problems: &mut Vec<Problem>) -> Vec<String> {
+    match value {
+        None | Some(Value::Null) => Vec::new(),
+        Some(value) => texts(value).unwrap_or_else(|| {
+            problems.push(Problem::new(
+                "warnings-wrong-type",
+                "`warnings` is not a list of texts",
+            ));
+            Vec::new()
+        }),
+    }
+}
+
+/// `lease_id`: absent, null or empty means none.
+pub(super) fn lease_id(value: Option<&Value>, problems: &mut Vec<Problem>) -> Option<String> {
+    match value {
+        None | Some(Value::Null) => None,
+        Some(Value::String(lease)) => Some(lease.clone()).filter(|lease| !lease.is_empty()),
+        Some(_) => {
+            problems.push(Problem::new("lease-wrong-type", "`lease_id` is not text"));
+            None
+        }
+    }
+}
+
+/// `certificate`: exactly one certificate in PEM.
+pub(super) fn certificate(value: Option<&Value>, problems: &mut Vec<Problem>) -> Option<Cert> {
+    let found = match value {
+        None | Some(Value::Null) => Err(Problem::new(
+            "certificate-missing",
+            "the answer has no `certificate`",
+        )),
+        Some(Value::String(text)) => leaf(text),
+        Some(_) => Err(Problem::new(
+            "certificate-wrong-type",
+            "`certificate` is not text",
+        )),
+    };
+    found.map_err(|problem| problems.push(problem)).ok()
+}
+
+fn leaf(text: &str) -> Result<Cert, Problem> {
+    if text.trim().is_empty() {
+        return Err(Problem::new("certificate-empty", "`certificate` is empty"));
+    }
+    if looks_like_der(text) {
+        return Err(Problem::new(
+            "certificate-der",
+            "`certificate` is base64 without PEM lines",
+        ));
+    }
+    let blocks = pem::parse(text)
+        .map_err(|error| Problem::new("certificate-not-pem", format!("`certificate`: {error}")))?;
+    if holds_key(&blocks) {
+        return Err(Problem::new(
+            "certificate-holds-key",
+            "`certificate` holds a private key, as with format=pem_bundle",
+        ));
+    }
+    label("certificate-label", "certificate", &blocks)?;
+    let [block] = blocks.as_slice() else {
+        let message = format!("`certificate` holds {} certificates, not one", blocks.len());
+        return Err(Problem::new("certificate-several", message));
+    };
+    facts("certificate-malformed", "certificate", block)
+}
+
+/// Base64 of a DER SEQUENCE begins with `MI`.
+fn looks_like_der(text: &str) -> bool {
+    text.starts_with("MI") && !text.contains("-----")
+}
+
+fn holds_key(blocks: &[Block]) -> bool {
+    blocks
+        .iter()
+        .any(|block| block.label.ends_with("PRIVATE KEY"))
+}
+
+fn label(code: &'static str, field: &str, blocks: &[Block]) -> Result<(), Problem> {
+    match blocks.iter().find(|block| block.label != pem::CERTIFICATE) {
+        None => Ok(()),
+        Some(other) => Err(Problem::new(
+            code,
+            format!("`{field}` holds a `{}` block", other.label),
+        )),
+    }
+}
+
+fn facts(code: &'static str, field: &str, block: &Block) -> Result<Cert, Problem> {
+    CertFacts::read(&block.der)
+        .map(|facts| (block.der.to_vec(), facts))
+        .map_err(|error| Problem::new(code, format!("`{field}`: {error}")))
+}
+
+/// `ca_chain` and `issuing_ca`, in any order, duplicates included.
+pub(super) fn chain(data: &Map<String, Value>, problems: &mut Vec<Problem>) -> Vec<Cert> {
+    let before = problems.len();
+    let mut pool = Vec::new();
+    match data.get("ca_chain") {
+        None | Some(Value::Null) => {}
+        Some(Value::Array(entries)) if entries.len() > CHAIN_LIMIT => {
+            let message = format!(
+                "`ca_chain` has {} entries, at most {CHAIN_LIMIT}",
+                entries.len()
+            );
+            problems.push(Problem::new("chain-too-long", message));
+        }
+        Some(Value::Array(entries)) => {
+            for (at, value) in entries.iter().enumerate() {
+                match entry(at, value) {
+                    Ok(cert) => pool.push(cert),
+                    Err(problem) => problems.push(problem),
+                }
+            }
+        }
+        Some(_) => problems.push(Problem::new("chain-wrong-type", "`ca_chain` is not a list")),
+    }
+    match data.get("issuing_ca") {
+        None | Some(Value::Null) => {}
+        // Some backends send it empty when there is a chain.
+        Some(Value::String(text)) if text.trim().is_empty() => {}
+        Some(Value::String(text)) => match issuing_ca(text) {
+            Ok(cert) => pool.push(cert),
+            Err(problem) => problems.push(problem),
+        },
+        Some(_) => problems.push(Problem::new(
+            "issuing-ca-wrong-type",
+            "`issuing_ca` is not text",
+        )),
+    }
+    if pool.is_empty() && problems.len() == before {
+        let message = "the answer has neither `ca_chain` nor `issuing_ca`";
+        problems.push(Problem::new("chain-missing", message));
+    }
+    pool
+}
+
+fn entry(at: usize, value: &Value) -> Result<Cert, Problem> {
+    let field = format!("ca_chain[{at}]");
+    let Value::String(text) = value else {
+        return Err(Problem::new(
+            "chain-entry-wrong-type",
+            format!("`{field}` is not text"),
+        ));
+    };
+    let blocks = pem::parse(text)
+        .map_err(|error| Problem::new("chain-not-pem", format!("`{field}`: {error}")))?;
+    if holds_key(&blocks) {
+        return Err(Problem::new(
+            "chain-holds-key",
+            format!("`{field}` holds a private key"),
+        ));
+    }
+    label("chain-label", &field, &blocks)?;
+    match blocks.as_slice() {
+        [block] => facts("chain-malformed", &field, block),
+        several => Err(Problem::new(
+            "chain-entry-several",
+            format!("`{field}` holds {} certificates, not one", several.len()),
+        )),
+    }
+}
+
+fn issuing_ca(text: &str) -> Result<Cert, Problem> {
+    let not_pem = |why: String| Problem::new("issuing-ca-not-pem", format!("`issuing_ca`: {why}"));
+    let blocks = pem::parse(text).map_err(|error| not_pem(error.to_string()))?;
+    match blocks.as_slice() {
+        [block] if block.label == pem::CERTIFICATE => {
+            facts("issuing-ca-malformed", "issuing_ca", block)
+        }
+        _ => Err(not_pem("not exactly one certificate".to_owned())),
+    }
+}
+
+/// The private key: from the answer in issue mode, our own in sign mode.
+pub(super) fn key(
+    value: Option<&Value>,
+    own_key: Option<PrivateKey>,
+    problems: &mut Vec<Problem>,
+) -> Option<PrivateKey> {
+    let found = match (value, own_key) {
+        (None | Some(Value::Null), Some(own)) => return Some(own),
+        (Some(Value::String(text)), Some(own)) if text.is_empty() => return Some(own),
+        (Some(_), Some(_)) => Err(Problem::new(
+            "key-unexpected",
+            "the answer to our CSR holds a `private_key`",
+        )),
+        (None | Some(Value::Null), None) => Err(Problem::new(
+            "key-missing",
+            "the answer has no `private_key`",
+        )),
+        (Some(Value::String(text)), None) if text.trim().is_empty() => {
+            Err(Problem::new("key-empty", "`private_key` is empty"))
+        }
+        (Some(Value::String(text)), None) => PrivateKey::from_pem(text)
+            .map_err(|error| Problem::new(key_code(error), format!("`private_key`: {error}"))),
+        (Some(_), None) => Err(Problem::new("key-wrong-type", "`private_key` is not text")),
+    };
+    found.map_err(|problem| problems.push(problem)).ok()
+}
+
+fn key_code(error: KeyError) -> &'static str {
+    match error {
+        KeyError::Pem(_) => "key-not-pem",
+        KeyError::Several(_) => "key-several",
+        KeyError::Label => "key-label",
+        KeyError::Encrypted => "key-encrypted",
+        KeyError::Malformed(_) => "key-malformed",
+        KeyError::Weak => "key-weak",
+        KeyError::Unsupported => "key-unsupported",
+    }
+}
+
+/// `serial_number` and `expiration`, where sent, must be the certificate's own.
+pub(super) fn agreement(data: &Map<String, Value>, facts: &CertFacts, problems: &mut Vec<Problem>) {
+    match data.get("serial_number") {
+        None | Some(Value::Null) => {}
+        Some(Value::String(serial)) if serial.eq_ignore_ascii_case(&facts.serial) => {}
+        Some(Value::String(_)) => problems.push(Problem::new(
+            "serial-disagrees",
+            format!("`serial_number` is not {}, the certificate's", facts.serial),
+        )),
+        Some(_) => problems.push(Problem::new(
+            "serial-wrong-type",
+            "`serial_number` is not text",
+        )),
+    }
+    let not_after = facts.not_after.unix_secs();
+    match data.get("expiration") {
+        None | Some(Value::Null) => {}
+        Some(Value::Number(at)) if at.as_i64() == Some(not_after) => {}
+        Some(Value::Number(at)) => problems.push(Problem::new(
+            "expiration-disagrees",
+            format!("`expiration` is {at}, the certificate ends at {not_after}"),
+        )),
+        Some(_) => problems.push(Problem::new(
+            "expiration-wrong-type",
+            "`expiration` is not a number",
+        )),
+    }
+}

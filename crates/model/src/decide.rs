@@ -1,0 +1,267 @@
+//! `decide(&Facts, &Policy, now) -> Next`: the whole agent in one pure function.
+//!
+//! Never waits. What stays true: the same facts give the same decision, whatever woke the agent;
+//! a certificate that was issued is published before another is asked for.
+
+use std::{fmt, time::Duration};
+
+use crate::{
+    budget,
+    failure::{FailureClass, FailureRun},
+    reach::{self, Looks},
+    retry,
+    schedule::{self, RenewPolicy, Validity},
+    time::Timestamp,
+};
+
+/// The set that readers see.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Live {
+    /// What its leaf says.
+    pub validity: Validity,
+    /// When it came from the issuer; unknown when the state was lost.
+    pub obtained_at: Option<Timestamp>,
+    /// Fingerprint of the request that it answers; empty when unknown.
+    pub fingerprint: String,
+    /// Serial of its leaf.
+    pub serial: String,
+}
+
+/// A set that was issued and verified but is not live: publishing failed, or it starts later.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Staged {
+    /// What its leaf says.
+    pub validity: Validity,
+    /// When it came from the issuer.
+    pub obtained_at: Timestamp,
+    /// Fingerprint of the request that it answers.
+    pub fingerprint: String,
+    /// Serial of its leaf.
+    pub serial: String,
+}
+
+/// Everything that a decision depends on.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Facts {
+    /// What is published, if anything.
+    pub live: Option<Live>,
+    /// What is ready to be published, if anything.
+    pub staged: Option<Staged>,
+    /// The failures since the last success. Whoever forces a renewal drops it first.
+    pub failure: Option<FailureRun>,
+    /// What looks at the issuer have shown since then.
+    pub looks: Looks,
+    /// When requests were sent that may have made a certificate (see [`budget::keeps`]).
+    pub issuances: Vec<Timestamp>,
+    /// Somebody asked for a renewal now; cleared by the next published set.
+    pub forced: bool,
+    /// Fingerprint of today's request.
+    pub fingerprint: String,
+    /// The application broke on the last answer to this request: no other is asked for before this.
+    pub held_until: Option<Timestamp>,
+}
+
+/// What to do next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// Ask the issuer now.
+    Issue(Why),
+    /// Publish the staged set now.
+    Publish(Why),
+    /// Nothing until then; look again when it comes or when anything happens.
+    WaitUntil(Timestamp, Why),
+}
+
+/// Why that is next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// Nothing is published yet.
+    NothingPublished,
+    /// The live set answers another request than today's.
+    RequestChanged,
+    /// Somebody asked for it.
+    Forced,
+    /// The renewal time; as a wait, the time until it.
+    Due,
+    /// The live certificate has ended.
+    Expired,
+    /// A staged set is there; as a wait, it isn't valid yet.
+    Staged,
+    /// The retry plan of this class.
+    Retry(FailureClass),
+    /// The issuance budget is used up.
+    Budget,
+    /// The application broke on the last answer, and the set before is in use again.
+    Quarantine,
+}
+
+impl Why {
+    /// The name used in logs, metrics and JSON.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::NothingPublished => "nothing_published",
+            Self::RequestChanged => "request_changed",
+            Self::Forced => "forced",
+            Self::Due => "due",
+            Self::Expired => "expired",
+            Self::Staged => "staged",
+            Self::Retry(_) => "retry",
+            Self::Budget => "budget",
+            Self::Quarantine => "quarantine",
+        }
+    }
+}
+
+impl fmt::Display for Why {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NothingPublished => f.write_str("nothing is published yet"),
+            Self::RequestChanged => f.write_str("the request differs from the live set's"),
+            Self::Forced => f.write_str("a renewal was asked for"),
+            Self::Due => f.write_str("the renewal time"),
+            Self::Expired => f.write_str("the live certificate has ended"),
+            Self::Staged => f.write_str("a set is staged"),
+            Self::Retry(class) => write!(f, "the retry plan for {class}"),
+            Self::Budget => f.write_str("the issuance budget is used up"),
+            Self::Quarantine => f.write_str("the application broke on the last new certificate"),
+        }
+    }
+}
+
+/// What to do next, given all facts.
+#[must_use]
+pub fn decide(facts: &Facts, policy: &RenewPolicy, now: Timestamp) -> Next {
+    let retry = retry_at(facts, policy, now);
+    if let Some(staged) = usable_staged(facts, policy, now) {
+        if staged.validity.not_before <= now {
+            return match retry {
+                // Only a disk that refuses it keeps a set waiting, not the issuer.
+                Some((at, why @ Why::Retry(FailureClass::Local))) => Next::WaitUntil(at, why),
+                _ => Next::Publish(Why::Staged),
+            };
+        }
+        if let Some(until) = worth_waiting_for(staged, facts, policy, now) {
+            return Next::WaitUntil(until, Why::Staged);
+        }
+    }
+    let why = match reason(facts, policy, now) {
+        Ok(why) => why,
+        Err(due) => return Next::WaitUntil(due, Why::Due),
+    };
+    if let Some(until) = held(facts, now) {
+        return Next::WaitUntil(until, Why::Quarantine);
+    }
+    if let Err(free) = budget::allowed(&facts.issuances, policy.budget_per_hour, now) {
+        return match retry {
+            Some((at, why)) if at > free => Next::WaitUntil(at, why),
+            _ => Next::WaitUntil(free, Why::Budget),
+        };
+    }
+    match retry {
+        Some((at, why)) => Next::WaitUntil(at, why),
+        None => Next::Issue(why),
+    }
+}
+
+/// Why to issue, or the renewal time that has not come.
+fn reason(facts: &Facts, policy: &RenewPolicy, now: Timestamp) -> Result<Why, Timestamp> {
+    let Some(live) = &facts.live else {
+        return Ok(Why::NothingPublished);
+    };
+    if live.fingerprint != facts.fingerprint {
+        return Ok(Why::RequestChanged);
+    }
+    if facts.forced {
+        return Ok(Why::Forced);
+    }
+    if now >= live.validity.not_after {
+        return Ok(Why::Expired);
+    }
+    let due = schedule::due(live.validity, live.obtained_at, policy).at;
+    if now >= due { Ok(Why::Due) } else { Err(due) }
+}
+
+/// How long the quarantine of the last answer holds off another one: not once the live set has
+/// ended, nor against somebody's wish.
+fn held(facts: &Facts, now: Timestamp) -> Option<Timestamp> {
+    let live = facts.live.as_ref().filter(|_| !facts.forced)?;
+    let until = facts.held_until?.min(live.validity.not_after);
+    (until > now).then_some(until)
+}
+
+/// The retry plan's next attempt, while it has not come.
+fn retry_at(facts: &Facts, policy: &RenewPolicy, now: Timestamp) -> Option<(Timestamp, Why)> {
+    let run = facts.failure.as_ref()?;
+    let planned = planned(run, facts, policy, now);
+    let at = reach::attempt(run, &facts.looks, planned, &policy.splay_key);
+    (at > now).then_some((at, Why::Retry(run.last.class)))
+}
+
+fn planned(run: &FailureRun, facts: &Facts, policy: &RenewPolicy, now: Timestamp) -> Timestamp {
+    let validity = facts.live.as_ref().map(|live| live.validity);
+    retry::next_attempt(run, validity, &policy.splay_key, now)
+}
+
+/// When to look whether the issuer is back, while an attempt is waited for; it can lie in the past,
+/// then it is time. `None` while nothing fails, and whenever a look would tell nothing.
+#[must_use]
+pub fn look_at(facts: &Facts, policy: &RenewPolicy, now: Timestamp) -> Option<Timestamp> {
+    let run = facts.failure.as_ref()?;
+    let Next::WaitUntil(_, Why::Retry(_)) = decide(facts, policy, now) else {
+        return None;
+    };
+    let planned = planned(run, facts, policy, now);
+    reach::next_look(run, &facts.looks, planned, &policy.splay_key, now)
+}
+
+/// The staged set, when it answers today's request, is no left-over of a publication that was done,
+/// and is not about to end.
+fn usable_staged<'a>(facts: &'a Facts, policy: &RenewPolicy, now: Timestamp) -> Option<&'a Staged> {
+    let staged = facts.staged.as_ref()?;
+    let newer = facts
+        .live
+        .as_ref()
+        .is_none_or(|live| live.fingerprint != facts.fingerprint || follows(staged, live, now));
+    let lasting = staged.validity.remaining(now) > policy.min_remaining;
+    (staged.fingerprint == facts.fingerprint && newer && lasting).then_some(staged)
+}
+
+/// Whether the staged set came after the live one, or lasts longer. Its serial tells a left-over;
+/// their times alone don't: both may have come in one millisecond, or the clock was set back since.
+fn follows(staged: &Staged, live: &Live, now: Timestamp) -> bool {
+    let before = |at: Timestamp| staged.obtained_at < at && at <= now;
+    staged.serial != live.serial
+        && (!live.obtained_at.is_some_and(before)
+            || live.validity.not_after < staged.validity.not_after)
+}
+
+/// Until when to wait for a staged set that starts later; `None` when it is better to ask for
+/// another one now, because the live set doesn't last until then.
+fn worth_waiting_for(
+    staged: &Staged,
+    facts: &Facts,
+    policy: &RenewPolicy,
+    now: Timestamp,
+) -> Option<Timestamp> {
+    let starts = staged.validity.not_before;
+    let covered = facts
+        .live
+        .as_ref()
+        .is_some_and(|live| live.validity.not_after > starts.plus(policy.min_remaining));
+    if covered {
+        return Some(starts);
+    }
+    if staged.obtained_at > now {
+        // The clock was set back: look anew, once.
+        return None;
+    }
+    // Another answer of the same issuer starts later still, unless a clock is put right.
+    let ahead = starts.since(staged.obtained_at);
+    let pace = (ahead / 4).clamp(Duration::from_secs(30), Duration::from_secs(3600));
+    let again = staged.obtained_at.plus(pace);
+    (now < again).then_some(again.min(starts))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,28 @@
+//! Decides and never does: pure functions over facts, times and certificates.
+//!
+//! Nothing here reads a clock, a file, the environment or the network, and nothing is
+//! asynchronous; whoever needs the time passes `now`. The manifest and `clippy.toml` enforce it.
+#![forbid(unsafe_code)]
+
+pub mod answer;
+pub mod budget;
+pub mod bundle;
+pub mod decide;
+pub mod duration;
+pub mod failure;
+pub mod leaf;
+pub mod pem;
+pub mod reach;
+pub mod request;
+pub mod retry;
+pub mod schedule;
+pub mod secret;
+pub mod served;
+pub mod slots;
+pub mod state;
+pub mod tell;
+#[cfg(any(test, feature = "test-util"))]
+pub mod testing;
+pub mod time;
+pub mod trust;
+pub mod verify;

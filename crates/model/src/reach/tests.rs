@@ -1,0 +1,255 @@
+//! Looks and what they bring forward: tables, and properties of their bounds.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::{
+    failure::Failure,
+    retry::{self, next_attempt},
+    schedule::Validity,
+    testing,
+};
+
+const LIFE: i64 = 864_000;
+const ACTIVE: Option<Able> = Some(Able::Active);
+
+fn at(secs: i64) -> Timestamp {
+    Timestamp::from_unix_secs(secs)
+}
+
+fn validity() -> Validity {
+    Validity {
+        not_before: at(0),
+        not_after: at(LIFE),
+    }
+}
+
+fn failed(class: FailureClass, retry_after: Option<u64>) -> Failure {
+    Failure {
+        retry_after: retry_after.map(Duration::from_secs),
+        ..testing::failure(class, "x")
+    }
+}
+
+fn run(class: FailureClass, retry_after: Option<u64>, when: Timestamp) -> FailureRun {
+    FailureRun {
+        total: 20,
+        ..FailureRun::after(None, failed(class, retry_after), when)
+    }
+}
+
+#[test]
+fn only_an_issuer_that_was_away_is_looked_at() {
+    let watched = FailureClass::ALL.into_iter().filter(|class| {
+        let run = run(*class, None, at(100));
+        next_look(&run, &Looks::default(), at(400), "seed", at(100)).is_some()
+    });
+    let watched: Vec<_> = watched.collect();
+    assert_eq!(
+        watched,
+        [FailureClass::Transport, FailureClass::Unavailable]
+    );
+    let mut looks = Looks::default();
+    looks.saw(
+        ACTIVE,
+        &run(FailureClass::Transport, None, at(100)),
+        "seed",
+        at(101),
+    );
+    for class in FailureClass::ALL {
+        let moved = attempt(&run(class, None, at(100)), &looks, at(400), "seed") < at(400);
+        assert_eq!(moved, watches(class), "{class}");
+    }
+}
+
+#[test]
+fn looks_come_every_four_seconds_in_a_phase_of_the_seeds_own() {
+    let run = run(FailureClass::Transport, None, at(100));
+    let mut phases = std::collections::BTreeSet::new();
+    for number in 0..100 {
+        let seed = format!("alloc-{number}");
+        let mut looks = Looks::default();
+        let first = next_look(&run, &looks, at(400), &seed, at(100)).unwrap();
+        assert!(at(100) < first && first <= at(104));
+        looks.saw(None, &run, &seed, first);
+        let second = next_look(&run, &looks, at(400), &seed, first).unwrap();
+        assert_eq!(second, first.plus(Duration::from_secs(4)));
+        phases.insert(first.unix_millis() / 500);
+    }
+    assert_eq!(phases.len(), 8, "each half second has its share");
+}
+
+#[test]
+fn a_missed_look_is_due_at_once_and_never_two() {
+    let run = run(FailureClass::Transport, None, at(100));
+    let mut looks = Looks::default();
+    let late = at(300);
+    assert!(next_look(&run, &looks, at(400), "seed", late).unwrap() <= late);
+    looks.saw(None, &run, "seed", late);
+    assert!(next_look(&run, &looks, at(400), "seed", late).unwrap() > late);
+    // the clock is set back: the note from the future counts as of now
+    let back = at(110);
+    let next = next_look(&run, &looks, at(400), "seed", back).unwrap();
+    assert!(back < next && next <= back.plus(PERIOD));
+}
+
+#[test]
+fn the_attempts_of_a_fleet_spread_evenly_over_eight_seconds() {
+    let run = run(FailureClass::Unavailable, None, at(100));
+    let mut looks = Looks::default();
+    looks.saw(ACTIVE, &run, "seed", at(200));
+    let mut seconds = [0_u32; 8];
+    for number in 0..10_000 {
+        let seed = format!("alloc-{number}");
+        let moment = attempt(&run, &looks, at(400), &seed);
+        seconds[usize::try_from(moment.unix_secs() - 200).unwrap()] += 1;
+    }
+    let even = 10_000 / 8;
+    let (least, most) = (even * 9 / 10, even * 11 / 10);
+    assert!(
+        seconds.iter().all(|count| (least..=most).contains(count)),
+        "{seconds:?}"
+    );
+}
+
+#[test]
+fn what_was_seen_before_a_failure_says_nothing_after_it() {
+    let mut looks = Looks::default();
+    let run = run(FailureClass::Transport, None, at(99));
+    looks.saw(ACTIVE, &run, "seed", at(100));
+    looks.failed(at(105));
+    let run = FailureRun { at: at(105), ..run };
+    assert_eq!(attempt(&run, &looks, at(400), "seed"), at(400));
+}
+
+#[test]
+fn attempts_in_vain_are_followed_by_doubling_gaps() {
+    let gaps: Vec<u64> = (1..=10).map(|count| gap(count).as_secs()).collect();
+    assert_eq!(gaps, [5, 10, 20, 40, 80, 160, 320, 600, 600, 600]);
+    assert_eq!(gap(u32::MAX), WIDEST_GAP);
+}
+
+#[test]
+fn the_stated_bounds() {
+    let of = |secs| {
+        let span = Duration::from_secs(secs);
+        (most_attempts(span), most_looks(span))
+    };
+    assert_eq!(of(0), (2, 2));
+    assert_eq!(of(60), (10, 17));
+    assert_eq!(of(3 * 3_600), (84, 2_702));
+    assert_eq!(longest_return(), Duration::from_secs(12));
+}
+
+/// The loop without a runtime: what was done from `from` until `until`.
+struct Seen {
+    attempts: Vec<Timestamp>,
+    looks: Vec<Timestamp>,
+}
+
+/// Every order fails; `able` is what the issuer says of itself.
+fn live(
+    (from, until): (Timestamp, Timestamp),
+    seed: &str,
+    class: FailureClass,
+    retry_after: Option<u64>,
+    able: impl Fn(Timestamp) -> Option<Able>,
+) -> Seen {
+    let (mut now, mut looks) = (from, Looks::default());
+    let mut seen = Seen {
+        attempts: vec![from],
+        looks: Vec::new(),
+    };
+    let mut run = FailureRun::after(None, failed(class, retry_after), now);
+    while now <= until {
+        let planned = next_attempt(&run, Some(validity()), seed, now);
+        let next = attempt(&run, &looks, planned, seed);
+        assert!(next <= planned, "never later than planned");
+        let asked = run.at.plus(Duration::from_secs(retry_after.unwrap_or(0)));
+        assert!(
+            next == planned || next >= asked,
+            "never before a Retry-After"
+        );
+        match next_look(&run, &looks, planned, seed, now) {
+            Some(look) if next > now && look < next => {
+                now = look.max(now);
+                seen.looks.push(now);
+                looks.saw(able(now), &run, seed, now);
+            }
+            _ => {
+                now = next.max(now);
+                seen.attempts.push(now);
+                looks.failed(now);
+                run = FailureRun::after(Some(&run), run.last.clone(), now);
+            }
+        }
+    }
+    seen
+}
+
+/// The leader of a cluster is gone, and a standby goes on naming it; hours later one is elected.
+#[test]
+fn an_active_node_is_believed_at_once_after_a_standby_was_wrong_for_hours() {
+    let (from, back) = (at(600_000), at(600_000 + 3 * 3_600));
+    for seed in ["a", "b", "c", "d"] {
+        let able = |now| {
+            Some(if now < back {
+                Able::Standby
+            } else {
+                Able::Active
+            })
+        };
+        let span = (from, back.plus(longest_return()));
+        let seen = live(span, seed, FailureClass::Unavailable, None, able);
+        let first = seen.attempts.iter().find(|time| **time >= back).unwrap();
+        assert!(*first <= back.plus(longest_return()));
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn a_return_is_followed_within_twelve_seconds(
+        away in 60..200_000_i64,
+        millis in 0..4_000_u64,
+        seed in "[a-f0-9]{8}",
+        unavailable: bool,
+    ) {
+        let class = if unavailable { FailureClass::Unavailable } else { FailureClass::Transport };
+        let from = at(600_000);
+        let back = at(600_000 + away).plus(Duration::from_millis(millis));
+        let seen = live((from, back.plus(longest_return())), &seed, class, None, |now| (now >= back).then_some(Able::Active));
+        let first = seen.attempts.iter().find(|time| **time >= back).unwrap();
+        prop_assert!(*first <= back.plus(longest_return()));
+        // while it was away, looks brought nothing about
+        let before = seen.attempts.iter().filter(|time| **time < back).count();
+        let planned = retry::most_requests(class, validity(), from, back);
+        prop_assert!(before <= planned as usize);
+    }
+
+    #[test]
+    fn whatever_the_issuer_says_of_itself_requests_keep_the_stated_bound(
+        period in 1..3_000_i64,
+        share in 0..=100_i64,
+        wait in proptest::option::of(0..10_000_u64),
+        hours in 1..60_i64,
+        seed in "[a-f0-9]{8}",
+    ) {
+        let (from, until) = (at(600_000), at(600_000 + hours * 3_600));
+        let class = FailureClass::Unavailable;
+        let able = |now: Timestamp| {
+            let up = now.unix_secs().rem_euclid(period) * 100 < share * period;
+            up.then(|| if now.unix_secs() % 3 == 0 { Able::Active } else { Able::Standby })
+        };
+        let seen = live((from, until), &seed, class, wait, able);
+        let span = from.until(until);
+        let bound = retry::most_requests(class, validity(), from, until) + most_attempts(span);
+        // the last one of the walk lies behind `until`
+        prop_assert!(seen.attempts.len() <= bound as usize + 1, "{} > {bound}", seen.attempts.len());
+        prop_assert!(seen.looks.len() as u64 <= most_looks(span) + 1, "{}", seen.looks.len());
+        for pair in seen.looks.windows(2) {
+            prop_assert!(pair[1].since(pair[0]) >= PERIOD);
+        }
+    }
+}

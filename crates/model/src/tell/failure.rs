@@ -1,0 +1,76 @@
+//! Why an application could not be told.
+//!
+//! Never a secret in it. What stays true: it says whether the application may have been reached all
+//! the same, and whether trying again can help.
+
+use std::{error::Error, fmt};
+
+use super::Failed;
+
+/// Why the application could not be told; never a secret in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TellFailure {
+    /// Short stable code: the metric and JSON name.
+    pub code: &'static str,
+    /// What was tried, where, why: lower case, no full stop.
+    pub message: String,
+    /// What the reader can do about it; empty when unknown.
+    pub hint: &'static str,
+    /// Only a change by somebody can make it work: no use in trying the same again soon.
+    pub lasting: bool,
+    /// It may have reached the application all the same.
+    pub reached: bool,
+}
+
+impl TellFailure {
+    /// One that reached nobody and may pass.
+    pub fn passing(code: &'static str, message: String, hint: &'static str) -> Self {
+        Self {
+            code,
+            message,
+            hint,
+            lasting: false,
+            reached: false,
+        }
+    }
+
+    /// One that reached nobody and stays until somebody changes something.
+    pub fn lasting(code: &'static str, message: String, hint: &'static str) -> Self {
+        Self {
+            lasting: true,
+            ..Self::passing(code, message, hint)
+        }
+    }
+
+    /// One of which nobody knows whether it reached the application.
+    pub fn unclear(code: &'static str, message: String, hint: &'static str) -> Self {
+        Self {
+            reached: true,
+            ..Self::passing(code, message, hint)
+        }
+    }
+}
+
+impl fmt::Display for TellFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)?;
+        if !self.hint.is_empty() {
+            write!(f, "; {}", self.hint)?;
+        }
+        Ok(())
+    }
+}
+
+impl Error for TellFailure {}
+
+impl From<TellFailure> for Failed {
+    fn from(failure: TellFailure) -> Self {
+        Self {
+            code: failure.code.to_owned(),
+            message: failure.to_string(),
+            at: 0,
+            lasting: failure.lasting,
+            reached: failure.reached,
+        }
+    }
+}
