@@ -109,28 +109,29 @@ def killed(stack, report, metrics, times):
         if done % 5 == 0:
             broken += not_whole(stack)
     report.none(f"sets that were not whole and served during {done} kills of certagent", broken)
-    wait_for("every certagent to run again", lambda: len(agents()) == sum(stack.counts.values()), 60)
+    wait_for("every certagent to run again", lambda: len(agents()) == len(metrics.addresses), 60)
     metrics.well()
     seen = started.instances()
     report.check("kills: seen in metrics", f"{started.name} of the {len(victims)} that were killed, and of no other", seen == victims)
 
 
 def allocation_of(pid):
-    """Name of the allocation that a process belongs to."""
+    """Name of the allocation, or of the certificate, that a process belongs to."""
     variables = Path(f"/proc/{pid}/environ").read_bytes().decode(errors="replace").split("\0")
-    return next((each.partition("=")[2] for each in variables if each.startswith("NOMAD_ALLOC_NAME=")), "")
+    names = ("NOMAD_ALLOC_NAME=", "CERTAGENT_NAME=")
+    return next((each.partition("=")[2] for each in variables if each.startswith(names)), "")
 
 
 def not_whole(stack):
     """Instances whose set is not whole, or not served; looked at twice, as a set may be replaced meanwhile."""
     found = []
     for name, (allocation, address, port) in stack.instances().items():
-        directory = stack.nomad.task_dir(allocation, "certagent") / "secrets/certs"
+        directory, protocol = stack.certificates(allocation), stack.protocol(name)
         try:
-            attest(address, port, directory)
+            attest(address, port, directory, protocol)
         except (Unattested, OSError, ValueError):
             try:
-                attest(address, port, directory)
+                attest(address, port, directory, protocol)
             except (Unattested, OSError, ValueError) as error:
                 found.append((name, str(error)))
     return found

@@ -12,6 +12,7 @@ import subprocess
 from pathlib import Path
 
 from parts import ROOT, Consul, Nomad, OpenBao, SecondConsul, SecondHost, StackError, Weed, certagent_binary, http, tool, wait_for
+from seen import HTTP2
 
 COMPONENTS = [
     "compactor", "ruler", "distributor", "ingester", "querier", "query-scheduler", "query-frontend", "index-gateway",
@@ -48,6 +49,8 @@ def agents():
 
 class Stack:
     """All parts, set up, and the job on them."""
+
+    application = "Loki"
 
     def __init__(self, base, cgroup="certagent-stack", mesh=False):
         self.base = Path(base)
@@ -214,12 +217,42 @@ class Stack:
         except StackError:
             return {}
 
+    def component(self, name):
+        """Of an allocation, by its name: job.group[index]."""
+        return name.split(".", 1)[1].split("[")[0]
+
+    def protocol(self, name):
+        """What the watched port of an instance speaks: gRPC."""
+        return HTTP2
+
+    def certificates(self, allocation, task="certagent"):
+        """The directory with an allocation's certificate files."""
+        return self.nomad.task_dir(allocation, task) / "secrets/certs"
+
+    def processes(self):
+        """(pid, start time) -> name, of every process of the application."""
+        return loki_processes()
+
+    def logs(self):
+        """Log files of the application."""
+        return self.nomad.logs("loki")
+
+    def agent_logs(self):
+        return self.nomad.logs("certagent")
+
+    def metrics_addresses(self):
+        """Allocation name -> host:port of certagent's metrics, of those that run."""
+        return {
+            a["Name"]: "{}:{}".format(*self.ports_of(a["ID"])["metrics"])
+            for group in self.nomad.allocations().values() for a in group if a["ClientStatus"] == "running"
+        }
+
     def restarts(self, task="loki", job="loki"):
         """How often Nomad has started the task again, over all allocations of the job."""
         answer = self.nomad.must("GET", f"/v1/job/{job}/allocations?all=true")
         return sum((a.get("TaskStates") or {}).get(task, {}).get("Restarts", 0) for a in answer)
 
-    def turns(self, task, job="loki"):
+    def turns(self, task="loki", job="loki"):
         """(when a restart was asked for, when it had started again) of every restart that Nomad remembers, in order."""
         found = []
         for a in self.nomad.must("GET", f"/v1/job/{job}/allocations"):

@@ -19,35 +19,51 @@ SETTLED = 3  # seconds after which an accepted line must be found
 SLICE = 20  # seconds of one query when all is read back
 
 
-class Load:
+class Steady:
+    """Steps that are taken again and again, each in a thread of its own, at a steady rate, from start() to stop()."""
+
+    def __init__(self, steps):
+        self.steps = steps  # [(function, seconds from one call to the next)]
+        self.run = uuid.uuid4().hex[:12]
+        self.stopping = threading.Event()
+
+    def start(self):
+        self.began = time.time()
+        self.threads = [threading.Thread(target=self.work, args=each, daemon=True) for each in self.steps]
+        for thread in self.threads:
+            thread.start()
+        return self
+
+    def work(self, step, pause):
+        while not self.stopping.is_set():
+            began = time.monotonic()
+            step()
+            self.stopping.wait(max(0.0, pause - (time.monotonic() - began)))
+
+    def note(self, failures, reason):
+        failures.append((round(time.time() - self.began, 1), str(reason)[:200]))
+
+    def stop(self):
+        self.stopping.set()
+        for thread in self.threads:
+            thread.join(30)
+        self.ended = time.time()
+
+
+class Load(Steady):
     """Runs from start() to finish(). `patience`: how long one push is repeated, as every log shipper
     does, and whether a query is asked once more, as a person does; 0: one attempt, for scenarios in
     which nothing may fail."""
 
     def __init__(self, stack, patience=0, pushes_per_second=4, lines=3):
-        self.stack, self.patience, self.pause, self.lines = stack, patience, 1 / pushes_per_second, lines
-        self.run = uuid.uuid4().hex[:12]
+        super().__init__([(self.push, 1 / pushes_per_second), (self.query, 1.0)])
+        self.stack, self.patience, self.lines = stack, patience, lines
         self.accepted = {}  # id -> (time of the line, time when it was accepted)
         self.push_attempts = self.query_attempts = self.given_up = self.queries_given_up = self.lines_late = 0
         self.failed_pushes, self.failed_queries = [], []  # (seconds since start, reason)
         self.moved_on = []  # connections that were refused, so that the next instance got the request
-        self.stopping = threading.Event()
         self.lock = threading.Lock()
         self.where = {}  # component -> (when it was looked up, addresses)
-
-    def start(self):
-        self.began = time.time()
-        self.threads = [threading.Thread(target=self.work, args=(each,), daemon=True) for each in (self.push, self.query)]
-        for thread in self.threads:
-            thread.start()
-        return self
-
-    def work(self, step):
-        while not self.stopping.is_set():
-            began = time.monotonic()
-            step()
-            pause = self.pause if step == self.push else 1.0
-            self.stopping.wait(max(0.0, pause - (time.monotonic() - began)))
 
     def targets(self, component):
         """Where a load balancer sends the component's requests; it looks once a second."""
@@ -73,9 +89,6 @@ class Load:
 
     def send(self, method, address, path, body=None, timeout=10):
         return http(method, f"http://{address}{path}", body, {"Content-Type": "application/json"}, timeout)
-
-    def note(self, failures, reason):
-        failures.append((round(time.time() - self.began, 1), str(reason)[:200]))
 
     def push(self):
         number = self.push_attempts
@@ -121,10 +134,7 @@ class Load:
             self.lines_late += len(expected - found)
 
     def stop(self):
-        self.stopping.set()
-        for thread in self.threads:
-            thread.join(30)
-        self.ended = time.time()
+        super().stop()
         # What follows is counted apart: it may be repeated until Loki has settled.
         self.counted = (len(self.failed_pushes), len(self.failed_queries), self.push_attempts, self.query_attempts)
 

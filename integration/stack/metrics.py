@@ -14,10 +14,7 @@ class Metrics:
     """Of all instances that run at this moment; their addresses are kept, so it can be read while Nomad is away."""
 
     def __init__(self, stack):
-        self.addresses = {
-            a["Name"]: "{}:{}".format(*stack.ports_of(a["ID"])["metrics"])
-            for group in stack.nomad.allocations().values() for a in group if a["ClientStatus"] == "running"
-        }
+        self.addresses = stack.metrics_addresses()
 
     def read(self):
         """Instance -> {(name, labels): value}; an instance that does not answer is left out."""

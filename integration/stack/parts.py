@@ -101,12 +101,15 @@ class Part:
         scratch.mkdir(exist_ok=True)
         return {**keep, "HOME": str(self.dir), "TMPDIR": str(scratch)}
 
-    def start(self, seconds=60):
+    def launch(self):
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(
                 self.command(), stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self.environment(), cwd=self.dir,
                 start_new_session=True,  # Ctrl-C is for the run, which stops it in order
             )
+
+    def start(self, seconds=60):
+        self.launch()
 
         def up():
             if self.process.poll() is not None:

@@ -56,9 +56,9 @@ def write(path, reports):
 
 
 def handshake_failures(stack):
-    """Lines about refused handshakes and certificates in the logs of every Loki that ran."""
+    """Lines about refused handshakes and certificates in the application's logs."""
     found = []
-    for log in stack.nomad.logs("loki"):
+    for log in stack.logs():
         for line in log.read_text(errors="replace").splitlines():
             if TLS_TROUBLE.search(line):
                 found.append(line[:220])

@@ -11,7 +11,7 @@ import signal
 import subprocess
 import time
 
-from deploy import COMPONENTS, agents, loki_processes
+from deploy import COMPONENTS, agents
 from files import accepted
 from load import Load
 from metrics import Metrics, Moved, label
@@ -38,14 +38,18 @@ class Run:
             stack.run_job(ttl=ttl, counts=counts or COUNTS, env=env, extra=extra)
         stack.wait_ready()
         report.say(f"all {sum(stack.counts.values())} instances are ready, ttl {ttl}")
-        self.processes = loki_processes()
+        self.processes = stack.processes()
         self.issued = stack.bao.issuances()
         self.watch = Watch(stack, "loki" if templates else "certagent").start()
         self.load = load(stack, patience).start()
 
-    def rotated(self, times, seconds):
-        """Waits until every instance has had `times` new leaves from now on."""
-        before = {name: len(serials) for name, serials in self.watch.serials.items()}
+    def leaves(self):
+        """Instance -> number of leaves seen so far."""
+        return {name: len(serials) for name, serials in self.watch.serials.items()}
+
+    def rotated(self, times, seconds, before=None):
+        """Waits until every instance has had `times` new leaves from now on, or from when leaves() was `before`."""
+        before = before or self.leaves()
 
         def all_have():
             counts = [len(serials) - before.get(name, 1) for name, serials in self.watch.serials.items()]
@@ -59,19 +63,19 @@ class Run:
         self.watch.stop()
         self.report.numbers["issuances"] = self.stack.bao.issuances() - self.issued
         self.report.numbers["rotations"] = self.watch.rotations()
-        self.report.numbers["loki_restarts"] = self.stack.restarts()
+        self.report.numbers["restarts"] = self.stack.restarts()
         return result
 
     def certificate_checks(self):
         report, watch = self.report, self.watch
         report.none("published leaves that were not served", watch.unattested())
         report.none("handshakes that did not show the published leaf", [f[1:] for f in watch.failures])
-        report.none("TLS errors in Loki's logs", handshake_failures(self.stack))
+        report.none(f"TLS errors in {self.stack.application}'s logs", handshake_failures(self.stack))
 
     def restart_checks(self):
-        self.report.none("restarts of Loki by Nomad", self.stack.restarts())
-        same = loki_processes() == self.processes
-        self.report.check("Loki processes", "the same as at the start" if same else "others than at the start", same)
+        self.report.none(f"restarts of {self.stack.application}", self.stack.restarts())
+        same = self.stack.processes() == self.processes
+        self.report.check(f"{self.stack.application} processes", "the same as at the start" if same else "others than at the start", same)
 
 
 def rotation(stack, report):
@@ -135,7 +139,7 @@ def anchors(stack):
     """Allocation name -> number of anchors in CA.pem."""
     found = {}
     for name, (allocation, _, _) in stack.instances().items():
-        text = (stack.nomad.task_dir(allocation, "certagent") / "secrets/certs/CA.pem").read_text()
+        text = (stack.certificates(allocation) / "CA.pem").read_text()
         found[name] = text.count("-----BEGIN CERTIFICATE-----")
     return found
 
@@ -149,12 +153,12 @@ def all_trust(stack, count, seconds):
     wait_for(f"{count} anchors in every CA.pem", done, seconds)
 
 
-def restarted_for_trust(stack, report, before, count):
-    """certagent restarts `count` Lokis for the new CA.pem, never two at a time: by Nomad's own record."""
-    wait_for(f"certagent to restart {count} of Loki", lambda: len(stack.turns("loki")) >= before + count, 40 * count, every=1)
-    turns = stack.turns("loki")[before:before + count]
+def restarted_for_trust(stack, report, before, count, gap=SETTLE):
+    """certagent restarts `count` processes for the new CA.pem, never two at a time: by their supervisor's own record."""
+    wait_for(f"certagent to restart {count} of {stack.application}", lambda: len(stack.turns()) >= before + count, 40 * count, every=1)
+    turns = stack.turns()[before:before + count]
     gaps = [later[0] - earlier[1] for earlier, later in zip(turns, turns[1:])]
-    report.check(f"{count} restarts for trust", f"one at a time, the next one at least {min(gaps):.0f} s after the start of the one before", min(gaps) > SETTLE)
+    report.check(f"{count} restarts for trust", f"one at a time, the next one at least {min(gaps):.0f} s after the start of the one before", min(gaps) > gap)
 
 
 def renewed_by_hand(run):
@@ -195,11 +199,11 @@ def change_root(stack, report, last):
     metrics.well()
     report.check("seen in metrics", f"{told.name} of all {every}", told.instances() == set(metrics.addresses))
     stack.wait_ready()
-    restarted = loki_processes()
+    restarted = stack.processes()
     bao.must("POST", "pki/config/issuers", {"default": new})
     renewed_by_hand(run)
     report.check("leaves since the new default", "all from the new root", all_from(stack, "Loki internal CA 2"))
-    report.check("Loki after the new default", "not restarted again", loki_processes() == restarted)
+    report.check("Loki after the new default", "not restarted again", stack.processes() == restarted)
     bao.must("DELETE", f"pki/issuer/{old}")
     all_trust(stack, 1, 120)
     report.check("leaves when the old root left", "all from the new root", all_from(stack, "Loki internal CA 2"))
@@ -222,7 +226,7 @@ def new_root(stack, name):
 
 def told_out_of_turn(stack):
     """What certagent's logs say about acting without the lock."""
-    return [line[:200] for log in stack.nomad.logs("certagent") for line in log.read_text(errors="replace").splitlines() if "acting without the lock" in line]
+    return [line[:200] for log in stack.agent_logs() for line in log.read_text(errors="replace").splitlines() if "acting without the lock" in line]
 
 
 def control(stack, report):

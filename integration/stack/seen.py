@@ -1,8 +1,8 @@
 """What is published and what Loki serves: looked at all the time, each new certificate attested.
 
-Attested means: a TLS handshake with the component's gRPC port, with that component's own published client
-certificate and CA.pem, shows the published serial, and the server goes on to speak HTTP/2 (so it has
-accepted the client). Never writes anything. What stays true: a set is read through one resolved link.
+Attested means: a TLS handshake with the component's port, with that component's own published client
+certificate and CA.pem, shows the published serial, and the server goes on to speak the port's protocol (so it
+has accepted the client). Never writes anything. What stays true: a set is read through one resolved link.
 """
 
 import os
@@ -11,6 +11,13 @@ import ssl
 import threading
 import time
 from pathlib import Path
+
+
+HTTP2, HTTP1 = "h2", "http/1.1"
+GREETINGS = {  # the client's first words, by protocol
+    HTTP2: b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0]),
+    HTTP1: b"GET / HTTP/1.1\r\nHost: peer\r\nConnection: close\r\n\r\n",
+}
 
 
 class Unattested(Exception):
@@ -46,26 +53,26 @@ def serial(der):
     return der[start : start + length].hex()
 
 
-def handshake(address, port, paths, timeout=5):
+def handshake(address, port, paths, timeout=5, protocol=HTTP2):
     """The leaf that the server serves to this client, as DER and as names, once it has accepted the client."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.load_verify_locations(paths[0])
     context.load_cert_chain(paths[1], paths[2])  # refuses a key that does not fit
-    context.set_alpn_protocols(["h2"])
+    context.set_alpn_protocols([protocol])
     with socket.create_connection((address, port), timeout) as plain:
         with context.wrap_socket(plain, server_hostname=address) as tls:
             served = tls.getpeercert(binary_form=True), tls.getpeercert()
-            tls.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0]))
+            tls.sendall(GREETINGS[protocol])
             if len(tls.recv(9)) == 0:
                 raise Unattested("the server closed the connection after the handshake")
             return served
 
 
-def attest(address, port, directory):
+def attest(address, port, directory, protocol=HTTP2):
     """What is both published and served (as ssl.getpeercert tells it), or Unattested."""
     paths, published = read_set(directory)
     try:
-        served, facts = handshake(address, port, paths)
+        served, facts = handshake(address, port, paths, protocol=protocol)
     except (OSError, ssl.SSLError) as error:
         raise Unattested(f"{address}:{port}: {error}") from None
     if served != published:
@@ -76,7 +83,7 @@ def attest(address, port, directory):
 def attest_all(stack, task=lambda component: "certagent"):
     """Allocation name -> what it publishes, by the task that keeps its certificates, and serves."""
     return {
-        name: attest(address, port, stack.nomad.task_dir(allocation, task(name.split(".", 1)[1].split("[")[0])) / "secrets/certs")
+        name: attest(address, port, stack.certificates(allocation, task(stack.component(name))), stack.protocol(name))
         for name, (allocation, address, port) in stack.instances().items()
     }
 
@@ -109,7 +116,7 @@ class Watch:
                 self.look(name, allocation, address, port)
 
     def look(self, name, allocation, address, port):
-        directory = self.stack.nomad.task_dir(allocation, self.task) / "secrets/certs"
+        directory = self.stack.certificates(allocation, self.task)
         try:
             now = serial(read_set(directory)[1])
         except (OSError, ValueError):
@@ -120,7 +127,7 @@ class Watch:
         if now in self.attested.setdefault(name, set()):
             return
         try:
-            facts = attest(address, port, directory)
+            facts = attest(address, port, directory, self.stack.protocol(name))
             self.attested[name].add(now)
             self.ends[name] = ssl.cert_time_to_seconds(facts["notAfter"])
             self.renewed[name] = time.time()
