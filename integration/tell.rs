@@ -6,7 +6,7 @@ pub(crate) mod agent;
 use std::{path::Path, time::Duration};
 
 use certagent::{
-    model::tell::Told,
+    model::reload::Delivery,
     nomad::{Lock, Nomad, NomadConfig, Taken},
 };
 
@@ -68,14 +68,14 @@ fn a_real_nomad_signals_restarts_refuses_and_locks() {
     assert_eq!(failure.code, "nomad-lock-denied", "{failure}");
 
     server.allow();
-    assert_eq!(run(api.signal(task, usr1)), Ok(Told::Delivered));
+    assert_eq!(run(api.signal(task, usr1)), Ok(Delivery::Delivered));
     until_lines(&allocation.log, "usr1", 1);
-    assert_eq!(run(api.restart(task)), Ok(Told::Delivered));
+    assert_eq!(run(api.restart(task)), Ok(Delivery::Delivered));
     until_lines(&allocation.log, "start", 2);
 
     // What does not run needs nothing; what does not exist is named.
     for told in [run(api.signal("once", usr1)), run(api.restart("once"))] {
-        assert_eq!(told, Ok(Told::NotRunning));
+        assert_eq!(told, Ok(Delivery::NotRunning));
     }
     for told in [run(api.signal("nobody", usr1)), run(api.restart("nobody"))] {
         let failure = told.unwrap_err();
@@ -149,7 +149,7 @@ fn token_of_an_ended_allocation(server: &NomadAgent, allocation: &Allocation) {
     });
     assert_eq!(
         run(api.restart(TASK)),
-        Ok(Told::Delivered),
+        Ok(Delivery::Delivered),
         "by the address"
     );
     server.stop_job(&allocation.id);

@@ -3,21 +3,19 @@
 //! Never decides by itself: `model/decide.rs` does. What stays true: a failure never removes what
 //! works; each certificate fails on its own; after the first success only a signal ends the process.
 
-mod alarm;
 mod application;
 mod extras;
-mod inputs;
-mod keeper;
+mod health_checker;
+mod holdings;
+mod log;
 mod mount;
 mod order;
-mod reach;
-mod report;
-mod status;
-mod store;
-mod tell;
+mod reloader;
+mod renewer;
 #[cfg(test)]
 mod tests;
 mod wall;
+mod wall_timer;
 
 use std::{collections::BTreeMap, future::pending, path::PathBuf, sync::Arc, time::Duration};
 
@@ -29,24 +27,23 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, error, info_span, warn};
 
-pub use application::{Application, Doing, Neighbour};
-pub use reach::Look;
-pub use status::{Anchor, App, Attested, Budget, Counts, Forced, Live, Probed, Status, Told};
+pub use application::{Application, Doing, LocalApplication};
 
 use self::{
-    inputs::Inputs,
-    keeper::{Keeper, World},
+    health_checker::HealthChecker,
+    holdings::Shared,
     mount::{Mount, MountCas},
-    reach::Looker,
-    store::Shared,
-    tell::Teller,
+    reloader::Reloader,
+    renewer::{Context, Renewer},
 };
 use crate::{
     clock::Clock,
     config::CertConfig,
+    control::{Force, Inputs},
     exit::Exit,
     issuer::Issuer,
     model::{decide::Facts, time::Timestamp},
+    status::Status,
     watch::{Changes, Watch},
 };
 
@@ -63,13 +60,13 @@ const STOP: Duration = Duration::from_millis(600);
 #[must_use]
 pub fn on_disk(config: &CertConfig, now: Timestamp) -> Facts {
     let fingerprint = config.request.fingerprint();
-    let store = store::Store::glance(config, &fingerprint, now);
+    let store = holdings::Holdings::glance(config, &fingerprint, now);
     store.facts(None, false, &fingerprint, now)
 }
 
 /// All certificates of one process, ready to run.
 pub struct Agent<I, C> {
-    world: Arc<World<I, C>>,
+    context: Arc<Context<I, C>>,
     certificates: Vec<Certificate>,
     watching: bool,
 }
@@ -80,29 +77,6 @@ struct Certificate {
     inputs: Arc<Inputs>,
     store: Shared,
     status: watch::Sender<Status>,
-}
-
-/// Asks for renewals although they are not due; may be cloned and used from anywhere.
-#[derive(Clone)]
-pub struct Force(Arc<[(String, Arc<Inputs>)]>);
-
-impl Force {
-    /// Renews every certificate now, as far as the budget goes.
-    pub fn all(&self) {
-        self.0.iter().for_each(|(_, inputs)| inputs.force());
-    }
-
-    /// Names of all certificates, in the order of the configuration.
-    pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.0.iter().map(|(name, _)| name.as_str())
-    }
-
-    /// Renews the certificate of that name now; false when there is none.
-    #[must_use]
-    pub fn one(&self, name: &str) -> bool {
-        let found = self.0.iter().find(|(known, _)| known == name);
-        found.inspect(|(_, inputs)| inputs.force()).is_some()
-    }
 }
 
 impl<I: Issuer + 'static, C: Clock + 'static> Agent<I, C> {
@@ -121,14 +95,14 @@ impl<I: Issuer + 'static, C: Clock + 'static> Agent<I, C> {
         });
         Self {
             certificates: certificates.collect(),
-            world: Arc::new(World {
+            context: Arc::new(Context {
                 issuer,
                 clock,
-                application: Arc::new(Neighbour::plain()),
+                application: Arc::new(LocalApplication::plain()),
                 look: wall::LOOK,
                 ticks: None,
                 gate: Semaphore::new(ORDERS_AT_ONCE),
-                looker: Looker::default(),
+                health_checker: HealthChecker::default(),
                 watch: None,
                 rested: CancellationToken::new(),
                 cancel: CancellationToken::new(),
@@ -140,8 +114,8 @@ impl<I: Issuer + 'static, C: Clock + 'static> Agent<I, C> {
     /// How the application is reached; without it only by what needs no Nomad.
     #[must_use]
     pub fn with(mut self, application: Arc<dyn Application>) -> Self {
-        if let Some(world) = Arc::get_mut(&mut self.world) {
-            world.application = application;
+        if let Some(context) = Arc::get_mut(&mut self.context) {
+            context.application = application;
         }
         self
     }
@@ -149,7 +123,7 @@ impl<I: Issuer + 'static, C: Clock + 'static> Agent<I, C> {
     /// Another look interval than the usual one, and no watching of directories.
     #[cfg(test)]
     fn looking_every(mut self, look: Duration) -> Self {
-        Arc::get_mut(&mut self.world).unwrap().look = look;
+        Arc::get_mut(&mut self.context).unwrap().look = look;
         self
     }
 
@@ -165,13 +139,10 @@ impl<I: Issuer + 'static, C: Clock + 'static> Agent<I, C> {
     /// The way to ask for renewals that are not due.
     #[must_use]
     pub fn force(&self) -> Force {
-        let inputs = self.certificates.iter().map(|certificate| {
-            (
-                certificate.config.name.clone(),
-                Arc::clone(&certificate.inputs),
-            )
-        });
-        Force(inputs.collect())
+        let certificates = self.certificates.iter();
+        certificates
+            .map(|one| (one.config.name.clone(), Arc::clone(&one.inputs)))
+            .collect()
     }
 
     /// Runs until `shutdown`, or until every certificate has failed its first start. Returns within
@@ -181,8 +152,8 @@ impl<I: Issuer + 'static, C: Clock + 'static> Agent<I, C> {
         let statuses = self.statuses();
         let deadline = self.first_deadline();
         let cancel = shutdown.child_token();
-        if let Some(world) = Arc::get_mut(&mut self.world) {
-            world.cancel = cancel.clone();
+        if let Some(context) = Arc::get_mut(&mut self.context) {
+            context.cancel = cancel.clone();
         }
         let mut tasks = self.spawn(changes);
         let exit = tokio::select! {
@@ -209,7 +180,7 @@ impl<I: Issuer + 'static, C: Clock + 'static> Agent<I, C> {
         }
         match Watch::new() {
             Ok((watch, changes)) => {
-                Arc::get_mut(&mut self.world)?.watch = Some(watch);
+                Arc::get_mut(&mut self.context)?.watch = Some(watch);
                 Some(changes)
             }
             Err(refused) => {
@@ -235,7 +206,7 @@ impl<I: Issuer + 'static, C: Clock + 'static> Agent<I, C> {
         let mut tasks = JoinSet::new();
         self.start_ticking(&mut tasks);
         let mounts = self.poll_mounts(&mut tasks);
-        let tended = Arc::clone(&self.world);
+        let tended = Arc::clone(&self.context);
         tasks.spawn(async move {
             let tending = async {
                 let _soon_enough = timeout(TENDED_AFTER, tended.rested.cancelled()).await;
@@ -248,16 +219,16 @@ impl<I: Issuer + 'static, C: Clock + 'static> Agent<I, C> {
                 let root = certificate.config.files.dir.clone();
                 (root, Arc::clone(&certificate.inputs))
             });
-            tasks.spawn(route(changes, roots.collect(), self.world.cancel.clone()));
+            tasks.spawn(route(changes, roots.collect(), self.context.cancel.clone()));
         }
         for certificate in self.certificates {
             let span = info_span!("certificate", name = %certificate.config.name);
             let mount = mounts.get(&mount_key(&certificate.config)).cloned();
-            let world = Arc::clone(&self.world);
-            let teller = Teller::new(&certificate, Arc::clone(&world));
-            tasks.spawn(teller.run().instrument(span.clone()));
-            let keeper = Keeper::new(certificate, world, mount);
-            tasks.spawn(keeper.run().instrument(span));
+            let context = Arc::clone(&self.context);
+            let reloader = Reloader::new(&certificate, Arc::clone(&context));
+            tasks.spawn(reloader.run().instrument(span.clone()));
+            let renewer = Renewer::new(certificate, context, mount);
+            tasks.spawn(renewer.run().instrument(span));
         }
         tasks
     }
@@ -265,16 +236,16 @@ impl<I: Issuer + 'static, C: Clock + 'static> Agent<I, C> {
     /// With the system's clock the kernel wakes all loops at once; a test's clock is slept by.
     fn start_ticking(&mut self, tasks: &mut JoinSet<()>) {
         let (sender, receiver) = watch::channel(());
-        if !self.world.clock.is_system() {
+        if !self.context.clock.is_system() {
             return;
         }
-        if let Some(world) = Arc::get_mut(&mut self.world) {
-            world.ticks = Some(receiver);
+        if let Some(context) = Arc::get_mut(&mut self.context) {
+            context.ticks = Some(receiver);
         }
-        let world = Arc::clone(&self.world);
+        let context = Arc::clone(&self.context);
         tasks.spawn(async move {
-            let ticking = wall::tick(&*world.clock, world.look, sender);
-            let _cancelled = world.cancel.run_until_cancelled(ticking).await;
+            let ticking = wall::tick(&*context.clock, context.look, sender);
+            let _cancelled = context.cancel.run_until_cancelled(ticking).await;
         });
     }
 
@@ -296,11 +267,11 @@ impl<I: Issuer + 'static, C: Clock + 'static> Agent<I, C> {
                     seed: config.renew.splay_key.clone(),
                 };
                 let span = info_span!("mount", path = %mount.path);
-                let world = Arc::clone(&self.world);
+                let context = Arc::clone(&self.context);
                 let poll = async move {
                     // the orders leave first
                     yield_now().await;
-                    mount::poll(mount, world, known).await;
+                    mount::poll(mount, context, known).await;
                 };
                 tasks.spawn(poll.instrument(span));
                 receiver

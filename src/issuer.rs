@@ -5,7 +5,7 @@
 
 use zeroize::Zeroizing;
 
-use crate::model::{failure::Failure, reach::Able, request::Request, time::Timestamp};
+use crate::model::{failure::Failure, health::IssuerHealth, request::Request, time::Timestamp};
 
 /// One order: the request, and in sign mode the CSR.
 #[derive(Clone, Copy, Debug)]
@@ -50,7 +50,7 @@ pub trait Issuer: Send + Sync {
     ///
     /// # Errors
     /// Why it can't, or why it can't be asked.
-    fn serves(&self) -> impl Future<Output = Result<Able, Failure>> + Send;
+    fn serves(&self) -> impl Future<Output = Result<IssuerHealth, Failure>> + Send;
 
     /// How often it was logged in since the start.
     fn logins(&self) -> u64 {

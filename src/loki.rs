@@ -10,7 +10,7 @@ use serde::Deserialize;
 
 use crate::{
     http_client,
-    model::tell::{Action, EventKind},
+    model::reload::{Action, EventKind},
 };
 
 /// Loki answers at once or not at all.

@@ -23,8 +23,8 @@ use crate::{
     config::Environment,
     http_client,
     model::{
+        reload::{Delivery, ReloadFailure, SignalName},
         secret::Secret,
-        tell::{SignalName, TellFailure, Told},
     },
 };
 
@@ -63,13 +63,13 @@ impl NomadConfig {
     ///
     /// # Errors
     /// `nomad-missing` outside of an allocation.
-    pub fn of(environment: &Environment, kill_timeout: Duration) -> Result<Self, TellFailure> {
+    pub fn of(environment: &Environment, kill_timeout: Duration) -> Result<Self, ReloadFailure> {
         let variable = |name: &str| environment.get(name).filter(|text| !text.is_empty());
         let secrets = variable("NOMAD_SECRETS_DIR").map(PathBuf::from);
         let Some(alloc_id) = variable("NOMAD_ALLOC_ID") else {
             let text = "NOMAD_ALLOC_ID is not set: this is no allocation of Nomad".to_owned();
             let hint = "use signal, exec or http instead of nomad_signal and nomad_restart";
-            return Err(TellFailure::lasting("nomad-missing", text, hint));
+            return Err(ReloadFailure::lasting("nomad-missing", text, hint));
         };
         Ok(Self {
             socket: secrets.as_ref().map(|dir| dir.join("api.sock")),
@@ -111,13 +111,13 @@ impl Nomad {
     ///
     /// # Errors
     /// `nomad-alloc-id` when the id is not a full one.
-    pub fn new(config: NomadConfig) -> Result<Self, TellFailure> {
+    pub fn new(config: NomadConfig) -> Result<Self, ReloadFailure> {
         let id = &config.alloc_id;
         let hex = |byte: u8| byte.is_ascii_hexdigit() || byte == b'-';
         if id.len() != 36 || !id.bytes().all(hex) {
             let text = format!("{id:?} is not the full id of an allocation");
             let hint = "pass on NOMAD_ALLOC_ID as it is";
-            return Err(TellFailure::lasting("nomad-alloc-id", text, hint));
+            return Err(ReloadFailure::lasting("nomad-alloc-id", text, hint));
         }
         Ok(Self { config })
     }
@@ -126,7 +126,7 @@ impl Nomad {
     ///
     /// # Errors
     /// Each refusal by its name.
-    pub async fn signal(&self, task: &str, signal: SignalName) -> Result<Told, TellFailure> {
+    pub async fn signal(&self, task: &str, signal: SignalName) -> Result<Delivery, ReloadFailure> {
         let what = format!("sending {signal} to task {task}");
         let path = format!("client/allocation/{}/signal", self.config.alloc_id);
         let body = json!({ "Task": named(task)?, "Signal": signal.to_string() });
@@ -137,7 +137,7 @@ impl Nomad {
     ///
     /// # Errors
     /// Each refusal by its name.
-    pub async fn restart(&self, task: &str) -> Result<Told, TellFailure> {
+    pub async fn restart(&self, task: &str) -> Result<Delivery, ReloadFailure> {
         let what = format!("restarting task {task}");
         let path = format!("client/allocation/{}/restart", self.config.alloc_id);
         let body = json!({ "TaskName": named(task)? });
@@ -162,7 +162,7 @@ impl Nomad {
         path: &str,
         body: Value,
         limit: Duration,
-    ) -> Result<Told, TellFailure> {
+    ) -> Result<Delivery, ReloadFailure> {
         let call = Call {
             what,
             path,
@@ -171,18 +171,18 @@ impl Nomad {
         };
         let answer = self.send(&call).await?;
         if (200..300).contains(&answer.status) {
-            return Ok(Told::Delivered);
+            return Ok(Delivery::Delivered);
         }
         refused::task(what, answer.status, &answer.text)
     }
 
-    async fn send(&self, call: &Call<'_>) -> Result<Answer, TellFailure> {
+    async fn send(&self, call: &Call<'_>) -> Result<Answer, ReloadFailure> {
         let what = call.what;
         let token = self.token(what)?;
         let (client, origin) = self.client(what)?;
         let mut header = http::HeaderValue::from_str(token.expose()).map_err(|_| {
             let text = format!("{what}: the token holds characters that no token has");
-            TellFailure::lasting("nomad-token-unreadable", text, "")
+            ReloadFailure::lasting("nomad-token-unreadable", text, "")
         })?;
         header.set_sensitive(true);
         let mut request = client
@@ -203,24 +203,24 @@ impl Nomad {
         }
     }
 
-    fn no_answer(&self, what: &str, error: &reqwest::Error) -> TellFailure {
+    fn no_answer(&self, what: &str, error: &reqwest::Error) -> ReloadFailure {
         let text = format!("{what}: {}", http_client::chain(error));
         if error.is_connect() {
             let hint = "is the Nomad client running, and may this user open api.sock";
-            TellFailure::passing("nomad-unreachable", text, hint)
+            ReloadFailure::passing("nomad-unreachable", text, hint)
         } else if error.is_timeout() {
             let hint = "set kill_timeout to that of the task";
-            TellFailure::unclear("nomad-timeout", text, hint)
+            ReloadFailure::unclear("nomad-timeout", text, hint)
         } else {
-            TellFailure::unclear("nomad-broken", text, "")
+            ReloadFailure::unclear("nomad-broken", text, "")
         }
     }
 
     /// A client for the socket, or for the address when there is no socket; and the origin.
-    fn client(&self, what: &str) -> Result<(reqwest::Client, String), TellFailure> {
+    fn client(&self, what: &str) -> Result<(reqwest::Client, String), ReloadFailure> {
         let broken = |why: String| {
             let text = format!("{what}: setting up HTTP: {why}");
-            TellFailure::lasting("nomad-client", text, "")
+            ReloadFailure::lasting("nomad-client", text, "")
         };
         let missing = match &self.config.socket {
             Some(socket) => match fs::metadata(socket) {
@@ -238,14 +238,14 @@ impl Nomad {
         let Some(address) = &self.config.address else {
             let text = format!("{what}: no Task API: {missing}");
             let hint = "Nomad 1.5 and later make it; NOMAD_ADDR may name the agent instead";
-            return Err(TellFailure::passing("nomad-socket-missing", text, hint));
+            return Err(ReloadFailure::passing("nomad-socket-missing", text, hint));
         };
         let roots = match address.split_once("://") {
             Some(("https", _)) => self.roots(what)?,
             Some(("http", _)) => RootCertStore::empty(),
             _ => {
                 let text = format!("{what}: NOMAD_ADDR {address:?} is not http:// or https://");
-                return Err(TellFailure::lasting("nomad-address", text, ""));
+                return Err(ReloadFailure::lasting("nomad-address", text, ""));
             }
         };
         let builder = http_client::builder(roots).map_err(broken)?;
@@ -253,7 +253,7 @@ impl Nomad {
         Ok((client, address.trim_end_matches('/').to_owned()))
     }
 
-    fn roots(&self, what: &str) -> Result<RootCertStore, TellFailure> {
+    fn roots(&self, what: &str) -> Result<RootCertStore, ReloadFailure> {
         let mut roots = RootCertStore::empty();
         let Some(path) = &self.config.ca_cert else {
             roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
@@ -261,7 +261,7 @@ impl Nomad {
         };
         let wrong = |why: String| {
             let text = format!("{what}: NOMAD_CACERT {}: {why}", path.display());
-            TellFailure::lasting("nomad-ca", text, "")
+            ReloadFailure::lasting("nomad-ca", text, "")
         };
         let all = CertificateDer::pem_file_iter(path).map_err(|error| wrong(error.to_string()))?;
         for one in all {
@@ -272,7 +272,7 @@ impl Nomad {
     }
 
     /// The workload identity's token: the file at this moment, else the variable.
-    fn token(&self, what: &str) -> Result<Secret, TellFailure> {
+    fn token(&self, what: &str) -> Result<Secret, ReloadFailure> {
         let hint = "give the task an identity { file = true } block";
         let missing = match self.config.token_file.as_deref().map(fs::read_to_string) {
             Some(Ok(text)) if !text.trim().is_empty() => {
@@ -285,16 +285,20 @@ impl Nomad {
         };
         self.config.token.clone().ok_or_else(|| {
             let text = format!("{what}: no token: {missing}, and NOMAD_TOKEN is not set");
-            TellFailure::passing("nomad-token-missing", text, hint)
+            ReloadFailure::passing("nomad-token-missing", text, hint)
         })
     }
 }
 
 /// An empty name would mean all tasks, us included.
-fn named(task: &str) -> Result<&str, TellFailure> {
+fn named(task: &str) -> Result<&str, ReloadFailure> {
     if task.is_empty() {
         let text = "no task is named".to_owned();
-        return Err(TellFailure::lasting("nomad-task-unknown", text, "set task"));
+        return Err(ReloadFailure::lasting(
+            "nomad-task-unknown",
+            text,
+            "set task",
+        ));
     }
     Ok(task)
 }

@@ -1,6 +1,6 @@
 //! Performs one action on the application: Nomad's Task API, a signal, a command, a request.
 //!
-//! Never decides whether or when (`model/tell.rs` does), and never believes that it was enough
+//! Never decides whether or when (`model/reload.rs` does), and never believes that it was enough
 //! (a probe does). What stays true: every action has a time limit, and a failure says whether the
 //! application may have been reached all the same.
 
@@ -17,8 +17,8 @@ use std::{path::PathBuf, time::Duration};
 use crate::{
     config::Environment,
     model::{
+        reload::{Action, Delivery, EventKind, ReloadFailure},
         secret::Secret,
-        tell::{Action, EventKind, TellFailure, Told},
     },
     nomad::Nomad,
 };
@@ -58,10 +58,10 @@ impl Event {
 
 /// Performs actions. One for a process: it remembers which processes it has seen.
 #[derive(Debug)]
-pub struct Reloader {
+pub struct ActionRunner {
     nomad: Option<Nomad>,
     /// Why there is no Nomad, for the message.
-    no_nomad: Option<TellFailure>,
+    no_nomad: Option<ReloadFailure>,
     signals: signal::Signals,
     /// What commands inherit: everything but secrets.
     inherited: Environment,
@@ -69,10 +69,10 @@ pub struct Reloader {
     secrets: Vec<Secret>,
 }
 
-impl Reloader {
+impl ActionRunner {
     /// `nomad`: the Task API, or why there is none. `environment` is the process's own.
     #[must_use]
-    pub fn new(nomad: Result<Nomad, TellFailure>, environment: &Environment) -> Self {
+    pub fn new(nomad: Result<Nomad, ReloadFailure>, environment: &Environment) -> Self {
         let (nomad, no_nomad) = match nomad {
             Ok(nomad) => (Some(nomad), None),
             Err(failure) => (None, Some(failure)),
@@ -105,9 +105,9 @@ impl Reloader {
     ///
     /// # Errors
     /// Why the application was not, or perhaps not, told.
-    pub async fn perform(&self, action: &Action, event: &Event) -> Result<Told, TellFailure> {
+    pub async fn perform(&self, action: &Action, event: &Event) -> Result<Delivery, ReloadFailure> {
         match action {
-            Action::None => Ok(Told::Delivered),
+            Action::None => Ok(Delivery::Delivered),
             Action::NomadSignal { task, signal } => self.nomad()?.signal(task, *signal).await,
             Action::NomadRestart { task } => self.nomad()?.restart(task).await,
             Action::Signal { target, signal } => self.signals.send(target, *signal),
@@ -129,7 +129,7 @@ impl Reloader {
         }
     }
 
-    /// How long [`Reloader::perform`] takes at most.
+    /// How long [`ActionRunner::perform`] takes at most.
     #[must_use]
     pub fn limit(&self, action: &Action) -> Duration {
         const SOME: Duration = Duration::from_secs(1);
@@ -145,10 +145,10 @@ impl Reloader {
     ///
     /// # Errors
     /// Why there is none.
-    pub fn nomad(&self) -> Result<&Nomad, TellFailure> {
+    pub fn nomad(&self) -> Result<&Nomad, ReloadFailure> {
         self.nomad.as_ref().ok_or_else(|| {
             self.no_nomad.clone().unwrap_or_else(|| {
-                TellFailure::lasting("nomad-missing", "there is no Nomad here".to_owned(), "")
+                ReloadFailure::lasting("nomad-missing", "there is no Nomad here".to_owned(), "")
             })
         })
     }

@@ -37,7 +37,7 @@ use crate::{
     auth::Token,
     config::{Auth, VaultConfig},
     issuer::{Issuer, Order, Reply},
-    model::{failure::Failure, reach::Able},
+    model::{failure::Failure, health::IssuerHealth},
 };
 
 pub use look::{Health, Signer, TokenFacts};
@@ -254,7 +254,7 @@ impl Issuer for Vault {
         self.session.logins()
     }
 
-    async fn serves(&self) -> Result<Able, Failure> {
+    async fn serves(&self) -> Result<IssuerHealth, Failure> {
         self.able().await
     }
 

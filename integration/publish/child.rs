@@ -115,12 +115,12 @@ fn text(dir: &OwnedFd, name: &str) -> Option<String> {
 }
 
 /// Looks at the key's mode before and after every step.
-struct Looker {
+struct HealthChecker {
     dir: File,
     steps: Arc<AtomicUsize>,
 }
 
-impl Looker {
+impl HealthChecker {
     fn look(&self) -> io::Result<()> {
         if let Ok(found) = rustix::fs::statat(&self.dir, "..new/key.pem", AtFlags::empty()) {
             assert_eq!(found.st_mode & 0o7777 & !0o600, 0);
@@ -133,7 +133,7 @@ impl Looker {
     }
 }
 
-impl Witness for Looker {
+impl Witness for HealthChecker {
     fn before(&self, _: Step<'_>) -> io::Result<()> {
         self.look()
     }
@@ -147,7 +147,7 @@ fn under_umask_0(temp: &Path) {
     umask(Mode::empty());
     let sets = sets::load(temp);
     let steps = Arc::new(AtomicUsize::new(0));
-    let looker = Looker {
+    let looker = HealthChecker {
         dir: File::open(files(temp).dir).unwrap(),
         steps: Arc::clone(&steps),
     };

@@ -1,6 +1,6 @@
 //! What the loop can do to the application, and learn from it; and the real thing.
 //!
-//! Never decides (`model/tell.rs`). What stays true: every call has a limit of its own.
+//! Never decides (`model/reload.rs`). What stays true: every call has a limit of its own.
 
 use std::{future::Future, pin::Pin, time::Duration};
 
@@ -8,12 +8,12 @@ use crate::{
     config::{Environment, ProbeTarget},
     loki::{self, Version},
     model::{
+        reload::{Action, Delivery, ReloadFailure},
         served::Served,
-        tell::{Action, TellFailure, Told},
     },
     nomad::{Lock, Taken},
     probe::{self, Identity, ProbeFailure},
-    reload::{Event, Reloader},
+    reload::{ActionRunner, Event},
 };
 
 /// Something under way.
@@ -26,7 +26,7 @@ pub trait Application: Send + Sync {
         &'a self,
         action: &'a Action,
         event: &'a Event,
-    ) -> Doing<'a, Result<Told, TellFailure>>;
+    ) -> Doing<'a, Result<Delivery, ReloadFailure>>;
 
     /// Looks once at what is served.
     fn look<'a>(
@@ -42,24 +42,27 @@ pub trait Application: Send + Sync {
     fn remember(&self, action: &Action);
 
     /// Asks for a lock.
-    fn acquire<'a>(&'a self, path: &'a str, ttl: Duration)
-    -> Doing<'a, Result<Taken, TellFailure>>;
+    fn acquire<'a>(
+        &'a self,
+        path: &'a str,
+        ttl: Duration,
+    ) -> Doing<'a, Result<Taken, ReloadFailure>>;
 
     /// Keeps a lock; false when it has lapsed.
-    fn renew<'a>(&'a self, lock: &'a Lock) -> Doing<'a, Result<bool, TellFailure>>;
+    fn renew<'a>(&'a self, lock: &'a Lock) -> Doing<'a, Result<bool, ReloadFailure>>;
 
     /// Gives a lock back.
-    fn release(&self, lock: Lock) -> Doing<'_, Result<(), TellFailure>>;
+    fn release(&self, lock: Lock) -> Doing<'_, Result<(), ReloadFailure>>;
 }
 
 /// The application next to us, for real.
 #[derive(Debug)]
-pub struct Neighbour(Reloader);
+pub struct LocalApplication(ActionRunner);
 
-impl Neighbour {
+impl LocalApplication {
     /// By what `reloader` can do.
     #[must_use]
-    pub fn new(reloader: Reloader) -> Self {
+    pub fn new(reloader: ActionRunner) -> Self {
         Self(reloader)
     }
 
@@ -67,17 +70,17 @@ impl Neighbour {
     #[must_use]
     pub fn plain() -> Self {
         let missing =
-            TellFailure::lasting("nomad-missing", "there is no Nomad here".to_owned(), "");
-        Self(Reloader::new(Err(missing), &Environment::new()))
+            ReloadFailure::lasting("nomad-missing", "there is no Nomad here".to_owned(), "");
+        Self(ActionRunner::new(Err(missing), &Environment::new()))
     }
 }
 
-impl Application for Neighbour {
+impl Application for LocalApplication {
     fn perform<'a>(
         &'a self,
         action: &'a Action,
         event: &'a Event,
-    ) -> Doing<'a, Result<Told, TellFailure>> {
+    ) -> Doing<'a, Result<Delivery, ReloadFailure>> {
         Box::pin(self.0.perform(action, event))
     }
 
@@ -101,15 +104,15 @@ impl Application for Neighbour {
         &'a self,
         path: &'a str,
         ttl: Duration,
-    ) -> Doing<'a, Result<Taken, TellFailure>> {
+    ) -> Doing<'a, Result<Taken, ReloadFailure>> {
         Box::pin(async move { self.0.nomad()?.acquire(path, ttl).await })
     }
 
-    fn renew<'a>(&'a self, lock: &'a Lock) -> Doing<'a, Result<bool, TellFailure>> {
+    fn renew<'a>(&'a self, lock: &'a Lock) -> Doing<'a, Result<bool, ReloadFailure>> {
         Box::pin(async move { self.0.nomad()?.renew(lock).await })
     }
 
-    fn release(&self, lock: Lock) -> Doing<'_, Result<(), TellFailure>> {
+    fn release(&self, lock: Lock) -> Doing<'_, Result<(), ReloadFailure>> {
         Box::pin(async move { self.0.nomad()?.release(lock).await })
     }
 }

@@ -8,7 +8,7 @@ use std::{sync::Arc, time::Duration};
 use tokio::{sync::watch, time::Instant};
 use tracing::{debug, info};
 
-use super::{keeper::World, wall};
+use super::{renewer::Context, wall};
 use crate::{clock::Clock, issuer::Issuer, model::pem};
 
 /// The CA certificates of one mount, DER; absent until the first poll that worked.
@@ -28,15 +28,15 @@ pub(super) struct Mount {
 /// Polls until cancelled; `known` gets a new value only when something changed.
 pub(super) async fn poll<I: Issuer, C: Clock>(
     mount: Mount,
-    world: Arc<World<I, C>>,
+    context: Arc<Context<I, C>>,
     known: watch::Sender<MountCas>,
 ) {
-    let World {
+    let Context {
         issuer,
         clock,
         cancel,
         ..
-    } = &*world;
+    } = &*context;
     let mut failing = false;
     for round in 0_u64.. {
         let Some(answer) = cancel
@@ -64,7 +64,7 @@ pub(super) async fn poll<I: Issuer, C: Clock>(
         let next = clock.now().plus(pause);
         while clock.now() < next && since.elapsed() < pause {
             if cancel
-                .run_until_cancelled(wall::slice(&**clock, next, world.look, &world.ticks))
+                .run_until_cancelled(wall::slice(&**clock, next, context.look, &context.ticks))
                 .await
                 .is_none()
             {

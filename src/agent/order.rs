@@ -8,7 +8,7 @@ use std::{future::pending, sync::Arc, time::Duration};
 use tokio::time::sleep;
 use tracing::warn;
 
-use super::{keeper::Keeper, report, store::Waiting};
+use super::{holdings::StagedFiles, log, renewer::Renewer};
 use crate::{
     clock::Clock,
     issue,
@@ -41,7 +41,7 @@ pub(super) enum Obtained {
     Nothing,
 }
 
-impl<I: Issuer, C: Clock> Keeper<I, C> {
+impl<I: Issuer, C: Clock> Renewer<I, C> {
     /// One order. Its failure is returned; its success is in the store.
     pub(super) async fn obtain(&mut self, why: Why) -> Result<Obtained, Failure> {
         if !self.store.lock().is_open() {
@@ -51,16 +51,19 @@ impl<I: Issuer, C: Clock> Keeper<I, C> {
         }
         let extra = self.store.lock().extra_anchors(&self.config)?;
         let (key, csr) = self.key_and_csr().await?;
-        let world = Arc::clone(&self.world);
-        let entered = world.cancel.run_until_cancelled(world.gate.acquire()).await;
-        let Some(Ok(_permit)) = entered.filter(|_| !world.cancel.is_cancelled()) else {
+        let context = Arc::clone(&self.context);
+        let entered = context
+            .cancel
+            .run_until_cancelled(context.gate.acquire())
+            .await;
+        let Some(Ok(_permit)) = entered.filter(|_| !context.cancel.is_cancelled()) else {
             return Ok(Obtained::Nothing);
         };
         self.store
             .lock()
             .record_order(&self.fingerprint, self.now())?;
         self.counts.orders += 1;
-        report::ordering(&self.config, why);
+        log::ordering(&self.config, why);
         let reply = match self.ask(csr.as_deref()).await {
             None => return Ok(Obtained::Nothing),
             Some(Ok(reply)) => reply,
@@ -85,7 +88,7 @@ impl<I: Issuer, C: Clock> Keeper<I, C> {
             request: &self.config.request,
             csr,
         };
-        let cancel = &self.world.cancel;
+        let cancel = &self.context.cancel;
         let validity = self
             .store
             .lock()
@@ -99,7 +102,7 @@ impl<I: Issuer, C: Clock> Keeper<I, C> {
             }
         };
         tokio::select! {
-            answer = self.world.issuer.issue(order) => Some(answer),
+            answer = self.context.issuer.issue(order) => Some(answer),
             () = too_long => Some(Err(no_answer(patience.unwrap_or_default()))),
             () = async { cancel.cancelled().await; sleep(GRACE).await } => None,
         }
@@ -128,14 +131,14 @@ impl<I: Issuer, C: Clock> Keeper<I, C> {
         }
         let now = self.now();
         if verified.starts_at() > now {
-            report::not_yet_valid(&verified, now);
+            log::not_yet_valid(&verified, now);
         }
         let mount = self.mount_cas();
         let verified = self
             .store
             .lock()
             .with_trust(&verified, &self.config, mount.as_deref(), now);
-        let waiting = Waiting {
+        let waiting = StagedFiles {
             verified,
             generation: None,
             fingerprint: self.fingerprint.clone(),
@@ -171,7 +174,7 @@ impl<I: Issuer, C: Clock> Keeper<I, C> {
         let ahead = theirs.unix_millis().saturating_sub(now.unix_millis());
         let before = self.issuer_ahead_millis.replace(ahead);
         if apart(ahead) && !before.is_some_and(apart) {
-            report::clocks_apart(theirs, now);
+            log::clocks_apart(theirs, now);
         }
     }
 }

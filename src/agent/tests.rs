@@ -1,12 +1,12 @@
 //! The loop under a paused clock with a fake issuer.
 
-mod alarm;
+mod alert;
 mod basics;
 mod budget;
 mod clocks;
 mod disk;
 mod outages;
+mod reload;
 mod returns;
 mod rig;
-mod tell;
 mod turns;

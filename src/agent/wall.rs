@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::{sync::watch, time::sleep};
 
-use super::alarm::Alarm;
+use super::wall_timer::Alarm;
 use crate::{clock::Clock, model::time::Timestamp};
 
 /// The look interval: the longest time between two looks at the wall clock.

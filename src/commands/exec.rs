@@ -18,13 +18,13 @@ use tracing::{debug, error, info, warn};
 
 use super::{Stopped, run::Sidecar};
 use crate::{
-    agent::Status,
     child::{Child, Handle, Incoming, Signals, Variables, exit_code, reap_orphans, signal_code},
     cli::ExecArgs,
     config::Environment,
     exit::Exit,
     model::duration,
     reload::signal,
+    status::Status,
 };
 
 pub(super) async fn run(args: &ExecArgs, environment: &Environment) -> anyhow::Result<ExitCode> {

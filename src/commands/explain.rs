@@ -19,7 +19,7 @@ use crate::{
         decide::{self, Facts, Next, Why},
         duration,
         failure::FailureClass,
-        reach, retry,
+        health, retry,
         schedule::{self, Due, RenewAt},
         time::Timestamp,
     },
@@ -176,9 +176,9 @@ fn renewal(due: &Due, config: &CertConfig) -> Renewal {
         splay: due.splay.into(),
         clamps: due.clamps.iter().map(|clamp| clamp.name()).collect(),
         most_requests: retry::most_requests(class, due.validity, due.at, due.validity.not_after)
-            .saturating_add(reach::most_attempts(due.at.until(due.validity.not_after))),
+            .saturating_add(health::most_attempts(due.at.until(due.validity.not_after))),
         planned_attempts: retry::runway(class, due.validity, due.at),
-        longest_return: reach::longest_return().into(),
+        longest_return: health::longest_return().into(),
     }
 }
 

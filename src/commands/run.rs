@@ -17,20 +17,22 @@ use tracing::{info, warn};
 
 use super::Stopped;
 use crate::{
-    agent::{Agent, Force, Neighbour, Status},
+    agent::{Agent, LocalApplication},
     cli::RunArgs,
     clock::SystemClock,
     config::{Config, Environment, Step},
+    control::Force,
     exit::Exit,
     issuer::Issuer as _,
-    model::tell::{Action, SignalTarget},
+    model::reload::{Action, SignalTarget},
     nomad::{Nomad, NomadConfig},
     observe::{
         http::Servers,
         notify::{Start, Supervisor},
         status::Seen,
     },
-    reload::{Reloader, signal},
+    reload::{ActionRunner, signal},
+    status::Status,
     vault::Vault,
 };
 
@@ -126,14 +128,14 @@ impl Sidecar {
             .filter_map(|one| one.tell.as_ref());
         let kill_timeout = tells.map(|tell| tell.kill_timeout).max();
         let nomad = NomadConfig::of(environment, kill_timeout.unwrap_or_default());
-        let reloader = Reloader::new(nomad.and_then(Nomad::new), environment);
+        let reloader = ActionRunner::new(nomad.and_then(Nomad::new), environment);
         let child = reloader.child();
         let agent = Agent::new(
             config.certificates,
             Arc::clone(&vault),
             Arc::new(SystemClock),
         );
-        let agent = agent.with(Arc::new(Neighbour::new(reloader)));
+        let agent = agent.with(Arc::new(LocalApplication::new(reloader)));
         Ok(Self {
             deadline: agent.first_deadline(),
             agent,

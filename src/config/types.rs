@@ -5,7 +5,7 @@
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use crate::model::{
-    request::Request, schedule::RenewPolicy, secret::Secret, slots::Slots, tell::Action,
+    reload::Action, request::Request, schedule::RenewPolicy, secret::Secret, slots::Slots,
 };
 
 /// Everything one process needs.

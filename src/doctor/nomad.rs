@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use super::{Facts, Found, Outcome};
 use crate::{
     config::{App, Config, Environment, Step},
-    model::tell::{Action, SignalName, TellFailure},
+    model::reload::{Action, ReloadFailure, SignalName},
     nomad::{Nomad, NomadConfig},
 };
 
@@ -22,7 +22,7 @@ const NOBODY: &str = "certagent-doctor-asks-for-a-task-that-is-not-there";
 #[derive(Debug)]
 pub(super) struct NomadFacts {
     /// None when the answer was the one that a permitted caller gets.
-    refusal: Option<TellFailure>,
+    refusal: Option<ReloadFailure>,
 }
 
 fn variable<'a>(environment: &'a Environment, name: &str) -> Option<&'a String> {
@@ -48,7 +48,7 @@ pub(super) async fn ask(
     }
     let refusal = match timeout(PATIENCE, signal_nobody(environment)).await {
         Ok(refusal) => refusal,
-        Err(_) => Some(TellFailure::passing(
+        Err(_) => Some(ReloadFailure::passing(
             "nomad-timeout",
             "asking Nomad: no answer in time".to_owned(),
             "",
@@ -76,10 +76,10 @@ fn uses_nomad(config: &Config) -> bool {
     })
 }
 
-async fn signal_nobody(environment: &Environment) -> Option<TellFailure> {
+async fn signal_nobody(environment: &Environment) -> Option<ReloadFailure> {
     let nothing: SignalName = match "SIGNULL".parse() {
         Ok(signal) => signal,
-        Err(text) => return Some(TellFailure::lasting("nomad-failed", text, "")),
+        Err(text) => return Some(ReloadFailure::lasting("nomad-failed", text, "")),
     };
     let nomad = NomadConfig::of(environment, Duration::ZERO).and_then(Nomad::new);
     let answer = match nomad {

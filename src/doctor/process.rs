@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use super::{Facts, Found, Outcome};
 use crate::{
     config::{Config, Step},
-    model::tell::{Action, SignalName, SignalTarget},
+    model::reload::{Action, SignalName, SignalTarget},
 };
 
 /// A process that is told by a signal: where it is named, and what it is.

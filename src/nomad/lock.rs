@@ -1,6 +1,6 @@
 //! A lock in a Nomad variable, so that one allocation at a time is between told and attested.
 //!
-//! Never waits for it: the caller asks again, and acts without it once `model::tell::may_wait` says
+//! Never waits for it: the caller asks again, and acts without it once `model::reload::may_wait` says
 //! no. What stays true: a holder that is gone blocks nobody for longer than the lock's TTL and
 //! delay, because Nomad lets it lapse.
 
@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::{Answer, Call, LIMIT, Nomad, refused};
-use crate::model::tell::TellFailure;
+use crate::model::reload::ReloadFailure;
 
 /// Nomad takes TTLs from 10 seconds to 24 hours (structs/variables.go).
 const TTL: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(24 * 3600));
@@ -56,7 +56,7 @@ impl Nomad {
     ///
     /// # Errors
     /// Each refusal by its name; `nomad-lock-denied` when the token may not write the variable.
-    pub async fn acquire(&self, path: &str, ttl: Duration) -> Result<Taken, TellFailure> {
+    pub async fn acquire(&self, path: &str, ttl: Duration) -> Result<Taken, ReloadFailure> {
         let ttl = ttl.clamp(TTL.0, TTL.1);
         let body = json!({
             "Path": path,
@@ -76,7 +76,7 @@ impl Nomad {
             })),
             _ => {
                 let text = format!("taking the lock {path}: the answer names no lock");
-                Err(TellFailure::passing("nomad-lock", text, ""))
+                Err(ReloadFailure::passing("nomad-lock", text, ""))
             }
         }
     }
@@ -85,7 +85,7 @@ impl Nomad {
     ///
     /// # Errors
     /// Each refusal by its name.
-    pub async fn renew(&self, lock: &Lock) -> Result<bool, TellFailure> {
+    pub async fn renew(&self, lock: &Lock) -> Result<bool, ReloadFailure> {
         let body = json!({ "Path": lock.path, "Lock": { "ID": lock.id } });
         let answer = self
             .variable("renewing", &lock.path, "lock-renew", body)
@@ -97,7 +97,7 @@ impl Nomad {
     ///
     /// # Errors
     /// Each refusal by its name, for the log.
-    pub async fn release(&self, lock: Lock) -> Result<(), TellFailure> {
+    pub async fn release(&self, lock: Lock) -> Result<(), ReloadFailure> {
         let body = json!({ "Path": lock.path, "Lock": { "ID": lock.id } });
         self.variable("giving back", &lock.path, "lock-release", body)
             .await
@@ -111,13 +111,13 @@ impl Nomad {
         path: &str,
         operation: &str,
         body: Value,
-    ) -> Result<Answer, TellFailure> {
+    ) -> Result<Answer, ReloadFailure> {
         let what = format!("{verb} the lock {path}");
         let good = |byte: u8| byte.is_ascii_alphanumeric() || b"-_~/".contains(&byte);
         if path.is_empty() || path.len() > 128 || !path.bytes().all(good) {
             let text = format!("{what}: this is not the path of a variable");
             let hint = "it has letters, digits, dashes, underscores, tildes and slashes";
-            return Err(TellFailure::lasting("nomad-lock", text, hint));
+            return Err(ReloadFailure::lasting("nomad-lock", text, hint));
         }
         let call = Call {
             what: &what,
@@ -135,7 +135,7 @@ impl Nomad {
                     ..answer
                 })
             }
-            403 => Err(TellFailure {
+            403 => Err(ReloadFailure {
                 code: "nomad-lock-denied",
                 hint: "attach a policy to the certagent task that may write this variable; \
                        without it the allocations take turns by slots only",

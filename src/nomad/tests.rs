@@ -46,10 +46,13 @@ fn hup() -> SignalName {
 #[tokio::test]
 async fn signal_and_restart_are_asked_for_as_nomad_wants_it() {
     let rig = rig(|_| Reply::new(200, "{}"));
-    assert_eq!(rig.nomad.signal("loki", hup()).await, Ok(Told::Delivered));
+    assert_eq!(
+        rig.nomad.signal("loki", hup()).await,
+        Ok(Delivery::Delivered)
+    );
     // The token is read anew for each call.
     token(rig.dir.path(), "fresh\n");
-    assert_eq!(rig.nomad.restart("loki").await, Ok(Told::Delivered));
+    assert_eq!(rig.nomad.restart("loki").await, Ok(Delivery::Delivered));
     let seen = rig.server.seen();
     let lower = |text: &str| text.to_ascii_lowercase();
     assert!(seen[0].starts_with(&format!("PUT /v1/client/allocation/{ALLOC}/signal ")));
@@ -124,8 +127,11 @@ async fn every_refusal_has_its_name() {
 #[tokio::test]
 async fn a_task_that_does_not_run_is_no_failure() {
     let rig = rig(|_| Reply::new(500, "Task not running"));
-    assert_eq!(rig.nomad.signal("loki", hup()).await, Ok(Told::NotRunning));
-    assert_eq!(rig.nomad.restart("loki").await, Ok(Told::NotRunning));
+    assert_eq!(
+        rig.nomad.signal("loki", hup()).await,
+        Ok(Delivery::NotRunning)
+    );
+    assert_eq!(rig.nomad.restart("loki").await, Ok(Delivery::NotRunning));
 }
 
 #[tokio::test]
@@ -156,7 +162,7 @@ async fn a_missing_socket_or_token_is_named_and_the_address_stands_in() {
         ..config(dir.path())
     };
     let nomad = Nomad::new(with_address).unwrap();
-    assert_eq!(nomad.restart("loki").await, Ok(Told::Delivered));
+    assert_eq!(nomad.restart("loki").await, Ok(Delivery::Delivered));
     assert_eq!(server.seen().len(), 1);
 
     let deep = dir.path().join("x".repeat(100));

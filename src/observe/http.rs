@@ -275,6 +275,6 @@ async fn renew(seen: &Seen, name: &str) -> Response {
     Json(answer).into_response()
 }
 
-fn number(status: &crate::agent::Status) -> u64 {
+fn number(status: &crate::status::Status) -> u64 {
     status.forced.as_ref().map_or(0, |forced| forced.number)
 }

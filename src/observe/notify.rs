@@ -27,7 +27,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
-use crate::{agent::Status, config::Environment};
+use crate::{config::Environment, status::Status};
 
 /// A supervisor that does not read is not waited for any longer than this.
 const PATIENCE: Duration = Duration::from_millis(200);

@@ -9,11 +9,11 @@ use serde::{Deserialize, Serialize};
 
 use super::status::{Readiness, Reason, View, attested, generations, readiness};
 use crate::{
-    agent::{Forced, Status},
     model::{
         failure::{Failure, FailureClass, FailureRun},
         time::Timestamp,
     },
+    status::{Forced, Status},
 };
 
 /// A moment, for people and for machines.
@@ -121,7 +121,7 @@ pub struct Report {
 /// Everything about one certificate; see [`Status`] for the meaning of the fields.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
-#[expect(missing_docs, reason = "documented in agent::Status")]
+#[expect(missing_docs, reason = "documented in status::Status")]
 pub struct CertReport {
     pub name: String,
     pub ready: bool,
@@ -146,7 +146,7 @@ pub struct CertReport {
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
-#[expect(missing_docs, reason = "documented in agent::Live")]
+#[expect(missing_docs, reason = "documented in status::Live")]
 pub struct LiveReport {
     pub generation: String,
     pub serial: String,
@@ -169,7 +169,7 @@ pub struct FailureReport {
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
-#[expect(missing_docs, reason = "documented in agent::Look")]
+#[expect(missing_docs, reason = "documented in status::HealthCheck")]
 pub struct LookReport {
     pub at: Moment,
     /// Whether the issuer can serve.
@@ -179,7 +179,7 @@ pub struct LookReport {
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
-#[expect(missing_docs, reason = "documented in agent::Counts")]
+#[expect(missing_docs, reason = "documented in status::Counts")]
 pub struct CountsReport {
     pub issuances: u64,
     pub looks: u64,
@@ -191,7 +191,7 @@ pub struct CountsReport {
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
-#[expect(missing_docs, reason = "documented in agent::Budget")]
+#[expect(missing_docs, reason = "documented in status::Budget")]
 pub struct BudgetReport {
     pub per_hour: u32,
     pub used: u32,
@@ -200,7 +200,7 @@ pub struct BudgetReport {
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
-#[expect(missing_docs, reason = "documented in agent::Anchor")]
+#[expect(missing_docs, reason = "documented in status::Anchor")]
 pub struct AnchorReport {
     pub subject: String,
     pub sha256: String,
@@ -209,7 +209,7 @@ pub struct AnchorReport {
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
-#[expect(missing_docs, reason = "documented in agent::Forced")]
+#[expect(missing_docs, reason = "documented in status::Forced")]
 pub struct ForcedReport {
     pub number: u64,
     pub at: Moment,
@@ -219,7 +219,7 @@ pub struct ForcedReport {
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
-#[expect(missing_docs, reason = "documented in agent::App")]
+#[expect(missing_docs, reason = "documented in status::App")]
 pub struct AppReport {
     pub probed: bool,
     /// Whether the published generation is served; unknown without a probe.
@@ -239,7 +239,7 @@ pub struct AppReport {
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
-#[expect(missing_docs, reason = "documented in agent::Probed")]
+#[expect(missing_docs, reason = "documented in status::LastProbe")]
 pub struct ProbeReport {
     pub at: Moment,
     pub outcome: String,
@@ -428,7 +428,7 @@ mod tests {
     fn a_report_comes_back_as_it_went() {
         let mut status = healthy();
         status.failure = Some(run());
-        status.looked = Some(crate::agent::Look {
+        status.looked = Some(crate::status::HealthCheck {
             at: NOW,
             found: Err("sealed".to_owned()),
         });

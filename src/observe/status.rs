@@ -7,11 +7,7 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use crate::{
-    agent::{Force, Status},
-    clock::Clock,
-    model::time::Timestamp,
-};
+use crate::{clock::Clock, control::Force, model::time::Timestamp, status::Status};
 
 /// The way to the agent: its values, and wishes for renewals.
 #[derive(Clone)]
@@ -204,8 +200,8 @@ pub(super) mod tests {
 
     use super::*;
     use crate::{
-        agent::{Anchor, Attested, Live, Probed},
         model::failure::{Failure, FailureClass, FailureRun},
+        status::{Anchor, LastProbe, LastVerified, Live},
     };
 
     pub(in crate::observe) const NOW: Timestamp = Timestamp::from_unix_secs(1_900_000_000);
@@ -234,7 +230,7 @@ pub(super) mod tests {
             not_after: NOW.plus(day * 3_650),
         }];
         status.app.probed = true;
-        status.app.attested = Some(Attested {
+        status.app.attested = Some(LastVerified {
             generation: "001900000000000".to_owned(),
             at: NOW.minus(day),
         });
@@ -317,7 +313,7 @@ pub(super) mod tests {
     fn what_the_last_probe_saw_is_in_the_reason() {
         let mut status = healthy();
         status.app.attested = None;
-        status.app.last_probe = Some(Probed {
+        status.app.last_probe = Some(LastProbe {
             at: NOW,
             outcome: "other",
             serial: Some("01".to_owned()),

@@ -18,8 +18,8 @@ use crate::{
     child,
     config::Environment,
     model::{
+        reload::{Delivery, ReloadFailure},
         secret::Secret,
-        tell::{TellFailure, Told},
     },
 };
 
@@ -85,10 +85,10 @@ pub(super) fn variables(
 }
 
 /// Runs it to its end.
-pub(super) async fn run(order: Order<'_>) -> Result<Told, TellFailure> {
+pub(super) async fn run(order: Order<'_>) -> Result<Delivery, ReloadFailure> {
     let Some((program, arguments)) = order.argv.split_first() else {
         let text = "the command has no program".to_owned();
-        return Err(TellFailure::lasting("exec-empty", text, "set argv"));
+        return Err(ReloadFailure::lasting("exec-empty", text, "set argv"));
     };
     let mut command = Command::new(program);
     command
@@ -102,7 +102,7 @@ pub(super) async fn run(order: Order<'_>) -> Result<Told, TellFailure> {
         .kill_on_drop(true);
     let mut child = child::spawn(&mut command).map_err(|error| {
         let text = format!("starting {program}: {error}");
-        TellFailure::lasting("exec-not-started", text, "check argv and the file's mode")
+        ReloadFailure::lasting("exec-not-started", text, "check argv and the file's mode")
     })?;
     // Kills the group also when this future is dropped.
     let group = Group(Some(child.pid()));
@@ -121,7 +121,7 @@ pub(super) async fn run(order: Order<'_>) -> Result<Told, TellFailure> {
             "{program} did not end within {:?} and was killed",
             order.limit
         );
-        return Err(TellFailure::unclear(
+        return Err(ReloadFailure::unclear(
             "exec-timeout",
             text,
             "set a longer exec_timeout",
@@ -134,17 +134,17 @@ pub(super) async fn run(order: Order<'_>) -> Result<Told, TellFailure> {
     })
     .await;
     match status {
-        Ok(status) if status.success() => Ok(Told::Delivered),
+        Ok(status) if status.success() => Ok(Delivery::Delivered),
         Ok(status) => {
             let text = format!("{program} ended with {status}");
             Err(match status.code() {
-                Some(_) => TellFailure::passing("exec-failed", text, "see its output in the log"),
-                None => TellFailure::unclear("exec-killed", text, ""),
+                Some(_) => ReloadFailure::passing("exec-failed", text, "see its output in the log"),
+                None => ReloadFailure::unclear("exec-killed", text, ""),
             })
         }
         Err(error) => {
             let text = format!("waiting for {program}: {error}");
-            Err(TellFailure::unclear("exec-lost", text, ""))
+            Err(ReloadFailure::unclear("exec-lost", text, ""))
         }
     }
 }

@@ -10,7 +10,7 @@ use rustls::RootCertStore;
 
 use crate::{
     http_client,
-    model::tell::{TellFailure, Told},
+    model::reload::{Delivery, ReloadFailure},
 };
 
 /// Sends it; any status in `expect` (any 2xx when empty) is success.
@@ -19,16 +19,16 @@ pub(super) async fn send(
     url: &str,
     expect: &[u16],
     limit: Duration,
-) -> Result<Told, TellFailure> {
+) -> Result<Delivery, ReloadFailure> {
     let url = check(url)?;
     let method = Method::from_bytes(method.as_bytes()).map_err(|_| {
         let text = "the method is no HTTP method".to_owned();
-        TellFailure::lasting("http-method", text, "use POST, PUT or GET")
+        ReloadFailure::lasting("http-method", text, "use POST, PUT or GET")
     })?;
     let place = place(&method, &url);
     let client = http_client::builder(RootCertStore::empty())
         .and_then(|builder| http_client::build(builder.timeout(limit)))
-        .map_err(|why| TellFailure::lasting("http-client", format!("{place}: {why}"), ""))?;
+        .map_err(|why| ReloadFailure::lasting("http-client", format!("{place}: {why}"), ""))?;
     let answer = client.request(method, url).send().await;
     let status = match answer {
         Ok(answer) => answer.status().as_u16(),
@@ -39,10 +39,10 @@ pub(super) async fn send(
         some => some.contains(&status),
     };
     if good {
-        return Ok(Told::Delivered);
+        return Ok(Delivery::Delivered);
     }
     let text = format!("{place} answered {status}");
-    Err(TellFailure::passing(
+    Err(ReloadFailure::passing(
         "http-status",
         text,
         "check url and expect",
@@ -50,10 +50,10 @@ pub(super) async fn send(
 }
 
 /// `http://` to loopback: whatever is told would be open to others on the way elsewhere.
-pub(super) fn check(url: &str) -> Result<Url, TellFailure> {
+pub(super) fn check(url: &str) -> Result<Url, ReloadFailure> {
     let wrong = |why: &str| {
         let hint = "write it as http://127.0.0.1:8080/-/reload";
-        TellFailure::lasting("http-url", format!("the url {why}"), hint)
+        ReloadFailure::lasting("http-url", format!("the url {why}"), hint)
     };
     let url = Url::parse(url).map_err(|_| wrong("is none"))?;
     if url.scheme() != "http" {
@@ -76,17 +76,17 @@ fn place(method: &Method, url: &Url) -> String {
     format!("{method} http://{host}:{port}{}", url.path())
 }
 
-fn no_answer(place: &str, error: &reqwest::Error) -> TellFailure {
+fn no_answer(place: &str, error: &reqwest::Error) -> ReloadFailure {
     let text = format!("{place}: {}", http_client::chain(error));
     if error.is_connect() {
-        return TellFailure::passing("http-unreachable", text, "is the application running");
+        return ReloadFailure::passing("http-unreachable", text, "is the application running");
     }
     let code = if error.is_timeout() {
         "http-timeout"
     } else {
         "http-broken"
     };
-    TellFailure::unclear(code, text, "")
+    ReloadFailure::unclear(code, text, "")
 }
 
 #[cfg(test)]

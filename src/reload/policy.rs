@@ -5,7 +5,7 @@
 use crate::{
     config::{App, CertConfig, Step, TellConfig},
     loki::{self, Version},
-    model::tell::{Action, EventKind, TellPolicy},
+    model::reload::{Action, EventKind, ReloadPolicy},
 };
 
 /// Does any list say `auto` for an application whose version decides?
@@ -16,10 +16,10 @@ pub fn needs_version(tell: &TellConfig) -> bool {
 
 /// How the application of this certificate is told; `None` when nobody is.
 #[must_use]
-pub fn policy(certificate: &CertConfig, version: Option<Version>) -> Option<TellPolicy> {
+pub fn policy(certificate: &CertConfig, version: Option<Version>) -> Option<ReloadPolicy> {
     let tell = certificate.tell.as_ref()?;
     let probe = certificate.probe.as_ref();
-    Some(TellPolicy {
+    Some(ReloadPolicy {
         leaf: list(tell, &tell.on_leaf, EventKind::Leaf, version),
         trust: list(tell, &tell.on_trust, EventKind::Trust, version),
         attest_within: tell.attest_within,

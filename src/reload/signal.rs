@@ -19,7 +19,7 @@ use rustix::{
     process::{Pid, PidfdFlags, Signal, getpid, pidfd_open, pidfd_send_signal},
 };
 
-use crate::model::tell::{SignalName, SignalTarget, TellFailure, Told};
+use crate::model::reload::{Delivery, ReloadFailure, SignalName, SignalTarget};
 
 /// A pid file is written after the process has started; clocks are this exact.
 const PID_FILE_SLACK: Duration = Duration::from_secs(60);
@@ -94,7 +94,11 @@ impl Signals {
     ///
     /// # Errors
     /// Why nothing was sent.
-    pub fn send(&self, target: &SignalTarget, signal: SignalName) -> Result<Told, TellFailure> {
+    pub fn send(
+        &self,
+        target: &SignalTarget,
+        signal: SignalName,
+    ) -> Result<Delivery, ReloadFailure> {
         self.send_after(target, signal, || {})
     }
 
@@ -104,19 +108,19 @@ impl Signals {
         target: &SignalTarget,
         signal: SignalName,
         between: impl FnOnce(),
-    ) -> Result<Told, TellFailure> {
+    ) -> Result<Delivery, ReloadFailure> {
         let number = Signal::from_named_raw(signal.number()).ok_or_else(|| {
             let text = format!("{signal} cannot be sent to a process");
-            TellFailure::lasting("signal-name", text, "use another signal")
+            ReloadFailure::lasting("signal-name", text, "use another signal")
         })?;
         let Some(held) = self.hold(target)? else {
-            return Ok(Told::NotRunning);
+            return Ok(Delivery::NotRunning);
         };
         self.is_known(target, &held.identity)?;
         between();
         // It may have become another program since, under the same id.
         let Some(now) = hold(held.identity.pid)? else {
-            return Ok(Told::NotRunning);
+            return Ok(Delivery::NotRunning);
         };
         if now.identity != held.identity || !held.is_there() {
             return Err(stranger(held.identity.pid));
@@ -124,19 +128,19 @@ impl Signals {
         catches(&now, signal)?;
         match pidfd_send_signal(&held.fd, number) {
             Ok(()) => {}
-            Err(Errno::SRCH) => return Ok(Told::NotRunning),
+            Err(Errno::SRCH) => return Ok(Delivery::NotRunning),
             Err(error) => {
                 let text = format!("sending {signal} to process {}: {error}", held.identity.pid);
                 let hint = "certagent and the application need the same user, or CAP_KILL";
-                return Err(TellFailure::passing("signal-not-permitted", text, hint));
+                return Err(ReloadFailure::passing("signal-not-permitted", text, hint));
             }
         }
         lock(&self.seen).insert(key(target), held);
-        Ok(Told::Delivered)
+        Ok(Delivery::Delivered)
     }
 
     /// The process that is meant; `None` when there is none.
-    fn hold(&self, target: &SignalTarget) -> Result<Option<Held>, TellFailure> {
+    fn hold(&self, target: &SignalTarget) -> Result<Option<Held>, ReloadFailure> {
         match target {
             SignalTarget::Pid(pid) => hold(number(*pid)?),
             SignalTarget::PidFile(path) => by_file(path),
@@ -149,7 +153,7 @@ impl Signals {
 
     /// A process seen before under this id has to be the same; one with another id has at least
     /// to run the same program, because an application that restarts gets a new id.
-    fn is_known(&self, target: &SignalTarget, found: &Identity) -> Result<(), TellFailure> {
+    fn is_known(&self, target: &SignalTarget, found: &Identity) -> Result<(), ReloadFailure> {
         let seen = lock(&self.seen);
         let Some(seen) = seen.get(&key(target)) else {
             return Ok(());
@@ -178,37 +182,37 @@ fn key(target: &SignalTarget) -> PathBuf {
     }
 }
 
-fn number(pid: u32) -> Result<i32, TellFailure> {
+fn number(pid: u32) -> Result<i32, ReloadFailure> {
     match i32::try_from(pid) {
         Ok(number) if number > 0 && number != getpid().as_raw_pid() => Ok(number),
         _ => {
             let text = format!("process id {pid} is not that of an application");
-            Err(TellFailure::lasting("pid-invalid", text, ""))
+            Err(ReloadFailure::lasting("pid-invalid", text, ""))
         }
     }
 }
 
-fn stranger(pid: i32) -> TellFailure {
+fn stranger(pid: i32) -> ReloadFailure {
     let text = format!("process {pid} is not the application any more; nothing was sent");
-    TellFailure::passing("pid-reused", text, "check the pid or pid file")
+    ReloadFailure::passing("pid-reused", text, "check the pid or pid file")
 }
 
 /// The process whose id the file holds.
-fn by_file(path: &Path) -> Result<Option<Held>, TellFailure> {
+fn by_file(path: &Path) -> Result<Option<Held>, ReloadFailure> {
     let place = path.display();
     let text = match fs::read_to_string(path) {
         Ok(text) => text,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(error) => {
             let text = format!("reading pid file {place}: {error}");
-            return Err(TellFailure::passing("pid-file-unreadable", text, ""));
+            return Err(ReloadFailure::passing("pid-file-unreadable", text, ""));
         }
     };
     // PostgreSQL writes more lines below.
     let first = text.lines().next().unwrap_or_default().trim();
     let Ok(pid) = first.parse::<u32>() else {
         let text = format!("pid file {place} does not begin with a process id");
-        return Err(TellFailure::passing("pid-file-invalid", text, ""));
+        return Err(ReloadFailure::passing("pid-file-invalid", text, ""));
     };
     let held = hold(number(pid)?)?;
     if let Some(held) = &held
@@ -216,7 +220,7 @@ fn by_file(path: &Path) -> Result<Option<Held>, TellFailure> {
     {
         let text = format!("process {pid} is younger than the pid file {place}; nothing was sent");
         let hint = "the application ended and left its pid file behind";
-        return Err(TellFailure::passing("pid-reused", text, hint));
+        return Err(ReloadFailure::passing("pid-reused", text, hint));
     }
     Ok(held)
 }
@@ -239,7 +243,7 @@ fn boot_time() -> Option<SystemTime> {
 }
 
 /// Takes hold of a process and reads what it is; `None` when there is none with that id.
-fn hold(pid: i32) -> Result<Option<Held>, TellFailure> {
+fn hold(pid: i32) -> Result<Option<Held>, ReloadFailure> {
     let Some(id) = Pid::from_raw(pid) else {
         return Ok(None);
     };
@@ -248,7 +252,7 @@ fn hold(pid: i32) -> Result<Option<Held>, TellFailure> {
         Err(Errno::SRCH | Errno::NOENT | Errno::INVAL) => return Ok(None),
         Err(error) => {
             let text = format!("taking hold of process {pid}: {error}");
-            return Err(TellFailure::passing("pid-unusable", text, ""));
+            return Err(ReloadFailure::passing("pid-unusable", text, ""));
         }
     };
     let read = read(pid);
@@ -266,7 +270,7 @@ fn hold(pid: i32) -> Result<Option<Held>, TellFailure> {
         None => {
             let text = format!("cannot read what process {pid} is; nothing was sent");
             let hint = "certagent needs to see it in /proc";
-            Err(TellFailure::passing("pid-unreadable", text, hint))
+            Err(ReloadFailure::passing("pid-unreadable", text, hint))
         }
     }
 }
@@ -312,14 +316,14 @@ fn still_has(fd: &OwnedFd, pid: i32) -> bool {
 }
 
 /// Refuses a signal that would end the process.
-fn catches(held: &Held, signal: SignalName) -> Result<(), TellFailure> {
+fn catches(held: &Held, signal: SignalName) -> Result<(), ReloadFailure> {
     let pid = held.identity.pid;
     let program = held.identity.program.as_deref().and_then(Path::file_name);
     // Go's runtime catches every signal, also those that then end the program.
     if signal.to_string() == "SIGHUP" && program == Some(OsStr::new("loki")) {
         let text = format!("process {pid} is Loki, which SIGHUP kills; nothing was sent");
         let hint = "use auto, none or nomad_restart";
-        return Err(TellFailure::lasting("signal-kills", text, hint));
+        return Err(ReloadFailure::lasting("signal-kills", text, hint));
     }
     let bit = u32::try_from(signal.number() - 1).unwrap_or(u32::MAX);
     if held.caught.checked_shr(bit).unwrap_or(0) & 1 == 1 {
@@ -328,7 +332,7 @@ fn catches(held: &Held, signal: SignalName) -> Result<(), TellFailure> {
     let text =
         format!("process {pid} does not catch {signal}, which would end it; nothing was sent");
     let hint = "the application may not be ready yet, or does not know this signal";
-    Err(TellFailure::passing("signal-not-caught", text, hint))
+    Err(ReloadFailure::passing("signal-not-caught", text, hint))
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ fn event() -> Event {
 async fn outside_of_nomad_its_actions_fail_and_say_why_and_the_others_work() {
     let environment = Environment::new();
     let nomad = crate::nomad::NomadConfig::of(&environment, Duration::ZERO).and_then(Nomad::new);
-    let reloader = Reloader::new(nomad, &environment);
+    let reloader = ActionRunner::new(nomad, &environment);
     let task = "app".to_owned();
     let restart = Action::NomadRestart { task };
     let failure = reloader.perform(&restart, &event()).await.unwrap_err();
@@ -29,7 +29,7 @@ async fn outside_of_nomad_its_actions_fail_and_say_why_and_the_others_work() {
     for action in [Action::None, exec] {
         assert_eq!(
             reloader.perform(&action, &event()).await,
-            Ok(Told::Delivered)
+            Ok(Delivery::Delivered)
         );
     }
 }

@@ -18,8 +18,8 @@ use crate::{
     model::{
         leaf::CertFacts,
         pem,
+        reload::{Action, Delivery, ReloadFailure},
         served::{Accepted, Served, Trust},
-        tell::{Action, TellFailure, Told},
         time::Timestamp,
     },
     nomad::{Lock, Taken},
@@ -36,7 +36,7 @@ pub(crate) enum Habit {
     /// Nothing.
     Ignores,
     /// The action fails.
-    Fails(TellFailure),
+    Fails(ReloadFailure),
 }
 
 /// One action that reached it.
@@ -170,7 +170,7 @@ impl Application for FakeApplication {
         &'a self,
         action: &'a Action,
         event: &'a Event,
-    ) -> Doing<'a, Result<Told, TellFailure>> {
+    ) -> Doing<'a, Result<Delivery, ReloadFailure>> {
         Box::pin(async move {
             let latency = self.inner().behaviour.latency;
             sleep(latency).await;
@@ -187,7 +187,7 @@ impl Application for FakeApplication {
                 Habit::Ignores => {}
                 Habit::Fails(failure) => return Err(failure),
             }
-            Ok(Told::Delivered)
+            Ok(Delivery::Delivered)
         })
     }
 
@@ -210,7 +210,7 @@ impl Application for FakeApplication {
         &'a self,
         path: &'a str,
         ttl: Duration,
-    ) -> Doing<'a, Result<Taken, TellFailure>> {
+    ) -> Doing<'a, Result<Taken, ReloadFailure>> {
         let locked = self.inner().behaviour.locked;
         Box::pin(async move {
             if let Some((name, lock)) = self.lock() {
@@ -219,7 +219,7 @@ impl Application for FakeApplication {
             if locked {
                 return Ok(Taken::Held);
             }
-            Err(TellFailure::lasting(
+            Err(ReloadFailure::lasting(
                 "nomad-lock-denied",
                 "no".to_owned(),
                 "",
@@ -227,11 +227,11 @@ impl Application for FakeApplication {
         })
     }
 
-    fn renew<'a>(&'a self, lock: &'a Lock) -> Doing<'a, Result<bool, TellFailure>> {
+    fn renew<'a>(&'a self, lock: &'a Lock) -> Doing<'a, Result<bool, ReloadFailure>> {
         Box::pin(async { Ok(self.lock().is_none_or(|(_, held)| held.renew(lock))) })
     }
 
-    fn release(&self, lock: Lock) -> Doing<'_, Result<(), TellFailure>> {
+    fn release(&self, lock: Lock) -> Doing<'_, Result<(), ReloadFailure>> {
         Box::pin(async move {
             if let Some((_, held)) = self.lock() {
                 held.release(&lock);

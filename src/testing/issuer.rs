@@ -21,7 +21,7 @@ use crate::{
     issuer::{Issuer, Order, Reply},
     model::{
         failure::{Failure, FailureClass},
-        reach::Able,
+        health::IssuerHealth,
         request::Request,
         time::Timestamp,
     },
@@ -206,7 +206,7 @@ impl Issuer for FakeIssuer {
     }
 
     /// By the outages alone: a script that fails is an issuer that says it is well.
-    async fn serves(&self) -> Result<Able, Failure> {
+    async fn serves(&self) -> Result<IssuerHealth, Failure> {
         assert!(
             !self.closed.load(Ordering::SeqCst),
             "a look after the issuer was closed"
@@ -216,6 +216,6 @@ impl Issuer for FakeIssuer {
         if latency > Duration::ZERO {
             sleep(latency).await;
         }
-        self.failing_now().map_or(Ok(Able::Active), Err)
+        self.failing_now().map_or(Ok(IssuerHealth::Active), Err)
     }
 }

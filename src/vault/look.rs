@@ -15,7 +15,7 @@ use super::{
 };
 use crate::model::{
     failure::{Failure, FailureClass},
-    reach::Able,
+    health::IssuerHealth,
     time::Timestamp,
 };
 
@@ -119,12 +119,12 @@ impl Vault {
     ///
     /// # Errors
     /// Why none can, or why none can be asked.
-    pub async fn able(&self) -> Result<Able, Failure> {
+    pub async fn able(&self) -> Result<IssuerHealth, Failure> {
         let health = of_its_health();
         let (since, hold) = self.connected()?;
         let until = Instant::now() + LOOK_LIMIT;
         let looks = (0..hold.len()).map(|index| self.able_at(&hold, index, &health, until));
-        let active = |able: &Able| *able == Able::Active;
+        let active = |able: &IssuerHealth| *able == IssuerHealth::Active;
         let said = self.wire.any(&hold, &health, looks, active).await;
         let said = said.map_err(Failure::from);
         if !matches!(&said, Err(failure) if failure.class == FailureClass::Transport) {
@@ -149,7 +149,7 @@ impl Vault {
         index: usize,
         health: &Ask<'_>,
         until: Instant,
-    ) -> Result<Able, Refused> {
+    ) -> Result<IssuerHealth, Refused> {
         let answer = self.wire.one(hold, index, health, until).await?;
         let body: HealthBody = answer.json("health")?;
         if !body.initialized {
@@ -162,18 +162,18 @@ impl Vault {
             return Err(not_able("standby", "it is a disaster recovery secondary").into());
         }
         if !body.standby || body.performance_standby {
-            return Ok(Able::Active);
+            return Ok(IssuerHealth::Active);
         }
         let leader = of_the_server("asking who is active", "sys/leader");
         let Ok(answer) = self.wire.one(hold, index, &leader, until).await else {
             // something in between that lets only health pass: an order will show
-            return Ok(Able::Standby);
+            return Ok(IssuerHealth::Standby);
         };
         let leader: LeaderBody = answer.json("leader")?;
         if leader.leader_address.is_empty() {
             return Err(not_able("standby", "it is a standby and no node is active").into());
         }
-        Ok(Able::Standby)
+        Ok(IssuerHealth::Standby)
     }
 
     /// What the issuer knows of the token in use (`auth/token/lookup-self`). Costs one of its uses

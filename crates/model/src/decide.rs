@@ -8,7 +8,7 @@ use std::{fmt, time::Duration};
 use crate::{
     budget,
     failure::{FailureClass, FailureRun},
-    reach::{self, Looks},
+    health::{self, HealthHistory},
     retry,
     schedule::{self, RenewPolicy, Validity},
     time::Timestamp,
@@ -50,7 +50,7 @@ pub struct Facts {
     /// The failures since the last success. Whoever forces a renewal drops it first.
     pub failure: Option<FailureRun>,
     /// What looks at the issuer have shown since then.
-    pub looks: Looks,
+    pub looks: HealthHistory,
     /// When requests were sent that may have made a certificate (see [`budget::keeps`]).
     pub issuances: Vec<Timestamp>,
     /// Somebody asked for a renewal now; cleared by the next published set.
@@ -194,7 +194,7 @@ fn held(facts: &Facts, now: Timestamp) -> Option<Timestamp> {
 fn retry_at(facts: &Facts, policy: &RenewPolicy, now: Timestamp) -> Option<(Timestamp, Why)> {
     let run = facts.failure.as_ref()?;
     let planned = planned(run, facts, policy, now);
-    let at = reach::attempt(run, &facts.looks, planned, &policy.splay_key);
+    let at = health::attempt(run, &facts.looks, planned, &policy.splay_key);
     (at > now).then_some((at, Why::Retry(run.last.class)))
 }
 
@@ -212,7 +212,7 @@ pub fn look_at(facts: &Facts, policy: &RenewPolicy, now: Timestamp) -> Option<Ti
         return None;
     };
     let planned = planned(run, facts, policy, now);
-    reach::next_look(run, &facts.looks, planned, &policy.splay_key, now)
+    health::next_look(run, &facts.looks, planned, &policy.splay_key, now)
 }
 
 /// The staged set, when it answers today's request, is no left-over of a publication that was done,

@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    tell::{Outbox, Quarantined},
+    reload::{Quarantined, ReloadRecord},
     trust::Memory,
 };
 
@@ -33,7 +33,7 @@ pub struct State {
     /// Trust anchors and when they were last vouched for.
     pub trust: Memory,
     /// What the application was told about the live generation; written together with it.
-    pub outbox: Option<Outbox>,
+    pub outbox: Option<ReloadRecord>,
     /// Which order the generation before the live one answers, for going back to it.
     pub previous: Option<StagedRecord>,
     /// Sets that broke the application and were taken back, oldest first.

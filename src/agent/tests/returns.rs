@@ -7,7 +7,7 @@ use crate::{
     exit::Exit,
     model::{
         failure::FailureClass::{self, Transport, Unavailable},
-        reach, retry,
+        health, retry,
         schedule::Validity,
         time::Timestamp,
     },
@@ -66,7 +66,7 @@ async fn after_hours_away_the_renewal_follows_within_seconds_of_the_return() {
         let planned = retry::most_requests(class, validity, due, back);
         assert!(orders <= planned as usize, "{orders} > {planned}");
         let looks = rig.issuer.looks();
-        let most = reach::most_looks(due.until(back.plus(PROMISE)));
+        let most = health::most_looks(due.until(back.plus(PROMISE)));
         assert!(looks.len() as u64 <= most, "{} looks", looks.len());
         assert!(looks[0] >= due, "nobody looks before something failed");
         sleep_until(&rig, back.plus(DAY)).await;
@@ -127,7 +127,7 @@ async fn one_that_says_it_is_well_and_fails_every_order_is_not_stormed() {
         not_after: ends,
     };
     let planned = retry::most_requests(Unavailable, validity, due, due.plus(span));
-    let most = planned + reach::most_attempts(span);
+    let most = planned + health::most_attempts(span);
     let orders = rig.issuer.count() - 1;
     assert!(orders <= most as usize, "{orders} > {most}");
     let looks = rig.issuer.looks().len();
@@ -179,7 +179,7 @@ async fn all_certificates_of_a_process_share_their_looks() {
     let own = rig.issuer.count() as u64;
     let most = span / 2 + own;
     assert!(looks.len() as u64 <= most, "{} looks", looks.len());
-    let alone = 8 * reach::most_looks(secs(span));
+    let alone = 8 * health::most_looks(secs(span));
     assert!(
         most < alone / 2,
         "{most} is less than {alone} of eight processes"

@@ -11,14 +11,16 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    agent::{Agent, Application, Force, Status, wall},
+    agent::{Agent, Application, wall},
     config::{CertConfig, Files},
+    control::Force,
     exit::Exit,
     model::{
         request::Mode,
         schedule::{RenewAt, RenewPolicy},
         time::Timestamp,
     },
+    status::Status,
     testing::{
         ca::{self, TestCa},
         clock::TestClock,

@@ -4,8 +4,8 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{
+    reload::{attested, renew, restart, rig_with, until_attested},
     rig::{Rig, secs},
-    tell::{attested, renew, restart, rig_with, until_attested},
 };
 use crate::{
     clock::Clock as _,

@@ -10,10 +10,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::{super::print, Limits, stage::Stage};
 use crate::{
-    agent::Status,
     clock::{Clock as _, SystemClock},
     dev::Faults,
     model::{duration::brief, time::Timestamp},
+    status::Status,
     terminal::{Screen, Style},
 };
 

@@ -13,8 +13,8 @@ use super::super::{
 };
 use crate::model::{
     duration,
+    reload::{Action, SignalName, SignalTarget},
     slots::Slots,
-    tell::{Action, SignalName, SignalTarget},
 };
 
 /// What the steps of both lists are made of.

@@ -8,7 +8,7 @@ use super::super::{
     table::{Kind, SETTINGS, Section, Setting},
 };
 use super::{env, least, load, try_load};
-use crate::model::tell::Action;
+use crate::model::reload::Action;
 
 /// A block with only this setting in it.
 fn file_with(setting: &Setting, text: &str) -> String {

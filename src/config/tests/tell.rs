@@ -6,7 +6,7 @@ use super::super::{App, Environment, Flags, Step, TellConfig};
 use super::{env, least, load, refused, try_load};
 use crate::{
     loki::Version,
-    model::tell::{Action, SignalTarget},
+    model::reload::{Action, SignalTarget},
     reload::policy::policy,
 };
 

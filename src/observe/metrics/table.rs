@@ -5,9 +5,9 @@ use super::{
     Metric, Samples, seconds,
 };
 use crate::{
-    agent::Status,
     model::failure::FailureClass,
     observe::status::{View, attested, generations, readiness},
+    status::Status,
 };
 
 const CERT: &[&str] = &["certificate"];
@@ -156,7 +156,7 @@ fn each(view: &View, read: impl FnMut(&Status)) {
     view.statuses.iter().for_each(read);
 }
 
-fn live(view: &View, mut read: impl FnMut(&Status, &crate::agent::Live)) {
+fn live(view: &View, mut read: impl FnMut(&Status, &crate::status::Live)) {
     each(view, |one| {
         if let Some(live) = &one.live {
             read(one, live);

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use super::*;
 use crate::{
-    agent::{Forced, Probed, Told},
     observe::status::tests::{NOW, failing, healthy},
+    status::{Forced, LastProbe, LastReload},
 };
 
 /// A certificate with a value for every metric.
@@ -19,12 +19,12 @@ fn full() -> View {
         at: NOW,
         outcome: Ok("0a:0b".to_owned()),
     });
-    status.app.told = Some(Told {
+    status.app.told = Some(LastReload {
         generation: "001900000000000".to_owned(),
         at: NOW,
         times: 1,
     });
-    status.app.last_probe = Some(Probed {
+    status.app.last_probe = Some(LastProbe {
         at: NOW,
         outcome: "ok",
         serial: None,

@@ -2,11 +2,11 @@
 
 use super::*;
 use crate::{
-    agent::Live,
     model::{
         failure::{Failure, FailureClass, FailureRun},
         time::Timestamp,
     },
+    status::Live,
 };
 
 const SOCKET: &str = "NOTIFY_SOCKET";

@@ -3,7 +3,7 @@
 //! Never holds a line break or a message from outside. What stays true: it names the first end of a
 //! published set and everything that fails.
 
-use crate::agent::Status;
+use crate::status::Status;
 
 /// All certificates in one line.
 pub(super) fn status(all: &[Status]) -> String {

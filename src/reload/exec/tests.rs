@@ -8,7 +8,7 @@ use std::{
 use tracing_subscriber::fmt::MakeWriter;
 
 use super::*;
-use crate::model::tell::EventKind;
+use crate::model::reload::EventKind;
 
 const LIMIT: Duration = Duration::from_secs(20);
 
@@ -43,7 +43,7 @@ fn event() -> Event {
 }
 
 /// Runs a shell script; returns the result and what was logged.
-async fn shell(script: &str, limit: Duration) -> (Result<Told, TellFailure>, String) {
+async fn shell(script: &str, limit: Duration) -> (Result<Delivery, ReloadFailure>, String) {
     let environment = Environment::from([
         ("PATH".to_owned(), "/usr/bin:/bin".to_owned()),
         ("VAULT_TOKEN".to_owned(), "very-secret-text".to_owned()),
@@ -98,7 +98,7 @@ async fn the_log_shows_neither_key_nor_token() {
         LIMIT,
     )
     .await;
-    assert_eq!(told, Ok(Told::Delivered));
+    assert_eq!(told, Ok(Delivery::Delivered));
     for secret in ["MIIEsecret", "hvs.", "very-secret-text", "eyJ"] {
         assert!(!log.contains(secret), "{secret} in {log}");
     }
@@ -126,9 +126,9 @@ async fn a_command_that_hangs_is_killed_with_its_children() {
 async fn a_command_that_leaves_a_daemon_or_a_flood_behind_is_not_waited_for() {
     let began = tokio::time::Instant::now();
     let (told, _) = shell("sleep 30 & echo started", LIMIT).await;
-    assert_eq!(told, Ok(Told::Delivered));
+    assert_eq!(told, Ok(Delivery::Delivered));
     let (told, log) = shell("yes 0123456789 | head -c 3000000; yes | head -200", LIMIT).await;
-    assert_eq!(told, Ok(Told::Delivered));
+    assert_eq!(told, Ok(Delivery::Delivered));
     assert!(log.lines().count() <= MOST_LINES);
     assert!(began.elapsed() < LIMIT);
 }

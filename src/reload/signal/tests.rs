@@ -94,18 +94,18 @@ fn a_process_that_catches_the_signal_gets_it() {
     let listener = Listener::start();
     let signals = Signals::default();
     let target = SignalTarget::Pid(listener.pid());
-    assert_eq!(signals.send(&target, usr1()), Ok(Told::Delivered));
+    assert_eq!(signals.send(&target, usr1()), Ok(Delivery::Delivered));
     until("the signal", || listener.got() == 1);
     signals.child().started(listener.pid());
     assert_eq!(
         signals.send(&SignalTarget::Child, usr1()),
-        Ok(Told::Delivered)
+        Ok(Delivery::Delivered)
     );
     until("the signal", || listener.got() == 2);
     signals.child().ended();
     assert_eq!(
         signals.send(&SignalTarget::Child, usr1()),
-        Ok(Told::NotRunning)
+        Ok(Delivery::NotRunning)
     );
 }
 
@@ -135,11 +135,11 @@ fn a_process_that_is_gone_or_a_zombie_does_not_run() {
     until("zombie", || {
         fs::read_to_string(&stat).unwrap().contains(") Z")
     });
-    assert_eq!(signals.send(&target, usr1()), Ok(Told::NotRunning));
+    assert_eq!(signals.send(&target, usr1()), Ok(Delivery::NotRunning));
     process.wait().unwrap();
-    assert_eq!(signals.send(&target, usr1()), Ok(Told::NotRunning));
+    assert_eq!(signals.send(&target, usr1()), Ok(Delivery::NotRunning));
     let nowhere = SignalTarget::PidFile("/no/such/pid".into());
-    assert_eq!(signals.send(&nowhere, usr1()), Ok(Told::NotRunning));
+    assert_eq!(signals.send(&nowhere, usr1()), Ok(Delivery::NotRunning));
 }
 
 #[test]
@@ -170,7 +170,7 @@ fn the_pid_file_is_read_each_time() {
     for listener in [&first, &second] {
         write_pid(&path, listener.pid());
         let target = SignalTarget::PidFile(path.clone());
-        assert_eq!(signals.send(&target, usr1()), Ok(Told::Delivered));
+        assert_eq!(signals.send(&target, usr1()), Ok(Delivery::Delivered));
         until("the signal", || listener.got() == 1);
     }
     assert_eq!((first.got(), second.got()), (1, 1));
@@ -305,7 +305,7 @@ fn inside() {
         assert_eq!(told.unwrap_err().code, "pid-reused");
         // It catches the signal and would have written it down: this one it does.
         let rest = Signals::default();
-        assert_eq!(rest.send(&target, usr1()), Ok(Told::Delivered));
+        assert_eq!(rest.send(&target, usr1()), Ok(Delivery::Delivered));
         until("our own signal", || foreign.got() >= 1);
         assert_eq!(foreign.got(), 1);
     }

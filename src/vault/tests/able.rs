@@ -1,6 +1,6 @@
 //! Whether the issuer can serve: what it says of itself, and what is asked of it.
 
-use crate::model::reach::Able;
+use crate::model::health::IssuerHealth;
 
 use super::{
     script::{Script, answer, dead_url, json},
@@ -14,7 +14,10 @@ const DR: &str =
 const STANDBY: &str = r#"{"initialized":true,"sealed":false,"standby":true}"#;
 
 /// What `sys/health` and `sys/leader` answer: status and body each.
-async fn said(health: (u16, &'static str), leader: (u16, &'static str)) -> Result<Able, String> {
+async fn said(
+    health: (u16, &'static str),
+    leader: (u16, &'static str),
+) -> Result<IssuerHealth, String> {
     let server = Script::start(move |seen| {
         let path = seen.path().split('?').next().unwrap();
         let (status, body) = match path {
@@ -66,7 +69,7 @@ async fn it_is_able_when_it_or_the_node_behind_it_is_active() {
         let found = said(health, leader).await;
         let standby = health.0 == 200 && [STANDBY].contains(&health.1);
         if let (Ok(able), None) = (&found, code) {
-            assert_eq!(*able == Able::Standby, standby, "{health:?}");
+            assert_eq!(*able == IssuerHealth::Standby, standby, "{health:?}");
         }
         assert_eq!(found.err().as_deref(), code, "{health:?} {leader:?}");
     }
@@ -162,21 +165,21 @@ async fn an_active_node_is_a_better_answer_than_a_standby() {
     .await;
     let active = Script::start(|_| json(200, ACTIVE)).await;
     let both = with_token(&config(&[&standby.url(""), &active.url("")]));
-    assert_eq!(both.able().await, Ok(Able::Active));
+    assert_eq!(both.able().await, Ok(IssuerHealth::Active));
     let dead = dead_url().await;
     let one = with_token(&config(&[&standby.url(""), &dead]));
-    assert_eq!(one.able().await, Ok(Able::Standby));
+    assert_eq!(one.able().await, Ok(IssuerHealth::Standby));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_quick_good_answer_waits_for_the_best_one_and_the_best_for_none() {
-    async fn later(millis: u64, able: Option<Able>) -> Result<Able, Refused> {
+    async fn later(millis: u64, able: Option<IssuerHealth>) -> Result<IssuerHealth, Refused> {
         tokio::time::sleep(Duration::from_millis(millis)).await;
         able.ok_or_else(|| classify::misconfigured("x", "x".to_owned(), "").into())
     }
     let vault = with_token(&config(&["http://a:1", "http://b:1", "http://c:1"]));
     let hold = vault.wire.hold().unwrap();
-    let (standby, active) = (Some(Able::Standby), Some(Able::Active));
+    let (standby, active) = (Some(IssuerHealth::Standby), Some(IssuerHealth::Active));
     // what each address says and when; the answer and when
     for (looks, answer, millis) in [
         ([(1, standby), (50, active), (900, None)], active, 50),
@@ -185,7 +188,7 @@ async fn a_quick_good_answer_waits_for_the_best_one_and_the_best_for_none() {
     ] {
         let began = Instant::now();
         let looks = looks.into_iter().map(|(millis, able)| later(millis, able));
-        let best = |able: &Able| *able == Able::Active;
+        let best = |able: &IssuerHealth| *able == IssuerHealth::Active;
         let found = vault
             .wire
             .any(&hold, &Ask::new("x", "x"), looks, best)

@@ -207,9 +207,12 @@ fn looks_are_only_for_the_plan_of_an_issuer_that_is_away() {
     let look = look_at(&facts, &policy(864_000), at(700_000)).unwrap();
     assert!(at(700_000) < look && look <= at(700_004));
     let away = facts.failure.clone().unwrap();
-    facts
-        .looks
-        .saw(Some(reach::Able::Active), &away, "alloc/loki", look);
+    facts.looks.saw(
+        Some(health::IssuerHealth::Active),
+        &away,
+        "alloc/loki",
+        look,
+    );
     let Next::WaitUntil(until, Why::Retry(_)) = decide(&facts, &policy(864_000), look) else {
         panic!("does not wait");
     };

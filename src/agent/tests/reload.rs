@@ -10,7 +10,7 @@ use crate::{
     loki::Version,
     model::{
         failure::FailureClass,
-        tell::{Action, TellFailure},
+        reload::{Action, ReloadFailure},
         time::Timestamp,
     },
     testing::{
@@ -84,7 +84,7 @@ pub(super) async fn renew(rig: &mut Rig) -> String {
     tokio::time::sleep(secs(10)).await;
     let before = rig.status().live.unwrap().generation;
     rig.running.as_ref().unwrap().force.all();
-    let changed = |status: &crate::agent::Status| {
+    let changed = |status: &crate::status::Status| {
         status
             .live
             .as_ref()
@@ -205,7 +205,8 @@ async fn an_action_that_hangs_holds_back_no_renewal() {
 async fn an_action_that_is_refused_is_an_alarm_and_tried_again() {
     let (mut rig, app) = rig_with(vec![restart()], vec![restart()]);
     attested(&mut rig, &app).await;
-    let refused = TellFailure::lasting("nomad-denied", "Nomad answered 403".to_owned(), "a policy");
+    let refused =
+        ReloadFailure::lasting("nomad-denied", "Nomad answered 403".to_owned(), "a policy");
     app.behave(|one| one.habit = Habit::Fails(refused));
     let second = renew(&mut rig).await;
     let status = rig
@@ -231,7 +232,7 @@ async fn a_lock_that_is_never_free_holds_back_an_action_but_not_for_ever() {
     tokio::time::sleep(DAY).await;
     assert!(app.heard().is_empty());
     // the renewal in between does not begin the patience anew
-    let newer = |status: &crate::agent::Status| {
+    let newer = |status: &crate::status::Status| {
         let seen = status.app.attested.as_ref();
         seen.is_some_and(|seen| seen.generation >= second)
     };
@@ -269,7 +270,7 @@ async fn sets_that_break_the_application_are_taken_back_and_few_are_tried() {
     GOOD.set(serial.clone()).unwrap();
     app.behave(|one| one.breaks_on = Some(|serial| GOOD.get().unwrap() != serial));
     rig.until(8 * DAY, |status| status.app.rollbacks == 1).await;
-    let back = |status: &crate::agent::Status| {
+    let back = |status: &crate::status::Status| {
         status
             .live
             .as_ref()

@@ -3,13 +3,13 @@
 
 use super::rig::{EPOCH, Rig, secs};
 use crate::{
-    agent::Status,
     clock::Clock as _,
     model::{failure::FailureClass, time::Timestamp},
     observe::{
         metrics,
         status::{View, readiness},
     },
+    status::Status,
     testing::issuer::Outage,
 };
 

@@ -3,13 +3,16 @@
 //! Never carries data besides flags: whoever is woken looks at the facts again. What stays true: a
 //! note made while nobody waits is not lost.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
 
 use tokio::sync::Notify;
 
 /// The inputs of one certificate's loops.
 #[derive(Debug, Default)]
-pub(super) struct Inputs {
+pub(crate) struct Inputs {
     wake: Notify,
     forced: AtomicBool,
     disturbed: AtomicBool,
@@ -18,44 +21,73 @@ pub(super) struct Inputs {
 
 impl Inputs {
     /// Renew now, although it is not due.
-    pub(super) fn force(&self) {
+    pub(crate) fn force(&self) {
         self.forced.store(true, Ordering::SeqCst);
         self.wake.notify_one();
     }
 
     /// Somebody changed something in the directory.
-    pub(super) fn disturb(&self) {
+    pub(crate) fn disturb(&self) {
         self.disturbed.store(true, Ordering::SeqCst);
         self.wake.notify_one();
     }
 
     /// Look again, for no reason that has to be remembered.
-    pub(super) fn nudge(&self) {
+    pub(crate) fn nudge(&self) {
         self.wake.notify_one();
     }
 
     /// The live set is another one than before.
-    pub(super) fn publish(&self) {
+    pub(crate) fn publish(&self) {
         self.published.notify_one();
     }
 
     /// Returns when the live set has changed, at once when it did since the last call.
-    pub(super) async fn published(&self) {
+    pub(crate) async fn published(&self) {
         self.published.notified().await;
     }
 
     /// Whether a renewal was asked for since the last time this was asked.
-    pub(super) fn take_forced(&self) -> bool {
+    pub(crate) fn take_forced(&self) -> bool {
         self.forced.swap(false, Ordering::SeqCst)
     }
 
     /// Whether the directory was changed since the last time this was asked.
-    pub(super) fn take_disturbed(&self) -> bool {
+    pub(crate) fn take_disturbed(&self) -> bool {
         self.disturbed.swap(false, Ordering::SeqCst)
     }
 
     /// Returns at the next note, at once when there was one since the last call.
-    pub(super) async fn woken(&self) {
+    pub(crate) async fn woken(&self) {
         self.wake.notified().await;
+    }
+}
+
+/// Asks for renewals although they are not due; may be cloned and used from anywhere.
+#[derive(Clone)]
+pub struct Force(Arc<[(String, Arc<Inputs>)]>);
+
+impl Force {
+    /// Renews every certificate now, as far as the budget goes.
+    pub fn all(&self) {
+        self.0.iter().for_each(|(_, inputs)| inputs.force());
+    }
+
+    /// Names of all certificates, in the order of the configuration.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(|(name, _)| name.as_str())
+    }
+
+    /// Renews the certificate of that name now; false when there is none.
+    #[must_use]
+    pub fn one(&self, name: &str) -> bool {
+        let found = self.0.iter().find(|(known, _)| known == name);
+        found.inspect(|(_, inputs)| inputs.force()).is_some()
+    }
+}
+
+impl FromIterator<(String, Arc<Inputs>)> for Force {
+    fn from_iter<T: IntoIterator<Item = (String, Arc<Inputs>)>>(inputs: T) -> Self {
+        Self(inputs.into_iter().collect())
     }
 }

@@ -42,11 +42,11 @@ impl App {
         Some(*state % sides)
     }
 
-    fn tell(&mut self, round: u32, step: usize, generation: &str) -> Result<Told, Failed> {
+    fn tell(&mut self, round: u32, step: usize, generation: &str) -> Result<Delivery, Failed> {
         match self.roll(5) {
             Some(0) => return Err(failure(false, false)),
             Some(1) => return Err(failure(false, true)),
-            Some(2) => return Ok(Told::NotRunning),
+            Some(2) => return Ok(Delivery::NotRunning),
             _ => {}
         }
         self.told += 1;
@@ -54,7 +54,7 @@ impl App {
         if self.told > self.ignores {
             generation.clone_into(&mut self.serves);
         }
-        Ok(Told::Delivered)
+        Ok(Delivery::Delivered)
     }
 
     /// Between two acts anything may happen to a wild one.
@@ -76,21 +76,21 @@ impl App {
 }
 
 pub(super) struct Sim {
-    pub(super) policy: TellPolicy,
+    pub(super) policy: ReloadPolicy,
     pub(super) app: App,
-    pub(super) outbox: Outbox,
+    pub(super) outbox: ReloadRecord,
     /// The acts at which the agent is killed, counted over the whole run.
     pub(super) crashes: Vec<usize>,
     /// How often it said "attested" while the application served something else.
     pub(super) lies: usize,
-    saved: Outbox,
+    saved: ReloadRecord,
     probed: Option<Probed>,
     now: Timestamp,
     act: usize,
 }
 
 impl Sim {
-    pub(super) fn new(policy: TellPolicy, app: App) -> Self {
+    pub(super) fn new(policy: ReloadPolicy, app: App) -> Self {
         let outbox = published(EventKind::Leaf);
         Self {
             policy,
@@ -150,8 +150,8 @@ impl Sim {
 
     fn once(&mut self) {
         match next(&self.outbox, &self.policy, self.probed.as_ref(), self.now) {
-            TellNext::Act(step) => self.perform(step),
-            TellNext::Probe => {
+            ReloadNext::Act(step) => self.perform(step),
+            ReloadNext::Probe => {
                 let probed = self.app.probe(self.now);
                 let verdict = self.outbox.saw(&probed, &self.policy, self.now);
                 if verdict == Verdict::Attested && self.app.serves != self.outbox.serial {
@@ -162,17 +162,17 @@ impl Sim {
                 }
                 self.probed = Some(probed);
             }
-            TellNext::WaitUntil(at, _) => {
+            ReloadNext::WaitUntil(at, _) => {
                 assert!(at > self.now, "it waits for the past");
                 // Nobody sleeps longer than half an hour.
                 self.now = at.min(self.now.plus(30 * MINUTE));
             }
-            TellNext::Done => panic!("a probe is configured"),
-            TellNext::Alarm(_) => {
+            ReloadNext::Done => panic!("a probe is configured"),
+            ReloadNext::Alarm(_) => {
                 self.outbox.alarmed(self.now);
                 self.save();
             }
-            TellNext::Rollback => {
+            ReloadNext::Rollback => {
                 let back = self.outbox.roll_back("", "", MINUTE, self.now);
                 self.outbox = back.unwrap().0;
                 self.save();
@@ -194,7 +194,7 @@ impl Sim {
             let (round, serial) = (self.outbox.round, self.outbox.serial.clone());
             self.app.tell(round, step, &serial)
         } else {
-            Ok(Told::Delivered)
+            Ok(Delivery::Delivered)
         };
         if self.killed() {
             return;

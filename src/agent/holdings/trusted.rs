@@ -5,9 +5,9 @@
 
 use std::{slice, time::Duration};
 
-use super::Store;
+use super::Holdings;
 use crate::{
-    agent::{extras, report},
+    agent::{extras, log},
     config::CertConfig,
     model::{
         failure::Failure,
@@ -21,7 +21,7 @@ use crate::{
 /// The longest time between two looks at the anchors: what an anchor's overlap is counted in.
 const EVERY: Duration = Duration::from_secs(600);
 
-impl Store {
+impl Holdings {
     /// Reads the pinned extra anchors anew and returns them. Before anything was read a damaged
     /// file is an error; later the last good content stays in force.
     pub(in crate::agent) fn extra_anchors(
@@ -106,7 +106,7 @@ impl Store {
         let published = self.opened()?.publish(&wanted)?;
         self.announce(&wanted, published.generation, config, now);
         if let Some(held) = &mut self.live {
-            report::trust_changed(held.verified.anchors(), wanted.anchors());
+            log::trust_changed(held.verified.anchors(), wanted.anchors());
             held.verified = wanted;
             held.generation = published.generation;
         }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{EventKind, Finding, Outbox, Probed, TellPolicy};
+use super::{EventKind, Finding, Probed, ReloadPolicy, ReloadRecord};
 use crate::time::Timestamp;
 
 /// A hold is never shorter than this.
@@ -38,8 +38,8 @@ pub struct Quarantined {
 /// Whether to go back: the application served the generation before, broke on this one, and the
 /// one before lasts for the margin.
 pub(super) fn wanted(
-    outbox: &Outbox,
-    policy: &TellPolicy,
+    outbox: &ReloadRecord,
+    policy: &ReloadPolicy,
     probed: Option<&Probed>,
     now: Timestamp,
 ) -> bool {
@@ -54,7 +54,7 @@ pub(super) fn wanted(
     broken && previous.served && lasts
 }
 
-impl Outbox {
+impl ReloadRecord {
     /// Takes the live generation back: the row for the one before, and the record that keeps this
     /// one away. `None` when there is none to go back to. The caller activates it on disk, and
     /// saves both together with that.

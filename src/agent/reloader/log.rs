@@ -7,18 +7,20 @@ use std::time::Duration;
 
 use tracing::{error, info, warn};
 
-use super::{ProbedStatus, Seen};
+use super::Seen;
 use crate::{
-    agent::status::App,
     config::CertConfig,
     model::{
         duration,
         failure::Failure,
+        reload::{
+            Action, Delivery, Finding, Quarantined, ReloadFailure, ReloadPolicy, ReloadRecord, Why,
+        },
         served::Served,
-        tell::{Action, Finding, Outbox, Quarantined, TellFailure, TellPolicy, Told, Why},
         time::Timestamp,
     },
     probe::{Identity, ProbeFailure},
+    status::{App, LastProbe},
 };
 
 /// Makes a decision's and a reader's view of a look.
@@ -49,7 +51,7 @@ pub(super) fn seen(
     };
     Seen {
         finding,
-        status: ProbedStatus {
+        status: LastProbe {
             at,
             outcome,
             serial: Some(served.serial.clone()),
@@ -73,7 +75,7 @@ fn unseen(failure: &ProbeFailure, at: Timestamp) -> Seen {
     };
     Seen {
         finding,
-        status: ProbedStatus {
+        status: LastProbe {
             at,
             outcome: failure.code,
             serial: None,
@@ -84,17 +86,17 @@ fn unseen(failure: &ProbeFailure, at: Timestamp) -> Seen {
 
 pub(super) fn told(
     action: &Action,
-    row: &Outbox,
-    result: &Result<Told, TellFailure>,
+    row: &ReloadRecord,
+    result: &Result<Delivery, ReloadFailure>,
     took: Duration,
 ) {
     let (serial, generation, event) = (&row.serial, &row.generation, row.event.name());
     match result {
-        Ok(Told::Delivered) => info!(
+        Ok(Delivery::Delivered) => info!(
             %serial, %generation, event, attempt = row.told,
             "told the application by {action:?}, which took {} ms", took.as_millis()
         ),
-        Ok(Told::NotRunning) => info!(
+        Ok(Delivery::NotRunning) => info!(
             %serial, %generation, event,
             "{action:?}: the application is not running; it reads the new files at its start"
         ),
@@ -105,14 +107,14 @@ pub(super) fn told(
     }
 }
 
-pub(super) fn done(row: &Outbox) {
+pub(super) fn done(row: &ReloadRecord) {
     info!(
         serial = %row.serial, generation = %row.generation,
         "the application was told; no probe is configured that could show that it serves the set"
     );
 }
 
-pub(super) fn attested(row: &Outbox, now: Timestamp) {
+pub(super) fn attested(row: &ReloadRecord, now: Timestamp) {
     let after = now.since(Timestamp::from_unix_millis(row.published_at));
     info!(
         serial = %row.serial, generation = %row.generation, told = row.told,
@@ -121,7 +123,7 @@ pub(super) fn attested(row: &Outbox, now: Timestamp) {
     );
 }
 
-pub(super) fn lost(row: &Outbox, app: &App) {
+pub(super) fn lost(row: &ReloadRecord, app: &App) {
     warn!(
         serial = %row.serial, generation = %row.generation,
         "the application served the published certificate and now does not: {}; it is told again",
@@ -139,8 +141,8 @@ pub(super) fn unrecorded(said: &mut Option<String>, failure: &Failure) {
 
 /// What is served, what should be, what was tried, what to do.
 pub(super) fn alarm(
-    row: &Outbox,
-    policy: &TellPolicy,
+    row: &ReloadRecord,
+    policy: &ReloadPolicy,
     why: Why,
     app: &App,
     config: &CertConfig,
@@ -173,7 +175,7 @@ pub(super) fn alarm(
 }
 
 /// The alarm of an earlier process.
-pub(super) fn still(row: &Outbox) -> String {
+pub(super) fn still(row: &ReloadRecord) -> String {
     let since = Timestamp::from_unix_millis(row.alarm_at.unwrap_or(row.published_at));
     format!(
         "the published certificate {} was not served before the restart of certagent either, \
@@ -182,7 +184,7 @@ pub(super) fn still(row: &Outbox) -> String {
     )
 }
 
-pub(super) fn raise(row: &Outbox, text: &str) {
+pub(super) fn raise(row: &ReloadRecord, text: &str) {
     error!(
         serial = %row.serial, generation = %row.generation, event = row.event.name(),
         "ALARM: {text}"
@@ -194,7 +196,7 @@ pub(super) fn broke(app: &App) -> String {
     last(app)
 }
 
-pub(super) fn rolled_back(row: &Outbox, quarantined: &Quarantined) {
+pub(super) fn rolled_back(row: &ReloadRecord, quarantined: &Quarantined) {
     let until = Timestamp::from_unix_millis(quarantined.hold_until);
     let back = row.previous.as_ref().map(|one| one.serial.as_str());
     error!(

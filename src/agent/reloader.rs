@@ -1,13 +1,13 @@
 //! The second loop of a certificate: look at the row about the live generation, decide, tell or
 //! probe, record.
 //!
-//! Never decides (`model/tell.rs`) and never waits for the issuer, as the first loop never waits for
+//! Never decides (`model/reload.rs`) and never waits for the issuer, as the first loop never waits for
 //! the application. What stays true: an attempt is on record before it leaves; nothing is done before
 //! the proof where a probe is configured.
 
 mod lock;
+mod log;
 mod plan;
-mod words;
 
 use std::{sync::Arc, time::Duration};
 
@@ -15,32 +15,27 @@ use tokio::{sync::watch, task::yield_now};
 use tracing::debug;
 
 use self::{lock::Turn, plan::Plan};
-use super::{
-    Certificate, Status,
-    inputs::Inputs,
-    keeper::World,
-    status::{App, Attested, Probed as ProbedStatus, Told as ToldStatus},
-    store::Shared,
-    wall,
-};
+use super::{Certificate, holdings::Shared, renewer::Context, wall};
 use crate::{
     clock::Clock,
     config::{CertConfig, Step},
+    control::Inputs,
     model::{
-        tell::{self, Action, Finding, Outbox, Probed, TellNext, TellPolicy, Verdict},
+        reload::{self, Action, Finding, Probed, ReloadNext, ReloadPolicy, ReloadRecord, Verdict},
         time::Timestamp,
     },
     probe::Identity,
     reload::Event,
+    status::{App, LastProbe, LastReload, LastVerified, Status},
 };
 
 /// After this something that could not be recorded is tried again.
 const AGAIN: Duration = Duration::from_secs(5);
 
 /// Tells one certificate's application.
-pub(super) struct Teller<I, C> {
+pub(super) struct Reloader<I, C> {
     config: CertConfig,
-    world: Arc<World<I, C>>,
+    context: Arc<Context<I, C>>,
     inputs: Arc<Inputs>,
     store: Shared,
     status: watch::Sender<Status>,
@@ -55,11 +50,11 @@ pub(super) struct Teller<I, C> {
     said: Option<String>,
 }
 
-impl<I, C: Clock> Teller<I, C> {
-    pub(super) fn new(certificate: &Certificate, world: Arc<World<I, C>>) -> Self {
+impl<I, C: Clock> Reloader<I, C> {
+    pub(super) fn new(certificate: &Certificate, context: Arc<Context<I, C>>) -> Self {
         Self {
             config: certificate.config.clone(),
-            world,
+            context,
             inputs: Arc::clone(&certificate.inputs),
             store: certificate.store.clone(),
             status: certificate.status.clone(),
@@ -77,8 +72,8 @@ impl<I, C: Clock> Teller<I, C> {
 
     /// Runs until cancelled.
     pub(super) async fn run(mut self) {
-        let world = Arc::clone(&self.world);
-        let _cancelled = world.cancel.run_until_cancelled(self.tell()).await;
+        let context = Arc::clone(&self.context);
+        let _cancelled = context.cancel.run_until_cancelled(self.tell()).await;
         // what is held by then lapses by itself
     }
 
@@ -94,29 +89,29 @@ impl<I, C: Clock> Teller<I, C> {
         }
     }
 
-    async fn step(&mut self, row: Outbox) {
+    async fn step(&mut self, row: ReloadRecord) {
         let policy = self.policy(&row).await;
         let now = self.now();
         self.show(&row, now);
-        match tell::next(&row, &policy, self.probed.as_ref(), now) {
-            TellNext::Act(step) => self.act(row, step, &policy).await,
-            TellNext::Probe => self.probe(&row, &policy).await,
-            TellNext::WaitUntil(at, why) => {
+        match reload::next(&row, &policy, self.probed.as_ref(), now) {
+            ReloadNext::Act(step) => self.act(row, step, &policy).await,
+            ReloadNext::Probe => self.probe(&row, &policy).await,
+            ReloadNext::WaitUntil(at, why) => {
                 debug!(why = why.name(), "nothing to tell before {at}: {why}");
                 self.wait(at).await;
             }
-            TellNext::Done if self.settle().await => self.wait(Timestamp::MAX).await,
-            TellNext::Done => self.inputs.published().await,
-            TellNext::Alarm(why) => {
-                let text = words::alarm(&row, &policy, why, &self.app, &self.config);
+            ReloadNext::Done if self.settle().await => self.wait(Timestamp::MAX).await,
+            ReloadNext::Done => self.inputs.published().await,
+            ReloadNext::Alarm(why) => {
+                let text = log::alarm(&row, &policy, why, &self.app, &self.config);
                 self.alarm(row, text).await;
             }
-            TellNext::Rollback => self.roll_back(&row),
+            ReloadNext::Rollback => self.roll_back(&row),
         }
     }
 
     /// One attempt of one step.
-    async fn act(&mut self, row: Outbox, step: usize, policy: &TellPolicy) {
+    async fn act(&mut self, row: ReloadRecord, step: usize, policy: &ReloadPolicy) {
         let Some(action) = policy.actions(row.event).get(step).cloned() else {
             return;
         };
@@ -131,15 +126,15 @@ impl<I, C: Clock> Teller<I, C> {
             let recorded = self.store.lock().record_outbox(row.clone());
             if let Err(failure) = recorded {
                 // unrecorded it could be repeated for ever
-                words::unrecorded(&mut self.said, &failure);
+                log::unrecorded(&mut self.said, &failure);
                 return self.pause(AGAIN).await;
             }
         }
         let event = self.event(&row);
         let began = self.now();
         let result = match &action {
-            Action::None => Ok(tell::Told::Delivered),
-            action => self.world.application.perform(action, &event).await,
+            Action::None => Ok(reload::Delivery::Delivered),
+            action => self.context.application.perform(action, &event).await,
         };
         let now = self.now();
         let Some(newest) = self.newest(&row) else {
@@ -151,7 +146,7 @@ impl<I, C: Clock> Teller<I, C> {
             .as_ref()
             .map_or_else(|failure| failure.code, |_| "ok");
         if action.touches() {
-            words::told(&action, &row, &result, now.since(began));
+            log::told(&action, &row, &result, now.since(began));
             *self.app.tells.entry((action.name(), outcome)).or_default() += 1;
         }
         row.answered(result.map_err(Into::into), policy, now);
@@ -165,13 +160,13 @@ impl<I, C: Clock> Teller<I, C> {
         }
         drop(store);
         if done && action.touches() {
-            words::done(&row);
+            log::done(&row);
         }
         self.show(&row, now);
     }
 
     /// One look at what is served.
-    async fn probe(&mut self, row: &Outbox, policy: &TellPolicy) {
+    async fn probe(&mut self, row: &ReloadRecord, policy: &ReloadPolicy) {
         let Some(probe) = self.config.probe.clone() else {
             return;
         };
@@ -183,8 +178,12 @@ impl<I, C: Clock> Teller<I, C> {
                 return self.pause(AGAIN).await;
             }
         };
-        let seen = self.world.application.look(&probe.target, &identity).await;
-        let seen = words::seen(&seen, &identity, at);
+        let seen = self
+            .context
+            .application
+            .look(&probe.target, &identity)
+            .await;
+        let seen = log::seen(&seen, &identity, at);
         debug!(
             outcome = seen.status.outcome,
             "probed {}", probe.target.address
@@ -207,52 +206,52 @@ impl<I, C: Clock> Teller<I, C> {
         }
         match verdict {
             Verdict::Attested => {
-                words::attested(&before, now);
+                log::attested(&before, now);
                 self.remember();
                 self.settle().await;
             }
-            Verdict::Lost => words::lost(&before, &self.app),
+            Verdict::Lost => log::lost(&before, &self.app),
             Verdict::Unchanged => {}
         }
         self.show(&row, now);
     }
 
-    async fn alarm(&mut self, row: Outbox, text: String) {
+    async fn alarm(&mut self, row: ReloadRecord, text: String) {
         let Some(mut row) = self.newest(&row) else {
             return;
         };
         let now = self.now();
         row.alarmed(now);
         self.store.lock().keep_outbox(row.clone());
-        words::raise(&row, &text);
+        log::raise(&row, &text);
         self.app.alarm = Some(text);
         self.show(&row, now);
         self.give_back().await;
     }
 
     /// Back to the generation before.
-    fn roll_back(&mut self, row: &Outbox) {
+    fn roll_back(&mut self, row: &ReloadRecord) {
         if self.newest(row).is_none() {
             return;
         }
-        let why = words::broke(&self.app);
+        let why = log::broke(&self.app);
         let now = self.now();
         let result = self.store.lock().roll_back(&self.config, &why, now);
         match result {
             Ok(quarantined) => {
                 self.app.rollbacks += 1;
-                words::rolled_back(row, &quarantined);
+                log::rolled_back(row, &quarantined);
             }
-            Err(failure) => words::no_way_back(&failure),
+            Err(failure) => log::no_way_back(&failure),
         }
         self.identity = None;
         self.inputs.nudge();
     }
 }
 
-impl<I, C: Clock> Teller<I, C> {
+impl<I, C: Clock> Reloader<I, C> {
     /// What the application is told about.
-    fn event(&self, row: &Outbox) -> Event {
+    fn event(&self, row: &ReloadRecord) -> Event {
         Event {
             certificate: self.config.name.clone(),
             kind: row.event,
@@ -278,7 +277,7 @@ impl<I, C: Clock> Teller<I, C> {
     }
 
     /// The row as it is now, while it is still the one that a decision was made about.
-    fn newest(&self, row: &Outbox) -> Option<Outbox> {
+    fn newest(&self, row: &ReloadRecord) -> Option<ReloadRecord> {
         let newest = self.store.lock().outbox(self.now());
         newest.filter(|newest| same(newest, row))
     }
@@ -288,7 +287,7 @@ impl<I, C: Clock> Teller<I, C> {
         let tell = self.config.tell.iter();
         for step in tell.flat_map(|tell| tell.on_leaf.iter().chain(&tell.on_trust)) {
             if let Step::Do(action) = step {
-                self.world.application.remember(action);
+                self.context.application.remember(action);
             }
         }
     }
@@ -297,7 +296,7 @@ impl<I, C: Clock> Teller<I, C> {
     async fn wait(&mut self, at: Timestamp) {
         let at = self.keep_turn(at).await;
         tokio::select! {
-            () = wall::slice(&*self.world.clock, at, self.world.look, &self.world.ticks) => {}
+            () = wall::slice(&*self.context.clock, at, self.context.look, &self.context.ticks) => {}
             () = self.inputs.published() => {}
         }
     }
@@ -308,19 +307,19 @@ impl<I, C: Clock> Teller<I, C> {
     }
 
     fn now(&self) -> Timestamp {
-        self.world.clock.now()
+        self.context.clock.now()
     }
 
     /// Brings the status up to date.
-    fn show(&mut self, row: &Outbox, now: Timestamp) {
+    fn show(&mut self, row: &ReloadRecord, now: Timestamp) {
         let millis = Timestamp::from_unix_millis;
-        self.app.told = row.told_at.map(|at| ToldStatus {
+        self.app.told = row.told_at.map(|at| LastReload {
             generation: row.generation.clone(),
             at: millis(at),
             times: row.told,
         });
         if let Some(at) = row.attested_at {
-            self.app.attested = Some(Attested {
+            self.app.attested = Some(LastVerified {
                 generation: row.generation.clone(),
                 at: millis(at),
             });
@@ -331,8 +330,8 @@ impl<I, C: Clock> Teller<I, C> {
         if row.alarm_at.is_none() {
             self.app.alarm = None;
         } else if self.app.alarm.is_none() {
-            let text = words::still(row);
-            words::raise(row, &text);
+            let text = log::still(row);
+            log::raise(row, &text);
             self.app.alarm = Some(text);
         }
         let store = self.store.lock();
@@ -348,13 +347,13 @@ impl<I, C: Clock> Teller<I, C> {
 }
 
 /// The same publication, and the same round of telling about it; a repair may have renamed it.
-fn same(one: &Outbox, other: &Outbox) -> bool {
-    let mark = |row: &Outbox| (row.serial.clone(), row.published_at, row.round);
+fn same(one: &ReloadRecord, other: &ReloadRecord) -> bool {
+    let mark = |row: &ReloadRecord| (row.serial.clone(), row.published_at, row.round);
     mark(one) == mark(other)
 }
 
 /// A look at what is served, as the decision and as the status need it.
 struct Seen {
     finding: Finding,
-    status: ProbedStatus,
+    status: LastProbe,
 }

@@ -4,15 +4,15 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::Store;
+use super::Holdings;
 
 /// The store of one certificate.
 #[derive(Clone, Default)]
-pub(in crate::agent) struct Shared(Arc<Mutex<Store>>);
+pub(in crate::agent) struct Shared(Arc<Mutex<Holdings>>);
 
 impl Shared {
     /// For a moment; the other loop waits meanwhile.
-    pub(in crate::agent) fn lock(&self) -> MutexGuard<'_, Store> {
+    pub(in crate::agent) fn lock(&self) -> MutexGuard<'_, Holdings> {
         // a loop that broke ends the process; until then its store is as good as it was
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

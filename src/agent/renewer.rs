@@ -15,29 +15,29 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Certificate,
     application::Application,
-    inputs::Inputs,
+    health_checker::HealthChecker,
+    holdings::{LiveFiles, Shared},
+    log,
     mount::MountCas,
     order::Obtained,
-    reach::{Look, Looker},
-    report,
-    status::{Anchor, App, Budget, Counts, Forced, Live, Status},
-    store::{Held, Shared},
     wall,
 };
 use crate::{
     clock::Clock,
     config::CertConfig,
+    control::Inputs,
     issuer::Issuer,
     model::{
         budget,
         bundle::PrivateKey,
         decide::{self, Facts, Next, Why},
         failure::{Failure, FailureClass, FailureRun},
+        health::HealthHistory,
         leaf::CertFacts,
-        reach::Looks,
         retry,
         time::Timestamp,
     },
+    status::{Anchor, App, Budget, Counts, Forced, HealthCheck, Live, Status},
     watch::Watch,
 };
 
@@ -47,7 +47,7 @@ use crate::{
 const SETTLES: [Duration; 2] = [Duration::from_millis(1_000), Duration::from_millis(1_200)];
 
 /// What all certificates of a process share.
-pub(super) struct World<I, C> {
+pub(super) struct Context<I, C> {
     pub(super) issuer: Arc<I>,
     pub(super) clock: Arc<C>,
     /// The application that uses the certificates.
@@ -59,7 +59,7 @@ pub(super) struct World<I, C> {
     /// How many orders may be under way at once.
     pub(super) gate: Semaphore,
     /// Looks whether an issuer that was away is back.
-    pub(super) looker: Looker,
+    pub(super) health_checker: HealthChecker,
     /// Watches the directories; absent where the system has no watcher for us.
     pub(super) watch: Option<Watch>,
     /// Cancelled once a certificate's loop has nothing to do at once.
@@ -68,9 +68,9 @@ pub(super) struct World<I, C> {
 }
 
 /// Keeps one certificate.
-pub(super) struct Keeper<I, C> {
+pub(super) struct Renewer<I, C> {
     pub(super) config: CertConfig,
-    pub(super) world: Arc<World<I, C>>,
+    pub(super) context: Arc<Context<I, C>>,
     inputs: Arc<Inputs>,
     mount: Option<watch::Receiver<MountCas>>,
     status: watch::Sender<Status>,
@@ -79,9 +79,9 @@ pub(super) struct Keeper<I, C> {
     pub(super) store: Shared,
     failures: Option<FailureRun>,
     /// What looks have shown since the last success.
-    looks: Looks,
+    looks: HealthHistory,
     /// The newest look, while they are made.
-    looked: Option<Look>,
+    looked: Option<HealthCheck>,
     /// When the set that was just published is looked at and watched, and looked at again.
     settles_at: Vec<Instant>,
     /// A renewal was asked for and has not come yet.
@@ -93,20 +93,20 @@ pub(super) struct Keeper<I, C> {
     /// The answer to the last wish for a renewal.
     answered: Option<Forced>,
     /// What is in the log about the next turn already.
-    told: Option<Told>,
+    told: Option<LastLogged>,
 }
 
 /// What a wait is told about; once each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Told {
+enum LastLogged {
     Failure(u32),
     Budget(Timestamp),
 }
 
-impl<I: Issuer, C: Clock> Keeper<I, C> {
+impl<I: Issuer, C: Clock> Renewer<I, C> {
     pub(super) fn new(
         certificate: Certificate,
-        world: Arc<World<I, C>>,
+        context: Arc<Context<I, C>>,
         mount: Option<watch::Receiver<MountCas>>,
     ) -> Self {
         Self {
@@ -114,11 +114,11 @@ impl<I: Issuer, C: Clock> Keeper<I, C> {
             config: certificate.config,
             inputs: certificate.inputs,
             status: certificate.status,
-            world,
+            context,
             mount,
             store: certificate.store,
             failures: None,
-            looks: Looks::default(),
+            looks: HealthHistory::default(),
             looked: None,
             settles_at: Vec::new(),
             forced: false,
@@ -135,7 +135,7 @@ impl<I: Issuer, C: Clock> Keeper<I, C> {
         if let Err(failure) = self.open() {
             self.fail(failure);
         }
-        while !self.world.cancel.is_cancelled() {
+        while !self.context.cancel.is_cancelled() {
             self.look();
             let (facts, now) = (self.facts(), self.now());
             match decide::decide(&facts, &self.config.renew, now) {
@@ -179,7 +179,7 @@ impl<I: Issuer, C: Clock> Keeper<I, C> {
                 self.forget_failures();
                 self.counts.published += 1;
                 let serial = self.store.lock().live().map(|held| {
-                    report::published(held, &report::due(held, &self.config));
+                    log::published(held, &log::due(held, &self.config));
                     held.verified.leaf().serial.clone()
                 });
                 self.inputs.publish();
@@ -199,11 +199,11 @@ impl<I: Issuer, C: Clock> Keeper<I, C> {
     /// issuer that is away is looked at, also for its return.
     async fn wait(&mut self, at: Timestamp, why: Why, look: Option<Timestamp>) {
         if self.forced {
-            self.answer(Err(report::not_now(at, why)));
+            self.answer(Err(log::not_now(at, why)));
         }
         self.tell_wait(at, why);
         self.tell_status(Some(at));
-        self.world.rested.cancel();
+        self.context.rested.cancel();
         match look {
             Some(first) => self.watch_issuer(at, first).await,
             None => {
@@ -230,14 +230,14 @@ impl<I: Issuer, C: Clock> Keeper<I, C> {
 
     /// True when the moment has come; false at a common boundary, a note or the end.
     async fn rest(&self, until: Timestamp) -> bool {
-        let World {
+        let Context {
             clock,
             cancel,
             ticks,
             ..
-        } = &*self.world;
+        } = &*self.context;
         tokio::select! {
-            () = wall::slice(&**clock, until, self.world.look, ticks) => until <= clock.now(),
+            () = wall::slice(&**clock, until, self.context.look, ticks) => until <= clock.now(),
             () = self.inputs.woken() => false,
             () = settled(self.settles_at.first().copied()) => false,
             () = changed(self.mount.as_ref()) => false,
@@ -246,30 +246,30 @@ impl<I: Issuer, C: Clock> Keeper<I, C> {
     }
 
     /// One look at an issuer that is away, later than the newest failure.
-    async fn look_at_issuer(&self) -> Look {
-        let World {
+    async fn look_at_issuer(&self) -> HealthCheck {
+        let Context {
             issuer,
             clock,
-            looker,
+            health_checker,
             ..
-        } = &*self.world;
+        } = &*self.context;
         let since = self.failures.as_ref().map_or(Timestamp::MIN, |run| run.at);
-        looker.look(&**issuer, &**clock, since).await
+        health_checker.look(&**issuer, &**clock, since).await
     }
 
-    fn take_look(&mut self, found: Look) {
+    fn take_look(&mut self, found: HealthCheck) {
         let (able, now) = (found.found.as_ref().ok().copied(), self.now());
         if let Some(run) = &self.failures {
             self.looks.saw(able, run, &self.config.renew.splay_key, now);
         }
         self.counts.looks += 1;
-        report::looked(&found, self.looked.as_ref());
+        log::looked(&found, self.looked.as_ref());
         self.looked = Some(found);
     }
 
     fn forget_failures(&mut self) {
         self.failures = None;
-        self.looks = Looks::default();
+        self.looks = HealthHistory::default();
         self.looked = None;
     }
 
@@ -324,7 +324,7 @@ impl<I: Issuer, C: Clock> Keeper<I, C> {
         let mut store = self.store.lock();
         store.open(&self.config, &self.fingerprint, now)?;
         if let Some(held) = store.live() {
-            report::reused(held, &report::due(held, &self.config));
+            log::reused(held, &log::due(held, &self.config));
         }
         drop(store);
         self.inputs.publish();
@@ -335,7 +335,7 @@ impl<I: Issuer, C: Clock> Keeper<I, C> {
     /// Watches what is on disk now: each generation is a directory of its own. Where nothing is live
     /// nothing can be damaged.
     fn follow(&self) {
-        if let Some(watch) = &self.world.watch
+        if let Some(watch) = &self.context.watch
             && self.store.lock().live().is_some()
             && let Err(refused) = watch.follow(&self.config.files.dir, &self.store.lock().watched())
         {
@@ -362,10 +362,10 @@ impl<I: Issuer, C: Clock> Keeper<I, C> {
         let _the_same_wish = self.inputs.take_forced();
         let now = self.now();
         if let Err(failure) = &outcome {
-            report::not_forced(failure);
+            log::not_forced(failure);
             let store = self.store.lock();
             let idle = store.live().is_some_and(|held| {
-                held.fingerprint == self.fingerprint && report::due(held, &self.config).at > now
+                held.fingerprint == self.fingerprint && log::due(held, &self.config).at > now
             });
             let idle = idle && !store.is_waiting();
             drop(store);
@@ -391,13 +391,13 @@ impl<I: Issuer, C: Clock> Keeper<I, C> {
     }
 
     pub(super) fn now(&self) -> Timestamp {
-        self.world.clock.now()
+        self.context.clock.now()
     }
 
     fn tell_wait(&mut self, at: Timestamp, why: Why) {
         let told = match (&self.failures, why) {
-            (_, Why::Budget) => Told::Budget(at),
-            (Some(run), _) => Told::Failure(run.total),
+            (_, Why::Budget) => LastLogged::Budget(at),
+            (Some(run), _) => LastLogged::Failure(run.total),
             (None, _) => {
                 self.told = None;
                 return;
@@ -410,8 +410,8 @@ impl<I: Issuer, C: Clock> Keeper<I, C> {
         let store = self.store.lock();
         let live = store.live();
         match (told, &self.failures) {
-            (Told::Failure(_), Some(run)) => report::failed(run, live, at, self.now()),
-            _ => report::out_of_budget(live, self.config.renew.budget_per_hour, at),
+            (LastLogged::Failure(_), Some(run)) => log::failed(run, live, at, self.now()),
+            _ => log::out_of_budget(live, self.config.renew.budget_per_hour, at),
         }
     }
 
@@ -421,7 +421,7 @@ impl<I: Issuer, C: Clock> Keeper<I, C> {
         let live = store.live();
         let issuances = store.issuances();
         let per_hour = self.config.renew.budget_per_hour;
-        let due = live.map(|held| report::due(held, &self.config).at);
+        let due = live.map(|held| log::due(held, &self.config).at);
         let mut status = Status {
             name: self.config.name.clone(),
             live: live.map(|held| Live {
@@ -445,7 +445,7 @@ impl<I: Issuer, C: Clock> Keeper<I, C> {
             staged: store.is_waiting(),
             staged_generation: store.waiting_generation().map(ToString::to_string),
             counts: Counts {
-                logins: self.world.issuer.logins(),
+                logins: self.context.issuer.logins(),
                 ..self.counts
             },
             budget: Budget {
@@ -468,9 +468,9 @@ impl<I: Issuer, C: Clock> Keeper<I, C> {
     }
 }
 
-impl<I, C> Keeper<I, C> {
+impl<I, C> Renewer<I, C> {
     /// The anchors of the live set; read from it once per generation.
-    fn anchors(&self, live: Option<&Held>) -> Vec<Anchor> {
+    fn anchors(&self, live: Option<&LiveFiles>) -> Vec<Anchor> {
         let Some(held) = live else {
             return Vec::new();
         };

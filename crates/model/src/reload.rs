@@ -7,7 +7,7 @@
 
 mod action;
 mod failure;
-mod outbox;
+mod record;
 mod rollback;
 
 #[cfg(test)]
@@ -17,11 +17,11 @@ use std::{fmt, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use self::outbox::MOST_TOLD;
+use self::record::MOST_TOLD;
 pub use self::{
     action::{Action, SignalName, SignalTarget},
-    failure::TellFailure,
-    outbox::{Failed, Outbox, Previous, Publication, Told, Verdict},
+    failure::ReloadFailure,
+    record::{Delivery, Failed, Previous, Publication, ReloadRecord, Verdict},
     rollback::{Quarantined, held_until, is_quarantined, quarantine},
 };
 use crate::{slots::Slots, time::Timestamp};
@@ -63,7 +63,7 @@ impl EventKind {
 
 /// How one application is told.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TellPolicy {
+pub struct ReloadPolicy {
     /// Escalation list for a new leaf.
     pub leaf: Vec<Action>,
     /// Escalation list for new anchors.
@@ -80,7 +80,7 @@ pub struct TellPolicy {
     pub rollback: Option<Duration>,
 }
 
-impl TellPolicy {
+impl ReloadPolicy {
     /// The escalation list for `event`, never empty.
     #[must_use]
     pub fn actions(&self, event: EventKind) -> &[Action] {
@@ -158,18 +158,18 @@ pub struct Probed {
 
 /// What to do next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TellNext {
-    /// [`Outbox::begin`] this step, save, perform it, [`Outbox::answered`], save.
+pub enum ReloadNext {
+    /// [`ReloadRecord::begin`] this step, save, perform it, [`ReloadRecord::answered`], save.
     Act(usize),
-    /// Probe now, then [`Outbox::saw`].
+    /// Probe now, then [`ReloadRecord::saw`].
     Probe,
     /// Nothing until then.
     WaitUntil(Timestamp, Why),
     /// Attested, and no probe is configured that could show that it was lost.
     Done,
-    /// The list is used up: say so loudly, [`Outbox::alarmed`], save, go on.
+    /// The list is used up: say so loudly, [`ReloadRecord::alarmed`], save, go on.
     Alarm(Why),
-    /// Go back: [`Outbox::roll_back`], or [`Outbox::forget_previous`] when that can't be done.
+    /// Go back: [`ReloadRecord::roll_back`], or [`ReloadRecord::forget_previous`] when that can't be done.
     Rollback,
 }
 
@@ -178,7 +178,7 @@ pub enum TellNext {
 pub enum Why {
     /// Attested; the next look at what is served.
     Attested,
-    /// Told; the proof is awaited until the step's deadline.
+    /// Delivery; the proof is awaited until the step's deadline.
     Attesting,
     /// The last attempt failed; it is repeated.
     Retry,
@@ -229,24 +229,24 @@ impl fmt::Display for Why {
 /// What to do next about the live generation. `probed` is the newest probe of this process.
 #[must_use]
 pub fn next(
-    outbox: &Outbox,
-    policy: &TellPolicy,
+    outbox: &ReloadRecord,
+    policy: &ReloadPolicy,
     probed: Option<&Probed>,
     now: Timestamp,
-) -> TellNext {
+) -> ReloadNext {
     if outbox.attested_at.is_some() && !policy.probed {
-        return TellNext::Done;
+        return ReloadNext::Done;
     }
     let look = look_at(outbox, policy, probed);
     if look.is_some_and(|at| at <= now) {
-        return TellNext::Probe;
+        return ReloadNext::Probe;
     }
     let then = match outbox.attested_at {
-        Some(_) => TellNext::WaitUntil(Timestamp::MAX, Why::Attested),
+        Some(_) => ReloadNext::WaitUntil(Timestamp::MAX, Why::Attested),
         None => step(outbox, policy, probed, now),
     };
     match (then, look) {
-        (TellNext::WaitUntil(at, why), Some(look)) => TellNext::WaitUntil(at.min(look), why),
+        (ReloadNext::WaitUntil(at, why), Some(look)) => ReloadNext::WaitUntil(at.min(look), why),
         (then, _) => then,
     }
 }
@@ -254,7 +254,7 @@ pub fn next(
 /// May the action wait for a lock or a turn that others hold? Not once the certificate that the
 /// application serves meanwhile could end before the list is used up.
 #[must_use]
-pub fn may_wait(outbox: &Outbox, policy: &TellPolicy, now: Timestamp) -> bool {
+pub fn may_wait(outbox: &ReloadRecord, policy: &ReloadPolicy, now: Timestamp) -> bool {
     let needed = policy
         .attest_within
         .saturating_mul(u32::try_from(policy.actions(outbox.event).len()).unwrap_or(u32::MAX))
@@ -272,7 +272,11 @@ pub fn may_wait(outbox: &Outbox, policy: &TellPolicy, now: Timestamp) -> bool {
 }
 
 /// When to probe; `None` when a probe could not prove anything yet.
-fn look_at(outbox: &Outbox, policy: &TellPolicy, probed: Option<&Probed>) -> Option<Timestamp> {
+fn look_at(
+    outbox: &ReloadRecord,
+    policy: &ReloadPolicy,
+    probed: Option<&Probed>,
+) -> Option<Timestamp> {
     if !policy.probed {
         return None;
     }
@@ -300,14 +304,19 @@ fn look_at(outbox: &Outbox, policy: &TellPolicy, probed: Option<&Probed>) -> Opt
 }
 
 /// The next act of a generation that is not attested.
-fn step(outbox: &Outbox, policy: &TellPolicy, probed: Option<&Probed>, now: Timestamp) -> TellNext {
+fn step(
+    outbox: &ReloadRecord,
+    policy: &ReloadPolicy,
+    probed: Option<&Probed>,
+    now: Timestamp,
+) -> ReloadNext {
     let millis = Timestamp::from_unix_millis;
     if let Some(wait) = not_started(outbox, policy, probed, now) {
         return wait;
     }
     let hold = millis(outbox.hold_until.unwrap_or(i64::MIN));
     if hold > now {
-        return TellNext::WaitUntil(hold, Why::Flapping);
+        return ReloadNext::WaitUntil(hold, Why::Flapping);
     }
     let Some(began) = outbox.step_at else {
         return act(outbox, policy, outbox.step, now);
@@ -324,8 +333,8 @@ fn step(outbox: &Outbox, policy: &TellPolicy, probed: Option<&Probed>, now: Time
     };
     match again_at.filter(|at| *at < deadline) {
         Some(at) if at <= now => act(outbox, policy, outbox.step, now),
-        Some(at) if now < deadline => TellNext::WaitUntil(at, Why::Retry),
-        _ if now < deadline => TellNext::WaitUntil(deadline, Why::Attesting),
+        Some(at) if now < deadline => ReloadNext::WaitUntil(at, Why::Retry),
+        _ if now < deadline => ReloadNext::WaitUntil(deadline, Why::Attesting),
         _ => following(outbox, policy, probed, deadline, now),
     }
 }
@@ -333,11 +342,11 @@ fn step(outbox: &Outbox, policy: &TellPolicy, probed: Option<&Probed>, now: Time
 /// At the first publication the application has most likely not been started: nobody to tell until
 /// it was seen with something else.
 fn not_started(
-    outbox: &Outbox,
-    policy: &TellPolicy,
+    outbox: &ReloadRecord,
+    policy: &ReloadPolicy,
     probed: Option<&Probed>,
     now: Timestamp,
-) -> Option<TellNext> {
+) -> Option<ReloadNext> {
     let seen = probed.is_some_and(|probed| {
         probed.at.unix_millis() >= outbox.published_at
             && matches!(probed.finding, Finding::Serves { .. } | Finding::Refused)
@@ -348,22 +357,22 @@ fn not_started(
     let patience = policy.deadline(outbox.event).max(START_PATIENCE);
     let late = Timestamp::from_unix_millis(outbox.published_at).plus(patience);
     Some(match outbox.alarm_at {
-        None if now >= late => TellNext::Alarm(Why::NotStarted),
-        None => TellNext::WaitUntil(late, Why::NotStarted),
-        Some(_) => TellNext::WaitUntil(Timestamp::MAX, Why::NotStarted),
+        None if now >= late => ReloadNext::Alarm(Why::NotStarted),
+        None => ReloadNext::WaitUntil(late, Why::NotStarted),
+        Some(_) => ReloadNext::WaitUntil(Timestamp::MAX, Why::NotStarted),
     })
 }
 
 /// The step failed: back, or the next one, or the end of the list.
 fn following(
-    outbox: &Outbox,
-    policy: &TellPolicy,
+    outbox: &ReloadRecord,
+    policy: &ReloadPolicy,
     probed: Option<&Probed>,
     deadline: Timestamp,
     now: Timestamp,
-) -> TellNext {
+) -> ReloadNext {
     if now >= deadline && rollback::wanted(outbox, policy, probed, now) {
-        return TellNext::Rollback;
+        return ReloadNext::Rollback;
     }
     let next = outbox.step.saturating_add(1);
     if next < policy.actions(outbox.event).len() {
@@ -375,7 +384,7 @@ fn following(
         Why::NotTold
     };
     if outbox.alarm_at.is_none() {
-        return TellNext::Alarm(why);
+        return ReloadNext::Alarm(why);
     }
     // Whoever was told is not bothered again; whoever could not be told is, for ever.
     match &outbox.failed {
@@ -385,24 +394,24 @@ fn following(
             if at <= now {
                 act(outbox, policy, outbox.step, now)
             } else {
-                TellNext::WaitUntil(at, why)
+                ReloadNext::WaitUntil(at, why)
             }
         }
-        _ => TellNext::WaitUntil(Timestamp::MAX, why),
+        _ => ReloadNext::WaitUntil(Timestamp::MAX, why),
     }
 }
 
 /// Now, or when it is this allocation's turn.
-fn act(outbox: &Outbox, policy: &TellPolicy, step: usize, now: Timestamp) -> TellNext {
+fn act(outbox: &ReloadRecord, policy: &ReloadPolicy, step: usize, now: Timestamp) -> ReloadNext {
     let actions = policy.actions(outbox.event);
     // A list that has become shorter since the record was written.
     let step = step.min(actions.len().saturating_sub(1));
     let touches = actions.get(step).is_some_and(Action::touches);
     let free = policy.slots.map_or(now, |slots| slots.free_at(now));
     if touches && free > now && may_wait(outbox, policy, now) {
-        return TellNext::WaitUntil(free, Why::Slot);
+        return ReloadNext::WaitUntil(free, Why::Slot);
     }
-    TellNext::Act(step)
+    ReloadNext::Act(step)
 }
 
 /// 1 s, 2 s, 4 s, and so on after so many failures in a row.

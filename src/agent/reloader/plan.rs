@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use tracing::debug;
 
-use super::Teller;
+use super::Reloader;
 use crate::{
     clock::Clock,
     config::CertConfig,
     loki::Version,
-    model::tell::{Action, EventKind, Outbox, TellPolicy},
+    model::reload::{Action, EventKind, ReloadPolicy, ReloadRecord},
     reload::policy,
 };
 
@@ -23,12 +23,12 @@ const PATIENCE: Duration = Duration::from_secs(60);
 #[derive(Clone, Debug)]
 pub(super) struct Plan {
     mark: (String, i64, u32),
-    policy: TellPolicy,
+    policy: ReloadPolicy,
 }
 
-impl<I, C: Clock> Teller<I, C> {
+impl<I, C: Clock> Reloader<I, C> {
     /// The policy for `row`.
-    pub(super) async fn policy(&mut self, row: &Outbox) -> TellPolicy {
+    pub(super) async fn policy(&mut self, row: &ReloadRecord) -> ReloadPolicy {
         let mark = (row.serial.clone(), row.published_at, row.round);
         if let Some(plan) = self.plan.as_ref().filter(|plan| plan.mark == mark) {
             return plan.policy.clone();
@@ -53,7 +53,7 @@ impl<I, C: Clock> Teller<I, C> {
             return None;
         }
         let url = tell.version_url.as_ref()?;
-        match self.world.application.version(url).await {
+        match self.context.application.version(url).await {
             Ok(version) => Some(version),
             Err(why) => {
                 debug!("Loki's version is not known: {why}");
@@ -64,10 +64,10 @@ impl<I, C: Clock> Teller<I, C> {
 }
 
 /// Without a word about telling nobody is told; what is served may still be looked at.
-fn policy_of(config: &CertConfig, version: Option<Version>) -> TellPolicy {
+fn policy_of(config: &CertConfig, version: Option<Version>) -> ReloadPolicy {
     policy::policy(config, version).unwrap_or_else(|| {
         let probe = config.probe.as_ref();
-        TellPolicy {
+        ReloadPolicy {
             leaf: vec![Action::None],
             trust: vec![Action::None],
             attest_within: PATIENCE,

@@ -5,9 +5,9 @@
 
 use std::collections::BTreeMap;
 
-use super::reach::Look;
 use crate::model::{
     failure::{Failure, FailureClass, FailureRun},
+    health::IssuerHealth,
     time::Timestamp,
 };
 
@@ -25,7 +25,7 @@ pub struct Status {
     /// The failures since the last success.
     pub failure: Option<FailureRun>,
     /// The newest look at an issuer that was away, while its return is waited for.
-    pub looked: Option<Look>,
+    pub looked: Option<HealthCheck>,
     /// Attempts left before the published set expires: by the plan of the present failure, without
     /// one by the plan for an issuer that is away from the due time on.
     pub runway: Option<u32>,
@@ -46,6 +46,15 @@ pub struct Status {
     pub forced: Option<Forced>,
     /// What the application was told, and what it serves.
     pub app: App,
+}
+
+/// What a look at an issuer that was away found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HealthCheck {
+    /// When it began.
+    pub at: Timestamp,
+    /// Who says that it can serve, or why nobody does.
+    pub found: Result<IssuerHealth, String>,
 }
 
 /// One trust anchor in CA.pem.
@@ -77,11 +86,11 @@ pub struct App {
     /// A probe is set: a generation counts as served only when it was attested.
     pub probed: bool,
     /// The newest telling.
-    pub told: Option<Told>,
+    pub told: Option<LastReload>,
     /// The newest proof that a generation is served.
-    pub attested: Option<Attested>,
+    pub attested: Option<LastVerified>,
     /// The newest probe, whatever came of it.
-    pub last_probe: Option<Probed>,
+    pub last_probe: Option<LastProbe>,
     /// Nothing is left to try and the published set is still not served: why.
     pub alarm: Option<String>,
     /// The generation that was taken back and is not tried again unchanged.
@@ -96,7 +105,7 @@ pub struct App {
 
 /// The application was told about a generation.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Told {
+pub struct LastReload {
     /// The generation.
     pub generation: String,
     /// When it was told last.
@@ -107,7 +116,7 @@ pub struct Told {
 
 /// The application was seen to serve a generation.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Attested {
+pub struct LastVerified {
     /// The generation.
     pub generation: String,
     /// When it was seen first.
@@ -116,7 +125,7 @@ pub struct Attested {
 
 /// One look at what the application serves.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Probed {
+pub struct LastProbe {
     /// When.
     pub at: Timestamp,
     /// `ok`, `other` (another certificate) or a failure's code.
@@ -163,7 +172,7 @@ pub struct Counts {
 
 impl Counts {
     /// Counts one more failed attempt.
-    pub(super) fn fail(&mut self, class: FailureClass) {
+    pub(crate) fn fail(&mut self, class: FailureClass) {
         self.failures += 1;
         let mut all = FailureClass::ALL.iter().zip(&mut self.failures_by_class);
         if let Some((_, count)) = all.find(|(one, _)| **one == class) {
@@ -212,7 +221,7 @@ impl Status {
 
 impl Status {
     /// Whether there is a set, live or waiting for its start.
-    pub(super) fn usable(&self) -> bool {
+    pub(crate) fn usable(&self) -> bool {
         self.live.is_some() || self.staged
     }
 

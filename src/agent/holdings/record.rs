@@ -4,25 +4,25 @@
 //! Never tells anybody. What stays true: a live generation has its row in the same write of the
 //! record; a generation that broke the application is on record as such before it is taken back.
 
-use super::{Held, Store, read, valid};
+use super::{Holdings, LiveFiles, read, valid};
 use crate::{
-    agent::report,
+    agent::log,
     config::CertConfig,
     model::{
         failure::{Failure, FailureClass},
         leaf::CertFacts,
         pem,
+        reload::{self, EventKind, Previous, Publication, Quarantined, ReloadRecord},
         state::{StagedRecord, State},
-        tell::{self, EventKind, Outbox, Previous, Publication, Quarantined},
         time::Timestamp,
         verify::Verified,
     },
     publish::{GRACE, GenerationId, SetOnDisk},
 };
 
-impl Store {
+impl Holdings {
     /// The row about the live generation; its times are pulled back when the clock was.
-    pub(in crate::agent) fn outbox(&mut self, now: Timestamp) -> Option<Outbox> {
+    pub(in crate::agent) fn outbox(&mut self, now: Timestamp) -> Option<ReloadRecord> {
         self.live.as_ref()?;
         let outbox = self.state.outbox.as_mut()?;
         outbox.settle(now);
@@ -30,7 +30,7 @@ impl Store {
     }
 
     /// Puts a changed row on record. Only when this worked may an action leave.
-    pub(in crate::agent) fn record_outbox(&mut self, outbox: Outbox) -> Result<(), Failure> {
+    pub(in crate::agent) fn record_outbox(&mut self, outbox: ReloadRecord) -> Result<(), Failure> {
         let state = State {
             outbox: Some(outbox),
             ..self.state.clone()
@@ -42,13 +42,13 @@ impl Store {
     }
 
     /// Takes a changed row over; on record as soon as the disk lets us.
-    pub(in crate::agent) fn keep_outbox(&mut self, outbox: Outbox) {
+    pub(in crate::agent) fn keep_outbox(&mut self, outbox: ReloadRecord) {
         self.note_outbox(outbox);
         self.save();
     }
 
     /// Takes a changed row over; on record at the next look.
-    pub(in crate::agent) fn note_outbox(&mut self, outbox: Outbox) {
+    pub(in crate::agent) fn note_outbox(&mut self, outbox: ReloadRecord) {
         self.state.outbox = Some(outbox);
         self.unsaved = true;
     }
@@ -93,7 +93,7 @@ impl Store {
             first,
             previous,
         };
-        self.state.outbox = Some(Outbox::new(publication, old, now));
+        self.state.outbox = Some(ReloadRecord::new(publication, old, now));
         self.state.previous = self.live.as_ref().map(|held| StagedRecord {
             generation: held.generation.to_string(),
             fingerprint: held.fingerprint.clone(),
@@ -166,18 +166,18 @@ impl Store {
         let order = self.state.previous.take();
         let order = order.filter(|order| order.generation == row.generation);
         let order = order.unwrap_or_default();
-        let held = Held {
+        let held = LiveFiles {
             verified,
             generation: set.generation,
             fingerprint: order.fingerprint,
             obtained_at: (order.obtained_at > 0)
                 .then(|| Timestamp::from_unix_millis(order.obtained_at)),
         };
-        tell::quarantine(&mut self.state.quarantined, quarantined.clone());
+        reload::quarantine(&mut self.state.quarantined, quarantined.clone());
         self.state.generation = Some(row.generation.clone());
         self.state.fingerprint.clone_from(&held.fingerprint);
         self.state.obtained_at = held.obtained_at.map(Timestamp::unix_millis);
-        self.state.due_at = Some(report::due(&held, config).at.unix_millis());
+        self.state.due_at = Some(log::due(&held, config).at.unix_millis());
         self.state.outbox = Some(row);
         // before the switch: a crash between the two must not bring the broken one back
         dir.save_state(&self.state)?;
@@ -193,7 +193,7 @@ impl Store {
 /// Takes the row over for the set that was found at start. A row about another generation means
 /// that a crash came between the switch and the record.
 pub(super) fn take_over(
-    held: &Held,
+    held: &LiveFiles,
     found: GenerationId,
     sets: &[SetOnDisk],
     state: &mut State,
@@ -233,10 +233,10 @@ pub(super) fn take_over(
         fingerprint: state.fingerprint.clone(),
         obtained_at: state.obtained_at.unwrap_or_else(|| now.unix_millis()),
     });
-    state.outbox = Some(Outbox::new(publication, state.outbox.as_ref(), now));
+    state.outbox = Some(ReloadRecord::new(publication, state.outbox.as_ref(), now));
 }
 
-fn previous(set: &SetOnDisk, row: Option<&Outbox>) -> Option<Previous> {
+fn previous(set: &SetOnDisk, row: Option<&ReloadRecord>) -> Option<Previous> {
     let blocks = pem::parse(&set.cert).ok()?;
     let leaf = CertFacts::read(&blocks.first()?.der).ok()?;
     Some(Previous {

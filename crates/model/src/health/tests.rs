@@ -1,4 +1,4 @@
-//! Looks and what they bring forward: tables, and properties of their bounds.
+//! HealthHistory and what they bring forward: tables, and properties of their bounds.
 
 use proptest::prelude::*;
 
@@ -11,7 +11,7 @@ use crate::{
 };
 
 const LIFE: i64 = 864_000;
-const ACTIVE: Option<Able> = Some(Able::Active);
+const ACTIVE: Option<IssuerHealth> = Some(IssuerHealth::Active);
 
 fn at(secs: i64) -> Timestamp {
     Timestamp::from_unix_secs(secs)
@@ -42,14 +42,14 @@ fn run(class: FailureClass, retry_after: Option<u64>, when: Timestamp) -> Failur
 fn only_an_issuer_that_was_away_is_looked_at() {
     let watched = FailureClass::ALL.into_iter().filter(|class| {
         let run = run(*class, None, at(100));
-        next_look(&run, &Looks::default(), at(400), "seed", at(100)).is_some()
+        next_look(&run, &HealthHistory::default(), at(400), "seed", at(100)).is_some()
     });
     let watched: Vec<_> = watched.collect();
     assert_eq!(
         watched,
         [FailureClass::Transport, FailureClass::Unavailable]
     );
-    let mut looks = Looks::default();
+    let mut looks = HealthHistory::default();
     looks.saw(
         ACTIVE,
         &run(FailureClass::Transport, None, at(100)),
@@ -68,7 +68,7 @@ fn looks_come_every_four_seconds_in_a_phase_of_the_seeds_own() {
     let mut phases = std::collections::BTreeSet::new();
     for number in 0..100 {
         let seed = format!("alloc-{number}");
-        let mut looks = Looks::default();
+        let mut looks = HealthHistory::default();
         let first = next_look(&run, &looks, at(400), &seed, at(100)).unwrap();
         assert!(at(100) < first && first <= at(104));
         looks.saw(None, &run, &seed, first);
@@ -82,7 +82,7 @@ fn looks_come_every_four_seconds_in_a_phase_of_the_seeds_own() {
 #[test]
 fn a_missed_look_is_due_at_once_and_never_two() {
     let run = run(FailureClass::Transport, None, at(100));
-    let mut looks = Looks::default();
+    let mut looks = HealthHistory::default();
     let late = at(300);
     assert!(next_look(&run, &looks, at(400), "seed", late).unwrap() <= late);
     looks.saw(None, &run, "seed", late);
@@ -96,7 +96,7 @@ fn a_missed_look_is_due_at_once_and_never_two() {
 #[test]
 fn the_attempts_of_a_fleet_spread_evenly_over_eight_seconds() {
     let run = run(FailureClass::Unavailable, None, at(100));
-    let mut looks = Looks::default();
+    let mut looks = HealthHistory::default();
     looks.saw(ACTIVE, &run, "seed", at(200));
     let mut seconds = [0_u32; 8];
     for number in 0..10_000 {
@@ -114,7 +114,7 @@ fn the_attempts_of_a_fleet_spread_evenly_over_eight_seconds() {
 
 #[test]
 fn what_was_seen_before_a_failure_says_nothing_after_it() {
-    let mut looks = Looks::default();
+    let mut looks = HealthHistory::default();
     let run = run(FailureClass::Transport, None, at(99));
     looks.saw(ACTIVE, &run, "seed", at(100));
     looks.failed(at(105));
@@ -153,9 +153,9 @@ fn live(
     seed: &str,
     class: FailureClass,
     retry_after: Option<u64>,
-    able: impl Fn(Timestamp) -> Option<Able>,
+    able: impl Fn(Timestamp) -> Option<IssuerHealth>,
 ) -> Seen {
-    let (mut now, mut looks) = (from, Looks::default());
+    let (mut now, mut looks) = (from, HealthHistory::default());
     let mut seen = Seen {
         attempts: vec![from],
         looks: Vec::new(),
@@ -194,9 +194,9 @@ fn an_active_node_is_believed_at_once_after_a_standby_was_wrong_for_hours() {
     for seed in ["a", "b", "c", "d"] {
         let able = |now| {
             Some(if now < back {
-                Able::Standby
+                IssuerHealth::Standby
             } else {
-                Able::Active
+                IssuerHealth::Active
             })
         };
         let span = (from, back.plus(longest_return()));
@@ -219,7 +219,7 @@ proptest! {
         let class = if unavailable { FailureClass::Unavailable } else { FailureClass::Transport };
         let from = at(600_000);
         let back = at(600_000 + away).plus(Duration::from_millis(millis));
-        let seen = live((from, back.plus(longest_return())), &seed, class, None, |now| (now >= back).then_some(Able::Active));
+        let seen = live((from, back.plus(longest_return())), &seed, class, None, |now| (now >= back).then_some(IssuerHealth::Active));
         let first = seen.attempts.iter().find(|time| **time >= back).unwrap();
         prop_assert!(*first <= back.plus(longest_return()));
         // while it was away, looks brought nothing about
@@ -240,7 +240,7 @@ proptest! {
         let class = FailureClass::Unavailable;
         let able = |now: Timestamp| {
             let up = now.unix_secs().rem_euclid(period) * 100 < share * period;
-            up.then(|| if now.unix_secs() % 3 == 0 { Able::Active } else { Able::Standby })
+            up.then(|| if now.unix_secs() % 3 == 0 { IssuerHealth::Active } else { IssuerHealth::Standby })
         };
         let seen = live((from, until), &seed, class, wait, able);
         let span = from.until(until);

@@ -5,7 +5,7 @@
 
 use tracing::{debug, warn};
 
-use super::{Held, Waiting};
+use super::{LiveFiles, StagedFiles};
 use crate::{
     config::CertConfig,
     model::{
@@ -41,7 +41,7 @@ pub(super) fn adopt(
     config: &CertConfig,
     fingerprint: &str,
     now: Timestamp,
-) -> (Option<Held>, Option<Waiting>) {
+) -> (Option<LiveFiles>, Option<StagedFiles>) {
     let mut found: Vec<Found> = sets
         .iter()
         .filter(|set| !is_quarantined(set, state))
@@ -52,7 +52,7 @@ pub(super) fn adopt(
         .into_iter()
         .filter(|set| set.live || set.verified.starts_at() <= now)
         .max_by_key(|set| (set.live, set.generation));
-    let live = live.map(|set| Held {
+    let live = live.map(|set| LiveFiles {
         verified: set.verified,
         generation: set.generation,
         fingerprint: set.origin.fingerprint,
@@ -69,7 +69,7 @@ fn is_quarantined(set: &SetOnDisk, state: &State) -> bool {
 
 /// The set that was to be published next: the recorded one, or one that is newer than the live one
 /// (a crash came before it was recorded, or before the switch).
-fn take_waiting(found: &mut Vec<Found>, state: &State, now: Timestamp) -> Option<Waiting> {
+fn take_waiting(found: &mut Vec<Found>, state: &State, now: Timestamp) -> Option<StagedFiles> {
     let live = found.iter().find(|set| set.live).map(|set| set.generation);
     let recorded = state
         .staged
@@ -80,7 +80,7 @@ fn take_waiting(found: &mut Vec<Found>, state: &State, now: Timestamp) -> Option
         !set.live && (next || recorded == Some(set.generation.to_string().as_str()))
     })?;
     let set = found.remove(at);
-    Some(Waiting {
+    Some(StagedFiles {
         verified: set.verified,
         generation: Some(set.generation),
         fingerprint: set.origin.fingerprint,

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Action, EventKind, Finding, Probed, TellPolicy};
+use super::{Action, EventKind, Finding, Probed, ReloadPolicy};
 use crate::time::Timestamp;
 
 /// At most this often does a step reach the application (or may have).
@@ -19,7 +19,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(3600);
 /// What the application was told about one generation. Times are milliseconds since the epoch.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Outbox {
+pub struct ReloadRecord {
     /// Id of the generation.
     pub generation: String,
     /// Serial of its leaf: lower hex with colons.
@@ -92,7 +92,7 @@ pub struct Failed {
 
 /// How an action ended well.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Told {
+pub enum Delivery {
     /// It reached the application.
     Delivered,
     /// There is no application to tell: its next start reads the new files.
@@ -127,7 +127,7 @@ pub struct Publication {
     pub previous: Option<Previous>,
 }
 
-impl Outbox {
+impl ReloadRecord {
     /// The row for a publication, to be saved together with the new live generation. What the
     /// application was not yet told of the generation before is carried over from `old`.
     #[must_use]
@@ -166,9 +166,14 @@ impl Outbox {
     }
 
     /// The attempt ended; `failed.at` is set to `now`.
-    pub fn answered(&mut self, result: Result<Told, Failed>, policy: &TellPolicy, now: Timestamp) {
+    pub fn answered(
+        &mut self,
+        result: Result<Delivery, Failed>,
+        policy: &ReloadPolicy,
+        now: Timestamp,
+    ) {
         match result {
-            Ok(Told::Delivered | Told::NotRunning) => {
+            Ok(Delivery::Delivered | Delivery::NotRunning) => {
                 self.delivered = true;
                 self.failed = None;
                 if !policy.probed {
@@ -191,13 +196,13 @@ impl Outbox {
     /// A leaf proves itself by being served. That new anchors were loaded shows only in the order of
     /// events; so does a new leaf where a restart is the first thing wanted for it, because the
     /// application's own clients do not read it anew (Loki before 3.2).
-    pub(super) fn needs_word(&self, policy: &TellPolicy) -> bool {
+    pub(super) fn needs_word(&self, policy: &ReloadPolicy) -> bool {
         let first = policy.actions(self.event).first();
         self.event == EventKind::Trust || matches!(first, Some(Action::NomadRestart { .. }))
     }
 
     /// A probe came back.
-    pub fn saw(&mut self, probed: &Probed, policy: &TellPolicy, now: Timestamp) -> Verdict {
+    pub fn saw(&mut self, probed: &Probed, policy: &ReloadPolicy, now: Timestamp) -> Verdict {
         if !policy.probed {
             return Verdict::Unchanged;
         }
@@ -273,7 +278,7 @@ impl Outbox {
     }
 
     /// The first time at once; an application that flaps, ever more slowly.
-    fn start_again(&mut self, policy: &TellPolicy, now: Timestamp) {
+    fn start_again(&mut self, policy: &ReloadPolicy, now: Timestamp) {
         let pause = match self.round {
             0 => Duration::ZERO,
             round => policy

@@ -1,17 +1,13 @@
 //! One look at an issuer that is away, shared by all certificates of the process.
 //!
-//! Never decides when to look (`model/reach.rs` does) and never orders. What stays true: two looks
+//! Never decides when to look (`model/health.rs` does) and never orders. What stays true: two looks
 //! are never under way at once, and one that is hardly older answers everybody who asks.
 
 use std::time::Duration;
 
 use tokio::{sync::Mutex, time::timeout};
 
-use crate::{
-    clock::Clock,
-    issuer::Issuer,
-    model::{reach::Able, time::Timestamp},
-};
+use crate::{clock::Clock, issuer::Issuer, model::time::Timestamp, status::HealthCheck};
 
 /// An issuer that takes longer to say how it is could not serve an order in time either.
 const LIMIT: Duration = Duration::from_secs(3);
@@ -19,30 +15,22 @@ const LIMIT: Duration = Duration::from_secs(3);
 /// A look of another certificate answers for ours up to this age.
 const FRESH: Duration = Duration::from_secs(2);
 
-/// What a look found.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Look {
-    /// When it began.
-    pub at: Timestamp,
-    /// Who says that it can serve, or why nobody does.
-    pub found: Result<Able, String>,
-}
-
 /// The newest look of the process.
 #[derive(Default)]
-pub(super) struct Looker(Mutex<Option<Look>>);
+pub(super) struct HealthChecker(Mutex<Option<HealthCheck>>);
 
-impl Looker {
+impl HealthChecker {
     /// Looks, unless a look after `since` was made just now. Dropping it breaks the look off.
     pub(super) async fn look(
         &self,
         issuer: &impl Issuer,
         clock: &impl Clock,
         since: Timestamp,
-    ) -> Look {
+    ) -> HealthCheck {
         let mut newest = self.0.lock().await;
         let at = clock.now();
-        let fresh = |look: &&Look| since <= look.at && look.at <= at && at.since(look.at) < FRESH;
+        let fresh =
+            |look: &&HealthCheck| since <= look.at && look.at <= at && at.since(look.at) < FRESH;
         if let Some(look) = newest.as_ref().filter(fresh) {
             return look.clone();
         }
@@ -50,6 +38,6 @@ impl Looker {
             Ok(said) => said.map_err(|failure| failure.to_string()),
             Err(_) => Err(format!("no answer within {} s", LIMIT.as_secs())),
         };
-        newest.insert(Look { at, found }).clone()
+        newest.insert(HealthCheck { at, found }).clone()
     }
 }

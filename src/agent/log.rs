@@ -7,22 +7,23 @@ use std::time::Duration;
 
 use tracing::{debug, error, info, warn};
 
-use super::{reach::Look, store::Held};
+use super::holdings::LiveFiles;
 use crate::{
     config::CertConfig,
     model::{
         decide::Why,
         failure::{Failure, FailureClass, FailureRun},
+        health::{self, IssuerHealth},
         leaf::CertFacts,
-        reach::{self, Able},
         schedule::{self, Due},
         time::Timestamp,
         verify::Verified,
     },
     publish::Repaired,
+    status::HealthCheck,
 };
 
-pub(super) fn reused(held: &Held, due: &Due) {
+pub(super) fn reused(held: &LiveFiles, due: &Due) {
     info!(
         serial = %held.verified.leaf().serial,
         generation = %held.generation,
@@ -41,7 +42,7 @@ pub(super) fn ordering(config: &CertConfig, why: Why) {
     );
 }
 
-pub(super) fn published(held: &Held, due: &Due) {
+pub(super) fn published(held: &LiveFiles, due: &Due) {
     info!(
         serial = %held.verified.leaf().serial,
         generation = %held.generation,
@@ -52,13 +53,13 @@ pub(super) fn published(held: &Held, due: &Due) {
     );
 }
 
-pub(super) fn failed(run: &FailureRun, live: Option<&Held>, next: Timestamp, now: Timestamp) {
+pub(super) fn failed(run: &FailureRun, live: Option<&LiveFiles>, next: Timestamp, now: Timestamp) {
     let (class, code, attempt) = (run.last.class, run.last.code.as_str(), run.total);
     let ends = live.map(|held| held.verified.validity().not_after);
-    let sooner = if reach::watches(class) {
+    let sooner = if health::watches(class) {
         format!(
             ", or within {} of its return",
-            seconds(reach::longest_return())
+            seconds(health::longest_return())
         )
     } else {
         String::new()
@@ -83,22 +84,22 @@ pub(super) fn failed(run: &FailureRun, live: Option<&Held>, next: Timestamp, now
 }
 
 /// Each change is told once, however often there is a look.
-pub(super) fn looked(found: &Look, before: Option<&Look>) {
+pub(super) fn looked(found: &HealthCheck, before: Option<&HealthCheck>) {
     if before.is_some_and(|last| last.found == found.found) {
         return;
     }
     match &found.found {
-        Ok(Able::Active) => {
+        Ok(IssuerHealth::Active) => {
             info!("the issuer can serve again: the next attempt is brought forward")
         }
-        Ok(Able::Standby) => {
+        Ok(IssuerHealth::Standby) => {
             info!("a standby of the issuer says that it forwards: an attempt shows it soon");
         }
         Err(why) => debug!("looked at the issuer, it can't serve yet: {why}"),
     }
 }
 
-pub(super) fn out_of_budget(live: Option<&Held>, per_hour: u32, free: Timestamp) {
+pub(super) fn out_of_budget(live: Option<&LiveFiles>, per_hour: u32, free: Timestamp) {
     let ends = live.map_or_else(
         || "nothing is published".to_owned(),
         |held| {
@@ -199,6 +200,6 @@ fn seconds(span: Duration) -> String {
 }
 
 /// When a set is due, with all its inputs.
-pub(super) fn due(held: &Held, config: &CertConfig) -> Due {
+pub(super) fn due(held: &LiveFiles, config: &CertConfig) -> Due {
     schedule::due(held.verified.validity(), held.obtained_at, &config.renew)
 }

@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use tracing::{debug, info, warn};
 
-use super::Teller;
+use super::Reloader;
 use crate::{
     clock::Clock,
     model::{
-        tell::{self, Outbox, TellPolicy},
+        reload::{self, ReloadPolicy, ReloadRecord},
         time::Timestamp,
     },
     nomad::{Lock, Taken},
@@ -31,10 +31,10 @@ pub(super) struct Turn {
     without: bool,
 }
 
-impl<I, C: Clock> Teller<I, C> {
+impl<I, C: Clock> Reloader<I, C> {
     /// May the action leave: there is no lock, it is ours, or it can't be waited for any longer?
     /// Otherwise it has waited for a while.
-    pub(super) async fn take(&mut self, row: &Outbox, policy: &TellPolicy) -> bool {
+    pub(super) async fn take(&mut self, row: &ReloadRecord, policy: &ReloadPolicy) -> bool {
         let tell = self.config.tell.as_ref();
         let Some(path) = tell.and_then(|tell| tell.lock.clone()) else {
             return true;
@@ -44,7 +44,7 @@ impl<I, C: Clock> Teller<I, C> {
             return true;
         }
         let ttl = policy.attest_within.saturating_mul(2);
-        let answer = self.world.application.acquire(&path, ttl).await;
+        let answer = self.context.application.acquire(&path, ttl).await;
         let why = match answer {
             Ok(Taken::Mine(lock)) => {
                 self.turn = Turn {
@@ -64,7 +64,7 @@ impl<I, C: Clock> Teller<I, C> {
             }
             Err(failure) => failure.to_string(),
         };
-        if !tell::may_wait(row, policy, self.now()) {
+        if !reload::may_wait(row, policy, self.now()) {
             warn!("acting without the lock {path}, because time is running out: {why}");
             return true;
         }
@@ -112,7 +112,7 @@ impl<I, C: Clock> Teller<I, C> {
         if due > now {
             return at.min(due);
         }
-        match self.world.application.renew(lock).await {
+        match self.context.application.renew(lock).await {
             Ok(true) => {}
             Ok(false) => {
                 // somebody else may have it now: the next action asks for it anew
@@ -131,7 +131,7 @@ impl<I, C: Clock> Teller<I, C> {
         let turn = std::mem::take(&mut self.turn);
         self.turn.without = turn.without;
         if let Some(lock) = turn.held
-            && let Err(failure) = self.world.application.release(lock).await
+            && let Err(failure) = self.context.application.release(lock).await
         {
             debug!("the lock was not given back, it lapses: {failure}");
         }

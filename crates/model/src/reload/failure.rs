@@ -9,7 +9,7 @@ use super::Failed;
 
 /// Why the application could not be told; never a secret in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TellFailure {
+pub struct ReloadFailure {
     /// Short stable code: the metric and JSON name.
     pub code: &'static str,
     /// What was tried, where, why: lower case, no full stop.
@@ -22,7 +22,7 @@ pub struct TellFailure {
     pub reached: bool,
 }
 
-impl TellFailure {
+impl ReloadFailure {
     /// One that reached nobody and may pass.
     pub fn passing(code: &'static str, message: String, hint: &'static str) -> Self {
         Self {
@@ -51,7 +51,7 @@ impl TellFailure {
     }
 }
 
-impl fmt::Display for TellFailure {
+impl fmt::Display for ReloadFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message)?;
         if !self.hint.is_empty() {
@@ -61,10 +61,10 @@ impl fmt::Display for TellFailure {
     }
 }
 
-impl Error for TellFailure {}
+impl Error for ReloadFailure {}
 
-impl From<TellFailure> for Failed {
-    fn from(failure: TellFailure) -> Self {
+impl From<ReloadFailure> for Failed {
+    fn from(failure: ReloadFailure) -> Self {
         Self {
             code: failure.code.to_owned(),
             message: failure.to_string(),

@@ -4,8 +4,8 @@
 //! that could not be written is kept in memory and written later; an order is on record, durably,
 //! before it may leave.
 
-mod outbox;
 mod read;
+mod record;
 mod shared;
 mod trusted;
 
@@ -14,7 +14,7 @@ use std::path::PathBuf;
 use tracing::warn;
 
 pub(super) use self::shared::Shared;
-use super::report;
+use super::log;
 use crate::{
     config::CertConfig,
     issue,
@@ -23,10 +23,9 @@ use crate::{
         bundle::PrivateKey,
         decide::{self, Facts},
         failure::{Failure, FailureClass, FailureRun},
-        reach::Looks,
-        schedule,
+        health::HealthHistory,
+        reload, schedule,
         state::{StagedRecord, State},
-        tell,
         time::Timestamp,
         trust::{self, Vouched},
         verify::Verified,
@@ -35,7 +34,7 @@ use crate::{
 };
 
 /// The published set.
-pub(super) struct Held {
+pub(super) struct LiveFiles {
     pub(super) verified: Verified,
     pub(super) generation: GenerationId,
     /// Fingerprint of the request it answers; empty when nobody remembers.
@@ -45,7 +44,7 @@ pub(super) struct Held {
 }
 
 /// A set that was issued and is not live yet.
-pub(super) struct Waiting {
+pub(super) struct StagedFiles {
     pub(super) verified: Verified,
     /// Where it lies; absent while it could not be written.
     pub(super) generation: Option<GenerationId>,
@@ -55,11 +54,11 @@ pub(super) struct Waiting {
 
 /// Everything one certificate has.
 #[derive(Default)]
-pub(super) struct Store {
+pub(super) struct Holdings {
     dir: Option<CertDir>,
     state: State,
-    live: Option<Held>,
-    waiting: Option<Waiting>,
+    live: Option<LiveFiles>,
+    waiting: Option<StagedFiles>,
     /// The record in memory is newer than the one on disk.
     unsaved: bool,
     /// When the previous generation may go.
@@ -72,8 +71,8 @@ pub(super) struct Store {
     told: Option<String>,
 }
 
-impl Store {
-    /// What [`Store::open`] would find, without changing anything on disk.
+impl Holdings {
+    /// What [`Holdings::open`] would find, without changing anything on disk.
     pub(super) fn glance(config: &CertConfig, fingerprint: &str, now: Timestamp) -> Self {
         let state = publish::state_in(&config.files.dir);
         let sets = publish::sets_in(&config.files.dir);
@@ -105,7 +104,7 @@ impl Store {
             let repaired = dir.repair(&held.verified)?;
             let found = held.generation;
             held.generation = repaired.generation.unwrap_or(found);
-            outbox::take_over(held, found, &sets, &mut state, now);
+            record::take_over(held, found, &sets, &mut state, now);
             take_over(held, &mut state, config, now);
         }
         *self = Self {
@@ -121,14 +120,14 @@ impl Store {
     }
 }
 
-impl Store {
+impl Holdings {
     /// Whether the directory could be opened yet.
     pub(super) fn is_open(&self) -> bool {
         self.dir.is_some()
     }
 
     /// The published set.
-    pub(super) fn live(&self) -> Option<&Held> {
+    pub(super) fn live(&self) -> Option<&LiveFiles> {
         self.live.as_ref()
     }
 
@@ -191,16 +190,16 @@ impl Store {
                 serial: waiting.verified.leaf().serial.clone(),
             }),
             failure,
-            looks: Looks::default(),
+            looks: HealthHistory::default(),
             issuances: self.issuances(),
             forced,
             fingerprint: fingerprint.to_owned(),
-            held_until: tell::held_until(&self.state.quarantined, fingerprint, now),
+            held_until: reload::held_until(&self.state.quarantined, fingerprint, now),
         }
     }
 }
 
-impl Store {
+impl Holdings {
     /// Puts an order on record. Only when this worked may the order leave.
     pub(super) fn record_order(
         &mut self,
@@ -229,7 +228,7 @@ impl Store {
     /// Takes an issued set. One that starts later is written down, so that a restart has it too.
     /// Of two that start later the one that starts first is kept: else a new one every minute
     /// would never start.
-    pub(super) fn keep(&mut self, waiting: Waiting, now: Timestamp) {
+    pub(super) fn keep(&mut self, waiting: StagedFiles, now: Timestamp) {
         let later = waiting.verified.starts_at() > now;
         let starts = waiting.verified.validity().not_before;
         let earlier = self.waiting.as_mut().filter(|old| {
@@ -257,7 +256,7 @@ impl Store {
                 Ok(())
             }
             Err(failure) => {
-                self.waiting = Some(Waiting {
+                self.waiting = Some(StagedFiles {
                     generation: None,
                     ..waiting
                 });
@@ -270,7 +269,7 @@ impl Store {
         }
     }
 
-    fn switch(&self, waiting: &Waiting) -> Result<GenerationId, Failure> {
+    fn switch(&self, waiting: &StagedFiles) -> Result<GenerationId, Failure> {
         let dir = self.opened()?;
         let published = match &waiting.generation {
             Some(generation) => dir.activate(generation)?,
@@ -281,7 +280,7 @@ impl Store {
 
     fn made_live(
         &mut self,
-        waiting: Waiting,
+        waiting: StagedFiles,
         generation: GenerationId,
         config: &CertConfig,
         now: Timestamp,
@@ -294,7 +293,7 @@ impl Store {
         self.state.obtained_at = Some(waiting.obtained_at.unix_millis());
         self.state.due_at = Some(due.unix_millis());
         self.state.staged = None;
-        self.live = Some(Held {
+        self.live = Some(LiveFiles {
             verified: waiting.verified,
             generation,
             fingerprint: waiting.fingerprint,
@@ -336,7 +335,7 @@ impl Store {
     }
 }
 
-impl Store {
+impl Holdings {
     /// Puts right what is not as it should be on disk: files, marker, record. Returns how many
     /// repairs there were. Trouble is told once and tried again at the next look.
     pub(super) fn look(&mut self, config: &CertConfig, now: Timestamp) -> u64 {
@@ -371,7 +370,7 @@ impl Store {
             return Ok(0);
         }
         let repaired = dir.repair(&held.verified)?;
-        report::repaired(&repaired);
+        log::repaired(&repaired);
         if let Some(generation) = repaired.generation {
             held.generation = generation;
             self.state.generation = Some(generation.to_string());
@@ -429,7 +428,7 @@ impl Store {
 }
 
 /// Records what was found as the live set.
-fn take_over(held: &Held, state: &mut State, config: &CertConfig, now: Timestamp) {
+fn take_over(held: &LiveFiles, state: &mut State, config: &CertConfig, now: Timestamp) {
     let due = schedule::due(held.verified.validity(), held.obtained_at, &config.renew).at;
     state.generation = Some(held.generation.to_string());
     state.fingerprint.clone_from(&held.fingerprint);
@@ -450,7 +449,7 @@ fn valid(verified: &Verified, now: Timestamp) -> bool {
     validity.not_before <= now && now < validity.not_after
 }
 
-fn marker(held: &Held, config: &CertConfig) -> Marker {
+fn marker(held: &LiveFiles, config: &CertConfig) -> Marker {
     let leaf = held.verified.leaf();
     let dns = leaf.names.dns.iter().cloned();
     let ips = leaf.names.ips.iter().map(ToString::to_string);

@@ -25,8 +25,8 @@ fn restart() -> Action {
     }
 }
 
-fn policy(leaf: Vec<Action>) -> TellPolicy {
-    TellPolicy {
+fn policy(leaf: Vec<Action>) -> ReloadPolicy {
+    ReloadPolicy {
         leaf,
         trust: vec![restart()],
         attest_within: MINUTE,
@@ -37,7 +37,7 @@ fn policy(leaf: Vec<Action>) -> TellPolicy {
     }
 }
 
-fn published(event: EventKind) -> Outbox {
+fn published(event: EventKind) -> ReloadRecord {
     let publication = Publication {
         generation: "g2".to_owned(),
         serial: "02".to_owned(),
@@ -51,7 +51,7 @@ fn published(event: EventKind) -> Outbox {
             served: true,
         }),
     };
-    Outbox::new(publication, None, START)
+    ReloadRecord::new(publication, None, START)
 }
 
 fn serves(serial: &str, at: Timestamp) -> Probed {
@@ -86,14 +86,14 @@ fn later(secs: u64) -> Timestamp {
 fn a_leaf_that_the_application_took_up_by_itself_is_not_told() {
     let policy = policy(vec![hup()]);
     let mut outbox = published(EventKind::Leaf);
-    assert_eq!(next(&outbox, &policy, None, START), TellNext::Probe);
+    assert_eq!(next(&outbox, &policy, None, START), ReloadNext::Probe);
     let seen = serves("02", START);
     assert_eq!(outbox.saw(&seen, &policy, START), Verdict::Attested);
     let then = next(&outbox, &policy, Some(&seen), START);
-    assert_eq!(then, TellNext::WaitUntil(later(300), Why::Attested));
+    assert_eq!(then, ReloadNext::WaitUntil(later(300), Why::Attested));
     assert_eq!(
         next(&outbox, &policy, Some(&seen), later(300)),
-        TellNext::Probe,
+        ReloadNext::Probe,
         "and it is looked at again"
     );
 }
@@ -104,7 +104,7 @@ fn a_probe_from_before_the_publication_proves_nothing() {
     let mut outbox = published(EventKind::Leaf);
     let old = serves("02", START.minus(MINUTE));
     assert_eq!(outbox.saw(&old, &policy, START), Verdict::Unchanged);
-    assert_eq!(next(&outbox, &policy, Some(&old), START), TellNext::Probe);
+    assert_eq!(next(&outbox, &policy, Some(&old), START), ReloadNext::Probe);
 }
 
 #[test]
@@ -116,14 +116,14 @@ fn new_anchors_are_attested_only_after_the_application_was_told() {
         outbox.saw(&serves("02", later(1)), &policy, later(1)),
         Verdict::Unchanged
     );
-    assert_eq!(next(&outbox, &policy, None, later(1)), TellNext::Act(0));
+    assert_eq!(next(&outbox, &policy, None, later(1)), ReloadNext::Act(0));
     outbox.begin(0, later(1));
     assert_eq!(
         outbox.saw(&serves("02", later(2)), &policy, later(2)),
         Verdict::Unchanged,
         "it is not known whether it was told"
     );
-    outbox.answered(Ok(Told::Delivered), &policy, later(3));
+    outbox.answered(Ok(Delivery::Delivered), &policy, later(3));
     assert_eq!(
         outbox.saw(&serves("02", later(4)), &policy, later(4)),
         Verdict::Attested
@@ -132,22 +132,22 @@ fn new_anchors_are_attested_only_after_the_application_was_told() {
 
 #[test]
 fn without_a_probe_the_success_of_the_action_is_the_proof() {
-    let policy = TellPolicy {
+    let policy = ReloadPolicy {
         probed: false,
         ..policy(vec![hup()])
     };
-    for told in [Told::Delivered, Told::NotRunning] {
+    for told in [Delivery::Delivered, Delivery::NotRunning] {
         let mut outbox = published(EventKind::Leaf);
-        assert_eq!(next(&outbox, &policy, None, START), TellNext::Act(0));
+        assert_eq!(next(&outbox, &policy, None, START), ReloadNext::Act(0));
         outbox.begin(0, START);
         outbox.answered(Ok(told), &policy, START);
-        assert_eq!(next(&outbox, &policy, None, START), TellNext::Done);
+        assert_eq!(next(&outbox, &policy, None, START), ReloadNext::Done);
     }
 }
 
 #[test]
 fn a_failed_attempt_is_repeated_until_the_deadline_and_then_the_next_step_comes() {
-    let policy = TellPolicy {
+    let policy = ReloadPolicy {
         probed: false,
         ..policy(vec![hup(), restart()])
     };
@@ -155,14 +155,14 @@ fn a_failed_attempt_is_repeated_until_the_deadline_and_then_the_next_step_comes(
     let (mut now, mut attempts) = (START, 0);
     loop {
         match next(&outbox, &policy, None, now) {
-            TellNext::Act(0) => {
+            ReloadNext::Act(0) => {
                 attempts += 1;
                 outbox.begin(0, now);
                 outbox.answered(Err(failure(false, false)), &policy, now);
             }
-            TellNext::WaitUntil(at, _) => now = at,
+            ReloadNext::WaitUntil(at, _) => now = at,
             other => {
-                assert_eq!(other, TellNext::Act(1));
+                assert_eq!(other, ReloadNext::Act(1));
                 break;
             }
         }
@@ -179,7 +179,7 @@ fn a_lasting_failure_goes_on_at_once_and_to_the_alarm() {
         outbox.begin(step, START);
         outbox.answered(Err(failure(true, false)), &policy, START);
         let seen = serves("01", START);
-        let wanted = [TellNext::Act(1), TellNext::Alarm(Why::NotTold)][step];
+        let wanted = [ReloadNext::Act(1), ReloadNext::Alarm(Why::NotTold)][step];
         assert_eq!(next(&outbox, &policy, Some(&seen), START), wanted);
     }
 }
@@ -187,14 +187,14 @@ fn a_lasting_failure_goes_on_at_once_and_to_the_alarm() {
 #[test]
 fn after_the_alarm_who_could_not_be_told_is_tried_again_and_who_was_told_is_not() {
     for delivered in [true, false] {
-        let policy = TellPolicy {
+        let policy = ReloadPolicy {
             probed: delivered,
             ..policy(vec![hup()])
         };
         let mut outbox = published(EventKind::Leaf);
         outbox.begin(0, START);
         let answer = if delivered {
-            Ok(Told::Delivered)
+            Ok(Delivery::Delivered)
         } else {
             Err(failure(false, false))
         };
@@ -204,7 +204,7 @@ fn after_the_alarm_who_could_not_be_told_is_tried_again_and_who_was_told_is_not(
         for minute in 1..600 {
             let now = START.plus(MINUTE * minute);
             let seen = serves("01", now);
-            if next(&outbox, &policy, Some(&seen), now) == TellNext::Act(0) {
+            if next(&outbox, &policy, Some(&seen), now) == ReloadNext::Act(0) {
                 acts += 1;
                 outbox.begin(0, now);
                 outbox.answered(Err(failure(false, false)), &policy, now);
@@ -224,7 +224,7 @@ fn an_application_that_has_not_started_is_not_told_but_looked_for() {
     let mut outbox = published(EventKind::Trust);
     outbox.first = true;
     let down = finding(Finding::Down, START);
-    let TellNext::WaitUntil(at, Why::NotStarted) = next(&outbox, &policy, Some(&down), START)
+    let ReloadNext::WaitUntil(at, Why::NotStarted) = next(&outbox, &policy, Some(&down), START)
     else {
         panic!("not told");
     };
@@ -238,11 +238,14 @@ fn an_application_that_has_not_started_is_not_told_but_looked_for() {
     let down = finding(Finding::Down, late);
     assert_eq!(
         next(&outbox, &policy, Some(&down), late),
-        TellNext::Alarm(Why::NotStarted)
+        ReloadNext::Alarm(Why::NotStarted)
     );
     // The state was lost and the application runs with older files.
     let other = serves("01", late);
-    assert_eq!(next(&outbox, &policy, Some(&other), late), TellNext::Act(0));
+    assert_eq!(
+        next(&outbox, &policy, Some(&other), late),
+        ReloadNext::Act(0)
+    );
 }
 
 #[test]
@@ -260,7 +263,7 @@ fn who_restarts_on_old_files_is_told_again_and_ever_more_slowly() {
         assert_eq!(outbox.saw(&serves("01", now), &policy, now), Verdict::Lost);
         assert_eq!(outbox.attested_at, None);
         let lost = now;
-        while next(&outbox, &policy, Some(&serves("01", now)), now) != TellNext::Act(0) {
+        while next(&outbox, &policy, Some(&serves("01", now)), now) != ReloadNext::Act(0) {
             now = now.plus(Duration::from_secs(1));
         }
         pauses.push(lost.until(now).as_secs());
@@ -277,10 +280,10 @@ fn a_leaf_that_wants_a_restart_is_not_attested_before_it() {
     assert_eq!(outbox.saw(&early, &policy, later(1)), Verdict::Unchanged);
     assert_eq!(
         next(&outbox, &policy, Some(&early), later(1)),
-        TellNext::Act(0)
+        ReloadNext::Act(0)
     );
     outbox.begin(0, later(1));
-    outbox.answered(Ok(Told::Delivered), &policy, later(3));
+    outbox.answered(Ok(Delivery::Delivered), &policy, later(3));
     let late = serves("02", later(4));
     assert_eq!(outbox.saw(&late, &policy, later(4)), Verdict::Attested);
 }
@@ -294,21 +297,21 @@ fn an_application_that_is_down_after_it_was_attested_is_left_to_its_supervisor()
     assert_eq!(outbox.saw(&down, &policy, later(300)), Verdict::Unchanged);
     assert_eq!(
         next(&outbox, &policy, Some(&down), later(300)),
-        TellNext::WaitUntil(later(600), Why::Attested)
+        ReloadNext::WaitUntil(later(600), Why::Attested)
     );
 }
 
 #[test]
 fn what_was_not_told_yet_is_carried_over_to_the_next_generation() {
     let old = published(EventKind::Trust);
-    let again = |old: &Outbox| {
+    let again = |old: &ReloadRecord| {
         let publication = Publication {
             generation: "g3".to_owned(),
             serial: "03".to_owned(),
             event: EventKind::Leaf,
             ..Publication::default()
         };
-        Outbox::new(publication, Some(old), later(10))
+        ReloadRecord::new(publication, Some(old), later(10))
     };
     let next = again(&old);
     assert_eq!((next.event, next.step, next.told), (EventKind::Trust, 0, 0));
@@ -328,7 +331,7 @@ fn a_turn_is_waited_for_until_the_certificate_would_end() {
         count: 5,
         index: 3,
     };
-    let policy = TellPolicy {
+    let policy = ReloadPolicy {
         slots: Some(slots),
         probed: false,
         ..policy(vec![hup()])
@@ -338,18 +341,18 @@ fn a_turn_is_waited_for_until_the_certificate_would_end() {
     assert!(turn > START);
     assert_eq!(
         next(&outbox, &policy, None, START),
-        TellNext::WaitUntil(turn, Why::Slot)
+        ReloadNext::WaitUntil(turn, Why::Slot)
     );
-    assert_eq!(next(&outbox, &policy, None, turn), TellNext::Act(0));
+    assert_eq!(next(&outbox, &policy, None, turn), ReloadNext::Act(0));
     outbox.old_ends_at = Some(later(90).unix_millis());
     assert!(!may_wait(&outbox, &policy, START));
-    assert_eq!(next(&outbox, &policy, None, START), TellNext::Act(0));
-    let nothing = TellPolicy {
+    assert_eq!(next(&outbox, &policy, None, START), ReloadNext::Act(0));
+    let nothing = ReloadPolicy {
         leaf: vec![Action::None],
         ..policy
     };
     outbox.old_ends_at = None;
-    assert_eq!(next(&outbox, &nothing, None, START), TellNext::Act(0));
+    assert_eq!(next(&outbox, &nothing, None, START), ReloadNext::Act(0));
 }
 
 #[test]
@@ -364,7 +367,7 @@ fn a_held_lock_is_waited_for_but_not_until_the_certificate_ends() {
         START.plus(DAY * 3 / 4).minus(MINUTE)
     ));
     assert!(!may_wait(&outbox, &policy, START.plus(DAY * 3 / 4)));
-    let unknown = Outbox {
+    let unknown = ReloadRecord {
         old_ends_at: None,
         ..outbox
     };
@@ -377,31 +380,34 @@ fn a_clock_that_was_set_back_delays_no_deadline() {
     let policy = policy(vec![hup()]);
     let mut outbox = published(EventKind::Leaf);
     outbox.begin(0, START);
-    outbox.answered(Ok(Told::Delivered), &policy, START);
+    outbox.answered(Ok(Delivery::Delivered), &policy, START);
     let back = START.minus(Duration::from_secs(7200));
     outbox.settle(back);
     let seen = serves("01", back.plus(MINUTE));
     let now = back.plus(MINUTE);
     assert_eq!(
         next(&outbox, &policy, Some(&seen), now),
-        TellNext::Alarm(Why::NotServed)
+        ReloadNext::Alarm(Why::NotServed)
     );
 }
 
 #[test]
 fn a_broken_application_goes_back_within_one_step_and_the_set_is_kept_away() {
     let margin = 60 * MINUTE;
-    let policy = TellPolicy {
+    let policy = ReloadPolicy {
         rollback: Some(margin),
         ..policy(vec![hup(), restart()])
     };
     let mut outbox = published(EventKind::Leaf);
     outbox.begin(0, START);
-    outbox.answered(Ok(Told::Delivered), &policy, START);
+    outbox.answered(Ok(Delivery::Delivered), &policy, START);
     let now = later(60);
     for broken in [Finding::Down, Finding::Refused, Finding::Unhealthy] {
         let seen = finding(broken, now);
-        assert_eq!(next(&outbox, &policy, Some(&seen), now), TellNext::Rollback);
+        assert_eq!(
+            next(&outbox, &policy, Some(&seen), now),
+            ReloadNext::Rollback
+        );
     }
     let (back, bad) = outbox.roll_back("print", "down", margin, now).unwrap();
     assert_eq!(
@@ -422,24 +428,24 @@ fn a_broken_application_goes_back_within_one_step_and_the_set_is_kept_away() {
 #[test]
 fn going_back_needs_a_broken_application_and_a_good_generation() {
     let margin = 60 * MINUTE;
-    let policy = TellPolicy {
+    let policy = ReloadPolicy {
         rollback: Some(margin),
         ..policy(vec![hup()])
     };
     let now = later(60);
     let down = finding(Finding::Down, now);
-    let told = |change: fn(&mut Outbox)| {
+    let told = |change: fn(&mut ReloadRecord)| {
         let mut outbox = published(EventKind::Leaf);
         outbox.begin(0, START);
-        outbox.answered(Ok(Told::Delivered), &policy, START);
+        outbox.answered(Ok(Delivery::Delivered), &policy, START);
         change(&mut outbox);
         outbox
     };
-    let alarm = TellNext::Alarm(Why::NotServed);
-    let cases: [fn(&mut Outbox); 3] = [
+    let alarm = ReloadNext::Alarm(Why::NotServed);
+    let cases: [fn(&mut ReloadRecord); 3] = [
         |outbox| outbox.previous.as_mut().unwrap().served = false,
         |outbox| outbox.previous.as_mut().unwrap().not_after = later(3_600).unix_millis(),
-        Outbox::forget_previous,
+        ReloadRecord::forget_previous,
     ];
     for change in cases {
         assert_eq!(next(&told(change), &policy, Some(&down), now), alarm);
@@ -451,17 +457,17 @@ fn going_back_needs_a_broken_application_and_a_good_generation() {
         alarm,
         "it only did not reload"
     );
-    let off = TellPolicy {
+    let off = ReloadPolicy {
         rollback: None,
         ..policy.clone()
     };
     assert_eq!(next(&good, &off, Some(&down), now), alarm);
-    assert_eq!(next(&good, &policy, Some(&down), now), TellNext::Rollback);
+    assert_eq!(next(&good, &policy, Some(&down), now), ReloadNext::Rollback);
 }
 
 #[test]
 fn a_row_of_an_older_version_is_read_and_never_panics() {
-    let outbox: Outbox =
+    let outbox: ReloadRecord =
         serde_json::from_str(r#"{"generation":"g","step":18446744073709551615,"told":9}"#).unwrap();
     let policy = policy(vec![hup()]);
     for now in [Timestamp::MIN, START, Timestamp::MAX] {

@@ -28,7 +28,7 @@ const WIDEST_GAP: Duration = Duration::from_secs(600);
 
 /// Who says that the issuer can serve.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Able {
+pub enum IssuerHealth {
     /// A standby that forwards. It may name an active node that is gone.
     Standby,
     /// A node that serves itself.
@@ -37,11 +37,11 @@ pub enum Able {
 
 /// What looks have shown since the last success.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Looks {
+pub struct HealthHistory {
     /// The newest look.
     last: Option<Timestamp>,
     /// The first look since the newest failure that brought the next attempt forward.
-    up: Option<(Able, Timestamp)>,
+    up: Option<(IssuerHealth, Timestamp)>,
     /// Each word has gaps of its own: a standby that was wrong for hours must not make an active
     /// node wait.
     standby: Vain,
@@ -55,9 +55,9 @@ struct Vain {
     newest: Option<Timestamp>,
 }
 
-impl Looks {
+impl HealthHistory {
     /// A look at `at`, after `run`, found somebody who can serve, or nobody.
-    pub fn saw(&mut self, able: Option<Able>, run: &FailureRun, seed: &str, at: Timestamp) {
+    pub fn saw(&mut self, able: Option<IssuerHealth>, run: &FailureRun, seed: &str, at: Timestamp) {
         self.last = Some(at);
         if let Some(able) = able
             && self.up.is_none()
@@ -70,18 +70,18 @@ impl Looks {
     /// An attempt failed at `at`: what was seen before it says nothing any more.
     pub fn failed(&mut self, at: Timestamp) {
         let vain = match self.up.take() {
-            Some((Able::Standby, _)) => &mut self.standby,
-            Some((Able::Active, _)) => &mut self.active,
+            Some((IssuerHealth::Standby, _)) => &mut self.standby,
+            Some((IssuerHealth::Active, _)) => &mut self.active,
             None => return,
         };
         vain.times = vain.times.saturating_add(1);
         vain.newest = Some(at);
     }
 
-    fn of(&self, able: Able) -> &Vain {
+    fn of(&self, able: IssuerHealth) -> &Vain {
         match able {
-            Able::Standby => &self.standby,
-            Able::Active => &self.active,
+            IssuerHealth::Standby => &self.standby,
+            IssuerHealth::Active => &self.active,
         }
     }
 }
@@ -94,7 +94,12 @@ pub fn watches(class: FailureClass) -> bool {
 
 /// The next attempt after `run`: as planned, or soon after the issuer was seen to be back.
 #[must_use]
-pub fn attempt(run: &FailureRun, looks: &Looks, planned: Timestamp, seed: &str) -> Timestamp {
+pub fn attempt(
+    run: &FailureRun,
+    looks: &HealthHistory,
+    planned: Timestamp,
+    seed: &str,
+) -> Timestamp {
     match looks.up {
         Some((_, up)) if watches(run.last.class) => {
             planned.min(up.plus(SPREAD.mul_f64(fraction("return", seed, 0))))
@@ -108,7 +113,7 @@ pub fn attempt(run: &FailureRun, looks: &Looks, planned: Timestamp, seed: &str) 
 #[must_use]
 pub fn next_look(
     run: &FailureRun,
-    looks: &Looks,
+    looks: &HealthHistory,
     planned: Timestamp,
     seed: &str,
     now: Timestamp,
