@@ -40,11 +40,11 @@ fn main() -> ExitCode {
     let wanted = |name: &str| chosen.is_empty() || chosen.contains(&name);
     let write = arguments.iter().any(|argument| argument == "--write");
 
-    let rival = rig::find_tool("consul-template", "CERTAGENT_CONSUL_TEMPLATE");
-    if rival.is_none() {
-        eprintln!("consul-template is not installed: its column stays empty");
+    let rival = rig::find_tool("consul-template");
+    if let Err(why) = &rival {
+        eprintln!("its column stays empty: {why}");
     }
-    let rival = rival.as_deref();
+    let rival = rival.as_deref().ok();
     let mut figures = Vec::new();
     if wanted("size") {
         figures.push(size(rival));

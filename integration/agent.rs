@@ -38,14 +38,14 @@ impl Server {
         }
     }
 
-    fn openbao() -> Option<Self> {
-        let server = OpenBao::ready()?;
+    fn openbao() -> Self {
+        let server = OpenBao::ready();
         let (address, token) = (server.address.clone(), server.token.clone());
-        Some(Self {
+        Self {
             address,
             token,
             _keep: Keep::OpenBao(server),
-        })
+        }
     }
 
     /// How many certificates the mount has issued, its own included.
@@ -57,12 +57,27 @@ impl Server {
     }
 }
 
-/// Runs the scenario on the embedded PKI, then on OpenBao unless that is to be left out.
-fn on_both(scenario: impl Fn(&Server)) {
-    scenario(&Server::embedded());
-    if let Some(server) = Server::openbao() {
-        scenario(&server);
-    }
+/// Two tests of one scenario: on the embedded PKI, and on OpenBao.
+macro_rules! on_both {
+    ($(#[doc = $doc:expr])* fn $name:ident($server:ident: &Server) $body:block) => {
+        $(#[doc = $doc])*
+        mod $name {
+            use super::*;
+
+            fn scenario($server: &Server) $body
+
+            #[test]
+            fn embedded() {
+                scenario(&Server::embedded());
+            }
+
+            #[test]
+            #[ignore = "needs openbao"]
+            fn openbao() {
+                scenario(&Server::openbao());
+            }
+        }
+    };
 }
 
 /// One place for one agent.
@@ -165,9 +180,8 @@ fn finish(mut process: Process) {
     assert!(took < Duration::from_secs(1), "it took {took:?} to end");
 }
 
-#[test]
-fn it_starts_renews_reuses_repairs_and_stops() {
-    on_both(|server| {
+on_both! {
+    fn it_starts_renews_reuses_repairs_and_stops(server: &Server) {
         let place = Place::new();
         let mut process = place.start(server, &["--ttl", "10s"]);
         let first = place.wait_for_set(&process, |_| true);
@@ -202,12 +216,11 @@ fn it_starts_renews_reuses_repairs_and_stops() {
         assert_eq!(server.issued(), issued, "no issuance");
         assert_eq!(place.state()["issuances"].as_array().unwrap().len(), orders);
         finish(process);
-    });
+    }
 }
 
-#[test]
-fn sign_mode_keeps_the_key_when_told_to() {
-    on_both(|server| {
+on_both! {
+    fn sign_mode_keeps_the_key_when_told_to(server: &Server) {
         let place = Place::new();
         let settings = ["--mode", "sign", "--reuse-key", "--ttl", "6s"];
         let process = place.start(server, &settings);
@@ -216,12 +229,11 @@ fn sign_mode_keeps_the_key_when_told_to() {
         assert_eq!(first[2], second[2]);
         assert_eq!(verdict(&place.dir()), "good");
         finish(process);
-    });
+    }
 }
 
-#[test]
-fn several_certificates_fail_on_their_own() {
-    on_both(|server| {
+on_both! {
+    fn several_certificates_fail_on_their_own(server: &Server) {
         let place = Place::new();
         let file = place.temp.path().join("certagent.hcl");
         let block = |name: &str, role: &str| {
@@ -252,12 +264,11 @@ fn several_certificates_fail_on_their_own() {
         assert!(!place.temp.path().join("querier/cert.pem").exists());
         assert!(process.ended().is_none());
         finish(process);
-    });
+    }
 }
 
-#[test]
-fn kill_9_at_any_moment_leaves_a_whole_set_and_keeps_the_budget() {
-    on_both(|server| {
+on_both! {
+    fn kill_9_at_any_moment_leaves_a_whole_set_and_keeps_the_budget(server: &Server) {
         let place = Place::new();
         let before = server.issued();
         for round in 0_u64..20 {
@@ -284,7 +295,7 @@ fn kill_9_at_any_moment_leaves_a_whole_set_and_keeps_the_budget() {
         assert_eq!(verdict(&place.dir()), "good");
         assert!(process.ended().is_none());
         finish(process);
-    });
+    }
 }
 
 #[test]
@@ -315,9 +326,8 @@ fn a_first_start_that_fails_until_its_deadline_ends_with_its_code() {
     }
 }
 
-#[test]
-fn issue_reports_writes_and_shows_the_key_only_where_asked() {
-    on_both(|server| {
+on_both! {
+    fn issue_reports_writes_and_shows_the_key_only_where_asked(server: &Server) {
         let place = Place::new();
         let out = place.temp.path().join("out");
         let run = |settings: &[&str]| {
@@ -342,12 +352,11 @@ fn issue_reports_writes_and_shows_the_key_only_where_asked() {
         assert_eq!(text.matches("BEGIN PRIVATE KEY").count(), 1);
         run(&["--out", out.to_str().unwrap()]);
         assert_eq!(verdict(&out), "good");
-    });
+    }
 }
 
-#[test]
-fn a_dry_run_asks_for_nothing_and_says_what_would_be_refused() {
-    on_both(|server| {
+on_both! {
+    fn a_dry_run_asks_for_nothing_and_says_what_would_be_refused(server: &Server) {
         let place = Place::new();
         let before = server.issued();
         let output = place
@@ -378,5 +387,5 @@ fn a_dry_run_asks_for_nothing_and_says_what_would_be_refused() {
         let reason = report["would_be_refused"][0].as_str().unwrap();
         assert!(reason.contains("loki.example.com"), "{reason}");
         assert_eq!(server.issued(), before);
-    });
+    }
 }

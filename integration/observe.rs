@@ -402,6 +402,7 @@ fn alerts_dashboard_and_documents_name_only_metrics_that_exist() {
 }
 
 #[test]
+#[ignore = "needs promtool"]
 fn the_alerts_pass_their_unit_tests_and_each_has_one() {
     let rules = fs::read_to_string(root().join("configs/alerts.yaml")).unwrap();
     let tests = fs::read_to_string(root().join("configs/alerts_test.yaml")).unwrap();
@@ -414,9 +415,7 @@ fn the_alerts_pass_their_unit_tests_and_each_has_one() {
             .any(|one| one.starts_with(&format!("{alert}\n")) && one.contains("exp_alerts"));
         assert!(fires, "{alert} has no test that it fires");
     }
-    let Some(promtool) = tool("promtool", "promtool", "CERTAGENT_PROMTOOL") else {
-        return;
-    };
+    let promtool = tool("promtool");
     for arguments in [
         ["check", "rules", "configs/alerts.yaml"],
         ["test", "rules", "configs/alerts_test.yaml"],

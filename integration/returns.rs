@@ -104,10 +104,9 @@ impl Agent {
 }
 
 #[test]
+#[ignore = "needs openbao"]
 fn a_vault_that_was_stopped_and_one_that_was_sealed_are_followed_within_seconds() {
-    let Some(mut vault) = Stored::start() else {
-        return;
-    };
+    let mut vault = Stored::start();
     vault.server.set_up();
     let mut agent = Agent::start(&vault);
 

@@ -60,42 +60,34 @@ pub(crate) fn wait_for_file(path: &Path, limit: Duration) -> Vec<u8> {
     })
 }
 
-/// Finds a test tool; `None` only when `CERTAGENT_SKIP` (comma list) names it, else a missing tool
-/// fails the test, so that nobody believes it ran.
+/// Path of a program by its name in `integration/tools/programs.py`; a missing one fails the test.
 ///
-/// Looked for in: the variable (such as `CERTAGENT_BAO`), `.cache/tools/bin`, `PATH`.
-pub(crate) fn tool(name: &str, program: &str, variable: &str) -> Option<PathBuf> {
-    let skipped = std::env::var("CERTAGENT_SKIP").unwrap_or_default();
-    if skipped.split(',').any(|entry| entry.trim() == name) {
-        return None;
-    }
-    let found = find_tool(program, variable);
+/// # Panics
+/// In a test without `#[ignore = "needs NAME"]`: a plain `cargo test` names what it leaves out.
+pub(crate) fn tool(name: &str) -> PathBuf {
     assert!(
-        found.is_some(),
-        "{program} not found: run `integration/tools/install {name}`, or set {variable} to its path, \
-         or CERTAGENT_SKIP={name} to leave these tests out"
+        !cfg!(test) || takes_ignored(std::env::args()),
+        "a test that uses {name} must have #[ignore = \"needs {name}\"]"
     );
-    found
+    find_tool(name).unwrap_or_else(|why| panic!("{why}"))
 }
 
-/// As [`tool`], but a missing one is `None`.
-pub(crate) fn find_tool(program: &str, variable: &str) -> Option<PathBuf> {
-    if let Some(path) = std::env::var_os(variable) {
-        let path = PathBuf::from(path);
-        assert!(
-            path.is_file(),
-            "{variable} names {}, which is no file",
-            path.display()
-        );
-        return Some(path);
+/// True when the test program was told to run ignored tests.
+fn takes_ignored(mut arguments: impl Iterator<Item = String>) -> bool {
+    arguments.any(|argument| matches!(&*argument, "--ignored" | "--include-ignored"))
+}
+
+/// As [`tool`], but a missing one is the line that says what to do.
+pub(crate) fn find_tool(name: &str) -> Result<PathBuf, String> {
+    let finder = concat!(env!("CARGO_MANIFEST_DIR"), "/integration/tools/programs.py");
+    let output = Command::new("python3").arg(finder).arg(name).output();
+    let output = output.map_err(|error| format!("python3, which looks for {name}: {error}"))?;
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
+    if output.status.success() {
+        Ok(text(&output.stdout).into())
+    } else {
+        Err(text(&output.stderr))
     }
-    let cached = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join(".cache/tools/bin")
-        .join(program);
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    std::iter::once(cached)
-        .chain(std::env::split_paths(&path).map(|directory| directory.join(program)))
-        .find(|candidate| candidate.is_file())
 }
 
 /// A temporary directory in memory, as Nomad's secrets directory is one; on disk where there is none.
@@ -115,4 +107,16 @@ pub(crate) fn free_ports() -> (u16, u16) {
         TcpListener::bind(("127.0.0.1", next)).ok()?;
         Some((port, next))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_run_of_ignored_tests_uses_programs() {
+        let taken = |arguments: &[&str]| takes_ignored(arguments.iter().map(|&one| one.to_owned()));
+        assert!(taken(&["program", "--ignored"]) && taken(&["program", "x", "--include-ignored"]));
+        assert!(!taken(&["program", "ignored"]) && !taken(&[]));
+    }
 }

@@ -138,10 +138,9 @@ fn search_a_run(mut command: Command, dir: &Path, mut hidden: Hidden) {
 }
 
 #[test]
+#[ignore = "needs openbao"]
 fn a_run_with_jwt_login_shows_no_secret() {
-    let Some(server) = OpenBao::ready() else {
-        return;
-    };
+    let server = OpenBao::ready();
     let dir = rig::memory_dir();
     let identity = jwt(&Claims::default());
     let file = dir.path().join("identity.jwt");
@@ -164,10 +163,9 @@ fn a_run_with_jwt_login_shows_no_secret() {
 }
 
 #[test]
+#[ignore = "needs openbao"]
 fn a_run_with_approle_login_shows_no_secret() {
-    let Some(server) = OpenBao::ready() else {
-        return;
-    };
+    let server = OpenBao::ready();
     let dir = rig::memory_dir();
     let (role_id, secret_id) = server.approle();
     let file = dir.path().join("secret-id");
@@ -184,10 +182,9 @@ fn a_run_with_approle_login_shows_no_secret() {
 }
 
 #[test]
+#[ignore = "needs openbao"]
 fn the_other_commands_show_no_secret() {
-    let Some(server) = OpenBao::ready() else {
-        return;
-    };
+    let server = OpenBao::ready();
     let dir = rig::memory_dir();
     let token = server.new_token("1h");
     let out = dir.path().join("certs").display().to_string();

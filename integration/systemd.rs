@@ -284,10 +284,9 @@ fn units(into: &Path) -> Vec<String> {
 }
 
 #[test]
+#[ignore = "needs systemd"]
 fn systemd_accepts_the_shipped_units_and_finds_them_well_confined() {
-    let Some(analyze) = tool("systemd", "systemd-analyze", "CERTAGENT_SYSTEMD_ANALYZE") else {
-        return;
-    };
+    let analyze = tool("systemd");
     let dir = tempfile::tempdir().unwrap();
     let names = units(dir.path());
     assert_eq!(names, ["certagent.service", "certagent@ingester.service"]);

@@ -38,10 +38,9 @@ storage_config:
 }
 
 #[test]
+#[ignore = "needs loki"]
 fn loki_serves_a_republished_certificate_without_any_signal() {
-    let Some(program) = tool("loki", "loki", "CERTAGENT_LOKI") else {
-        return;
-    };
+    let program = tool("loki");
     let home = tempfile::tempdir().unwrap();
     let authority = Authority::new();
     let certs = home.path().join("certs");

@@ -35,10 +35,9 @@ http {{
 }
 
 #[test]
+#[ignore = "needs nginx"]
 fn nginx_serves_the_old_certificate_until_its_signal_and_then_the_new_one() {
-    let Some(program) = tool("nginx", "nginx", "CERTAGENT_NGINX") else {
-        return;
-    };
+    let program = tool("nginx");
     let home = tempfile::tempdir().unwrap();
     let authority = Authority::new();
     let certs = home.path().join("certs");

@@ -60,10 +60,9 @@ fn server(program: &Path, home: &Path, port: u16, user: Option<(u32, u32)>) -> P
 }
 
 #[test]
+#[ignore = "needs postgresql"]
 fn postgresql_is_attested_over_starttls_and_refuses_strangers() {
-    let Some(program) = tool("postgresql", "postgres", "CERTAGENT_POSTGRES") else {
-        return;
-    };
+    let program = tool("postgresql");
     let program = program.canonicalize().unwrap();
     let home = tempfile::tempdir().unwrap();
     fs::set_permissions(home.path(), fs::Permissions::from_mode(0o755)).unwrap();

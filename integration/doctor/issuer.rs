@@ -58,35 +58,32 @@ pub(super) const SEEDS: &[Seed] = &[
             tls: true,
             ..Options::default()
         };
-        if let Some(server) = OpenBao::start_with(&options) {
-            // A CA of somebody else.
-            let ca = rcgen::generate_simple_self_signed(["other".to_owned()]).unwrap();
-            let ca = bench.write("ca.pem", &ca.cert.pem(), 0o644);
-            bench.set("VAULT_CACERT", ca.display());
-            bench.set("VAULT_ADDR", &server.address);
-            bench.keep(server);
-        }
+        let server = OpenBao::start_with(&options);
+        // A CA of somebody else.
+        let ca = rcgen::generate_simple_self_signed(["other".to_owned()]).unwrap();
+        let ca = bench.write("ca.pem", &ca.cert.pem(), 0o644);
+        bench.set("VAULT_CACERT", ca.display());
+        bench.set("VAULT_ADDR", &server.address);
+        bench.keep(server);
     }),
     seed("address-dead", &[], |bench| {
         let address = format!("{},{}", closed_port(), bench.server().address);
         bench.set("VAULT_ADDR", address);
     }),
     seed("issuer-sealed", &[], |bench| {
-        if let Some(server) = OpenBao::start() {
-            assert_eq!(server.request("POST", "sys/seal", None).status, 204);
-            bench.set("VAULT_ADDR", &server.address);
-            bench.keep(server);
-        }
+        let server = OpenBao::start();
+        assert_eq!(server.request("POST", "sys/seal", None).status, 204);
+        bench.set("VAULT_ADDR", &server.address);
+        bench.keep(server);
     }),
     seed("issuer-uninitialized", &[], |bench| {
         let options = Options {
             skip_init: true,
             ..Options::default()
         };
-        if let Some(server) = OpenBao::start_with(&options) {
-            bench.set("VAULT_ADDR", &server.address);
-            bench.keep(server);
-        }
+        let server = OpenBao::start_with(&options);
+        bench.set("VAULT_ADDR", &server.address);
+        bench.keep(server);
     }),
     seed("clock-off", &[], |bench| {
         let address = with_old_dates(&bench.server().address);

@@ -20,7 +20,7 @@ from parts import NODE_IP, Part, StackError, certagent_binary, http, tool, wait_
 from report import load_checks
 from scenarios import COUNTS, Run, debugging, scraping
 
-TOOLS = ["envoy", "traefik", "cni", "iptables"]
+TOOLS = ["envoy", "traefik", "cni"]
 PORT = 8443
 USER, PASSWORD = "promtail", "pushes-here"
 ROTATIONS = 4

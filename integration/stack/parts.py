@@ -7,15 +7,19 @@ get ready ends the run with the last lines of its log.
 
 import json
 import os
-import shutil
 import signal
 import subprocess
+import sys
 import time
 import urllib.error
 import urllib.request
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "integration/tools"))
+
+from programs import PROGRAMS, Unusable, where  # noqa: E402
+
 TOOLS = ROOT / ".cache" / "tools" / "bin"
 NODE_IP = "10.213.0.1"
 
@@ -24,18 +28,12 @@ class StackError(Exception):
     """Something did not happen: what, where to look."""
 
 
-OWN = ("nomad", "loki")  # the operator's: never installed here
-
-
-def tool(name):
-    """Path of a test tool: CERTAGENT_<NAME>, then .cache/tools/bin unless it is the operator's own, then PATH."""
-    installed = name not in OWN and (TOOLS / name).exists()
-    found = os.environ.get(f"CERTAGENT_{name.upper()}") or (TOOLS / name if installed else shutil.which(name))
-    if not found and name in OWN:
-        raise StackError(f"{name} is not there: put your own on PATH, or set CERTAGENT_{name.upper()} to its path")
-    if not found:
-        raise StackError(f"{name} is not there: run integration/tools/install (see docs/try-it.md)")
-    return str(found)
+def tool(command):
+    """Path of a program; its version was looked at when the run began."""
+    try:
+        return str(where(next(each for each in PROGRAMS.values() if each.command == command)))
+    except Unusable as problem:
+        raise StackError(str(problem)) from None
 
 
 def certagent_binary():
