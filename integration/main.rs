@@ -15,6 +15,7 @@ mod conformance;
 mod dev;
 mod doctor;
 mod exec;
+mod hostile;
 mod layering;
 mod observe;
 mod openbao;

@@ -17,6 +17,7 @@ pub mod commands;
 pub mod config;
 pub mod control;
 pub mod dev;
+pub mod disk;
 pub mod doctor;
 pub mod exit;
 mod http_client;

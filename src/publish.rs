@@ -37,7 +37,7 @@ pub use error::PublishError;
 pub use generation::{GRACE, GenerationId, MOST_GENERATIONS};
 use generation::{NAMES, Rules};
 use glance::{Glance, Seen};
-use place::{Access, Place};
+use place::Place;
 pub use place::{Op, Step, Witness};
 pub use repair::{Drift, Finding, Repaired, Wrong};
 use state::StateFile;
@@ -45,6 +45,7 @@ use tokio::time::Instant;
 
 use crate::{
     config::Files,
+    disk::{Directory, Last, Reason, Refusal},
     model::{secret::Secret, state::State, time::Timestamp, verify::Verified},
 };
 
@@ -213,7 +214,8 @@ impl CertDir {
     /// Every complete set on disk: the live one first, then the newest first. Not verified.
     #[must_use]
     pub fn sets_on_disk(&self) -> Vec<SetOnDisk> {
-        sets_in(&self.path)
+        self.look()
+            .map_or_else(|_| Vec::new(), |place| sets_at(&place))
     }
 
     /// What on disk differs from the set that shall be live. Reads only.
@@ -237,13 +239,14 @@ impl CertDir {
     }
 
     fn compare(&self, set: &Rendered) -> Result<Drift, PublishError> {
-        match Place::open(&self.path, None) {
+        match self.look() {
             Ok(place) => Ok(repair::compare(&place, set, &self.rules)),
-            Err(error) => {
-                let wrong = match error.kind() {
-                    io::ErrorKind::NotFound => Wrong::Missing,
-                    io::ErrorKind::PermissionDenied => Wrong::Mode,
-                    _ => return Err(self.cannot_open(error)),
+            Err(refusal) => {
+                let wrong = match (&refusal.reason, refusal.kind()) {
+                    (_, Some(io::ErrorKind::NotFound)) => Wrong::Missing,
+                    (_, Some(io::ErrorKind::PermissionDenied)) => Wrong::Mode,
+                    (Reason::OpenDirectory, _) => Wrong::Mode,
+                    _ => return Err(refusal.into()),
                 };
                 let name = ".".to_owned();
                 Ok(Drift {
@@ -281,7 +284,8 @@ impl CertDir {
     /// The durable record; an empty one when there is none or it is damaged (then with a warning).
     #[must_use]
     pub fn load_state(&self) -> State {
-        Place::open(&self.path, None).map_or_else(|_| State::default(), |p| StateFile::read(&p))
+        self.look()
+            .map_or_else(|_| State::default(), |place| StateFile::read(&place))
     }
 
     /// Replaces the durable record atomically.
@@ -295,7 +299,7 @@ impl CertDir {
     /// The directories in which a change may be damage: the directory and the live generation's.
     #[must_use]
     pub fn watched(&self) -> Vec<PathBuf> {
-        let live = Place::open(&self.path, None).ok().and_then(|place| {
+        let live = self.look().ok().and_then(|place| {
             let id = generation::live(&place)?;
             Some(self.path.join(id.dir()))
         });
@@ -304,67 +308,74 @@ impl CertDir {
 
     /// Opens the directory, made where it is missing, and takes its lock.
     fn enter(&self) -> Result<Place<'_>, PublishError> {
-        let opened = match self.open_place().map_err(|error| (error.kind(), error)) {
-            Ok(place) => Ok(place),
-            Err((io::ErrorKind::NotFound, _)) => {
+        let trust = self.rules.trust();
+        let find = || Directory::find(&self.path, Last::Real, &trust);
+        let mut directory = match find() {
+            Err(refusal) if refusal.is_missing() => {
                 self.make()?;
-                self.open_place()
+                find()?
             }
-            Err((io::ErrorKind::PermissionDenied, error)) => self.regain(error),
-            Err((_, error)) => Err(error),
+            found => found?,
         };
-        let mut place = opened.map_err(|source| self.cannot_open(source))?;
+        self.close(&mut directory)?;
+        let directory = directory.exclusive(&trust)?;
+        let mut place = Place::beneath(&directory, self.witness.as_deref(), Some(trust))
+            .map_err(|source| file::failed("open", &self.path, source))?;
         match place.lock() {
-            Ok(true) => {}
-            Ok(false) => {
-                return Err(PublishError::InUse {
-                    path: self.path.clone(),
-                });
-            }
-            Err(source) => return Err(file::failed("lock", &self.path, source)),
-        }
-        let stat = place.own_stat()?;
-        if repair::lacks_owner_bits(&stat) {
-            // In a directory of somebody else's this fails, and the first real step says why.
-            let _not_ours = place.set_access(Access {
-                mode: stat.st_mode & 0o7777 | self.rules.dir().mode,
-                uid: None,
-                gid: None,
-            });
-        }
-        Ok(place)
-    }
-
-    /// Somebody took our own rights to the directory away; takes them back.
-    fn regain(&self, error: io::Error) -> io::Result<Place<'_>> {
-        if !self.path.symlink_metadata()?.is_dir() {
-            return Err(error);
-        }
-        let mode = rustix::fs::Mode::from_raw_mode(self.rules.dir().mode);
-        rustix::fs::chmod(&self.path, mode).map_err(|_| error)?;
-        self.open_place()
-    }
-
-    fn cannot_open(&self, source: io::Error) -> PublishError {
-        match self.path.symlink_metadata() {
-            Ok(found) if !found.is_dir() => PublishError::NotADirectory {
+            Ok(true) => Ok(place),
+            Ok(false) => Err(PublishError::InUse {
                 path: self.path.clone(),
-            },
-            _ => file::failed("open", &self.path, source),
+            }),
+            Err(source) => Err(file::failed("lock", &self.path, source)),
         }
     }
 
-    fn open_place(&self) -> io::Result<Place<'_>> {
-        Place::open(&self.path, self.witness.as_deref())
+    /// Somebody took our own rights to the directory away, or gave others the right to write in it:
+    /// sets that back. A directory that holds nothing of ours is left as it is, and refused.
+    fn close(&self, directory: &mut Directory) -> Result<(), PublishError> {
+        let stat = *directory.stat();
+        let open = self.rules.trust().foreign_write_bits(&stat);
+        let set = |directory: &mut Directory, mode| {
+            // In a directory of somebody else's this fails, and the next step says why.
+            let _not_ours = directory.set_mode(mode & 0o7777);
+        };
+        if !self.rules.trust().owns(stat.st_uid) {
+            return Ok(());
+        }
+        if repair::lacks_owner_bits(&stat) {
+            set(directory, stat.st_mode | self.rules.dir().mode);
+        }
+        if open != 0 && stat.st_mode & 0o1000 == 0 {
+            let place = Place::beneath(directory, None, None)
+                .map_err(|source| file::failed("open", &self.path, source))?;
+            if place.names()?.iter().any(|name| generation::is_ours(name)) {
+                tracing::warn!(path = %self.path.display(), mode = %format!("{:04o}", stat.st_mode & 0o7777),
+                    "others could write in the certificate directory; it is closed to them");
+                set(directory, (stat.st_mode | 0o700) & !open);
+            }
+        }
+        Ok(())
+    }
+
+    /// The directory as it is, for reading.
+    fn look(&self) -> Result<Place<'_>, Refusal> {
+        Place::open_ours(&self.path, &self.rules.trust())
     }
 
     fn make(&self) -> Result<(), PublishError> {
+        let trust = self.rules.trust();
         let (parent, name) = file::split(&self.path)?;
-        file::make_dirs(parent, 0o750)?;
-        let above = Place::open_followed(parent, self.witness.as_deref())
-            .map_err(|source| file::failed("open", parent, source))?;
+        let parent = Directory::make(parent, Last::Followed, 0o750, &trust)?;
+        let above = Place::beneath(&parent, self.witness.as_deref(), Some(trust))
+            .map_err(|source| file::failed("open", parent.path(), source))?;
         let access = self.rules.dir();
-        above.make_dir(name, access.mode)?.set_access(access)?;
+        let made = above.make_dir(name, access.mode)?;
+        if !made.names()?.is_empty() {
+            // Somebody exchanged it at this moment: what that is may not be given away.
+            let error = io::ErrorKind::DirectoryNotEmpty.into();
+            return Err(file::failed("make the directory", &self.path, error));
+        }
+        made.set_access(access)?;
         above.sync()
     }
 }
@@ -372,15 +383,16 @@ impl CertDir {
 /// Every complete set in a certificate directory, without changing anything there: for `inspect`.
 #[must_use]
 pub fn sets_in(dir: &std::path::Path) -> Vec<SetOnDisk> {
-    let Ok(place) = Place::open_followed(dir, None) else {
-        return Vec::new();
-    };
-    let live = generation::live(&place);
-    let mut ids = generation::generations(&place).unwrap_or_default();
+    Place::open_followed(dir).map_or_else(|_| Vec::new(), |place| sets_at(&place))
+}
+
+fn sets_at(place: &Place<'_>) -> Vec<SetOnDisk> {
+    let live = generation::live(place);
+    let mut ids = generation::generations(place).unwrap_or_default();
     ids.sort_by_key(|id| (Some(*id) != live, std::cmp::Reverse(*id)));
     ids.into_iter()
         .filter_map(|id| {
-            let set = read_set(&place, id)?;
+            let set = read_set(place, id)?;
             Some(SetOnDisk {
                 generation: id,
                 live: Some(id) == live,
@@ -396,7 +408,7 @@ pub fn sets_in(dir: &std::path::Path) -> Vec<SetOnDisk> {
 /// when there is none.
 #[must_use]
 pub fn state_in(dir: &std::path::Path) -> State {
-    Place::open_followed(dir, None).map_or_else(|_| State::default(), |p| StateFile::read(&p))
+    Place::open_followed(dir).map_or_else(|_| State::default(), |p| StateFile::read(&p))
 }
 
 /// Steps 1 to 5: a new generation, live. When the switch fails, the generation is removed again.

@@ -15,6 +15,17 @@ pub(super) const SEEDS: &[Seed] = &[
         fs::create_dir(bench.path("secrets/real")).unwrap();
         std::os::unix::fs::symlink("real", bench.dir()).unwrap();
     }),
+    seed("directory-foreign", &[], |bench| {
+        make(&bench.dir(), 0o755);
+        std::os::unix::fs::chown(bench.dir(), Some(10_001), Some(10_001)).unwrap();
+    }),
+    seed("link-foreign", &[], |bench| {
+        let (shared, real) = (bench.path("shared"), bench.path("secrets/real"));
+        fs::create_dir_all(&real).unwrap();
+        make(&shared, 0o777);
+        std::os::unix::fs::symlink(&real, shared.join("link")).unwrap();
+        bench.set("CERTAGENT_DIR", shared.join("link/certs").display());
+    }),
     seed("directory-not-writable", &[], |bench| {
         bench.as_nobody();
         make(&bench.dir(), 0o755);

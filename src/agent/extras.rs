@@ -4,15 +4,22 @@
 
 use std::path::Path;
 
-use crate::model::{
-    failure::{Failure, FailureClass},
-    pem,
+use crate::{
+    disk,
+    model::{
+        failure::{Failure, FailureClass},
+        pem,
+    },
 };
+
+/// Bytes of the largest file: all public roots of the web are a fifth of it.
+const LARGEST: u64 = 1024 * 1024;
 
 /// DER of every certificate in the file.
 pub(super) fn read(path: &Path) -> Result<Vec<Vec<u8>>, Failure> {
-    let text = std::fs::read_to_string(path).map_err(|error| failed(path, &error.to_string()))?;
-    let blocks = pem::parse(&text).map_err(|error| failed(path, &error.to_string()))?;
+    let found = disk::read(path, LARGEST).map_err(|error| failed(path, &error.to_string()))?;
+    let text = found.text().ok_or_else(|| failed(path, "it is no text"))?;
+    let blocks = pem::parse(text).map_err(|error| failed(path, &error.to_string()))?;
     if blocks.iter().any(|block| block.label != pem::CERTIFICATE) {
         return Err(failed(path, "it holds something else than certificates"));
     }

@@ -396,9 +396,10 @@ impl Holdings {
         if there == wanted {
             return;
         }
+        let trust = config.files.trust();
         let done = match wanted {
-            Some(wanted) => wanted.write(path),
-            None => Marker::remove(path),
+            Some(wanted) => wanted.write(path, &trust),
+            None => Marker::remove(path, &trust),
         };
         if let Err(error) = done {
             self.tell(&error.into(), "the ready marker is not as it should be");

@@ -8,7 +8,10 @@ use std::{path::Path, time::Duration};
 use zeroize::Zeroizing;
 
 use super::{checked, refused};
-use crate::model::{failure::Failure, secret::Secret};
+use crate::{
+    disk,
+    model::{failure::Failure, secret::Secret},
+};
 
 /// How long to wait before another look at a file that is not whole.
 const LOOK: Duration = Duration::from_millis(100);
@@ -65,15 +68,10 @@ async fn read_when(
     })
 }
 
-fn read(path: &Path) -> std::io::Result<Zeroizing<String>> {
-    let meta = std::fs::metadata(path)?;
-    if meta.len() > LARGEST {
-        return Err(std::io::Error::other("larger than 64 KiB"));
-    }
-    if !meta.is_file() {
-        return Err(std::io::Error::other("not a regular file"));
-    }
-    std::fs::read_to_string(path).map(Zeroizing::new)
+fn read(path: &Path) -> Result<Zeroizing<String>, String> {
+    let found = disk::read(path, LARGEST).map_err(|refusal| refusal.to_string())?;
+    let text = found.text().ok_or("it is no text")?;
+    Ok(Zeroizing::new(text.to_owned()))
 }
 
 fn is_jwt(text: &str) -> bool {

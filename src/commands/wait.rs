@@ -145,7 +145,7 @@ fn look(path: &Path, now: Timestamp) -> Result<Marker, Seen> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::publish::file::replace;
+    use crate::{disk::Trust, publish::file::replace};
 
     /// A wall clock that follows tokio's.
     struct Following(time::Instant);
@@ -180,7 +180,7 @@ mod tests {
         let temp = tempfile::tempdir().unwrap();
         let path = temp.path().join("ready.json");
         let valid = marker(START.plus(Duration::from_secs(60)));
-        valid.write(&path).unwrap();
+        valid.write(&path, &Trust::OWN).unwrap();
         assert_eq!(outcome(&path, 0).await, Ok(valid));
     }
 
@@ -191,7 +191,7 @@ mod tests {
         let valid = marker(START.plus(Duration::from_secs(600)));
         let (waited, ()) = tokio::join!(outcome(&path, 60), async {
             time::sleep(Duration::from_secs(30)).await;
-            valid.write(&path).unwrap();
+            valid.write(&path, &Trust::OWN).unwrap();
         });
         assert_eq!(waited, Ok(valid));
     }
@@ -206,7 +206,7 @@ mod tests {
         replace(&path, b"{}", 0o644).unwrap();
         let damaged = outcome(&path, 1).await.unwrap_err();
         assert!(damaged.to_string().contains("can't be read"), "{damaged}");
-        marker(START).write(&path).unwrap();
+        marker(START).write(&path, &Trust::OWN).unwrap();
         let ended = outcome(&path, 1).await.unwrap_err();
         assert_eq!(ended.seen, Seen::Ended(START));
         assert!(ended.to_string().contains("ended at 2026-11-24T10:00:00Z"));
@@ -217,7 +217,7 @@ mod tests {
         let temp = tempfile::tempdir().unwrap();
         let path = temp.path().join("ready.json");
         marker(START.plus(Duration::from_secs(5)))
-            .write(&path)
+            .write(&path, &Trust::OWN)
             .unwrap();
         let clock = Following(time::Instant::now());
         time::advance(Duration::from_secs(6)).await;

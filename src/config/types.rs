@@ -4,8 +4,11 @@
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
-use crate::model::{
-    reload::Action, request::Request, schedule::RenewPolicy, secret::Secret, slots::Slots,
+use crate::{
+    disk::Trust,
+    model::{
+        reload::Action, request::Request, schedule::RenewPolicy, secret::Secret, slots::Slots,
+    },
 };
 
 /// Everything one process needs.
@@ -250,6 +253,17 @@ pub struct Files {
     pub uid: Option<u32>,
     /// Group of all files, when it shall differ from the process's.
     pub gid: Option<u32>,
+}
+
+impl Files {
+    /// Whose directories these files may lie in.
+    #[must_use]
+    pub fn trust(&self) -> Trust {
+        Trust {
+            uid: self.uid,
+            gid: self.gid,
+        }
+    }
 }
 
 /// How to write log lines.

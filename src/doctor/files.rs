@@ -12,6 +12,7 @@ use super::{
 };
 use crate::{
     config::Files,
+    disk::{Directory, Last, Refusal},
     publish::{self, MOST_GENERATIONS, marker::Marker},
 };
 
@@ -35,6 +36,7 @@ const LEFTOVERS: [&str; 5] = [
 #[derive(Debug)]
 pub(super) struct DirFacts {
     pub(super) look: Look,
+    refusal: Option<Refusal>,
     /// Mode and owner of the live CA.pem, cert.pem and key.pem, as far as they are there.
     live: Vec<(&'static str, Owned)>,
     /// Ids of the complete sets.
@@ -42,7 +44,15 @@ pub(super) struct DirFacts {
 }
 
 impl DirFacts {
+    /// Why the agent would not take the directory, were it to start now.
+    fn refusal(&self) -> Option<&Refusal> {
+        self.refusal.as_ref()
+    }
+
     pub(super) fn look(files: &Files) -> Self {
+        let trust = files.trust();
+        let found = Directory::find(&files.dir, Last::Real, &trust);
+        let refusal = found.and_then(|found| found.checked(&trust)).err();
         let names = ["CA.pem", "cert.pem", "key.pem"];
         let live = names.iter().filter_map(|name| {
             let meta = files.dir.join("..data").join(name).metadata().ok()?;
@@ -51,6 +61,7 @@ impl DirFacts {
         let sets = publish::sets_in(&files.dir);
         Self {
             look: Look::at(&files.dir),
+            refusal,
             live: live.collect(),
             complete: sets.iter().map(|set| set.generation.to_string()).collect(),
         }
@@ -169,16 +180,38 @@ pub(super) fn in_alloc(facts: &Facts) -> Outcome {
     })
 }
 
+/// The agent would refuse the directory because of its owner.
+pub(super) fn foreign_directory(facts: &Facts) -> Outcome {
+    refused_for(facts, "directory-foreign")
+}
+
+/// The agent would not follow a link above the directory.
+pub(super) fn foreign_link(facts: &Facts) -> Outcome {
+    refused_for(facts, "link-foreign")
+}
+
+fn refused_for(facts: &Facts, code: &str) -> Outcome {
+    facts.each(|one| match one.dir.refusal() {
+        Some(refusal) if refusal.code() == code => dir_is(one, refusal.to_string()),
+        _ => Outcome::Fine,
+    })
+}
+
 pub(super) fn dir_open(facts: &Facts) -> Outcome {
     facts.each(|one| match one.dir.look.owned {
-        Some(owned) if owned.mode & 0o022 != 0 => {
+        Some(owned) => {
+            let ours = one.config.files.gid == Some(owned.gid);
+            let bits = if ours { 0o002 } else { 0o022 };
+            if owned.mode & bits == 0 {
+                return Outcome::Fine;
+            }
             let reason = format!(
-                "its mode is {:04o}: others can put a set of their own there",
+                "its mode is {:04o}: others can put certificate files of their own there",
                 owned.mode
             );
             dir_is(one, reason)
         }
-        _ => Outcome::Fine,
+        None => Outcome::Fine,
     })
 }
 

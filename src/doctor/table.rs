@@ -366,6 +366,20 @@ pub const CHECKS: &[Check] = &[
         files::not_a_directory,
     ),
     fail(
+        "directory-foreign",
+        Exit::CannotPublish,
+        "the certificate directory belongs to somebody else than root, the agent or `uid`",
+        "find out who made it and remove it; the agent makes its own",
+        files::foreign_directory,
+    ),
+    fail(
+        "link-foreign",
+        Exit::CannotPublish,
+        "a link of somebody else leads to the certificate directory",
+        "remove the link, or name the directory that it leads to",
+        files::foreign_link,
+    ),
+    fail(
         "directory-not-writable",
         Exit::CannotPublish,
         "the agent's user may not write in the certificate directory",
@@ -412,10 +426,11 @@ pub const CHECKS: &[Check] = &[
         "use the secrets directory",
         files::in_alloc,
     ),
-    warn(
+    fail(
         "directory-open",
+        Exit::CannotPublish,
         "others may write in the certificate directory",
-        "chmod 0750",
+        "chmod 0750, or set gid to the group that may",
         files::dir_open,
     ),
     fail(

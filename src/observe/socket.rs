@@ -4,12 +4,8 @@
 //! instant that a socket can be found at its path it has its mode.
 
 use std::{
-    fs::{self, DirBuilder, Permissions},
     io::{self, ErrorKind},
-    os::unix::{
-        fs::{DirBuilderExt as _, FileTypeExt as _, MetadataExt as _, PermissionsExt as _},
-        net::UnixStream as StdStream,
-    },
+    os::fd::{AsFd, AsRawFd as _, OwnedFd},
     path::{Path, PathBuf},
     pin::Pin,
     sync::Arc,
@@ -18,7 +14,12 @@ use std::{
 };
 
 use axum::serve::Listener;
-use rustix::process::geteuid;
+use rustix::{
+    fs::{self, AtFlags, FileType, Mode, OFlags, Stat},
+    io::Errno,
+    net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType},
+    process::geteuid,
+};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{UnixListener, UnixStream, unix::SocketAddr},
@@ -27,23 +28,21 @@ use tokio::{
 };
 use tracing::warn;
 
+use crate::disk::{self, Directory, Last, Refusal, Trust};
+
 /// Connections of one server at once; more wait in the kernel.
 const AT_ONCE: usize = 32;
 
-/// A socket is made in here, under a short name: the path must fit into 107 bytes.
+/// A socket is made in here, where only we can enter.
 const WORKSHOP: &str = ".n";
+const RAW: &str = "s";
 
 /// Why there is no socket.
 #[derive(Debug, thiserror::Error)]
 pub enum SocketError {
-    /// The directory is no good.
-    #[error("the directory {} {why}", dir.display())]
-    Dir {
-        /// The directory.
-        dir: PathBuf,
-        /// What is wrong with it.
-        why: &'static str,
-    },
+    /// The directory is no good: it is somebody else's, others may write in it, or a link leads there.
+    #[error("{0}; give the socket a directory of its own")]
+    Dir(#[from] Refusal),
     /// A process answers at that path.
     #[error("another process answers at {}", .0.display())]
     Taken(PathBuf),
@@ -70,17 +69,17 @@ pub struct Socket {
 /// Removes the file in the end, unless another socket has taken its place.
 #[derive(Debug)]
 pub(super) struct SocketFile {
-    path: PathBuf,
+    directory: Directory,
+    name: String,
     inode: (u64, u64),
 }
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        let same = fs::symlink_metadata(&self.path)
-            .is_ok_and(|found| (found.dev(), found.ino()) == self.inode);
-        if same {
+        let same = |(_, found): &(_, Stat)| (found.st_dev, found.st_ino) == self.inode;
+        if self.directory.entry(&self.name).as_ref().is_some_and(same) {
             // One that stays is replaced at the next start.
-            let _ = fs::remove_file(&self.path);
+            let _stays = fs::unlinkat(&self.directory, &self.name, AtFlags::empty());
         }
     }
 }
@@ -96,24 +95,18 @@ impl Socket {
             path: path.to_owned(),
             cause,
         };
-        let dir = match path.parent() {
-            Some(dir) if !dir.as_os_str().is_empty() => dir,
-            _ => Path::new("."),
-        };
-        own_directory(dir).map_err(system)?;
-        checked(dir).map_err(|why| SocketError::Dir {
-            dir: dir.to_owned(),
-            why,
-        })?;
-        free(path)?;
-        let workshop = dir.join(WORKSHOP);
-        let made = make(&workshop, path, mode);
-        let _ = clear(&workshop);
+        let (dir, name) = disk::split(path)?;
+        let directory = own_directory(dir)?.private()?;
+        free(&directory, name, path)?;
+        clear(&directory).map_err(system)?;
+        let made = make(&directory, name, mode);
+        let _left_behind = clear(&directory);
         let (listener, inode) = made.map_err(system)?;
         Ok(Self {
             listener,
             file: SocketFile {
-                path: path.to_owned(),
+                directory,
+                name: name.to_owned(),
                 inode,
             },
         })
@@ -125,73 +118,82 @@ impl Socket {
 }
 
 /// Its parents are for others too, as is the ready marker's directory.
-fn own_directory(dir: &Path) -> io::Result<()> {
-    let mut builder = DirBuilder::new();
-    if let Some(parent) = dir.parent() {
-        builder.recursive(true).mode(0o755).create(parent)?;
+fn own_directory(dir: &Path) -> Result<Directory, Refusal> {
+    if let Some(parent) = dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        Directory::make(parent, Last::Followed, 0o755, &Trust::OWN)?;
     }
-    match DirBuilder::new().mode(0o700).create(dir) {
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
-        made => made,
-    }
+    Directory::make(dir, Last::Real, 0o700, &Trust::OWN)
 }
 
-fn checked(dir: &Path) -> Result<(), &'static str> {
-    let found = fs::symlink_metadata(dir).map_err(|_| "cannot be looked at")?;
-    if !found.is_dir() {
-        return Err("is none (a link is not followed)");
-    }
-    if found.uid() != geteuid().as_raw() {
-        return Err("belongs to somebody else");
-    }
-    if found.mode() & 0o022 != 0 {
-        return Err("can be written by others; give the socket a directory of its own");
-    }
-    Ok(())
+/// The name of an entry for calls that take only a path. It begins at the descriptor, so whoever
+/// renames a directory above changes nothing; and it always fits into the 107 bytes of a socket.
+fn through(directory: impl AsFd, name: &str) -> String {
+    format!("/proc/self/fd/{}/{name}", directory.as_fd().as_raw_fd())
 }
 
-/// Nothing at `path`, or a socket that was left behind.
-fn free(path: &Path) -> Result<(), SocketError> {
-    let Ok(found) = fs::symlink_metadata(path) else {
+/// Nothing under that name, or a socket that was left behind.
+fn free(directory: &Directory, name: &str, path: &Path) -> Result<(), SocketError> {
+    let Some((kind, _)) = directory.entry(name) else {
         return Ok(());
     };
-    if !found.file_type().is_socket() {
+    if kind != FileType::Socket {
         return Err(SocketError::NoSocket(path.to_owned()));
     }
-    match StdStream::connect(path) {
-        Err(error) if error.kind() == ErrorKind::ConnectionRefused => Ok(()),
-        Err(cause) if cause.kind() != ErrorKind::WouldBlock => Err(SocketError::System {
+    match answers(directory, name) {
+        Err(Errno::CONNREFUSED | Errno::NOENT) => Ok(()),
+        // One that does not take us now (its queue is full) is somebody too.
+        Ok(()) | Err(Errno::AGAIN) => Err(SocketError::Taken(path.to_owned())),
+        Err(error) => Err(SocketError::System {
             path: path.to_owned(),
-            cause,
+            cause: error.into(),
         }),
-        _ => Err(SocketError::Taken(path.to_owned())),
     }
+}
+
+/// Never waits: a stopped process with a full queue would hold us for ever.
+fn answers(directory: &Directory, name: &str) -> Result<(), Errno> {
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    let address = SocketAddrUnix::new(through(directory, name))?;
+    rustix::net::connect(&socket, &address)
 }
 
 /// Binds inside a directory that only we can enter, and moves the socket to its place when it has
-/// its mode: a socket can be connected to before chmod, and umask is the whole process's.
-fn make(workshop: &Path, path: &Path, mode: u32) -> io::Result<(UnixListener, (u64, u64))> {
-    clear(workshop)?;
-    DirBuilder::new().mode(0o700).create(workshop)?;
-    let raw = workshop.join("s");
-    let listener = UnixListener::bind(&raw)?;
-    fs::set_permissions(&raw, Permissions::from_mode(mode))?;
-    let made = fs::symlink_metadata(&raw)?;
-    fs::rename(&raw, path)?;
-    Ok((listener, (made.dev(), made.ino())))
+/// its mode: a socket can be connected to before chmod, and umask is the whole process's. Every
+/// step is beneath a descriptor, and the mode is set through one.
+fn make(directory: &Directory, name: &str, mode: u32) -> io::Result<(UnixListener, (u64, u64))> {
+    fs::mkdirat(directory, WORKSHOP, Mode::RWXU)?;
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let workshop = fs::openat(directory, WORKSHOP, flags, Mode::empty())?;
+    let listener = bind(&workshop)?;
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let raw = fs::openat(&workshop, RAW, flags, Mode::empty())?;
+    let made = fs::fstat(&raw)?;
+    if FileType::from_raw_mode(made.st_mode) != FileType::Socket {
+        return Err(io::Error::other("it was exchanged while it was made"));
+    }
+    disk::set_mode_of(&raw, mode)?;
+    fs::renameat(&workshop, RAW, directory, name)?;
+    Ok((listener, (made.st_dev, made.st_ino)))
 }
 
-fn clear(workshop: &Path) -> io::Result<()> {
-    for gone in [
-        fs::remove_file(workshop.join("s")),
-        fs::remove_dir(workshop),
-    ] {
-        match gone {
-            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
+#[expect(clippy::disallowed_methods, reason = "the path begins at a descriptor")]
+fn bind(workshop: &OwnedFd) -> io::Result<UnixListener> {
+    UnixListener::bind(through(workshop, RAW))
+}
+
+fn clear(directory: &Directory) -> io::Result<()> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let workshop = match fs::openat(directory, WORKSHOP, flags, Mode::empty()) {
+        Ok(workshop) => workshop,
+        Err(Errno::NOENT) => return Ok(()),
+        Err(error) => return Err(error.into()),
+    };
+    match fs::unlinkat(&workshop, RAW, AtFlags::empty()) {
+        Ok(()) | Err(Errno::NOENT) => {}
+        Err(error) => return Err(error.into()),
     }
-    Ok(())
+    Ok(fs::unlinkat(directory, WORKSHOP, AtFlags::REMOVEDIR)?)
 }
 
 /// Lets in only connections of our own user and of root.
@@ -304,6 +306,14 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Connection<S> {
 
 #[cfg(test)]
 mod tests {
+    use std::{
+        fs::{self, Permissions},
+        os::unix::{
+            fs::{MetadataExt as _, PermissionsExt as _},
+            net::UnixStream as StdStream,
+        },
+    };
+
     use super::*;
 
     fn mode(path: &Path) -> u32 {

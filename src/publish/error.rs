@@ -4,7 +4,10 @@
 
 use std::{io, path::PathBuf};
 
-use crate::model::failure::{Failure, FailureClass};
+use crate::{
+    disk::Refusal,
+    model::failure::{Failure, FailureClass},
+};
 
 /// A failure of publication, reading back or repair. The live set is what it was before.
 #[derive(Debug, thiserror::Error)]
@@ -19,12 +22,9 @@ pub enum PublishError {
         /// Why.
         source: io::Error,
     },
-    /// The certificate directory is a link or a file.
-    #[error("the certificate directory {} is not a real directory", path.display())]
-    NotADirectory {
-        /// The path as configured.
-        path: PathBuf,
-    },
+    /// A directory, a file or a link that is not touched, because of what it is or whose.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
     /// Another process publishes into the directory at this moment.
     #[error("the certificate directory {} is in use by another publisher", path.display())]
     InUse {
@@ -60,7 +60,7 @@ impl PublishError {
                 io::ErrorKind::ReadOnlyFilesystem => "disk-read-only",
                 _ => "disk-error",
             },
-            Self::NotADirectory { .. } => "dir-not-real",
+            Self::Refused(refusal) => refusal.code(),
             Self::InUse { .. } => "dir-in-use",
             Self::NoSuchGeneration { .. } => "generation-missing",
             Self::Marker { .. } => "marker-unreadable",
@@ -71,15 +71,13 @@ impl PublishError {
     #[must_use]
     pub fn hint(&self) -> Option<&'static str> {
         match (self, self.code()) {
+            (Self::Refused(refusal), _) => refusal.hint(),
             (_, "disk-full") => Some(
                 "free some space; a Nomad secrets directory has 1 MiB unless `resources { secrets }` says more",
             ),
             (_, "disk-permission") => Some(
                 "run certagent as the owner of the directory, or give that user write permission",
             ),
-            (Self::NotADirectory { .. }, _) => {
-                Some("make it a real directory: a container bind pins the directory itself")
-            }
             (Self::InUse { .. }, _) => Some("run one certagent per certificate directory"),
             _ => None,
         }

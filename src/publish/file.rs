@@ -1,11 +1,11 @@
 //! One file, replaced as a whole: for everything that is not part of a certificate set.
 //!
-//! Never follows a link at the file's name. What stays true: a reader sees the old content or the
-//! new, and the mode is the wanted one from the first instant, whatever the umask.
+//! Never follows a link at the file's name, nor one of somebody else above it. What stays true: a
+//! reader sees the old content or the new, and the mode is the wanted one from the first instant,
+//! whatever the umask.
 
 use std::{
     io,
-    os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
 };
 
@@ -13,16 +13,29 @@ use super::{
     PublishError,
     place::{Access, Place},
 };
+pub(super) use crate::disk::split;
+use crate::disk::{Directory, Last, Trust};
 
-/// Replaces the file at `path`; missing parent directories are made with mode 0755.
+/// Replaces the file at `path`; missing parent directories are made with mode 0755. The file's
+/// directory has to be root's or ours, and nobody else may write in it (a sticky one is fine).
 ///
 /// # Errors
-/// [`PublishError::Step`] with the step that failed; the old file is still there then.
+/// [`PublishError`] with the step that failed; the old file is still there then.
 pub fn replace(path: &Path, bytes: &[u8], mode: u32) -> Result<(), PublishError> {
+    replace_for(path, bytes, mode, &Trust::OWN)
+}
+
+/// As [`replace`]; the directory may also be the configured owner's.
+pub(super) fn replace_for(
+    path: &Path,
+    bytes: &[u8],
+    mode: u32,
+    trust: &Trust,
+) -> Result<(), PublishError> {
     let (parent, name) = split(path)?;
-    make_dirs(parent, 0o755)?;
-    let place =
-        Place::open_followed(parent, None).map_err(|source| failed("open", parent, source))?;
+    let directory = Directory::make(parent, Last::Followed, 0o755, trust)?.checked(trust)?;
+    let place = Place::beneath(&directory, None, Some(*trust))
+        .map_err(|source| failed("open", parent, source))?;
     let access = Access {
         mode,
         uid: None,
@@ -40,30 +53,17 @@ pub fn replace(path: &Path, bytes: &[u8], mode: u32) -> Result<(), PublishError>
     result
 }
 
-/// Makes a directory and its missing parents; `mode` is for those that are made, umask applied.
-pub(super) fn make_dirs(path: &Path, mode: u32) -> Result<(), PublishError> {
-    std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(mode)
-        .create(path)
-        .map_err(|source| failed("make the directory", path, source))
-}
-
-/// The directory (`.` when the path has none) and the file name.
-pub(super) fn split(path: &Path) -> Result<(&Path, &str), PublishError> {
-    let name = path.file_name().and_then(|name| name.to_str());
-    let parent = path.parent().unwrap_or_else(|| Path::new(""));
-    let parent = match parent.as_os_str().is_empty() {
-        true => Path::new("."),
-        false => parent,
-    };
-    match name {
-        Some(name) => Ok((parent, name)),
-        None => Err(failed(
-            "name a file at",
-            path,
-            io::ErrorKind::InvalidFilename.into(),
-        )),
+/// Removes the file at `path`; absent is fine. Its directory is judged as for [`replace`].
+pub(super) fn remove(path: &Path, trust: &Trust) -> Result<(), PublishError> {
+    let (parent, name) = split(path)?;
+    match Directory::find(parent, Last::Followed, trust) {
+        Err(refusal) if refusal.is_missing() => Ok(()),
+        found => {
+            let directory = found?.checked(trust)?;
+            Place::beneath(&directory, None, Some(*trust))
+                .map_err(|source| failed("open", parent, source))?
+                .unlink_file(name)
+        }
     }
 }
 

@@ -23,7 +23,7 @@ use super::{
     place::{Access, Place},
     state::StateFile,
 };
-use crate::model::time::Timestamp;
+use crate::{disk::Trust, model::time::Timestamp};
 
 /// The files of a set, in the order they are written; the key last.
 pub(super) const NAMES: [&str; 3] = ["CA.pem", "cert.pem", "key.pem"];
@@ -99,6 +99,13 @@ impl Rules {
 
     pub(super) fn dir(&self) -> Access {
         self.with_mode(0o750)
+    }
+
+    pub(super) fn trust(&self) -> Trust {
+        Trust {
+            uid: self.uid,
+            gid: self.gid,
+        }
     }
 
     /// The record holds no secret, yet is nobody else's business.
@@ -227,9 +234,9 @@ fn among(names: &[String]) -> Vec<GenerationId> {
         .collect()
 }
 
-/// A generation or a leftover: what a publisher that was here before may have to be cleared of.
+/// What only a publisher makes: a generation, the link to one, or a leftover.
 pub(super) fn is_ours(name: &str) -> bool {
-    LEFTOVERS.contains(&name) || GenerationId::of_dir(name).is_some()
+    name == DATA || LEFTOVERS.contains(&name) || GenerationId::of_dir(name).is_some()
 }
 
 /// What the sweep leaves alone: live, staged and previous, in this order of importance.

@@ -2,16 +2,19 @@
 //!
 //! Never holds key material. What stays true: it exists only while a valid set is published.
 
-use std::{
-    io,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use super::{PublishError, file};
-use crate::model::time::Timestamp;
+use crate::{
+    disk::{self, Trust},
+    model::time::Timestamp,
+};
+
+/// Bytes of the largest marker: a leaf with hundreds of names is far below.
+const LARGEST: u64 = 64 * 1024;
 
 /// What is published, for readers without access to the certificate directory. Every field may be
 /// shown to anybody.
@@ -34,18 +37,20 @@ pub struct Marker {
 }
 
 impl Marker {
-    /// Replaces the marker: mode 0644, parent directory made when missing.
+    /// Replaces the marker: mode 0644, parent directory made when missing. That directory has to
+    /// be root's, ours or the configured owner's, and nobody else may write in it.
     ///
     /// # Errors
-    /// [`PublishError::Step`]; an old marker is still there then.
-    pub fn write(&self, path: &Path) -> Result<(), PublishError> {
+    /// [`PublishError`]; an old marker is still there then.
+    pub fn write(&self, path: &Path, trust: &Trust) -> Result<(), PublishError> {
         let mut text = serde_json::to_vec_pretty(self)
             .map_err(|source| file::failed("write down", path, source.into()))?;
         text.push(b'\n');
-        file::replace(path, &text, 0o644)
+        file::replace_for(path, &text, 0o644, trust)
     }
 
-    /// Reads a marker; `None` when there is none.
+    /// Reads a marker; `None` when there is none. Whoever wrote it: a reader may be somebody else
+    /// than the agent. Never waits, whatever lies there.
     ///
     /// # Errors
     /// [`PublishError::Marker`] when something is there that is no marker.
@@ -54,26 +59,21 @@ impl Marker {
             path: path.to_owned(),
             reason,
         };
-        match std::fs::read(path) {
-            Ok(text) => serde_json::from_slice(&text)
+        match disk::read(path, LARGEST) {
+            Ok(found) => serde_json::from_slice(&found.bytes)
                 .map(Some)
                 .map_err(|error| damaged(error.to_string())),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(damaged(error.to_string())),
+            Err(refusal) if refusal.is_missing() => Ok(None),
+            Err(refusal) => Err(damaged(refusal.to_string())),
         }
     }
 
     /// Removes a marker that is no longer true; absent is fine.
     ///
     /// # Errors
-    /// [`PublishError::Step`].
-    pub fn remove(path: &Path) -> Result<(), PublishError> {
-        match std::fs::remove_file(path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                Err(file::failed("remove", path, error))
-            }
-            _ => Ok(()),
-        }
+    /// As [`Marker::write`].
+    pub fn remove(path: &Path, trust: &Trust) -> Result<(), PublishError> {
+        file::remove(path, trust)
     }
 
     /// When the set ends; `None` when the text is no date.
@@ -107,8 +107,8 @@ mod tests {
     fn a_marker_comes_back_as_written_with_mode_0644_and_its_directory_made() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("certagent/ready.json");
-        marker().write(&path).unwrap();
-        marker().write(&path).unwrap();
+        marker().write(&path, &Trust::OWN).unwrap();
+        marker().write(&path, &Trust::OWN).unwrap();
         assert_eq!(Marker::read(&path).unwrap(), Some(marker()));
         let mode = std::fs::metadata(&path).unwrap().permissions().mode();
         assert_eq!(mode & 0o7777, 0o644);
@@ -125,7 +125,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (path, other) = (dir.path().join("ready.json"), dir.path().join("other"));
         std::os::unix::fs::symlink(&other, &path).unwrap();
-        marker().write(&path).unwrap();
+        marker().write(&path, &Trust::OWN).unwrap();
         assert!(!other.exists());
         assert!(path.symlink_metadata().unwrap().is_file());
     }
@@ -137,7 +137,7 @@ mod tests {
         assert_eq!(Marker::read(&path).unwrap(), None);
         file::replace(&path, b"{\"serial\":", 0o600).unwrap();
         assert!(Marker::read(&path).is_err());
-        Marker::remove(&path).unwrap();
-        Marker::remove(&path).unwrap();
+        Marker::remove(&path, &Trust::OWN).unwrap();
+        Marker::remove(&path, &Trust::OWN).unwrap();
     }
 }

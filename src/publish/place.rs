@@ -7,8 +7,8 @@
 
 use std::{
     fs::File,
-    io::{self, Read, Write},
-    os::fd::{AsFd, OwnedFd},
+    io::{self, Write},
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::{Path, PathBuf},
 };
 
@@ -16,9 +16,11 @@ use rustix::{
     fs::{self, AtFlags, FileType, Gid, Mode, OFlags, Stat, Uid},
     io::Errno,
 };
-use zeroize::Zeroizing;
+
+mod remove;
 
 use super::error::PublishError;
+use crate::disk::{self, Content, Directory, Last, Refusal, Trust};
 
 /// Files larger than this are not ours; a chain with hundreds of certificates is far below.
 const LARGEST: u64 = 8 * 1024 * 1024;
@@ -97,10 +99,20 @@ pub(super) struct Access {
 }
 
 impl Access {
-    /// True when the owner is as wanted, or no owner is wanted.
+    /// True when the owner is as wanted. Without a wanted group it has to be our own, unless the
+    /// group may do no more than everybody.
     pub(super) fn owner_fits(&self, stat: &Stat) -> bool {
-        self.uid.is_none_or(|uid| uid == stat.st_uid)
-            && self.gid.is_none_or(|gid| gid == stat.st_gid)
+        let gains = (self.mode >> 3) & 0o7 & !self.mode;
+        let group = match self.gid {
+            None if gains == 0 => true,
+            _ => self.group() == stat.st_gid,
+        };
+        group && self.uid.is_none_or(|uid| uid == stat.st_uid)
+    }
+
+    /// A setgid directory would give our files its own group.
+    fn group(&self) -> u32 {
+        self.gid.unwrap_or_else(disk::own_gid)
     }
 
     /// True when the permission bits are exactly as wanted.
@@ -109,18 +121,20 @@ impl Access {
     }
 }
 
-/// A file as it was found.
-pub(super) struct Found {
-    pub(super) bytes: Zeroizing<Vec<u8>>,
-    pub(super) stat: Stat,
-}
-
 /// One open directory.
 pub(super) struct Place<'w> {
     fd: OwnedFd,
     path: PathBuf,
     witness: Option<&'w dyn Witness>,
+    /// Whose directories and files in it are taken; `None` for a reader that changes nothing.
+    trust: Option<Trust>,
     locked: bool,
+}
+
+impl AsFd for Place<'_> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
 }
 
 impl Drop for Place<'_> {
@@ -134,24 +148,39 @@ impl Drop for Place<'_> {
 }
 
 impl<'w> Place<'w> {
-    /// Opens a directory by path; the last component must not be a link.
-    pub(super) fn open(path: &Path, witness: Option<&'w dyn Witness>) -> io::Result<Self> {
-        Self::open_with(path, directory_flags(), witness)
+    /// A directory that was judged.
+    pub(super) fn beneath(
+        directory: &Directory,
+        witness: Option<&'w dyn Witness>,
+        trust: Option<Trust>,
+    ) -> io::Result<Self> {
+        Ok(Self {
+            fd: directory.listable()?,
+            path: directory.path().to_owned(),
+            witness,
+            trust,
+            locked: false,
+        })
     }
 
-    /// Opens a directory by path, through links too: for one that is the user's choice.
-    pub(super) fn open_followed(path: &Path, witness: Option<&'w dyn Witness>) -> io::Result<Self> {
-        Self::open_with(path, directory_flags() - OFlags::NOFOLLOW, witness)
-    }
-
-    fn open_with(path: &Path, flags: OFlags, witness: Option<&'w dyn Witness>) -> io::Result<Self> {
-        let fd = fs::open(path, flags, Mode::empty())?;
+    /// Opens a directory for reading only, through links too and whosever it is: it is the user's
+    /// choice.
+    pub(super) fn open_followed(path: &Path) -> io::Result<Self> {
+        let fd = fs::open(path, directory_flags() - OFlags::NOFOLLOW, Mode::empty())?;
         Ok(Self {
             fd,
             path: path.to_owned(),
-            witness,
+            witness: None,
+            trust: None,
             locked: false,
         })
+    }
+
+    /// Opens a real directory that is ours.
+    pub(super) fn open_ours(path: &Path, trust: &Trust) -> Result<Self, Refusal> {
+        let directory = Directory::find(path, Last::Real, trust)?.exclusive(trust)?;
+        Self::beneath(&directory, None, Some(*trust))
+            .map_err(|source| Refusal::io("open", path, source))
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -204,17 +233,27 @@ impl<'w> Place<'w> {
     pub(super) fn make_dir(&self, name: &str, mode: u32) -> Result<Self, PublishError> {
         let mode = Mode::from_raw_mode(mode);
         self.step(Op::MakeDir, name, || Ok(fs::mkdirat(&self.fd, name, mode)?))?;
-        self.enter(name)
-            .map_err(|source| self.failed("open", name, source))
+        let made = self
+            .enter(name)
+            .map_err(|source| self.failed("open", name, source))?;
+        // Else a default access list above would go on to every file in it.
+        disk::strip_acl(&made).map_err(|source| self.failed("close", name, source))?;
+        Ok(made)
     }
 
-    /// Opens a directory beneath, never through a link.
+    /// Opens a directory beneath, never through a link, and none that is somebody else's.
     pub(super) fn enter(&self, name: &str) -> io::Result<Self> {
         let fd = fs::openat(&self.fd, name, directory_flags(), Mode::empty())?;
+        if let Some(trust) = &self.trust
+            && !trust.owns(fs::fstat(&fd)?.st_uid)
+        {
+            return Err(io::Error::other("it belongs to somebody else"));
+        }
         Ok(Self {
             fd,
             path: self.path.join(name),
             witness: self.witness,
+            trust: self.trust,
             locked: false,
         })
     }
@@ -223,7 +262,11 @@ impl<'w> Place<'w> {
     pub(super) fn enter_own(&self, name: &str) -> io::Result<Self> {
         let inside = match self.enter(name) {
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-                fs::chmodat(&self.fd, name, Mode::RWXU, AtFlags::empty())?;
+                let found = fs::openat(&self.fd, name, only_path(), Mode::empty())?;
+                if FileType::from_raw_mode(fs::fstat(&found)?.st_mode) != FileType::Directory {
+                    return Err(error);
+                }
+                disk::set_mode_of(&found, 0o700)?;
                 self.enter(name)?
             }
             entered => entered?,
@@ -237,13 +280,11 @@ impl<'w> Place<'w> {
 
     /// Takes back our own right to read a regular file; anything else stays as it is.
     pub(super) fn regain_file(&self, name: &str, access: Access) -> io::Result<()> {
-        let lost = |stat: &Stat| {
-            FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
-                && stat.st_mode & 0o400 == 0
-        };
-        if self.stat(name).as_ref().is_some_and(lost) {
-            let mode = Mode::from_raw_mode(access.mode);
-            fs::chmodat(&self.fd, name, mode, AtFlags::empty())?;
+        let fd = fs::openat(&self.fd, name, only_path(), Mode::empty())?;
+        let stat = fs::fstat(&fd)?;
+        let regular = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
+        if regular && stat.st_nlink == 1 && stat.st_mode & 0o400 == 0 {
+            disk::set_mode_of(&fd, access.mode)?;
         }
         Ok(())
     }
@@ -262,6 +303,7 @@ impl<'w> Place<'w> {
         let fd = self.step(Op::Create, name, || {
             Ok(fs::openat(&self.fd, name, flags, first)?)
         })?;
+        disk::strip_acl(&fd).map_err(|source| self.failed("close", name, source))?;
         self.apply(&fd, name, access)?;
         let mut file = File::from(fd);
         self.step(Op::Write, name, || file.write_all(bytes))?;
@@ -272,10 +314,8 @@ impl<'w> Place<'w> {
     fn apply(&self, fd: impl AsFd, name: &str, access: Access) -> Result<(), PublishError> {
         let stat = fs::fstat(&fd).map_err(|error| self.failed("look at", name, error.into()))?;
         if !access.owner_fits(&stat) {
-            let (uid, gid) = (
-                access.uid.map(Uid::from_raw_unchecked),
-                access.gid.map(Gid::from_raw_unchecked),
-            );
+            let uid = access.uid.map(Uid::from_raw_unchecked);
+            let gid = Some(Gid::from_raw_unchecked(access.group()));
             self.step(Op::Own, name, || Ok(fs::fchown(&fd, uid, gid)?))?;
         }
         // A change of owner may clear bits, so the mode comes last.
@@ -289,10 +329,21 @@ impl<'w> Place<'w> {
         self.apply(&self.fd, ".", access)
     }
 
-    /// Sets owner and mode of a regular file beneath, and syncs it.
-    pub(super) fn set_file_access(&self, name: &str, access: Access) -> Result<(), PublishError> {
+    /// Sets owner and mode of a regular file beneath that has this content and no other name, and
+    /// syncs it. What was compared is what is changed: one descriptor.
+    pub(super) fn set_file_access(
+        &self,
+        name: &str,
+        content: &[u8],
+        access: Access,
+    ) -> Result<(), PublishError> {
         let fd = fs::openat(&self.fd, name, file_flags(), Mode::empty())
             .map_err(|error| self.failed("open", name, error.into()))?;
+        let found = disk::take(&fd, &self.path.join(name), LARGEST)?;
+        if found.stat.st_nlink != 1 || found.bytes.as_slice() != content {
+            let changed = io::Error::other("it was changed at this moment");
+            return Err(self.failed("set the owner of", name, changed));
+        }
         self.apply(&fd, name, access)?;
         self.step(Op::Sync, name, || Ok(fs::fsync(&fd)?))
     }
@@ -324,32 +375,14 @@ impl<'w> Place<'w> {
         if self.kind(to) == Some(FileType::Directory)
             && fs::unlinkat(&self.fd, to, AtFlags::REMOVEDIR).is_err()
         {
-            let stem = to.trim_start_matches('.');
-            let aside = (0..10_000)
-                .map(|count| format!("displaced-{stem}-{count}"))
-                .find(|aside| self.kind(aside).is_none())
-                .unwrap_or_else(|| format!("displaced-{stem}"));
-            tracing::warn!(path = %self.path.join(to).display(), moved_to = %aside,
-                "a directory was in the place of a certificate file");
-            self.rename(to, &aside)?;
+            self.set_aside(to)?;
         }
         self.rename(from, to)
     }
 
-    /// Removes a file, a link or a whole tree; absent is fine. Only for names that are ours.
-    pub(super) fn remove(&self, name: &str) -> Result<(), PublishError> {
-        match self.kind(name) {
-            None => return Ok(()),
-            Some(FileType::Directory) => {}
-            Some(_) => return self.unlink(name, AtFlags::empty()),
-        }
-        let inside = self
-            .enter_own(name)
-            .map_err(|source| self.failed("open", name, source))?;
-        for child in inside.names()? {
-            inside.remove(&child)?;
-        }
-        self.unlink(name, AtFlags::REMOVEDIR)
+    /// Removes a file or a link; absent is fine.
+    pub(super) fn unlink_file(&self, name: &str) -> Result<(), PublishError> {
+        self.unlink(name, AtFlags::empty())
     }
 
     fn unlink(&self, name: &str, flags: AtFlags) -> Result<(), PublishError> {
@@ -382,18 +415,17 @@ impl<'w> Place<'w> {
             .and_then(|target| target.into_string().ok())
     }
 
-    /// A regular file, whole; `None` when it is absent, no regular file, unreadable or huge.
-    pub(super) fn read(&self, name: &str) -> Option<Found> {
-        let fd = fs::openat(&self.fd, name, file_flags(), Mode::empty()).ok()?;
-        let stat = fs::fstat(&fd).ok()?;
-        let size = u64::try_from(stat.st_size).ok()?;
-        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile || size > LARGEST {
+    /// A regular file, whole; `None` when it is absent, no regular file, unreadable or huge, or has
+    /// another name too.
+    pub(super) fn read(&self, name: &str) -> Option<Content> {
+        // Looked at before it is opened: opening a device may do something.
+        let there = FileType::from_raw_mode(self.stat(name)?.st_mode);
+        if there != FileType::RegularFile {
             return None;
         }
-        // Room for all of it at once, so that growing leaves no copy of a key behind.
-        let mut bytes = Zeroizing::new(Vec::with_capacity(usize::try_from(size).ok()? + 1));
-        File::from(fd).take(size).read_to_end(&mut bytes).ok()?;
-        Some(Found { bytes, stat })
+        let fd = fs::openat(&self.fd, name, file_flags(), Mode::empty()).ok()?;
+        let found = disk::take(&fd, &self.path.join(name), LARGEST).ok()?;
+        (found.stat.st_nlink == 1).then_some(found)
     }
 
     /// The names in this directory, without `.` and `..`, sorted; names that are not UTF-8 can't be
@@ -413,6 +445,10 @@ impl<'w> Place<'w> {
         };
         list().map_err(|source| self.failed("list", ".", source))
     }
+}
+
+fn only_path() -> OFlags {
+    OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC
 }
 
 fn directory_flags() -> OFlags {

@@ -98,7 +98,10 @@ pub struct Repaired {
 /// Every difference, in the order of the names.
 pub(super) fn compare(place: &Place<'_>, set: &Rendered, rules: &Rules) -> Drift {
     let mut drift = Drift::default();
-    if place.own_stat().is_ok_and(|stat| lacks_owner_bits(&stat)) {
+    if place
+        .own_stat()
+        .is_ok_and(|stat| lacks_owner_bits(&stat) || rules.trust().foreign_write_bits(&stat) != 0)
+    {
         drift.add(".", Wrong::Mode);
     }
     let live = generation::live(place).and_then(|id| place.enter(&id.dir()).ok());
@@ -171,7 +174,7 @@ pub(super) fn repair(
         });
     }
     // A file that now belongs to somebody else can't be set back by its former owner.
-    let set_back = !drift.needs_generation() && set_access(place, rules).is_ok();
+    let set_back = !drift.needs_generation() && set_access(place, set, rules).is_ok();
     let generation = match set_back {
         true => None,
         false => Some(super::switch(place, set, rules)?),
@@ -180,7 +183,7 @@ pub(super) fn repair(
     Ok(Repaired { drift, generation })
 }
 
-fn set_access(place: &Place<'_>, rules: &Rules) -> Result<(), PublishError> {
+fn set_access(place: &Place<'_>, set: &Rendered, rules: &Rules) -> Result<(), PublishError> {
     let Some(id) = generation::live(place) else {
         return Ok(());
     };
@@ -188,7 +191,7 @@ fn set_access(place: &Place<'_>, rules: &Rules) -> Result<(), PublishError> {
         .enter(&id.dir())
         .map_err(|source| super::file::failed("open", place.path(), source))?;
     for name in NAMES {
-        inside.set_file_access(name, rules.file(name))?;
+        inside.set_file_access(name, set.content(name).as_bytes(), rules.file(name))?;
     }
     inside.set_access(rules.dir())?;
     inside.sync()

@@ -47,7 +47,7 @@ pub(super) fn resolved(dir: &Path) -> Option<Rendered> {
 }
 
 pub(super) fn names(dir: &Path) -> Vec<String> {
-    Place::open(dir, None).unwrap().names().unwrap()
+    Place::open_followed(dir).unwrap().names().unwrap()
 }
 
 fn mode(path: &Path) -> u32 {

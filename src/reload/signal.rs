@@ -15,14 +15,20 @@ use std::{
 };
 
 use rustix::{
+    fs::Stat,
     io::Errno,
     process::{Pid, PidfdFlags, Signal, getpid, pidfd_open, pidfd_send_signal},
 };
 
-use crate::model::reload::{Delivery, ReloadFailure, SignalName, SignalTarget};
+use crate::{
+    disk::{self, Trust},
+    model::reload::{Delivery, ReloadFailure, SignalName, SignalTarget},
+};
 
 /// A pid file is written after the process has started; clocks are this exact.
 const PID_FILE_SLACK: Duration = Duration::from_secs(60);
+/// Bytes of the largest pid file; PostgreSQL's has some 100.
+const LARGEST: u64 = 64 * 1024;
 /// Start times are counted in these (USER_HZ is 100 on every architecture Rust's std supports).
 const TICKS_PER_SECOND: u64 = 100;
 
@@ -43,6 +49,8 @@ struct Held {
     identity: Identity,
     /// Bit n - 1: signal n is caught.
     caught: u64,
+    /// Its effective user.
+    uid: u32,
     fd: OwnedFd,
 }
 
@@ -200,14 +208,16 @@ fn stranger(pid: i32) -> ReloadFailure {
 /// The process whose id the file holds.
 fn by_file(path: &Path) -> Result<Option<Held>, ReloadFailure> {
     let place = path.display();
-    let text = match fs::read_to_string(path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => {
-            let text = format!("reading pid file {place}: {error}");
-            return Err(ReloadFailure::passing("pid-file-unreadable", text, ""));
+    let found = match disk::read_ours(path, LARGEST, &Trust::OWN) {
+        Ok(found) => found,
+        Err(refusal) if refusal.is_missing() => return Ok(None),
+        Err(refusal) => {
+            let text = format!("reading pid file {place}: {refusal}");
+            let hint = refusal.hint().unwrap_or_default();
+            return Err(ReloadFailure::passing("pid-file-unreadable", text, hint));
         }
     };
+    let text = found.text().unwrap_or_default();
     // PostgreSQL writes more lines below.
     let first = text.lines().next().unwrap_or_default().trim();
     let Ok(pid) = first.parse::<u32>() else {
@@ -215,8 +225,20 @@ fn by_file(path: &Path) -> Result<Option<Held>, ReloadFailure> {
         return Err(ReloadFailure::passing("pid-file-invalid", text, ""));
     };
     let held = hold(number(pid)?)?;
+    let writer = found.stat.st_uid;
     if let Some(held) = &held
-        && is_younger(held, path)
+        && !Trust::OWN.owns(writer)
+        && writer != held.uid
+    {
+        let text = format!(
+            "pid file {place} was written by user {writer} and names process {pid} of user {}; nothing was sent",
+            held.uid
+        );
+        let hint = "have it written by root, by certagent's user or by the user of the process";
+        return Err(ReloadFailure::passing("pid-file-foreign", text, hint));
+    }
+    if let Some(held) = &held
+        && is_younger(held, &found.stat)
     {
         let text = format!("process {pid} is younger than the pid file {place}; nothing was sent");
         let hint = "the application ended and left its pid file behind";
@@ -226,8 +248,9 @@ fn by_file(path: &Path) -> Result<Option<Held>, ReloadFailure> {
 }
 
 /// Did the process start after the file was written? Says no when the clocks can't tell.
-fn is_younger(held: &Held, path: &Path) -> bool {
-    let written = fs::metadata(path).and_then(|meta| meta.modified()).ok();
+fn is_younger(held: &Held, file: &Stat) -> bool {
+    let since = u64::try_from(file.st_mtime).map(Duration::from_secs).ok();
+    let written = since.and_then(|since| UNIX_EPOCH.checked_add(since));
     let (Some(written), Some(boot)) = (written, boot_time()) else {
         return false;
     };
@@ -262,9 +285,10 @@ fn hold(pid: i32) -> Result<Option<Held>, ReloadFailure> {
     }
     match read {
         Some((_, _, 'Z' | 'X')) => Ok(None),
-        Some((identity, caught, _)) => Ok(Some(Held {
+        Some((identity, status, _)) => Ok(Some(Held {
             identity,
-            caught,
+            caught: status.caught,
+            uid: status.uid,
             fd,
         })),
         None => {
@@ -275,25 +299,32 @@ fn hold(pid: i32) -> Result<Option<Held>, ReloadFailure> {
     }
 }
 
-/// Identity, caught signals and state letter of `/proc/<pid>` (proc(5)).
-fn read(pid: i32) -> Option<(Identity, u64, char)> {
+/// What `/proc/<pid>/status` says of a process.
+struct Status {
+    caught: u64,
+    /// The effective user.
+    uid: u32,
+}
+
+/// Identity, status and state letter of `/proc/<pid>` (proc(5)).
+fn read(pid: i32) -> Option<(Identity, Status, char)> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The name in brackets may hold anything; the fields after it can't.
     let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
     let state = fields.first()?.chars().next()?;
     let started = fields.get(19)?.parse().ok()?;
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let caught = status
-        .lines()
-        .find_map(|line| line.strip_prefix("SigCgt:"))?;
-    let caught = u64::from_str_radix(caught.trim(), 16).ok()?;
+    let text = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let field = |name| text.lines().find_map(|line| line.strip_prefix(name));
+    let caught = u64::from_str_radix(field("SigCgt:")?.trim(), 16).ok()?;
+    // real, effective, saved, file system
+    let uid = field("Uid:")?.split_whitespace().nth(1)?.parse().ok()?;
     let program = fs::read_link(format!("/proc/{pid}/exe")).ok().map(plain);
     let identity = Identity {
         pid,
         started,
         program,
     };
-    Some((identity, caught, state))
+    Some((identity, Status { caught, uid }, state))
 }
 
 /// An upgraded program is still the same one.

@@ -15,7 +15,10 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 use zeroize::Zeroizing;
 
 use super::classify::misconfigured;
-use crate::{config::TlsConfig, model::failure::Failure};
+use crate::{config::TlsConfig, disk, model::failure::Failure};
+
+/// Bytes of the largest CA, certificate or key file.
+const LARGEST: u64 = 4 * 1024 * 1024;
 
 /// Builds the TLS configuration and keeps the last usable one.
 pub(super) struct Tls {
@@ -151,12 +154,15 @@ impl Read {
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, Failure> {
-    std::fs::read(path).map_err(|error| {
-        wrong(
-            &format!("{}: {error}", path.display()),
-            "check path and permissions",
-        )
-    })
+    let found = disk::read(path, LARGEST);
+    found
+        .map(|mut found| std::mem::take(&mut *found.bytes))
+        .map_err(|error| {
+            wrong(
+                &format!("{}: {error}", path.display()),
+                "check path and permissions",
+            )
+        })
 }
 
 /// All files of the directory, in the order of their names.

@@ -228,7 +228,7 @@ fn clean(dir: &Path, context: &str) {
 
 /// Generations that a scenario itself damaged.
 fn damaged(dir: &Path) -> usize {
-    generation::generations(&Place::open(dir, None).unwrap())
+    generation::generations(&Place::open_followed(dir).unwrap())
         .unwrap()
         .len()
         * usize::from(resolved(dir).is_none())

@@ -1,0 +1,141 @@
+//! Another user of the host, in each place where Nomad lets one write: `alloc/` and `secrets/`.
+//!
+//! The agent runs as root, as under raw_exec, and the other one as `nobody`; so every test needs
+//! root: `cargo test --test integration hostile:: -- --ignored`. What stays true: the key never
+//! lies where the other could read it, a refusal names path and owner, and the files that are live
+//! keep their bytes.
+
+mod directories;
+mod files;
+mod sockets;
+
+use std::{
+    fs,
+    os::unix::fs::{PermissionsExt as _, chown},
+    path::{Path, PathBuf},
+    process::{Command, Output},
+    time::Duration,
+};
+
+use tempfile::TempDir;
+
+use crate::rig::{Embedded, PATIENCE, Process, certagent, wait_for};
+
+/// `nobody`, who owns Nomad's directories too.
+const NOBODY: u32 = 65_534;
+
+/// How long a test watches that nothing happens.
+const A_WHILE: Duration = Duration::from_secs(3);
+
+/// An allocation as Nomad makes it, and a server.
+struct Allocation {
+    temp: TempDir,
+    server: Embedded,
+}
+
+impl Allocation {
+    fn new() -> Self {
+        assert!(rustix::process::geteuid().is_root(), "this test needs root");
+        let temp = tempfile::tempdir().unwrap();
+        mode(temp.path(), 0o755);
+        for name in ["alloc", "secrets"] {
+            let path = temp.path().join(name);
+            fs::create_dir(&path).unwrap();
+            mode(&path, 0o777);
+            chown(&path, Some(NOBODY), Some(NOBODY)).unwrap();
+        }
+        Self {
+            temp,
+            server: Embedded::start(),
+        }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.temp.path().join(name)
+    }
+
+    fn certs(&self) -> PathBuf {
+        self.path("secrets/certs")
+    }
+
+    fn marker(&self) -> PathBuf {
+        self.path("alloc/certagent/ready.json")
+    }
+
+    fn command(&self, name: &str, settings: &[&str]) -> Command {
+        let mut command = certagent([name]);
+        command
+            .args(["--component", "ingester", "--mount", "pki_int"])
+            .args(["--role", "internal", "--ip-sans", "127.0.0.1"])
+            .args(settings)
+            .env("PATH", "/usr/bin:/bin")
+            .env("VAULT_ADDR", &self.server.address)
+            .env("VAULT_TOKEN", &self.server.token)
+            .env("NOMAD_ALLOC_DIR", self.path("alloc"))
+            .env("NOMAD_SECRETS_DIR", self.path("secrets"));
+        command
+    }
+
+    fn run(&self, settings: &[&str]) -> Process {
+        Process::start(&mut self.command("run", settings))
+    }
+
+    /// Started, with files published and the marker written.
+    fn running(&self, settings: &[&str]) -> Process {
+        let process = self.run(settings);
+        wait_for("the certificate files and the marker", PATIENCE, || {
+            (self.live("key.pem").is_some() && self.marker().exists()).then_some(())
+        });
+        process
+    }
+
+    /// A live file, as root sees it.
+    fn live(&self, name: &str) -> Option<Vec<u8>> {
+        fs::read(self.certs().join(name)).ok()
+    }
+
+    /// A renewal happens although the other one did something.
+    fn renews(&self, process: &mut Process) {
+        let before = fs::read_to_string(self.certs().join("cert.pem")).unwrap();
+        wait_for("a renewal", PATIENCE, || {
+            assert!(process.ended().is_none(), "{}", process.output());
+            let now = fs::read_to_string(self.certs().join("cert.pem")).ok()?;
+            (now != before).then_some(())
+        });
+    }
+}
+
+fn mode(path: &Path, mode: u32) {
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+}
+
+/// A shell command of the other user.
+fn other(script: &str, arguments: &[&Path]) -> Output {
+    Command::new("setpriv")
+        .args(["--reuid", "65534", "--regid", "65534", "--clear-groups"])
+        .args(["sh", "-ec", script, "sh"])
+        .args(arguments)
+        .output()
+        .unwrap()
+}
+
+fn other_does(script: &str, arguments: &[&Path]) {
+    let output = other(script, arguments);
+    assert!(output.status.success(), "{script}: {output:?}");
+}
+
+/// Ends in time, whatever lies in its way.
+fn ends(mut process: Process) {
+    process.signal(rustix::process::Signal::TERM);
+    let status = process.wait(Duration::from_secs(10));
+    assert_eq!(status.code(), Some(0), "{}", process.output());
+}
+
+/// No file below that directory holds a private key that the other one could read.
+fn holds_no_key(directory: &Path) {
+    let script = "! grep -rl 'PRIVATE KEY' \"$1\" 2>/dev/null";
+    other_does(script, &[directory]);
+    let mut found = Command::new("grep");
+    let found = found.args(["-rl", "PRIVATE KEY"]).arg(directory).output();
+    assert_eq!(found.unwrap().stdout, b"", "in {}", directory.display());
+}

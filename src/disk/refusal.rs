@@ -1,0 +1,159 @@
+//! Why a path is not touched, by what to do about it.
+//!
+//! Never holds content. What stays true: a refusal names path, owner and mode, and has a code.
+
+use std::{
+    fmt, io,
+    path::{Path, PathBuf},
+};
+
+use rustix::fs::Stat;
+
+/// What is wrong with a path.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Reason {
+    /// The system refused a step: its verb and the error.
+    Io(&'static str, io::Error),
+    /// The directory belongs to somebody else.
+    ForeignDirectory,
+    /// Others may write in the directory.
+    OpenDirectory,
+    /// A link on the way that somebody else made or could have replaced.
+    ForeignLink,
+    /// A directory is needed and something else is there.
+    NotADirectory,
+    /// A regular file is needed and something else is there: a FIFO, a device, a directory, a link.
+    NotAFile,
+    /// The file has another name too, so its owner and mode are not ours to set.
+    OtherNames,
+    /// The file is larger than it can be: the limit in bytes.
+    TooLarge(u64),
+    /// The file was written by somebody who is not trusted with it.
+    ForeignFile,
+}
+
+/// A path that is not touched.
+#[derive(Debug)]
+pub struct Refusal {
+    /// The path, as far as it was followed.
+    pub path: PathBuf,
+    /// Owner and permission bits of what stands there, where that was seen.
+    pub owned: Option<(u32, u32)>,
+    /// What is wrong.
+    pub reason: Reason,
+}
+
+impl Refusal {
+    pub(crate) fn new(path: &Path, stat: &Stat, reason: Reason) -> Self {
+        Self {
+            path: path.to_owned(),
+            owned: Some((stat.st_uid, stat.st_mode & 0o7777)),
+            reason,
+        }
+    }
+
+    pub(crate) fn io(action: &'static str, path: &Path, source: io::Error) -> Self {
+        Self {
+            path: path.to_owned(),
+            owned: None,
+            reason: Reason::Io(action, source),
+        }
+    }
+
+    /// The system's word, when it is not our own judgement.
+    #[must_use]
+    pub fn kind(&self) -> Option<io::ErrorKind> {
+        match &self.reason {
+            Reason::Io(_, source) => Some(source.kind()),
+            _ => None,
+        }
+    }
+
+    /// True when nothing is there.
+    #[must_use]
+    pub fn is_missing(&self) -> bool {
+        self.kind() == Some(io::ErrorKind::NotFound)
+    }
+
+    /// The short stable code: the metric and JSON name.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match &self.reason {
+            Reason::Io(_, source) => match source.kind() {
+                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "disk-full",
+                io::ErrorKind::PermissionDenied => "disk-permission",
+                io::ErrorKind::ReadOnlyFilesystem => "disk-read-only",
+                _ => "disk-error",
+            },
+            Reason::ForeignDirectory => "directory-foreign",
+            Reason::OpenDirectory => "directory-open",
+            Reason::ForeignLink => "link-foreign",
+            Reason::NotADirectory => "dir-not-real",
+            Reason::NotAFile => "file-not-regular",
+            Reason::OtherNames => "file-linked",
+            Reason::TooLarge(_) => "file-too-large",
+            Reason::ForeignFile => "file-foreign",
+        }
+    }
+
+    /// What the reader can do about it, when we know.
+    #[must_use]
+    pub fn hint(&self) -> Option<&'static str> {
+        Some(match &self.reason {
+            Reason::Io(..) => match self.code() {
+                "disk-full" => {
+                    "free some space; a Nomad secrets directory has 1 MiB unless `resources { secrets }` says more"
+                }
+                "disk-permission" => {
+                    "run certagent as the owner of the directory, or give that user write permission"
+                }
+                _ => return None,
+            },
+            Reason::ForeignDirectory => {
+                "find out who made it, remove it and let certagent make its own, or set `uid` to its owner"
+            }
+            Reason::OpenDirectory => {
+                "chmod go-w it, or set `gid` to the group that may write, or name a directory of its own in it"
+            }
+            Reason::ForeignLink => "remove the link, or name the directory that it leads to",
+            Reason::NotADirectory => {
+                "make it a real directory: a container bind pins the directory itself"
+            }
+            Reason::NotAFile => "find out who put it there and remove it",
+            Reason::OtherNames => "remove the other name of the file (find -samefile)",
+            Reason::TooLarge(_) => "check that it is the right file",
+            Reason::ForeignFile => "have it written by root, by certagent's user or by its owner",
+        })
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let path = self.path.display();
+        match &self.reason {
+            Reason::Io(action, source) => return write!(f, "could not {action} {path}: {source}"),
+            Reason::ForeignDirectory => write!(f, "the directory {path} belongs to somebody else"),
+            Reason::OpenDirectory => write!(f, "others may write in the directory {path}"),
+            Reason::ForeignLink => write!(f, "{path} is a link that somebody else controls"),
+            Reason::NotADirectory => write!(f, "{path} is not a real directory"),
+            Reason::NotAFile => write!(f, "{path} is not a regular file"),
+            Reason::OtherNames => write!(f, "the file {path} has another name too"),
+            Reason::TooLarge(limit) => write!(f, "{path} is larger than {limit} bytes"),
+            Reason::ForeignFile => write!(f, "the file {path} was written by somebody else"),
+        }?;
+        match self.owned {
+            Some((uid, mode)) => write!(f, " (owner {uid}, mode {mode:04o})"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl std::error::Error for Refusal {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match &self.reason {
+            Reason::Io(_, source) => Some(source),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! From a path to a descriptor, one component at a time.
+
+use std::{
+    collections::VecDeque,
+    ffi::OsString,
+    os::unix::ffi::OsStringExt as _,
+    path::{Component, Path, PathBuf},
+};
+
+use rustix::{
+    fs::{self, AtFlags, CWD, FileType, Mode, OFlags, Stat},
+    io::Errno,
+    process::geteuid,
+};
+
+use super::{Directory, Last, Reason, Refusal, Trust, own_gid, strip_acl};
+
+/// As the kernel's own limit (path_resolution(7)).
+const MOST_LINKS: u32 = 40;
+
+pub(super) struct Walk<'t> {
+    trust: &'t Trust,
+    make: Option<u32>,
+    links: u32,
+}
+
+/// Where a path ends: the directory and the name in it, which is no link (or is not followed).
+pub(super) struct Located {
+    pub(super) parent: Directory,
+    /// `.` for the directory itself.
+    pub(super) name: OsString,
+}
+
+fn only_path() -> OFlags {
+    OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC
+}
+
+impl<'t> Walk<'t> {
+    pub(super) fn new(trust: &'t Trust, make: Option<u32>) -> Self {
+        Self {
+            trust,
+            make,
+            links: 0,
+        }
+    }
+
+    pub(super) fn directory(mut self, path: &Path, last: Last) -> Result<Directory, Refusal> {
+        let Located { parent, name } = self.locate(path, last)?;
+        let mut found = self.step(&parent, &name)?;
+        found.path = path.to_owned();
+        Ok(found)
+    }
+
+    /// Resolves everything but the last name, and that too while it is a link that may be followed.
+    pub(super) fn locate(&mut self, path: &Path, last: Last) -> Result<Located, Refusal> {
+        let mut here = start(path)?;
+        let mut ahead: VecDeque<OsString> = names(path).collect();
+        while let Some(name) = ahead.pop_front() {
+            let is_last = ahead.is_empty();
+            let target = match is_last && last == Last::Real {
+                true => None,
+                false => self.target(&here, &name)?,
+            };
+            if let Some(target) = target {
+                let target = PathBuf::from(target);
+                if target.is_absolute() {
+                    here = start(&target)?;
+                }
+                for name in names(&target).collect::<Vec<_>>().into_iter().rev() {
+                    ahead.push_front(name);
+                }
+            } else if is_last {
+                return Ok(Located { parent: here, name });
+            } else {
+                here = self.step(&here, &name)?;
+            }
+        }
+        Ok(Located {
+            parent: here,
+            name: OsString::from("."),
+        })
+    }
+
+    /// The text of a link that may be followed; `None` when there is none of that name.
+    fn target(&mut self, here: &Directory, name: &OsString) -> Result<Option<OsString>, Refusal> {
+        let Ok(fd) = fs::openat(here, name, only_path(), Mode::empty()) else {
+            return Ok(None); // the step that needs it says why
+        };
+        let path = here.path.join(name);
+        let stat = stat_of(&fd, &path)?;
+        if FileType::from_raw_mode(stat.st_mode) != FileType::Symlink {
+            return Ok(None);
+        }
+        self.links += 1;
+        if self.links > MOST_LINKS {
+            return Err(Refusal::io("follow", &path, Errno::LOOP.into()));
+        }
+        if !self.trust.owns(stat.st_uid) || self.is_replaceable(&here.stat) {
+            return Err(Refusal::new(&path, &stat, Reason::ForeignLink));
+        }
+        let text = fs::readlinkat(&fd, "", Vec::new())
+            .map_err(|error| Refusal::io("read the link", &path, error.into()))?;
+        Ok(Some(OsString::from_vec(text.into_bytes())))
+    }
+
+    /// Somebody else may rename what lies in this directory.
+    fn is_replaceable(&self, stat: &Stat) -> bool {
+        let sticky = stat.st_mode & 0o1000 != 0;
+        !self.trust.owns(stat.st_uid) || (stat.st_mode & 0o002 != 0 && !sticky)
+    }
+
+    /// Opens a directory of that name, never through a link; made when it is missing and wanted.
+    fn step(&self, here: &Directory, name: &OsString) -> Result<Directory, Refusal> {
+        let path = here.path.join(name);
+        let open = || fs::openat(here, name, only_path(), Mode::empty());
+        let fd = match (open(), self.make) {
+            (Err(Errno::NOENT), Some(mode)) => return self.make(here, name, mode),
+            (opened, _) => opened.map_err(|error| Refusal::io("open", &path, error.into()))?,
+        };
+        let stat = stat_of(&fd, &path)?;
+        match FileType::from_raw_mode(stat.st_mode) {
+            FileType::Directory => Ok(Directory { fd, stat, path }),
+            _ => Err(Refusal::new(&path, &stat, Reason::NotADirectory)),
+        }
+    }
+
+    fn make(&self, here: &Directory, name: &OsString, mode: u32) -> Result<Directory, Refusal> {
+        let path = here.path.join(name);
+        let failed = |error: Errno| Refusal::io("make the directory", &path, error.into());
+        let ours = match fs::mkdirat(here, name, Mode::from_raw_mode(mode)) {
+            Ok(()) => true,
+            Err(Errno::EXIST) => false,
+            Err(error) => return Err(failed(error)),
+        };
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let fd = match fs::openat(here, name, flags, Mode::empty()) {
+            Ok(fd) => fd,
+            Err(Errno::LOOP | Errno::NOTDIR) => {
+                let stat = fs::statat(here, name, AtFlags::SYMLINK_NOFOLLOW).map_err(failed)?;
+                return Err(Refusal::new(&path, &stat, Reason::ForeignLink));
+            }
+            Err(error) => return Err(failed(error)),
+        };
+        let stat = stat_of(&fd, &path)?;
+        if ours && stat.st_uid != geteuid().as_raw() {
+            return Err(Refusal::new(&path, &stat, Reason::ForeignDirectory));
+        }
+        if ours {
+            // A parent with setgid or a default access list would open it to others.
+            strip_acl(&fd).map_err(|error| Refusal::io("close", &path, error))?;
+            if stat.st_gid != own_gid() {
+                // Where this is not permitted, the group has at most what `mode` says.
+                let own = Some(fs::Gid::from_raw_unchecked(own_gid()));
+                let _not_permitted = fs::fchown(&fd, None, own);
+            }
+            let mode = Mode::from_raw_mode(stat.st_mode & mode);
+            fs::fchmod(&fd, mode).map_err(failed)?;
+        }
+        let stat = stat_of(&fd, &path)?;
+        Ok(Directory { fd, stat, path })
+    }
+}
+
+fn start(path: &Path) -> Result<Directory, Refusal> {
+    let from = match path.is_absolute() {
+        true => "/",
+        false => ".",
+    };
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let fd = fs::openat(CWD, from, flags, Mode::empty())
+        .map_err(|error| Refusal::io("open", Path::new(from), error.into()))?;
+    let path = match from {
+        "/" => PathBuf::from("/"),
+        _ => PathBuf::new(),
+    };
+    let stat = stat_of(&fd, &path)?;
+    Ok(Directory { fd, stat, path })
+}
+
+/// The names of a path in their order; `..` is one, `.` and the root are none.
+fn names(path: &Path) -> impl Iterator<Item = OsString> {
+    path.components().filter_map(|component| match component {
+        Component::Normal(name) => Some(name.to_owned()),
+        Component::ParentDir => Some(OsString::from("..")),
+        Component::CurDir | Component::RootDir | Component::Prefix(_) => None,
+    })
+}
+
+fn stat_of(fd: impl std::os::fd::AsFd, path: &Path) -> Result<Stat, Refusal> {
+    fs::fstat(fd).map_err(|error| Refusal::io("look at", path, error.into()))
+}
