@@ -28,25 +28,6 @@ pub struct Cli {
     pub command: Command,
 }
 
-impl Cli {
-    /// What was typed; the first argument is the program. `run` alone, as with everything in the
-    /// environment, needs no parser: a hundred flags would be made and none of them read, which is a
-    /// tenth of the start, and its code and memory would stay resident for as long as the agent runs.
-    ///
-    /// # Errors
-    /// As `Parser::try_parse`: also for help and version.
-    pub fn read(arguments: &[OsString]) -> Result<Self, clap::Error> {
-        match arguments {
-            [_, command] if command == "run" => {
-                let flags = Flags::default();
-                let command = Command::Run(RunArgs { flags });
-                Ok(Self { command })
-            }
-            _ => Self::try_parse_from(arguments),
-        }
-    }
-}
-
 /// One variant per subcommand; each is a file below `commands/`.
 #[derive(Debug, Subcommand)]
 // Each has a hundred flags: only those of the command that runs are made.
@@ -341,16 +322,6 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
-    }
-
-    #[test]
-    fn a_run_without_flags_is_what_the_parser_makes_of_it() {
-        let typed = ["certagent", "run"].map(OsString::from);
-        let parsed = Cli::try_parse_from(&typed).unwrap();
-        let read = Cli::read(&typed).unwrap();
-        assert_eq!(format!("{read:?}"), format!("{parsed:?}"));
-        let more = ["certagent", "run", "--no-such-flag"].map(OsString::from);
-        assert!(Cli::read(&more).is_err());
     }
 
     #[test]

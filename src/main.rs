@@ -2,12 +2,13 @@
 
 use std::process::ExitCode;
 
+use clap::Parser as _;
+
 use certagent::{cli::Cli, commands, config, exit::Exit};
 
 fn main() -> ExitCode {
     let environment = config::environment();
-    let arguments: Vec<_> = std::env::args_os().collect();
-    match Cli::read(&arguments) {
+    match Cli::try_parse() {
         Ok(cli) => commands::run(cli, environment),
         Err(error) => {
             // A closed pipe must not turn help into a failure.
