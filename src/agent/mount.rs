@@ -9,7 +9,11 @@ use tokio::{sync::watch, time::Instant};
 use tracing::{debug, info};
 
 use super::{renewer::Context, wall};
-use crate::{clock::Clock, issuer::Issuer, model::pem};
+use crate::{
+    clock::Clock,
+    issuer::Issuer,
+    model::{pem, schedule::fraction},
+};
 
 /// The CA certificates of one mount, DER; absent until the first poll that worked.
 pub(super) type MountCas = Option<Arc<[Vec<u8>]>>;
@@ -93,15 +97,8 @@ fn note(mount: &Mount, texts: &[String], known: &watch::Sender<MountCas>) {
 impl Mount {
     /// Between 90 % and 110 % of `every`, by a hash: no two allocations keep in step.
     fn pause(&self, round: u64) -> Duration {
-        let hash = fnv(format!("{} {} {round}", self.seed, self.path).as_bytes());
-        let thousandth = u32::try_from(hash % 201).unwrap_or(100);
+        let seed = format!("{} {}", self.seed, self.path);
+        let thousandth = (fraction("poll", &seed, round) * 201.0) as u32;
         self.every.saturating_mul(900 + thousandth) / 1_000
     }
-}
-
-/// FNV-1a, 64 bits.
-fn fnv(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
-    })
 }

@@ -231,7 +231,8 @@ fn part(whole: Duration, share: f64) -> Duration {
 }
 
 /// A number in [0, 1) that depends on its inputs alone and is uniform over `key` and `count`.
-pub(super) fn fraction(purpose: &str, key: &str, count: u64) -> f64 {
+#[must_use]
+pub fn fraction(purpose: &str, key: &str, count: u64) -> f64 {
     let mut hash = digest::Context::new(&digest::SHA256);
     hash.update(purpose.as_bytes());
     hash.update(&[0]);
