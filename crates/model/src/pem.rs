@@ -3,10 +3,10 @@
 //! Never skips over what it does not understand: junk between blocks is an error. What stays true:
 //! what [`encode`] writes ends with a newline and parses back to the same bytes.
 
-mod base64;
 #[cfg(test)]
 mod tests;
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use zeroize::Zeroizing;
 
 /// Label of a certificate block (RFC 7468 section 5).
@@ -101,18 +101,16 @@ fn body<'a>(
     label: &str,
     lines: &mut impl Iterator<Item = (usize, &'a str)>,
 ) -> Result<Zeroizing<Vec<u8>>, PemError> {
-    // Reserved once: a growing buffer would leave copies of a key behind.
-    let mut decoder = base64::Decoder::with_capacity(4096);
+    let mut text = Vec::new();
     for (_, line) in lines {
         if let Some(rest) = line.strip_prefix("-----END ") {
             if rest.strip_suffix("-----") != Some(label) {
                 return Err(PemError::End(number));
             }
-            let der = decoder.finish().ok_or(PemError::Base64(number))?;
-            return if der.is_empty() {
-                Err(PemError::NoContent(number))
-            } else {
-                Ok(der)
+            return match decode(&text) {
+                None => Err(PemError::Base64(number)),
+                Some(der) if der.is_empty() => Err(PemError::NoContent(number)),
+                Some(der) => Ok(der),
             };
         }
         if line.starts_with("-----") {
@@ -121,11 +119,22 @@ fn body<'a>(
         if line.contains(':') {
             return Err(PemError::Headers(number));
         }
-        if line.is_empty() || !decoder.line(line.as_bytes()) {
+        if line.is_empty() {
             return Err(PemError::Base64(number));
         }
+        text.push(line);
     }
     Err(PemError::End(number))
+}
+
+/// The bytes of base64 in lines of any length (RFC 4648 section 4: padding, no stray bits). Each
+/// buffer is made once in its size and wiped: a growing one would leave copies of a key behind.
+fn decode(lines: &[&str]) -> Option<Zeroizing<Vec<u8>>> {
+    let text = Zeroizing::new(lines.concat());
+    let mut der = Zeroizing::new(vec![0; base64::decoded_len_estimate(text.len())]);
+    let count = STANDARD.decode_slice(text.as_bytes(), &mut der).ok()?;
+    der.truncate(count);
+    Some(der)
 }
 
 /// Writes one block with 64 characters a line and a final newline.
@@ -137,8 +146,11 @@ pub fn encode(label: &str, der: &[u8]) -> String {
     text.push_str("-----BEGIN ");
     text.push_str(label);
     text.push_str("-----\n");
-    for line in der.chunks(48) {
-        base64::encode(line, &mut text);
+    let mut line = Zeroizing::new([0; 64]);
+    for bytes in der.chunks(48) {
+        // 48 bytes are 64 characters of ASCII: neither step can fail.
+        let count = STANDARD.encode_slice(bytes, line.as_mut_slice());
+        text.push_str(std::str::from_utf8(&line[..count.unwrap_or(0)]).unwrap_or_default());
         text.push('\n');
     }
     text.push_str("-----END ");
