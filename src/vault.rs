@@ -6,6 +6,7 @@
 
 mod address;
 mod call;
+mod cause;
 mod classify;
 mod header;
 mod look;
@@ -29,9 +30,10 @@ use tokio::time::Instant;
 use zeroize::Zeroizing;
 
 use self::{
-    call::{Ask, Refused, Wire},
+    call::{Refused, Wire},
     classify::Next,
     session::Session,
+    wire::Ask,
 };
 use crate::{
     auth::Token,

@@ -17,7 +17,7 @@ use std::{
     time::Duration,
 };
 
-use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
+use http::{HeaderMap, HeaderName, HeaderValue, header};
 use reqwest::Url;
 use serde::de::DeserializeOwned;
 use tokio::time::Instant;
@@ -25,85 +25,24 @@ use zeroize::Zeroizing;
 
 use super::{
     address::Address,
-    classify::{Next, Said, Who, failure, judge, misconfigured},
+    cause::Trouble,
+    classify::{Next, Said, failure, judge, misconfigured},
     header::{http_date, retry_after},
     rate::Limiter,
     tls::Tls,
-    wire::{Common, Received, Server, Trouble},
+    wire::{Ask, Common, Received, Server},
 };
 use crate::{
     clock::{Clock, SystemClock},
     config::VaultConfig,
     model::{
         failure::{Failure, FailureClass},
-        secret::Secret,
         time::Timestamp,
     },
 };
 
 /// Between two rounds over all addresses, times the number of rounds done.
 const PAUSE: Duration = Duration::from_millis(250);
-
-/// What to send. Not yet where to.
-#[derive(Clone)]
-pub(super) struct Ask<'a> {
-    /// For messages: `issuing a certificate`.
-    pub what: &'a str,
-    /// GET or POST.
-    pub method: Method,
-    /// Below `/v1/`.
-    pub path: &'a str,
-    /// Without the question mark.
-    pub query: Option<&'static str>,
-    /// JSON, or empty.
-    pub body: Zeroizing<Vec<u8>>,
-    /// Sent as `X-Vault-Token`.
-    pub token: Option<&'a Secret>,
-    /// May be sent again although the first one may have arrived.
-    pub repeatable: bool,
-    /// Its refusals are refusals of credentials.
-    pub login: bool,
-    /// Asked of the server itself: without the namespace.
-    pub root: bool,
-    /// Must not show up in a message, besides the token.
-    pub secrets: &'a [Secret],
-}
-
-impl<'a> Ask<'a> {
-    /// POST without token and body, repeatable.
-    pub(super) fn new(what: &'a str, path: &'a str) -> Self {
-        Self {
-            what,
-            method: Method::POST,
-            path,
-            query: None,
-            body: Zeroizing::default(),
-            token: None,
-            repeatable: true,
-            login: false,
-            root: false,
-            secrets: &[],
-        }
-    }
-
-    fn who(&self) -> Who {
-        match self.token {
-            _ if self.login => Who::Login,
-            Some(_) => Who::Token,
-            None => Who::Nobody,
-        }
-    }
-
-    /// The text without our own secrets: a server may repeat what it was sent.
-    fn scrub(&self, mut text: String) -> String {
-        for secret in self.secrets.iter().chain(self.token) {
-            if !secret.is_empty() && text.contains(secret.expose()) {
-                text = text.replace(secret.expose(), "[secret]");
-            }
-        }
-        text
-    }
-}
 
 /// A success (2xx).
 pub(super) struct Answer {

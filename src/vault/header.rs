@@ -4,35 +4,16 @@
 
 use std::time::Duration;
 
-use time::{Date, Month, PrimitiveDateTime, Time};
-
 use crate::model::time::Timestamp;
 
-const MONTHS: [&str; 12] = [
-    "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
-];
 /// A server that asks for more than this is not believed.
 const LONGEST: Duration = Duration::from_secs(24 * 3600);
 
-/// `Sun, 06 Nov 1994 08:49:37 GMT`; the obsolete forms are not sent by anything alive.
+/// `Sun, 06 Nov 1994 08:49:37 GMT`, or one of the two obsolete forms of RFC 9110 section 5.6.7.
 pub(super) fn http_date(text: &str) -> Option<Timestamp> {
-    let mut words = text.trim().split_once(", ")?.1.split(' ');
-    let day: u8 = words.next()?.parse().ok()?;
-    let month = words.next()?;
-    let month = MONTHS.iter().position(|name| *name == month)? + 1;
-    let year: i32 = words.next()?.parse().ok()?;
-    let mut clock = words.next()?.split(':').map(str::parse::<u8>);
-    let (hour, minute) = (clock.next()?.ok()?, clock.next()?.ok()?);
-    let second = clock.next()?.ok()?;
-    if words.next()? != "GMT" || words.next().is_some() || clock.next().is_some() {
-        return None;
-    }
-    let month = Month::try_from(u8::try_from(month).ok()?).ok()?;
-    let date = Date::from_calendar_date(year, month, day).ok()?;
-    // A leap second is the second before it.
-    let time = Time::from_hms(hour, minute, second.min(59)).ok()?;
-    let moment = PrimitiveDateTime::new(date, time).assume_utc();
-    Some(Timestamp::from_unix_secs(moment.unix_timestamp()))
+    httpdate::parse_http_date(text.trim())
+        .ok()
+        .map(Timestamp::from)
 }
 
 /// Seconds, or a date that is counted from `now`; at most a day.

@@ -10,8 +10,9 @@ use tokio::time::Instant;
 
 use super::{
     Plain, Vault,
-    call::{Ask, Hold, Refused},
+    call::{Hold, Refused},
     classify,
+    wire::Ask,
 };
 use crate::model::{
     failure::{Failure, FailureClass},

@@ -21,8 +21,9 @@ use tokio::{
 };
 
 use super::{
-    call::{Ask, Hold, Wire},
+    call::{Hold, Wire},
     classify::{failure, misconfigured},
+    wire::Ask,
 };
 use crate::{
     auth::{self, Login, Token, Way},

@@ -6,7 +6,11 @@ mod tokens;
 
 use std::{path::PathBuf, time::Duration};
 
-use tokio::time::Instant;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpListener,
+    time::Instant,
+};
 
 use self::script::{Script, Seen, answer, json};
 use super::*;
@@ -419,4 +423,38 @@ async fn an_explicit_proxy_gets_the_requests() {
             .line
             .starts_with("POST http://vault.invalid:8200/v1/pki/issue/internal ")
     );
+}
+
+/// What a client of ours gets from this address.
+async fn code(address: &str) -> String {
+    let failure = issue(&with_token(&config(&[address]))).await.unwrap_err();
+    assert_eq!(failure.class, FailureClass::Transport, "{failure}");
+    assert!(failure.hint.is_some(), "{failure}");
+    failure.code
+}
+
+#[tokio::test]
+async fn each_way_to_get_no_answer_has_its_code() {
+    let plain = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = format!("https://{}", plain.local_addr().unwrap());
+    let answering = async {
+        let (mut client, _) = plain.accept().await.unwrap();
+        client
+            .write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+            .await
+            .unwrap();
+        let _left = client.read_to_end(&mut Vec::new()).await;
+    };
+    assert_eq!(tokio::join!(code(&address), answering).0, "tls-none");
+    assert_eq!(code(&script::dead_url().await).await, "connect-refused");
+    assert_eq!(code("unix:///no/such/socket").await, "connect-refused");
+    assert_eq!(
+        code("http://no-such-host.invalid:8200").await,
+        "name-not-found"
+    );
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut hurry = config(&[&format!("http://{}", silent.local_addr().unwrap())]);
+    hurry.timeout = Duration::from_millis(300);
+    let failure = issue(&with_token(&hurry)).await.unwrap_err();
+    assert_eq!(failure.code, "timeout");
 }

@@ -5,7 +5,7 @@
 //! headers and bodies of refusals, a limit to the body. Never follows a redirect, never obeys a
 //! proxy variable, never keeps a connection after the agent has become idle.
 
-use std::{error::Error, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use http::{HeaderMap, HeaderValue, Method, header};
 use reqwest::{
@@ -25,13 +25,81 @@ use vaultrs::{
 };
 use zeroize::Zeroizing;
 
-use super::{address::Address, call::Ask, classify::misconfigured};
-use crate::{http_client, model::failure::Failure};
+use super::{
+    address::Address,
+    cause::{NameNotFound, Trouble, chain, trouble},
+    classify::{Who, misconfigured},
+};
+use crate::{
+    http_client,
+    model::{failure::Failure, secret::Secret},
+};
 
 /// As many idle connections as orders may be under way: fewer would be made anew for each order.
 const KEPT: usize = 64;
 /// An answer larger than this is none.
 const LARGEST: usize = 4 * 1024 * 1024;
+
+/// What to send. Not yet where to.
+#[derive(Clone)]
+pub(super) struct Ask<'a> {
+    /// For messages: `issuing a certificate`.
+    pub what: &'a str,
+    /// GET or POST.
+    pub method: Method,
+    /// Below `/v1/`.
+    pub path: &'a str,
+    /// Without the question mark.
+    pub query: Option<&'static str>,
+    /// JSON, or empty.
+    pub body: Zeroizing<Vec<u8>>,
+    /// Sent as `X-Vault-Token`.
+    pub token: Option<&'a Secret>,
+    /// May be sent again although the first one may have arrived.
+    pub repeatable: bool,
+    /// Its refusals are refusals of credentials.
+    pub login: bool,
+    /// Asked of the server itself: without the namespace.
+    pub root: bool,
+    /// Must not show up in a message, besides the token.
+    pub secrets: &'a [Secret],
+}
+
+impl<'a> Ask<'a> {
+    /// POST without token and body, repeatable.
+    pub(super) fn new(what: &'a str, path: &'a str) -> Self {
+        Self {
+            what,
+            method: Method::POST,
+            path,
+            query: None,
+            body: Zeroizing::default(),
+            token: None,
+            repeatable: true,
+            login: false,
+            root: false,
+            secrets: &[],
+        }
+    }
+
+    pub(super) fn who(&self) -> Who {
+        match self.token {
+            _ if self.login => Who::Login,
+            Some(_) => Who::Token,
+            None => Who::Nobody,
+        }
+    }
+
+    /// The text without our own secrets: a server may repeat what it was sent.
+    pub(super) fn scrub(&self, mut text: String) -> String {
+        for secret in self.secrets.iter().chain(self.token) {
+            if !secret.is_empty() && text.contains(secret.expose()) {
+                text = text.replace(secret.expose(), "[secret]");
+            }
+        }
+        text
+    }
+}
 
 /// What all requests have in common.
 pub(super) struct Common {
@@ -55,15 +123,6 @@ pub(super) struct Received {
     pub status: u16,
     pub headers: HeaderMap,
     pub body: Zeroizing<Vec<u8>>,
-}
-
-/// No answer.
-pub(super) struct Trouble {
-    pub code: &'static str,
-    pub text: String,
-    pub hint: &'static str,
-    /// The issuer may have got the request and acted on it.
-    pub sent: bool,
 }
 
 /// An [`Ask`] as rustify wants it. Paths have no slash at their start: rustify would double it.
@@ -112,7 +171,7 @@ impl Server {
             // No timer that wakes an idle process; the whole pool goes when the agent is idle.
             .pool_idle_timeout(None)
             .pool_max_idle_per_host(KEPT);
-        let mut host = None;
+        let (mut host, mut instead) = (None, None);
         if let (Some(name), true) = (&common.server_name, address.is_tls()) {
             let real = origin.host_str().unwrap_or_default().to_owned();
             host = HeaderValue::from_str(&host_header(&origin)).ok();
@@ -122,7 +181,7 @@ impl Server {
             if !matches!(origin.domain(), Some(domain) if !domain.is_empty()) {
                 return Err(server_name(name, "it must be a DNS name"));
             }
-            http = http.dns_resolver(At(real.into()));
+            instead = Some(Arc::from(real));
         }
         if let Some(path) = &address.socket {
             http = http.unix_socket(path.as_path());
@@ -136,6 +195,7 @@ impl Server {
             })?;
             http = http.proxy(proxy);
         }
+        let http = http.dns_resolver(Resolver { instead });
         let http = http.build().map_err(|error| {
             misconfigured(
                 "http-client",
@@ -271,128 +331,21 @@ fn server_name(name: &str, why: &str) -> Failure {
     )
 }
 
-/// Answers every question with the addresses of one host: the URL names whom to verify, this says
+/// Looks up the host of a URL, or another one instead: the URL names whom to verify, this says
 /// where to connect.
-struct At(Arc<str>);
+struct Resolver {
+    instead: Option<Arc<str>>,
+}
 
-impl Resolve for At {
-    fn resolve(&self, _: Name) -> Resolving {
-        let host = Arc::clone(&self.0);
+impl Resolve for Resolver {
+    fn resolve(&self, name: Name) -> Resolving {
+        let instead = self.instead.clone();
         Box::pin(async move {
+            let host = instead.as_deref().unwrap_or(name.as_str());
             let host = host.trim_start_matches('[').trim_end_matches(']');
-            let found: Vec<_> = tokio::net::lookup_host((host, 0)).await?.collect();
+            let found = tokio::net::lookup_host((host, 0)).await;
+            let found: Vec<_> = found.map_err(NameNotFound)?.collect();
             Ok(Box::new(found.into_iter()) as Addrs)
         })
-    }
-}
-
-/// All causes in one line, without the URL: the message names the address already.
-fn chain(error: &dyn Error) -> String {
-    let mut text = String::new();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let this = error.to_string();
-        if !text.ends_with(&this) {
-            if !text.is_empty() {
-                text.push_str(": ");
-            }
-            text.push_str(&this);
-        }
-        cause = error.source();
-    }
-    if text.is_empty() {
-        "no reason given".to_owned()
-    } else {
-        text
-    }
-}
-
-/// Part of the error's text, code, hint. First fit wins.
-const CAUSES: &[(&str, &str, &str)] = &[
-    (
-        "UnknownIssuer",
-        "tls-untrusted",
-        "set ca_cert (VAULT_CACERT) to the CA that signed the server's certificate",
-    ),
-    (
-        "NotValidForName",
-        "tls-name",
-        "use a name of the server's certificate, or set server_name (VAULT_TLS_SERVER_NAME)",
-    ),
-    (
-        "not valid for name",
-        "tls-name",
-        "use a name of the server's certificate, or set server_name (VAULT_TLS_SERVER_NAME)",
-    ),
-    (
-        "xpired",
-        "tls-expired",
-        "the server's certificate has ended, or this machine's clock is wrong",
-    ),
-    (
-        "InvalidContentType",
-        "tls-none",
-        "the server does not speak TLS: write http:// if that is meant",
-    ),
-    (
-        "invalid peer certificate",
-        "tls-untrusted",
-        "check the server's certificate and ca_cert (VAULT_CACERT)",
-    ),
-    (
-        "certificate required",
-        "tls-client",
-        "the server wants a client certificate: set client_cert and client_key",
-    ),
-    (
-        "received fatal alert",
-        "tls-alert",
-        "the server refused our side of TLS: check client_cert and client_key",
-    ),
-    (
-        "dns error",
-        "name-not-found",
-        "check the name in the address and the resolver",
-    ),
-    (
-        "lookup address",
-        "name-not-found",
-        "check the name in the address and the resolver",
-    ),
-    (
-        "onnection refused",
-        "connect-refused",
-        "nothing listens there: check address and port",
-    ),
-    (
-        "No such file",
-        "connect-refused",
-        "there is no such socket: check the path",
-    ),
-    (
-        "nreachable",
-        "unreachable",
-        "check the network and the firewall",
-    ),
-];
-
-fn trouble(error: &reqwest::Error) -> Trouble {
-    let text = chain(error);
-    let found = CAUSES.iter().find(|(part, _, _)| text.contains(part));
-    let (code, hint) = match found {
-        Some((_, code, hint)) => (*code, *hint),
-        None if error.is_timeout() => ("timeout", "the server is silent: check it and the network"),
-        None if error.is_connect() => ("connect", "check address and network"),
-        None => ("connection-lost", ""),
-    };
-    Trouble {
-        code,
-        text: if code == "timeout" {
-            "no answer in time".to_owned()
-        } else {
-            text
-        },
-        hint,
-        sent: !error.is_connect(),
     }
 }

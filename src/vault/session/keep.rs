@@ -9,8 +9,9 @@ use tokio::time::Instant;
 
 use super::{
     super::{
-        call::{Ask, Hold, Refused, Wire},
+        call::{Hold, Refused, Wire},
         classify::Next,
+        wire::Ask,
     },
     Session, State,
 };

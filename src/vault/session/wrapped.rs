@@ -6,8 +6,9 @@ use serde::Deserialize;
 use zeroize::Zeroizing;
 
 use super::super::{
-    call::{Ask, Hold, Wire},
+    call::{Hold, Wire},
     classify::failure,
+    wire::Ask,
 };
 use crate::model::{
     failure::{Failure, FailureClass},

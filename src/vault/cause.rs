@@ -1,0 +1,207 @@
+//! Why no answer came: an error of the HTTP client to a code and what to do about it.
+//!
+//! Never decides by the text of another crate: the chain of causes is searched by type.
+
+use std::{error::Error, io, iter::successors};
+
+use rustls::{AlertDescription, CertificateError, InvalidMessage};
+
+/// No answer.
+#[derive(Debug)]
+pub(super) struct Trouble {
+    pub code: &'static str,
+    /// All causes in one line, without the URL: the message names the address already.
+    pub text: String,
+    /// Empty when there is nothing to say.
+    pub hint: &'static str,
+    /// The issuer may have got the request and acted on it.
+    pub sent: bool,
+}
+
+/// The resolver has no address for a host.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(super) struct NameNotFound(pub io::Error);
+
+/// A code and what to do.
+type Known = (&'static str, &'static str);
+
+/// Judges why the client got no answer.
+pub(super) fn trouble(error: &reqwest::Error) -> Trouble {
+    let (code, hint) = match causes(error).find_map(known) {
+        Some(known) => known,
+        None if error.is_timeout() => ("timeout", "the server is silent: check it and the network"),
+        None if error.is_connect() => ("connect", "check address and network"),
+        None => ("connection-lost", ""),
+    };
+    let text = match code {
+        "timeout" => "no answer in time".to_owned(),
+        _ => chain(error),
+    };
+    Trouble {
+        code,
+        text,
+        hint,
+        sent: !error.is_connect(),
+    }
+}
+
+/// The error and everything below it.
+fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    successors(Some(error), |error| below(*error))
+}
+
+/// What an [`io::Error`] wraps is hidden from its `source`.
+fn below<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a (dyn Error + 'static)> {
+    let wrapped = error
+        .downcast_ref::<io::Error>()
+        .and_then(io::Error::get_ref);
+    match wrapped {
+        Some(wrapped) => Some(wrapped),
+        None => error.source(),
+    }
+}
+
+fn known(error: &(dyn Error + 'static)) -> Option<Known> {
+    if let Some(error) = error.downcast_ref() {
+        return tls(error);
+    }
+    if error.is::<NameNotFound>() {
+        return Some((
+            "name-not-found",
+            "check the name in the address and the resolver",
+        ));
+    }
+    match error.downcast_ref::<io::Error>()?.kind() {
+        io::ErrorKind::ConnectionRefused => Some((
+            "connect-refused",
+            "nothing listens there: check address and port",
+        )),
+        io::ErrorKind::NotFound => {
+            Some(("connect-refused", "there is no such socket: check the path"))
+        }
+        io::ErrorKind::HostUnreachable
+        | io::ErrorKind::NetworkUnreachable
+        | io::ErrorKind::NetworkDown => Some(("unreachable", "check the network and the firewall")),
+        _ => None,
+    }
+}
+
+fn tls(error: &rustls::Error) -> Option<Known> {
+    use CertificateError as Certificate;
+    use rustls::Error as Tls;
+
+    Some(match error {
+        Tls::InvalidCertificate(
+            Certificate::NotValidForName | Certificate::NotValidForNameContext { .. },
+        ) => (
+            "tls-name",
+            "use a name of the server's certificate, or set server_name (VAULT_TLS_SERVER_NAME)",
+        ),
+        Tls::InvalidCertificate(Certificate::Expired | Certificate::ExpiredContext { .. }) => (
+            "tls-expired",
+            "the server's certificate has expired, or this machine's clock is wrong",
+        ),
+        Tls::InvalidCertificate(
+            Certificate::NotValidYet | Certificate::NotValidYetContext { .. },
+        ) => (
+            "tls-not-yet-valid",
+            "the server's certificate is not valid yet, or this machine's clock is wrong",
+        ),
+        Tls::InvalidCertificate(Certificate::UnknownIssuer) => (
+            "tls-untrusted",
+            "set ca_cert (VAULT_CACERT) to the CA that signed the server's certificate",
+        ),
+        Tls::InvalidCertificate(_) => (
+            "tls-untrusted",
+            "check the server's certificate and ca_cert (VAULT_CACERT)",
+        ),
+        Tls::InvalidMessage(InvalidMessage::InvalidContentType) => (
+            "tls-none",
+            "the server does not speak TLS: write http:// if that is meant",
+        ),
+        Tls::AlertReceived(AlertDescription::CertificateRequired) => (
+            "tls-client",
+            "the server wants a client certificate: set client_cert and client_key",
+        ),
+        Tls::AlertReceived(_) => (
+            "tls-alert",
+            "the server refused our side of TLS: check client_cert and client_key",
+        ),
+        _ => return None,
+    })
+}
+
+/// All causes in one line, without the error itself, which names the URL.
+pub(super) fn chain(error: &dyn Error) -> String {
+    let mut text = String::new();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let this = error.to_string();
+        if !text.ends_with(&this) {
+            if !text.is_empty() {
+                text.push_str(": ");
+            }
+            text.push_str(&this);
+        }
+        cause = error.source();
+    }
+    if text.is_empty() {
+        "no reason given".to_owned()
+    } else {
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cause_is_found_by_its_type_however_deep_it_is() {
+        use rustls::Error as Tls;
+
+        let wrapped = |inner: io::Error| io::Error::other(inner);
+        let tls = |error| wrapped(io::Error::new(io::ErrorKind::InvalidData, error));
+        let table = [
+            (
+                tls(Tls::InvalidCertificate(CertificateError::Expired)),
+                Some("tls-expired"),
+            ),
+            (
+                tls(Tls::InvalidCertificate(CertificateError::NotValidYet)),
+                Some("tls-not-yet-valid"),
+            ),
+            (
+                tls(Tls::InvalidCertificate(CertificateError::BadSignature)),
+                Some("tls-untrusted"),
+            ),
+            (
+                tls(Tls::AlertReceived(AlertDescription::CertificateRequired)),
+                Some("tls-client"),
+            ),
+            (
+                tls(Tls::AlertReceived(AlertDescription::UnknownCA)),
+                Some("tls-alert"),
+            ),
+            (tls(Tls::HandshakeNotComplete), None),
+            (
+                wrapped(io::Error::other(NameNotFound(io::Error::other("none")))),
+                Some("name-not-found"),
+            ),
+            (
+                wrapped(io::ErrorKind::HostUnreachable.into()),
+                Some("unreachable"),
+            ),
+            // Words alone prove nothing.
+            (
+                wrapped(io::Error::other("Connection refused, expired")),
+                None,
+            ),
+        ];
+        for (error, code) in table {
+            let found = causes(&error).find_map(known).map(|(code, _)| code);
+            assert_eq!(found, code, "{error:?}");
+        }
+    }
+}
