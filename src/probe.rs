@@ -6,8 +6,6 @@
 
 mod failure;
 mod grpc;
-mod hpack;
-mod http2;
 mod identity;
 mod starttls;
 #[cfg(test)]
@@ -24,13 +22,16 @@ use std::{
 };
 
 pub use failure::ProbeFailure;
-use grpc::Spoke;
+use grpc::Fault;
 pub use identity::{Identity, IdentityError};
 use rustls::{ClientConfig, ProtocolVersion, client::Resumption};
 use rustls_pki_types::ServerName;
 use tokio::{
-    io::{AsyncBufRead as _, AsyncWriteExt as _},
-    net::TcpStream,
+    io::{AsyncBufRead as _, AsyncReadExt as _, AsyncWriteExt as _, Join, Take, join},
+    net::{
+        TcpStream,
+        tcp::{OwnedReadHalf, OwnedWriteHalf},
+    },
     time::{Instant, timeout_at},
 };
 use tokio_rustls::{TlsConnector, client::TlsStream};
@@ -47,6 +48,15 @@ use crate::{
 /// How long a peer that accepted our certificate may take to say its first word. Most speak at
 /// once: a session ticket (RFC 8446 section 4.6.1), or the settings of HTTP/2.
 const FIRST_WORD: Duration = Duration::from_millis(500);
+/// Bytes that a peer may send up to the end of the handshake: its chain, and the names of the CAs
+/// that it takes, each at most 64 KiB for rustls.
+const LARGEST_HANDSHAKE: u64 = 256 << 10;
+/// Bytes that it may send after that: some 7,000 of the smallest frames, so that a flood of them
+/// ends within milliseconds. An answer of the health service takes some hundred.
+const LARGEST_ANSWER: u64 = 64 << 10;
+
+/// A connection that ends after so many bytes from the peer.
+type Bounded = Join<Take<OwnedReadHalf>, OwnedWriteHalf>;
 
 /// Looks once.
 ///
@@ -75,6 +85,8 @@ pub async fn probe(target: &ProbeTarget, identity: &Identity) -> Result<Served, 
     }
     let witness = Arc::new(identity.witness(target.mtls));
     let config = look.config(&witness)?;
+    let (from, to) = tcp.into_split();
+    let tcp = join(from.take(LARGEST_HANDSHAKE), to);
     let handshake = TlsConnector::from(Arc::new(config)).connect(name, tcp);
     match look.within("in the TLS handshake", handshake).await? {
         Ok(stream) => look.after(stream, &witness).await,
@@ -136,7 +148,7 @@ impl Look<'_> {
     /// The handshake is over, so the served certificate is verified and proven.
     async fn after(
         &self,
-        mut stream: TlsStream<TcpStream>,
+        mut stream: TlsStream<Bounded>,
         witness: &Witness,
     ) -> Result<Served, ProbeFailure> {
         let session = stream.get_ref().1;
@@ -159,35 +171,67 @@ impl Look<'_> {
             }
             return Ok(served);
         }
-        let name = &self.target.server_name;
-        let (health, spoke) = match timeout_at(self.end, grpc::check(stream, name)).await {
-            Ok(result) => result,
+        Ok(self.health(stream, served, witness).await)
+    }
+
+    /// Asks the health service. That it answers shows that the peer accepted us.
+    async fn health(
+        &self,
+        mut stream: TlsStream<Bounded>,
+        mut served: Served,
+        witness: &Witness,
+    ) -> Served {
+        let peer = stream.get_mut().0.reader_mut();
+        peer.set_limit(LARGEST_ANSWER);
+        let call = grpc::check(&mut stream, &self.target.server_name);
+        let (health, answered) = match timeout_at(self.end, call).await {
+            Ok(Ok(health)) => (health, true),
+            Ok(Err(Fault::Answer(why))) => (Health::Broken(why), true),
+            Ok(Err(Fault::Http2(error))) => {
+                if let (Some(_), Some(why)) = (witness.asked(), self.alert(&mut stream).await) {
+                    served.accepted = Accepted::Refused(why);
+                    return served;
+                }
+                let why = match stream.get_ref().0.reader().limit() {
+                    0 => format!("the peer sent more than {LARGEST_ANSWER} bytes"),
+                    _ => error.to_string(),
+                };
+                // A reset stream or a GOAWAY is an answer too, the end of the connection is none.
+                (Health::Broken(format!("HTTP/2: {why}")), error.is_remote())
+            }
             Err(_) => {
                 let limit = self.target.timeout.as_secs_f64();
-                (
-                    Health::Broken(format!("no answer within {limit} s")),
-                    Spoke::No,
-                )
+                (Health::Broken(format!("no answer within {limit} s")), false)
             }
         };
-        served.health = Some(health);
-        match spoke {
-            Spoke::Yes if served.accepted == Accepted::Silent => {
-                let sent = witness.asked() == Some(true);
-                served.accepted = Accepted::Yes { sent };
-            }
-            Spoke::Alert(why) if witness.asked().is_some() => {
-                served.accepted = Accepted::Refused(why);
-                served.health = None;
-            }
-            _ => {}
+        if answered && served.accepted == Accepted::Silent {
+            let sent = witness.asked() == Some(true);
+            served.accepted = Accepted::Yes { sent };
         }
-        Ok(served)
+        served.health = Some(health);
+        served
+    }
+
+    /// The alert of TLS by which the peer ended this connection.
+    async fn alert(&self, stream: &mut TlsStream<Bounded>) -> Option<String> {
+        // rustls repeats the error that ended the session.
+        let error = match stream.get_mut().1.process_new_packets() {
+            Err(error) => io::Error::new(io::ErrorKind::InvalidData, error),
+            // We could not write to it: what it said on leaving may be still to be read.
+            Ok(_) => {
+                let end = self.end.min(Instant::now() + FIRST_WORD);
+                match timeout_at(end, word(stream)).await {
+                    Ok(Word::Error(error)) => error,
+                    _ => return None,
+                }
+            }
+        };
+        failure::is_alert(&error).then(|| failure::words(&error))
     }
 
     /// In TLS 1.3 the handshake ends for us before the peer has looked at our certificate (RFC 8446
     /// section 4.4.4): its first word tells, a ticket or data, or else an alert.
-    async fn first_word(&self, stream: &mut TlsStream<TcpStream>, sent: bool) -> Accepted {
+    async fn first_word(&self, stream: &mut TlsStream<Bounded>, sent: bool) -> Accepted {
         let end = self.end.min(Instant::now() + FIRST_WORD);
         match timeout_at(end, word(stream)).await {
             Err(_) => Accepted::Silent,
@@ -199,7 +243,7 @@ impl Look<'_> {
 
     /// A peer that waits for us, as PostgreSQL does, answers a goodbye by closing; one that refused
     /// us sends its alert before that.
-    async fn farewell(&self, stream: &mut TlsStream<TcpStream>, sent: bool) -> Accepted {
+    async fn farewell(&self, stream: &mut TlsStream<Bounded>, sent: bool) -> Accepted {
         let goodbye = async {
             stream.shutdown().await?;
             match word(stream).await {
@@ -261,7 +305,7 @@ enum Word {
     Error(io::Error),
 }
 
-async fn word(stream: &mut TlsStream<TcpStream>) -> Word {
+async fn word(stream: &mut TlsStream<Bounded>) -> Word {
     poll_fn(|context| {
         let polled = Pin::new(&mut *stream)
             .poll_fill_buf(context)

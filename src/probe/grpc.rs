@@ -1,99 +1,134 @@
-//! One call of `grpc.health.v1.Health/Check` over HTTP/2, the two small messages by hand.
+//! One call of `grpc.health.v1.Health/Check` over HTTP/2; the two small messages by hand.
 //!
 //! Never retries and never speaks another method. What stays true: an answer is bounded in size;
-//! who asks bounds it in time.
+//! the caller bounds the call in time and in bytes.
 
+use std::pin::pin;
+
+use h2::{RecvStream, client};
+use http::{HeaderMap, Request, StatusCode};
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::{
-    failure,
-    hpack::Field,
-    http2::{self, Answer, Fault},
-};
 use crate::model::served::Health;
 
 /// The service as a whole: an empty message, not compressed (gRPC over HTTP/2, Length-Prefixed-Message).
-const REQUEST: [u8; 5] = [0; 5];
+const REQUEST: &[u8] = &[0; 5];
+/// Bytes of the answer's message; SERVING takes 7.
+const LARGEST_MESSAGE: usize = 4 << 10;
+/// Bytes of the fields of one header block, and of the body: the window is never opened further.
+const LARGEST_BLOCK: u32 = 16 << 10;
 
-/// Did the peer say anything in HTTP/2? It does so only after it accepted us.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Spoke {
-    /// Yes, whatever it was.
-    Yes,
-    /// No.
-    No,
-    /// An alert of TLS came instead: it refused us.
-    Alert(String),
+/// Why there is no answer.
+#[derive(Debug)]
+pub(super) enum Fault {
+    /// HTTP/2 failed: [`h2::Error::is_remote`] says whether the peer ended it.
+    Http2(h2::Error),
+    /// The answer is none of gRPC.
+    Answer(String),
 }
 
-/// Asks.
-pub(super) async fn check<S: AsyncRead + AsyncWrite + Unpin>(
-    stream: S,
-    authority: &str,
-) -> (Health, Spoke) {
+impl From<h2::Error> for Fault {
+    fn from(error: h2::Error) -> Self {
+        Self::Http2(error)
+    }
+}
+
+/// Asks the health service of `authority`, a host without port.
+///
+/// # Errors
+/// [`Fault`] when no status of the health service came.
+pub(super) async fn check<S>(stream: S, authority: &str) -> Result<Health, Fault>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let request = request(authority)?;
+    let (client, connection) = client::Builder::new()
+        .enable_push(false)
+        .max_header_list_size(LARGEST_BLOCK)
+        .initial_window_size(LARGEST_BLOCK)
+        .handshake(stream)
+        .await?;
+    let mut answer = pin!(call(client, request));
+    tokio::select! {
+        biased;
+        answer = &mut answer => return answer,
+        // An answer that came together with the connection's end is in the stream's buffer.
+        _ended = connection => {}
+    }
+    answer.await
+}
+
+fn request(authority: &str) -> Result<Request<()>, Fault> {
     let authority = if authority.contains(':') {
         format!("[{authority}]")
     } else {
         authority.to_owned()
     };
-    let fields = [
-        (":method", "POST"),
-        (":scheme", "https"),
-        (":path", "/grpc.health.v1.Health/Check"),
-        (":authority", authority.as_str()),
-        ("content-type", "application/grpc"),
-        ("te", "trailers"),
-        (
+    Request::post(format!("https://{authority}/grpc.health.v1.Health/Check"))
+        .header("content-type", "application/grpc")
+        .header("te", "trailers")
+        .header(
             "user-agent",
             concat!("certagent/", env!("CARGO_PKG_VERSION")),
-        ),
-    ];
-    let broken = |why: &str| Health::Broken(format!("HTTP/2: {why}"));
-    match http2::exchange(stream, &fields, &REQUEST).await {
-        Ok(answer) => (read(&answer).unwrap_or_else(Health::Broken), Spoke::Yes),
-        Err(Fault::Io(error)) if failure::is_alert(&error) => {
-            let why = failure::words(&error);
-            (broken(&why), Spoke::Alert(why))
+        )
+        .body(())
+        .map_err(|error| Fault::Answer(error.to_string()))
+}
+
+async fn call(
+    client: client::SendRequest<&'static [u8]>,
+    request: Request<()>,
+) -> Result<Health, Fault> {
+    let mut client = client.ready().await?;
+    let (answer, mut sender) = client.send_request(request, false)?;
+    sender.send_data(REQUEST, true)?;
+    let (head, body) = answer.await?.into_parts();
+    if head.status != StatusCode::OK {
+        return Err(Fault::Answer(format!(
+            "HTTP status {}",
+            head.status.as_u16()
+        )));
+    }
+    // An answer without a message has its status in the head ("Trailers-Only").
+    if let Some(failed) = status(&head.headers)? {
+        return Ok(failed);
+    }
+    let (message, trailers) = read(body).await?;
+    match status(&trailers)? {
+        Some(failed) => Ok(failed),
+        None if trailers.get("grpc-status").is_none() => {
+            Err(Fault::Answer("the answer has no grpc-status".to_owned()))
         }
-        // A reset stream or a GOAWAY is an answer too, the end of the connection is none.
-        Err(Fault::Ended(why)) => (broken(&why), Spoke::Yes),
-        Err(Fault::Broken(why)) => (broken(&why), Spoke::No),
-        Err(Fault::Io(error)) => (broken(&failure::words(&error)), Spoke::No),
+        None => decode(&message).map_err(Fault::Answer),
     }
 }
 
-fn read(answer: &Answer) -> Result<Health, String> {
-    match http2::status(&answer.head) {
-        Some("200") => {}
-        Some(other) => return Err(format!("HTTP status {other}")),
-        None => return Err("the answer has no HTTP status".to_owned()),
-    }
-    // An answer without a message has its status in the head ("Trailers-Only").
-    if let Some(failed) = status(&answer.head)? {
-        return Ok(failed);
-    }
-    match status(&answer.trailers)? {
-        Some(failed) => Ok(failed),
-        None if http2::value(&answer.trailers, "grpc-status").is_none() => {
-            Err("the answer has no grpc-status".to_owned())
+async fn read(mut body: RecvStream) -> Result<(Vec<u8>, HeaderMap), Fault> {
+    let mut message = Vec::new();
+    while let Some(part) = body.data().await {
+        message.extend_from_slice(&part?);
+        if message.len() > LARGEST_MESSAGE {
+            return Err(Fault::Answer("the answer is far too long".to_owned()));
         }
-        None => decode(&answer.body),
     }
+    Ok((message, body.trailers().await?.unwrap_or_default()))
 }
 
 /// The error of gRPC in these fields, if there is one.
-fn status(fields: &[Field]) -> Result<Option<Health>, String> {
-    let Some(code) = http2::value(fields, "grpc-status") else {
+fn status(fields: &HeaderMap) -> Result<Option<Health>, Fault> {
+    let Some(code) = fields.get("grpc-status") else {
         return Ok(None);
     };
-    let Ok(code) = code.parse::<u32>() else {
-        return Err("grpc-status is no number".to_owned());
+    let Some(code) = code.to_str().ok().and_then(|code| code.parse::<u32>().ok()) else {
+        return Err(Fault::Answer("grpc-status is no number".to_owned()));
     };
     if code == 0 {
         return Ok(None);
     }
-    let text = http2::value(fields, "grpc-message").unwrap_or_default();
-    let text: String = text.chars().take(200).collect();
+    let text = fields
+        .get("grpc-message")
+        .map(|text| String::from_utf8_lossy(text.as_bytes()));
+    let text = text.unwrap_or_default().chars().take(200).collect();
     Ok(Some(Health::Status(code, text)))
 }
 

@@ -11,6 +11,8 @@ use tokio::{
 };
 use tokio_rustls::TlsAcceptor;
 
+mod floods;
+
 use super::*;
 use crate::{
     clock::{Clock as _, SystemClock},
