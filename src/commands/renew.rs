@@ -32,7 +32,10 @@ pub(super) async fn run(args: &RenewArgs, environment: &Environment) -> anyhow::
         let message = format!("{name:?} is no name of a certificate");
         return Err(Stopped::usage(message, "`certagent status` shows the names").into());
     }
-    let path = format!("/renew/{name}");
+    let path = match name {
+        "" => "/renew".to_owned(),
+        name => format!("/renew/{name}"),
+    };
     let asking = time::timeout(limit, ask::ask(&socket, "POST", &path));
     let screen = Screen::stderr(|name| environment.get(name).map(String::as_str));
     let answer = screen

@@ -9,16 +9,18 @@ use std::{future::pending, io, net::SocketAddr, time::Duration};
 use axum::{
     Json, Router,
     body::Body,
-    extract::{Request, State},
+    extract::{Path, State},
     http::{
-        HeaderValue, Method, StatusCode,
-        header::{ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE},
+        HeaderValue, StatusCode,
+        header::{CACHE_CONTROL, CONNECTION, CONTENT_TYPE},
     },
+    middleware::map_response,
     response::{IntoResponse as _, Response},
+    routing::{get, post},
     serve::Listener,
 };
 use serde::Serialize;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -152,47 +154,40 @@ where
 }
 
 fn public(seen: Seen) -> Router {
-    let answer = async |State(seen): State<Seen>, request: Request| {
-        finished(&request, health(&seen, request.uri().path()))
-    };
-    Router::new().fallback(answer).with_state(seen)
+    finished(health()).with_state(seen)
 }
 
 fn private(seen: Seen) -> Router {
-    let answer = async |State(seen): State<Seen>, request: Request| {
-        let path = request.uri().path().to_owned();
-        if let Some(name) = path.strip_prefix("/renew") {
-            if request.method() != Method::POST {
-                return closing(refused(StatusCode::METHOD_NOT_ALLOWED, "use POST"));
-            }
-            return closing(renew(&seen, name.trim_start_matches('/')).await);
-        }
-        let found = match path.as_str() {
-            "/status" => Some(Json(Report::from(&seen.view())).into_response()),
-            path => health(&seen, path),
-        };
-        finished(&request, found)
-    };
-    Router::new().fallback(answer).with_state(seen)
+    let routes = health()
+        .route("/status", get(status))
+        .route("/renew", post(renew_all))
+        .route("/renew/{name}", post(renew_one));
+    finished(routes).with_state(seen)
 }
 
-/// Only reading, only these paths.
-fn finished(request: &Request, found: Option<Response>) -> Response {
-    let reading = [Method::GET, Method::HEAD].contains(request.method());
-    closing(match found {
-        None => refused(StatusCode::NOT_FOUND, "try /live, /ready or /metrics"),
-        Some(_) if !reading => {
-            let mut refused = refused(StatusCode::METHOD_NOT_ALLOWED, "use GET");
-            let headers = refused.headers_mut();
-            headers.insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
-            refused
-        }
-        Some(answer) => answer,
-    })
+fn health() -> Router<Seen> {
+    Router::new()
+        .route("/live", get(live))
+        .route("/ready", get(ready))
+        .route("/metrics", get(exposition))
+}
+
+/// What else may be asked for, and what every answer has.
+fn finished(routes: Router<Seen>) -> Router<Seen> {
+    routes
+        .fallback(async || refused(StatusCode::NOT_FOUND, "try /live, /ready or /metrics"))
+        // The header Allow names the right one.
+        .method_not_allowed_fallback(async || {
+            refused(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "use the method that Allow names",
+            )
+        })
+        .layer(map_response(closing))
 }
 
 /// A connection that waits for a next request would cost a wake-up in the end.
-fn closing(mut answer: Response) -> Response {
+async fn closing(mut answer: Response) -> Response {
     let headers = answer.headers_mut();
     headers.insert(CONNECTION, HeaderValue::from_static("close"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -207,25 +202,44 @@ fn refused(status: StatusCode, hint: &str) -> Response {
         .into_response()
 }
 
-fn health(seen: &Seen, path: &str) -> Option<Response> {
-    match path {
-        // Who answers runs: the loops are on the same thread.
-        "/live" => Some(Json(json!({ "live": true })).into_response()),
-        "/ready" => {
-            let ready = Ready::from(&seen.view());
-            let status = if ready.ready {
-                StatusCode::OK
-            } else {
-                StatusCode::SERVICE_UNAVAILABLE
-            };
-            Some((status, pretty(&ready)).into_response())
-        }
-        "/metrics" => Some(match metrics::exposition(seen.view()) {
-            Ok(text) => ([(CONTENT_TYPE, metrics::MEDIA_TYPE)], text).into_response(),
-            Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
-        }),
-        _ => None,
+/// Who answers runs: the loops are on the same thread.
+async fn live() -> Json<Value> {
+    Json(json!({ "live": true }))
+}
+
+async fn ready(State(seen): State<Seen>) -> (StatusCode, Response) {
+    let ready = Ready::from(&seen.view());
+    let status = if ready.ready {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
+    (status, pretty(&ready))
+}
+
+async fn exposition(State(seen): State<Seen>) -> Response {
+    match metrics::exposition(seen.view()) {
+        Ok(text) => ([(CONTENT_TYPE, metrics::MEDIA_TYPE)], text).into_response(),
+        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }
+}
+
+async fn status(State(seen): State<Seen>) -> Json<Report> {
+    Json(Report::from(&seen.view()))
+}
+
+async fn renew_all(State(seen): State<Seen>) -> Response {
+    let names = seen.force().names().map(str::to_owned).collect();
+    renew(&seen, names).await
+}
+
+async fn renew_one(State(seen): State<Seen>, Path(name): Path<String>) -> Response {
+    if !seen.force().names().any(|known| known == name) {
+        let known: Vec<_> = seen.force().names().collect();
+        let hint = format!("the certificates are {}", known.join(", "));
+        return refused(StatusCode::NOT_FOUND, &hint);
+    }
+    renew(&seen, vec![name]).await
 }
 
 /// People look at it with curl.
@@ -237,20 +251,11 @@ fn pretty(value: &impl Serialize) -> Response {
     answer
 }
 
-/// One renewal of the named certificate, or of all; the answer when each has come to something.
-/// Wishes that come while one is under way share its answer.
-async fn renew(seen: &Seen, name: &str) -> Response {
-    let known: Vec<String> = seen.force().names().map(str::to_owned).collect();
-    let wanted: Vec<String> = match name {
-        "" => known.clone(),
-        name => known.iter().filter(|one| *one == name).cloned().collect(),
-    };
-    if wanted.is_empty() {
-        let hint = format!("the certificates are {}", known.join(", "));
-        return refused(StatusCode::NOT_FOUND, &hint);
-    }
+/// One renewal of each; the answer when each has come to something. Wishes that come while one is
+/// under way share its answer.
+async fn renew(seen: &Seen, names: Vec<String>) -> Response {
     let mut waiting = Vec::new();
-    for name in wanted {
+    for name in names {
         let Some(status) = seen.of(&name) else {
             continue;
         };
