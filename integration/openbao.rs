@@ -4,6 +4,8 @@
 
 #[path = "openbao/auth.rs"]
 mod auth;
+#[path = "openbao/messages.rs"]
+mod messages;
 #[path = "openbao/network.rs"]
 mod network;
 #[path = "openbao/orders.rs"]

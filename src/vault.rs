@@ -10,6 +10,7 @@ mod cause;
 mod classify;
 mod header;
 mod look;
+mod messages;
 mod order;
 mod rate;
 mod session;
@@ -43,6 +44,7 @@ use crate::{
 };
 
 pub use look::{Health, Signer, TokenFacts};
+pub use messages::{Call, MESSAGES, Message, SaidBy};
 pub use order::{Plan, plan};
 
 /// How long to wait for a lagging standby to learn of a new token or role.

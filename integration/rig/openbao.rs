@@ -52,6 +52,8 @@ pub(crate) struct Claims {
     pub(crate) expires_in: i64,
     /// Seconds from now until it counts.
     pub(crate) starts_in: i64,
+    /// Seconds from now until it is issued, when that is another moment.
+    pub(crate) issued_in: Option<i64>,
 }
 
 impl Default for Claims {
@@ -62,6 +64,7 @@ impl Default for Claims {
             task: "certagent".to_owned(),
             expires_in: 3600,
             starts_in: 0,
+            issued_in: None,
         }
     }
 }
@@ -302,11 +305,12 @@ pub(crate) fn jwt(claims: &Claims) -> String {
         .as_secs();
     let now = i64::try_from(now).unwrap();
     let start = now + claims.starts_in;
+    let issued = claims.issued_in.map_or(start, |seconds| now + seconds);
     let body = json!({
         "aud": claims.audience, "sub": format!("global:default:{}:group:{}:vault_default", claims.job, claims.task),
         "nomad_job_id": claims.job, "nomad_task": claims.task, "nomad_namespace": "default",
         "nomad_allocation_id": "11111111-2222-3333-4444-555555555555",
-        "iat": start, "nbf": start, "exp": now + claims.expires_in,
+        "iat": issued, "nbf": start, "exp": now + claims.expires_in,
     });
     let key = EncodingKey::from_ec_pem(jwt_key().serialize_pem().as_bytes()).unwrap();
     jsonwebtoken::encode(&Header::new(Algorithm::ES256), &body, &key).unwrap()

@@ -1,10 +1,11 @@
 //! Status code and text of an answer to a failure: its class, its code, what to do.
 //!
 //! Never decides from the code alone where it has several meanings (403, 429 and 500 have). Pure.
-//! The table is that of the API documentation and of measurements with OpenBao 2.7.
+//! The words that are known are in `messages.rs`.
 
 use serde::Deserialize;
 
+use super::messages;
 use crate::model::failure::{Failure, FailureClass};
 
 /// What the sender does after a refusal, before the caller's retry plan takes over.
@@ -54,9 +55,6 @@ struct Errors {
     errors: Vec<String>,
 }
 
-/// Part of the issuer's words, code, hint.
-type Row = (&'static str, &'static str, &'static str);
-
 /// The longest piece of foreign text in a message.
 const LONGEST: usize = 400;
 
@@ -74,10 +72,6 @@ impl Said {
             by_issuer: false,
             text: one_line(&strip_tags(&text)),
         }
-    }
-
-    fn has(&self, part: &str) -> bool {
-        self.text.contains(part)
     }
 }
 
@@ -111,11 +105,27 @@ fn strip_tags(text: &str) -> String {
         .collect()
 }
 
-/// Judges an answer that is no success.
+/// Judges an answer that is no success: by the table of messages, else by its status.
 pub(super) fn judge(status: u16, said: &Said, who: Who) -> Judged {
+    if said.by_issuer || status >= 500 {
+        if let Some(message) = messages::find(status, who == Who::Login, &said.text) {
+            return Judged {
+                class: message.class,
+                code: message.code,
+                hint: message.hint,
+                next: message.next(),
+            };
+        }
+    }
     match status {
-        429 => throttled(said),
-        400 if !said.by_issuer && said.has("HTTP request to an HTTPS server") => Judged {
+        429 => Judged {
+            class: FailureClass::Throttled,
+            code: "busy",
+            hint: "",
+            next: Next::Stop,
+        },
+        // net/http of Go, which both servers are built with.
+        400 if !said.by_issuer && said.text.contains("HTTP request to an HTTPS server") => Judged {
             class: FailureClass::Misconfigured,
             code: "https-expected",
             hint: "the server speaks TLS: write https:// in the address",
@@ -135,9 +145,13 @@ pub(super) fn judge(status: u16, said: &Said, who: Who) -> Judged {
             next: Next::Elsewhere,
         },
         403 => forbidden(said, who),
-        404 => not_found(said),
-        400 if who == Who::Login => login_refused(said),
-        400 => bad_request(said),
+        404 if said.text.is_empty() => wrong("empty-list", ""),
+        404 => wrong(
+            "no-such-path",
+            "check the mount's path, and that the PKI engine is mounted there",
+        ),
+        // None is for ever: a new file, clock or role can cure it.
+        400 if who == Who::Login => denied("login-refused", "", Next::Stop),
         405 => wrong(
             "unsupported-operation",
             "check mount and role: this path is none of PKI",
@@ -146,61 +160,9 @@ pub(super) fn judge(status: u16, said: &Said, who: Who) -> Judged {
     }
 }
 
-fn throttled(said: &Said) -> Judged {
-    let (code, hint) = if said.has("quota") {
-        (
-            "rate-limited",
-            "raise the issuer's rate limit quota for this path",
-        )
-    } else {
-        ("busy", "")
-    };
-    Judged {
-        class: FailureClass::Throttled,
-        code,
-        hint,
-        next: Next::Stop,
-    }
-}
-
-/// 5xx and friends. Some permanent faults of the mount come as 500.
+/// 5xx and friends, without words that are known.
 fn server_side(status: u16, said: &Said) -> Judged {
-    let permanent = [
-        (
-            "no default issuer",
-            "no-issuer",
-            "make or import a CA in this mount and set it as default",
-        ),
-        (
-            "could not fetch the CA certificate",
-            "no-issuer",
-            "make or import a CA in this mount and set it as default",
-        ),
-        (
-            "requested usage",
-            "issuer-usage",
-            "give the role's issuer the usage issuing-certificates",
-        ),
-        (
-            "unable to find PKI issuer",
-            "unknown-issuer",
-            "the role names an issuer that is gone: set its issuer_ref",
-        ),
-    ];
-    if let Some((_, code, hint)) = permanent.iter().find(|(part, _, _)| said.has(part)) {
-        return wrong(code, hint);
-    }
-    if said.has("does not exist during renewal") {
-        return denied(
-            "role-removed",
-            "the auth role is gone: make it again",
-            Next::LoginAgain,
-        );
-    }
     let (code, hint) = match status {
-        _ if said.has("sealed") => ("sealed", "unseal it; the live certificate stays in use"),
-        _ if said.has("not active") || said.has("no active") => ("standby", ""),
-        _ if said.has("not initialized") => ("not-initialized", "initialise and unseal it"),
         412 => ("replication-lag", ""),
         472 | 473 => ("standby", ""),
         501 => ("not-initialized", "initialise and unseal it"),
@@ -234,177 +196,13 @@ fn forbidden(said: &Said, who: Who) -> Judged {
         let hint = "check the mount's path and the namespace: what is not there is forbidden, too";
         return denied("forbidden", hint, Next::Stop);
     }
-    if said.has("invalid token") || !said.has("1 error occurred") && said.has("permission denied") {
+    let says = |part: &str| said.text.contains(part);
+    if says("invalid token") || !says("1 error occurred") && says("permission denied") {
         let hint = "the token has ended or was revoked";
         return denied("token-invalid", hint, Next::LoginAgain);
     }
     let hint = "the token's policy must grant `update` on this path";
     denied("permission-denied", hint, Next::Settle)
-}
-
-fn not_found(said: &Said) -> Judged {
-    if said.has("namespace not found") {
-        wrong("namespace-not-found", "check the namespace")
-    } else if said.text.is_empty() {
-        wrong("empty-list", "")
-    } else {
-        wrong(
-            "no-such-path",
-            "check the mount's path, and that the PKI engine is mounted there",
-        )
-    }
-}
-
-/// Refused logins.
-const LOGIN: &[Row] = &[
-    (
-        "wrapping token is not valid",
-        "wrapping-token-used",
-        "somebody else may have unwrapped it: treat the secret id as stolen, destroy it and issue a new one",
-    ),
-    (
-        "token is expired",
-        "jwt-expired",
-        "wait until the file is rewritten; check that Nomad's servers can be reached",
-    ),
-    (
-        "not yet valid",
-        "jwt-not-yet-valid",
-        "compare the clocks of this machine, of Nomad's servers and of the issuer",
-    ),
-    (
-        "issued at",
-        "jwt-not-yet-valid",
-        "compare the clocks of this machine, of Nomad's servers and of the issuer",
-    ),
-    (
-        "audience",
-        "jwt-audience",
-        "the role's bound_audiences must hold the identity's aud",
-    ),
-    (
-        "signature",
-        "jwt-signature",
-        "the auth mount must know the signer's public keys (jwks_url, jwt_validation_pubkeys)",
-    ),
-    (
-        "claim",
-        "jwt-claims",
-        "compare the role's bound_claims and user_claim with the token's claims",
-    ),
-    (
-        "invalid role or secret ID",
-        "secret-id-refused",
-        "role id or secret id is wrong, has expired or was used up: issue a new secret id",
-    ),
-    (
-        "missing secret_id",
-        "secret-id-refused",
-        "the role wants a secret id: configure one",
-    ),
-    (
-        "client certificate",
-        "client-certificate-refused",
-        "the auth mount must hold the CA of this client certificate, and the certificate must be valid",
-    ),
-    (
-        "could not be found",
-        "login-role-unknown",
-        "check the role's name in this auth mount",
-    ),
-    (
-        "invalid role name",
-        "login-role-unknown",
-        "check the role's name in this auth mount",
-    ),
-    (
-        "missing role",
-        "login-role-unknown",
-        "name a role: the auth mount has no default role",
-    ),
-    ("oidc", "login-role-unknown", "the role needs role_type jwt"),
-];
-
-/// Login errors come as 400. None of them is for ever: a new file, clock or role can cure it.
-fn login_refused(said: &Said) -> Judged {
-    let found = LOGIN.iter().find(|(part, _, _)| said.has(part));
-    let (code, hint) = found.map_or(("login-refused", ""), |(_, code, hint)| (*code, *hint));
-    denied(code, hint, Next::Stop)
-}
-
-/// Refused orders.
-const ORDER: &[Row] = &[
-    (
-        "beyond the expiration of the CA",
-        "ca-ends-first",
-        "renew the CA, ask for a shorter ttl, or set leaf_not_after_behavior",
-    ),
-    (
-        "Either ttl or not_after",
-        "role-has-not-after",
-        "the role has a fixed not_after: take it out, certagent always sends a ttl",
-    ),
-    (
-        "not_after_bound",
-        "role-has-not-after",
-        "the role bounds not_after: certagent sends a ttl",
-    ),
-    (
-        "not allowed by this role",
-        "name-not-allowed",
-        "let the role allow it (allowed_domains, allow_subdomains, allow_bare_domains), or ask for another name",
-    ),
-    (
-        "not allowed in this role",
-        "name-not-allowed",
-        "let the role allow it (allow_ip_sans, allowed_ip_sans_cidr), or leave the name out",
-    ),
-    (
-        "Subject Alternative Names are not allowed",
-        "name-not-allowed",
-        "let the role allow it (allow_ip_sans, allowed_uri_sans), or leave the name out",
-    ),
-    (
-        "not valid for this role",
-        "name-not-allowed",
-        "let the role's allowed_uri_sans match it",
-    ),
-    (
-        "is not a valid IP address",
-        "name-not-allowed",
-        "check the IP SANs",
-    ),
-    (
-        "common_name field is required",
-        "common-name-missing",
-        "set a common name",
-    ),
-    (
-        "role requires",
-        "key-not-allowed",
-        "set key_type to what the role asks for",
-    ),
-    ("RSA keys <", "key-not-allowed", "use at least rsa-2048"),
-    ("role key type", "key-not-allowed", "set key_type"),
-    ("for field \"ttl\"", "ttl", "check the ttl"),
-];
-
-fn bad_request(said: &Said) -> Judged {
-    if said.has("wrapping token is not valid") {
-        return login_refused(said);
-    }
-    if said.has("unknown role") {
-        return Judged {
-            next: Next::Settle,
-            ..wrong(
-                "unknown-role",
-                "check the role's name, or make the role in this mount",
-            )
-        };
-    }
-    let found = ORDER.iter().find(|(part, _, _)| said.has(part));
-    let (code, hint) = found.map_or(("refused", ""), |(_, code, hint)| (*code, *hint));
-    wrong(code, hint)
 }
 
 fn denied(code: &'static str, hint: &'static str, next: Next) -> Judged {

@@ -272,6 +272,40 @@ const ANSWERS: &[(u16, &str, Who, FailureClass, &str, Next)] = &[
         Stop,
     ),
     (400, "something new", Login, Denied, "login-refused", Stop),
+    // Said by Vault 1.14.1.
+    (
+        400,
+        "invalid secret id",
+        Login,
+        Denied,
+        "secret-id-refused",
+        Stop,
+    ),
+    (
+        400,
+        "invalid role ID",
+        Login,
+        Denied,
+        "secret-id-refused",
+        Stop,
+    ),
+    (
+        500,
+        "could not fetch the CA certificate (was one set?): unable to find PKI issuer for reference: x",
+        Token,
+        Misconfigured,
+        "unknown-issuer",
+        Stop,
+    ),
+    // A path's name is none of the server's words about itself.
+    (
+        404,
+        "no handler for route \"sealed/issue/x\"",
+        Token,
+        Misconfigured,
+        "no-such-path",
+        Stop,
+    ),
 ];
 
 fn said(text: &str) -> Said {
