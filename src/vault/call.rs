@@ -7,16 +7,14 @@
 //! request timeout.
 
 use std::{
-    future::poll_fn,
-    mem,
     sync::{
         Arc, Mutex, PoisonError, Weak,
         atomic::{AtomicUsize, Ordering},
     },
-    task::Poll,
     time::Duration,
 };
 
+use futures_util::{StreamExt as _, stream::FuturesUnordered};
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use reqwest::Url;
 use serde::de::DeserializeOwned;
@@ -211,31 +209,20 @@ impl Wire {
         looks: impl Iterator<Item = impl Future<Output = Result<T, Refused>>>,
         best: impl Fn(&T) -> bool,
     ) -> Result<T, Refused> {
-        let mut looks: Vec<_> = looks.map(|look| Some(Box::pin(look))).collect();
+        let numbered = looks.enumerate();
+        let mut looks: FuturesUnordered<_> = numbered
+            .map(|(index, look)| async move { (index, look.await) })
+            .collect();
         let mut passed: Vec<(String, Refused)> = Vec::new();
         let mut second = None;
-        poll_fn(|context| {
-            for (index, slot) in looks.iter_mut().enumerate() {
-                match slot.as_mut().map(|one| one.as_mut().poll(context)) {
-                    Some(Poll::Ready(Ok(found))) if best(&found) => return Poll::Ready(Ok(found)),
-                    Some(Poll::Ready(Ok(found))) => {
-                        *slot = None;
-                        second = second.take().or(Some(found));
-                    }
-                    Some(Poll::Ready(Err(refused))) => {
-                        *slot = None;
-                        passed.push((hold[index].address.shown.clone(), refused));
-                    }
-                    Some(Poll::Pending) | None => {}
-                }
+        while let Some((index, found)) = looks.next().await {
+            match found {
+                Ok(found) if best(&found) => return Ok(found),
+                Ok(found) => second = second.or(Some(found)),
+                Err(refused) => passed.push((hold[index].address.shown.clone(), refused)),
             }
-            if looks.iter().any(Option::is_some) {
-                return Poll::Pending;
-            }
-            let refused = || together(ask, mem::take(&mut passed));
-            Poll::Ready(second.take().ok_or_else(refused))
-        })
-        .await
+        }
+        second.ok_or_else(|| together(ask, passed))
     }
 
     /// One address, and the address that it redirects to.
@@ -246,32 +233,35 @@ impl Wire {
         ask: &Ask<'_>,
         until: Instant,
     ) -> Result<Answer, Refused> {
-        let mut server = &hold[index];
+        let mut place = index;
         let mut redirected = false;
         loop {
+            let server = &hold[place];
             self.turn(ask, until).await?;
             let left = until.saturating_duration_since(Instant::now());
-            let place = hold.iter().position(|one| std::ptr::eq(one, server));
-            let mut under_way = UnderWay { wire: self, place };
+            let mut under_way = UnderWay {
+                wire: self,
+                place: Some(place),
+            };
             let sent = server.send(ask, &self.common, left).await;
             under_way.place = None;
             let received = match sent {
                 Ok(received) => received,
-                Err(trouble) => return Err(self.no_answer(hold, server, ask, trouble)),
+                Err(trouble) => return Err(self.no_answer(hold, place, ask, trouble)),
             };
             match received.status {
                 200..=299 => {
-                    self.first.store(place.unwrap_or(index), Ordering::Relaxed);
+                    self.first.store(place, Ordering::Relaxed);
                     return Ok(Answer {
                         date: date(&received.headers),
                         body: received.body,
                         at: server.address.shown.clone(),
                     });
                 }
-                300..=399 => match target(hold, server, &received) {
+                300..=399 => match target(hold, place, &received) {
                     Some(listed) if !redirected && !self.no_redirects => {
                         redirected = true;
-                        server = listed;
+                        place = listed;
                     }
                     _ => return Err(redirect_refused(server, ask, &received)),
                 },
@@ -300,15 +290,14 @@ impl Wire {
         let _another = self.first.compare_exchange(place, next, was, is);
     }
 
-    fn no_answer(&self, hold: &Hold, server: &Server, ask: &Ask<'_>, trouble: Trouble) -> Refused {
-        let place = hold.iter().position(|one| std::ptr::eq(one, server));
+    fn no_answer(&self, hold: &Hold, place: usize, ask: &Ask<'_>, trouble: Trouble) -> Refused {
         let class = match trouble.code {
             "answer-too-large" => FailureClass::BadAnswer,
             "unsendable" => FailureClass::Misconfigured,
             _ => FailureClass::Transport,
         };
         let once = trouble.sent && !ask.repeatable;
-        if let (Some(place), true) = (place, once) {
+        if once {
             self.leave(place);
         }
         let next = if once || class != FailureClass::Transport {
@@ -317,7 +306,7 @@ impl Wire {
             Next::Elsewhere
         };
         let text = ask.scrub(trouble.text);
-        let message = format!("{} at {}: {text}", tried(ask), server.address.shown);
+        let message = format!("{} at {}: {text}", tried(ask), hold[place].address.shown);
         Refused {
             failure: failure(class, trouble.code, message, trouble.hint),
             next,
@@ -345,17 +334,18 @@ fn tried(ask: &Ask<'_>) -> String {
     format!("{} ({} {})", ask.what, ask.method, ask.path)
 }
 
-/// The listed address that a redirect names, unless it would leave TLS.
-fn target<'a>(hold: &'a Hold, from: &Server, received: &Received) -> Option<&'a Server> {
+/// Index of the listed address that a redirect names, unless it would leave TLS.
+fn target(hold: &Hold, from: usize, received: &Received) -> Option<usize> {
     if !matches!(received.status, 307 | 308) {
         return None;
     }
-    let url = location(from, received)?;
-    hold.iter().find(|server| {
-        server.address.is_at(&url)
-            && !std::ptr::eq(*server, from)
-            && (server.address.is_tls() || !from.address.is_tls())
-    })
+    let tls = hold[from].address.is_tls();
+    let url = location(&hold[from], received)?;
+    let mut listed = hold.iter().map(|server| &server.address).enumerate();
+    let found = listed.find(|(place, address)| {
+        *place != from && address.is_at(&url) && (address.is_tls() || !tls)
+    });
+    found.map(|(place, _)| place)
 }
 
 fn location(from: &Server, received: &Received) -> Option<Url> {
