@@ -145,20 +145,10 @@ fn log(layers: &mut Layers<'_, '_>) -> Option<LoggingConfig> {
     })
 }
 
-/// Variables with our prefix that mean something else: the test suite's, and other commands'.
+/// Variables with our prefix that are no setting: of other commands, and of the application's.
 const OTHER_VARIABLES: &[&str] = &[
     super::CONFIG_VARIABLE,
     super::CERTIFICATE_VARIABLE,
-    "CERTAGENT_BAO",
-    "CERTAGENT_CONSUL",
-    "CERTAGENT_CONSUL_TEMPLATE",
-    "CERTAGENT_LOKI",
-    "CERTAGENT_NGINX",
-    "CERTAGENT_NOMAD",
-    "CERTAGENT_POSTGRES",
-    "CERTAGENT_PROMTOOL",
-    "CERTAGENT_SKIP",
-    "CERTAGENT_SYSTEMD_ANALYZE",
     // What a command of the application is given, beside the paths.
     "CERTAGENT_EVENT",
     "CERTAGENT_GENERATION",
@@ -187,7 +177,7 @@ fn unknown_variables(all: &mut Gathered<'_>) {
         // Kubernetes sets these for a service called certagent.
         let kubernetes =
             rest.starts_with("SERVICE_") || rest == "PORT" || rest.starts_with("PORT_");
-        let other = OTHER_VARIABLES.contains(&name.as_str()) || rest.starts_with("TEST_");
+        let other = OTHER_VARIABLES.contains(&name.as_str());
         let exec = told_by_exec(name, all.environment);
         if kubernetes || other || exec || known.contains(name) {
             continue;
