@@ -124,7 +124,7 @@ fn misconfigurations_of_issuer_and_login_are_named_and_nothing_changes() {
 }
 
 #[test]
-#[ignore = "needs openbao"]
+#[ignore = "needs openbao, userns"]
 fn misconfigurations_of_files_are_named_and_nothing_changes() {
     run(disk::SEEDS);
 }

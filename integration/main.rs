@@ -20,6 +20,7 @@ mod layering;
 mod observe;
 mod openbao;
 mod probe;
+mod programs;
 mod publish;
 mod returns;
 mod rig;

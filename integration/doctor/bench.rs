@@ -300,7 +300,7 @@ impl<'a> Bench<'a> {
         let binary = env!("CARGO_BIN_EXE_certagent");
         let mut command = match (&self.mounts, self.user) {
             (Some(mounts), _) => {
-                let mut command = Command::new("unshare");
+                let mut command = Command::new(rig::tool("userns"));
                 let script = format!("set -e; {mounts}; shift; exec \"$@\"");
                 command.args(["-Urmi", "sh", "-c", &script, "sh"]);
                 command.arg(self.dir()).arg(binary);
