@@ -371,15 +371,28 @@ def new_root(mesh: Mesh, name: str) -> str:
     return made["data"]["issuer_id"]
 
 
-def etcdctl(members: list[str], certs: list[Path], *arguments: str, seconds: int = 6) -> tuple[bool, str]:
-    """One command to those members with those files (CA, certificate, key): whether it succeeded, and its output."""
+def etcdctl(members: list[str], certs: list[Path], *arguments: str, seconds: int = 6) -> tuple[bool, str, list[str]]:
+    """One command to those members with those files (CA, certificate, key): whether it succeeded, its output, and the
+    connections that failed on the way: etcdctl makes them again in silence, so a success alone hides them."""
     command = [
-        tool("etcdctl"), f"--endpoints={','.join(client_url(each) for each in members)}", f"--cacert={certs[0]}",
-        f"--cert={certs[1]}", f"--key={certs[2]}", "--dial-timeout=3s", f"--command-timeout={seconds}s", *arguments,
+        tool("etcdctl"), "--debug", f"--endpoints={','.join(client_url(each) for each in members)}",
+        f"--cacert={certs[0]}", f"--cert={certs[1]}", f"--key={certs[2]}", "--dial-timeout=3s",
+        f"--command-timeout={seconds}s", *arguments,
     ]
     environment = {"PATH": os.environ["PATH"], "ETCDCTL_API": "3"}
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=seconds + 10, env=environment)
     except subprocess.TimeoutExpired:
-        return False, f"etcdctl did not end in {seconds + 10} s"
-    return done.returncode == 0, done.stdout if done.returncode == 0 else (done.stdout + done.stderr)[-400:]
+        return False, f"etcdctl did not end in {seconds + 10} s", []
+    good = done.returncode == 0
+    return good, done.stdout if good else (done.stdout + done.stderr)[-200:], failed_connections(done.stderr)
+
+
+def failed_connections(debug: str) -> list[str]:
+    """Why each connection failed, by etcdctl's debug output (etcd 3.4). In TLS 1.3 a client that the server refuses
+    is told after its handshake: such a connection has no reason here, it has one in the server's log."""
+    lines = debug.splitlines()
+    failed = len([line for line in lines if "Subchannel Connectivity change to TRANSIENT_FAILURE" in line])
+    # A warning is written twice.
+    reasons = list(dict.fromkeys(line.partition("Err: ")[2] for line in lines if "createTransport failed" in line))
+    return reasons + ["closed by the server"] * (failed - len(reasons))

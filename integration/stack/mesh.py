@@ -17,14 +17,14 @@ from etcd import MEMBERS, Mesh, client_url, etcdctl, new_root
 from load import Steady
 from metrics import Metrics, Moved, label
 from parts import StackError, tool, wait_for
-from report import Report, handshake_failures
+from report import TLS_TROUBLE, Report, handshake_failures
 from scenarios import TLS, Run, all_from, all_trust, renewed_by_hand, restarted_for_trust, told_out_of_turn
-from seen import read_set
+from seen import Unattested, handshake, read_set
 
 ROTATIONS = 10
 KILLS = 50
 ROTATION_TTL = "15s"  # due after 10 s or a little less
-OUTAGE_TTL = "30s"  # due after 20 s or a little less; the rest is for the return
+OUTAGE_TTL = "40s"  # due after 23 to 27 s; the rest is for the return
 AWAY_AFTER_DUE = 2  # seconds that OpenBao stays away when every member's renewal has failed
 CHANGE_TTL = "10m"  # everybody has time to wait for his turn
 CHANGE = {"CERTAGENT_TRUST_POLL": "2s", "CERTAGENT_TRUST_OVERLAP": "5s"}
@@ -33,14 +33,16 @@ PATIENCE = 15  # seconds for which a write is repeated while members restart
 
 
 class Watcher:
-    """One gRPC stream to one member that stands as long as the load: it gets every key as it is written."""
+    """One gRPC stream to one member that stands as long as the load: it gets every key as it is written.
+
+    From revision 1 on, so that it misses nothing of what is written before it stands."""
 
     def __init__(self, mesh: Mesh, member: str, prefix: str) -> None:
         certs = mesh.certificates(member)
         self.out = mesh.base / f"watch-{member}"
         command = [
             tool("etcdctl"), f"--endpoints={client_url(member)}", f"--cacert={certs}/CA.pem",
-            f"--cert={certs}/cert.pem", f"--key={certs}/key.pem", "watch", "--prefix", prefix,
+            f"--cert={certs}/cert.pem", f"--key={certs}/key.pem", "watch", "--rev=1", "--prefix", prefix,
         ]
         with open(self.out, "wb") as out:
             self.process = subprocess.Popen(
@@ -71,6 +73,7 @@ class KeyLoad(Steady):
         self.writes = self.reads = self.given_up = 0
         self.failed_writes: list[tuple[float, str]] = []
         self.failed_reads: list[tuple[float, str]] = []
+        self.failed_connections: list[tuple[float, str]] = []
         self.lost: set[str] = set()
         self.watchers = [] if patience else [Watcher(mesh, member, self.prefix) for member in MEMBERS]
 
@@ -78,7 +81,10 @@ class KeyLoad(Steady):
         first = number % len(MEMBERS)
         members = MEMBERS if self.patience else [MEMBERS[first]]
         certs = read_set(self.mesh.certificates(MEMBERS[first]))[0]
-        return etcdctl(members, certs, *arguments)
+        good, answer, failed = etcdctl(members, certs, *arguments)
+        for each in failed:
+            self.note(self.failed_connections, each)
+        return good, answer
 
     def write(self) -> None:
         key, value, end = f"{self.prefix}{self.writes:06}", uuid.uuid4().hex, time.monotonic() + self.patience
@@ -109,12 +115,16 @@ class KeyLoad(Steady):
                 self.given_up += bool(self.patience) and not self.stopping.is_set()
                 return
 
+    def refused(self) -> list[tuple[float, str]]:
+        """Connections that failed by TLS on etcdctl's word; the servers' word is in their logs."""
+        return [each for each in self.failed_connections if TLS_TROUBLE.search(each[1])]
+
     def missing(self, member: str, seconds: float = 20) -> set[str]:
         """Accepted keys that this member does not hold itself."""
         end = time.monotonic() + seconds
         while True:
             certs = read_set(self.mesh.certificates(member))[0]
-            good, answer = etcdctl([member], certs, "get", "--prefix", self.prefix, "--keys-only", "--consistency=s")
+            good, answer, _ = etcdctl([member], certs, "get", "--prefix", self.prefix, "--keys-only", "--consistency=s")
             missing = set(self.accepted) - set(answer.split("\n") if good else [])
             if not missing or time.monotonic() > end:
                 return missing
@@ -131,8 +141,8 @@ class KeyLoad(Steady):
             "seconds": round(self.ended - self.began), "writes": self.writes, "failed_writes": len(self.failed_writes),
             "reads": self.reads, "failed_reads": len(self.failed_reads), "given_up": self.given_up,
             "keys_accepted": len(self.accepted), "keys_lost": len(self.lost), "events_missed": sum(map(len, unseen)),
-            "refused_by_tls": len([each for each in self.failed_writes + self.failed_reads if TLS.search(each[1])]),
-            "first_failures": self.failed_writes[:3] + self.failed_reads[:3],
+            "failed_connections": len(self.failed_connections), "refused_by_tls": len(self.refused()),
+            "first_failures": self.failed_writes[:3] + self.failed_reads[:3] + self.failed_connections[:3],
         }
 
 
@@ -232,6 +242,8 @@ def change_root(stack: Mesh, report: Report) -> None:
 
 def control(stack: Mesh, report: Report) -> None:
     """The same done wrong, so that it is known that it would be seen: a new root signs before anybody trusts it."""
+    strangers(stack, report)
+    refused = len(handshake_failures(stack))
     run = Run(stack, report, ttl=CHANGE_TTL, env={"CERTAGENT_TRUST_POLL": "0"}, patience=1, load=KeyLoad)
     stack.bao.must("POST", "pki/config/issuers", {"default": new_root(stack, "etcd internal CA 3")})
     for pid in agents():
@@ -240,7 +252,7 @@ def control(stack: Mesh, report: Report) -> None:
     def seen() -> dict[str, int]:
         return {
             "handshakes": len([each for each in run.watch.failures if TLS.search(each[2])]),
-            "etcd's logs": len(handshake_failures(stack)), "writes": len(run.load.failed_writes),
+            "etcd's logs": len(handshake_failures(stack)) - refused, "connections": len(run.load.failed_connections),
         }
 
     try:
@@ -252,6 +264,19 @@ def control(stack: Mesh, report: Report) -> None:
     report.check("wrong way, trouble seen in all of", seen(), all(seen().values()))
 
 
+def strangers(stack: Mesh, report: Report) -> None:
+    """Whoever shows no certificate is refused at every port, by the server's own alert."""
+    taken = []
+    for name, (member, address, port) in stack.instances().items():
+        try:
+            handshake(address, port, [stack.certificates(member) / "CA.pem"], protocol=stack.protocol(name))
+            taken.append((name, "accepted"))
+        except (Unattested, OSError) as error:
+            if "alert" not in str(error).lower():
+                taken.append((name, str(error)))
+    report.none("ports that do not refuse a client without a certificate", taken)
+
+
 def load_checks(report: Report, result: dict, strict: bool = True) -> None:
     """Strict: not one attempt failed."""
     report.numbers["load" if strict else "load while the root changes"] = result
@@ -261,9 +286,10 @@ def load_checks(report: Report, result: dict, strict: bool = True) -> None:
         shown = f"{result['failed_writes']} of {writes} {result['first_failures'] or ''}"
         report.check("failed writes", shown, result["failed_writes"] == 0)
         report.check("failed reads", f"{result['failed_reads']} of {reads}", result["failed_reads"] == 0)
+        report.none("connections of the load that failed", result["failed_connections"])
     else:
-        report.none("writes and reads that TLS refused", result["refused_by_tls"])
+        report.none("connections of the load refused by TLS", result["refused_by_tls"])
         report.check("writes and reads given up", f"{result['given_up']} of {writes + reads}", result["given_up"] == 0)
-        again = f"{result['failed_writes']} writes, {result['failed_reads']} reads"
-        report.say(f"repeated while members restarted: {again}")
+        again = ", ".join(f"{result[f'failed_{what}']} {what}" for what in ("writes", "reads", "connections"))
+        report.say(f"failed while members restarted, and made again: {again}")
     report.check("keys lost", f"{result['keys_lost']} of {result['keys_accepted']}", result["keys_lost"] == 0)

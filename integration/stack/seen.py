@@ -54,10 +54,13 @@ def serial(der):
 
 
 def handshake(address, port, paths, timeout=5, protocol=HTTP2):
-    """The leaf that the server serves to this client, as DER and as names, once it has accepted the client."""
+    """The leaf that the server serves to this client, as DER and as names, once it has accepted the client.
+
+    `paths`: CA, certificate, key; without the last two we show no certificate."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.load_verify_locations(paths[0])
-    context.load_cert_chain(paths[1], paths[2])  # refuses a key that does not fit
+    if paths[1:]:
+        context.load_cert_chain(paths[1], paths[2])  # refuses a key that does not fit
     context.set_alpn_protocols([protocol])
     with socket.create_connection((address, port), timeout) as plain:
         with context.wrap_socket(plain, server_hostname=address) as tls:
