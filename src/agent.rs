@@ -4,12 +4,12 @@
 //! works; each certificate fails on its own; after the first success only a signal ends the process.
 
 mod application;
+mod context;
 mod extras;
 mod health_checker;
 mod holdings;
 mod log;
 mod mount;
-mod order;
 mod reloader;
 mod renewer;
 #[cfg(test)]
@@ -30,11 +30,12 @@ use tracing::{Instrument as _, error, info_span, warn};
 pub use application::{Application, Doing, LocalApplication};
 
 use self::{
+    context::Context,
     health_checker::HealthChecker,
     holdings::Shared,
     mount::{Mount, MountCas},
     reloader::Reloader,
-    renewer::{Context, Renewer},
+    renewer::Renewer,
 };
 use crate::{
     clock::Clock,
@@ -60,14 +61,17 @@ const STOP: Duration = Duration::from_millis(600);
 #[must_use]
 pub fn on_disk(config: &CertConfig, now: Timestamp) -> Facts {
     let fingerprint = config.request.fingerprint();
-    let store = holdings::Holdings::glance(config, &fingerprint, now);
-    store.facts(None, false, &fingerprint, now)
+    let holdings = holdings::Holdings::glance(config, &fingerprint, now);
+    holdings.facts(None, false, &fingerprint, now)
 }
 
 /// All certificates of one process, ready to run.
 pub struct Agent<I, C> {
-    context: Arc<Context<I, C>>,
     certificates: Vec<Certificate>,
+    issuer: Arc<I>,
+    clock: Arc<C>,
+    application: Arc<dyn Application>,
+    tick: Duration,
     watching: bool,
 }
 
@@ -75,7 +79,7 @@ pub struct Agent<I, C> {
 struct Certificate {
     config: CertConfig,
     inputs: Arc<Inputs>,
-    store: Shared,
+    holdings: Shared,
     status: watch::Sender<Status>,
 }
 
@@ -89,24 +93,16 @@ impl<I: Issuer + 'static, C: Clock + 'static> Agent<I, C> {
             Certificate {
                 config,
                 inputs: Arc::new(Inputs::default()),
-                store: Shared::default(),
+                holdings: Shared::default(),
                 status: watch::Sender::new(status),
             }
         });
         Self {
             certificates: certificates.collect(),
-            context: Arc::new(Context {
-                issuer,
-                clock,
-                application: Arc::new(LocalApplication::plain()),
-                look: wall::LOOK,
-                ticks: None,
-                gate: Semaphore::new(ORDERS_AT_ONCE),
-                health_checker: HealthChecker::default(),
-                watch: None,
-                rested: CancellationToken::new(),
-                cancel: CancellationToken::new(),
-            }),
+            issuer,
+            clock,
+            application: Arc::new(LocalApplication::plain()),
+            tick: wall::TICK,
             watching: true,
         }
     }
@@ -114,16 +110,14 @@ impl<I: Issuer + 'static, C: Clock + 'static> Agent<I, C> {
     /// How the application is reached; without it only by what needs no Nomad.
     #[must_use]
     pub fn with(mut self, application: Arc<dyn Application>) -> Self {
-        if let Some(context) = Arc::get_mut(&mut self.context) {
-            context.application = application;
-        }
+        self.application = application;
         self
     }
 
-    /// Another look interval than the usual one, and no watching of directories.
+    /// Another interval of checks than the usual one.
     #[cfg(test)]
-    fn looking_every(mut self, look: Duration) -> Self {
-        Arc::get_mut(&mut self.context).unwrap().look = look;
+    fn checking_every(mut self, tick: Duration) -> Self {
+        self.tick = tick;
         self
     }
 
@@ -147,15 +141,11 @@ impl<I: Issuer + 'static, C: Clock + 'static> Agent<I, C> {
 
     /// Runs until `shutdown`, or until every certificate has failed its first start. Returns within
     /// a second of `shutdown`; nothing is asked of the issuer afterwards. Files stay.
-    pub async fn run(mut self, shutdown: CancellationToken) -> Exit {
-        let changes = self.start_watching();
+    pub async fn run(self, shutdown: CancellationToken) -> Exit {
         let statuses = self.statuses();
         let deadline = self.first_deadline();
         let cancel = shutdown.child_token();
-        if let Some(context) = Arc::get_mut(&mut self.context) {
-            context.cancel = cancel.clone();
-        }
-        let mut tasks = self.spawn(changes);
+        let mut tasks = self.start(cancel.clone());
         let exit = tokio::select! {
             // first: the loops end by it too, and that is no bug then
             biased;
@@ -174,22 +164,6 @@ impl<I: Issuer + 'static, C: Clock + 'static> Agent<I, C> {
 }
 
 impl<I: Issuer + 'static, C: Clock + 'static> Agent<I, C> {
-    fn start_watching(&mut self) -> Option<Changes> {
-        if !self.watching {
-            return None;
-        }
-        match Watch::new() {
-            Ok((watch, changes)) => {
-                Arc::get_mut(&mut self.context)?.watch = Some(watch);
-                Some(changes)
-            }
-            Err(refused) => {
-                warn!("{refused}; changed files are noticed at the next look only");
-                None
-            }
-        }
-    }
-
     /// When the first start counts as failed, if it were to begin now: the longest of all.
     #[must_use]
     pub fn first_deadline(&self) -> Instant {
@@ -202,83 +176,97 @@ impl<I: Issuer + 'static, C: Clock + 'static> Agent<I, C> {
         Instant::now() + longest.unwrap_or_default().min(century)
     }
 
-    fn spawn(mut self, changes: Option<Changes>) -> JoinSet<()> {
+    /// Builds what the loops share, and starts them.
+    fn start(self, cancel: CancellationToken) -> JoinSet<()> {
+        let (watch, changes) = self.watching.then(start_watching).flatten().unzip();
+        // with the system's clock the kernel wakes all loops at once; a test's clock is slept by
+        let (ticker, ticks) = self.clock.is_system().then(|| watch::channel(())).unzip();
+        let context = Arc::new(Context {
+            issuer: self.issuer,
+            clock: self.clock,
+            application: self.application,
+            tick: self.tick,
+            ticks,
+            gate: Semaphore::new(ORDERS_AT_ONCE),
+            health_checker: HealthChecker::default(),
+            watch,
+            rested: CancellationToken::new(),
+            cancel,
+        });
         let mut tasks = JoinSet::new();
-        self.start_ticking(&mut tasks);
-        let mounts = self.poll_mounts(&mut tasks);
-        let tended = Arc::clone(&self.context);
+        if let Some(ticker) = ticker {
+            let shared = Arc::clone(&context);
+            tasks.spawn(async move {
+                let ticking = wall::tick(&*shared.clock, shared.tick, ticker);
+                let _ = shared.cancel.run_until_cancelled(ticking).await; // it never ends by itself
+            });
+        }
+        let mounts = poll_mounts(&self.certificates, &context, &mut tasks);
+        let shared = Arc::clone(&context);
         tasks.spawn(async move {
             let tending = async {
-                let _soon_enough = timeout(TENDED_AFTER, tended.rested.cancelled()).await;
-                tended.issuer.tend().await;
+                let _ = timeout(TENDED_AFTER, shared.rested.cancelled()).await; // late is soon enough
+                shared.issuer.tend().await;
             };
-            let _cancelled = tended.cancel.run_until_cancelled(tending).await;
+            let _ = shared.cancel.run_until_cancelled(tending).await; // it never ends by itself
         });
         if let Some(changes) = changes {
             let roots = self.certificates.iter().map(|certificate| {
                 let root = certificate.config.files.dir.clone();
                 (root, Arc::clone(&certificate.inputs))
             });
-            tasks.spawn(route(changes, roots.collect(), self.context.cancel.clone()));
+            tasks.spawn(route(changes, roots.collect(), context.cancel.clone()));
         }
         for certificate in self.certificates {
             let span = info_span!("certificate", name = %certificate.config.name);
             let mount = mounts.get(&mount_key(&certificate.config)).cloned();
-            let context = Arc::clone(&self.context);
             let reloader = Reloader::new(&certificate, Arc::clone(&context));
             tasks.spawn(reloader.run().instrument(span.clone()));
-            let renewer = Renewer::new(certificate, context, mount);
+            let renewer = Renewer::new(certificate, Arc::clone(&context), mount);
             tasks.spawn(renewer.run().instrument(span));
         }
         tasks
     }
+}
 
-    /// With the system's clock the kernel wakes all loops at once; a test's clock is slept by.
-    fn start_ticking(&mut self, tasks: &mut JoinSet<()>) {
-        let (sender, receiver) = watch::channel(());
-        if !self.context.clock.is_system() {
-            return;
+fn start_watching() -> Option<(Watch, Changes)> {
+    Watch::new()
+        .inspect_err(|refused| {
+            warn!("{refused}; changed files are noticed at the next look only");
+        })
+        .ok()
+}
+
+/// One poll per mount and interval, whatever the number of certificates.
+fn poll_mounts<I: Issuer + 'static, C: Clock + 'static>(
+    certificates: &[Certificate],
+    context: &Arc<Context<I, C>>,
+    tasks: &mut JoinSet<()>,
+) -> BTreeMap<MountKey, watch::Receiver<MountCas>> {
+    let mut mounts = BTreeMap::new();
+    for Certificate { config, .. } in certificates {
+        if config.trust_poll.is_zero() {
+            continue;
         }
-        if let Some(context) = Arc::get_mut(&mut self.context) {
-            context.ticks = Some(receiver);
-        }
-        let context = Arc::clone(&self.context);
-        tasks.spawn(async move {
-            let ticking = wall::tick(&*context.clock, context.look, sender);
-            let _cancelled = context.cancel.run_until_cancelled(ticking).await;
+        mounts.entry(mount_key(config)).or_insert_with(|| {
+            let (known, receiver) = watch::channel(None);
+            let mount = Mount {
+                path: config.request.mount.clone(),
+                every: config.trust_poll,
+                seed: config.renew.splay_key.clone(),
+            };
+            let span = info_span!("mount", path = %mount.path);
+            let context = Arc::clone(context);
+            let poll = async move {
+                // the orders leave first
+                yield_now().await;
+                mount::poll(mount, context, known).await;
+            };
+            tasks.spawn(poll.instrument(span));
+            receiver
         });
     }
-
-    /// One poll per mount and interval, whatever the number of certificates.
-    fn poll_mounts(
-        &self,
-        tasks: &mut JoinSet<()>,
-    ) -> BTreeMap<MountKey, watch::Receiver<MountCas>> {
-        let mut mounts = BTreeMap::new();
-        for Certificate { config, .. } in &self.certificates {
-            if config.trust_poll.is_zero() {
-                continue;
-            }
-            mounts.entry(mount_key(config)).or_insert_with(|| {
-                let (known, receiver) = watch::channel(None);
-                let mount = Mount {
-                    path: config.request.mount.clone(),
-                    every: config.trust_poll,
-                    seed: config.renew.splay_key.clone(),
-                };
-                let span = info_span!("mount", path = %mount.path);
-                let context = Arc::clone(&self.context);
-                let poll = async move {
-                    // the orders leave first
-                    yield_now().await;
-                    mount::poll(mount, context, known).await;
-                };
-                tasks.spawn(poll.instrument(span));
-                receiver
-            });
-        }
-        mounts
-    }
+    mounts
 }
 
 type MountKey = (String, Duration);

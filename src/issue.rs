@@ -3,8 +3,6 @@
 //! Never sends a key anywhere. What stays true: key bytes are wiped when dropped, and the CSR names
 //! exactly what the request names.
 
-pub(crate) mod once;
-
 use rcgen::{
     CertificateParams, DnType, KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384,
     PKCS_ED25519, PKCS_RSA_SHA256, RsaKeySize, SanType, SignatureAlgorithm,

@@ -21,6 +21,7 @@ pub mod disk;
 pub mod doctor;
 pub mod exit;
 mod http_client;
+mod issuance;
 pub mod issue;
 pub mod issuer;
 pub mod loki;

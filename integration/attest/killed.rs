@@ -91,8 +91,9 @@ fn round(place: &Place, mut agent: Process, moment: Moment) -> Process {
     agent.wait_for_line("using the set that is on disk", PATIENCE);
     let serial = place.serial();
     wait_until(&agent, &format!("proof after {moment:?}"), |_| {
-        let row = place.state()["outbox"].clone();
-        row["serial"] == serial.as_str() && row["attested_at"].is_i64()
+        let record = place.state()["reload"].clone();
+        let verified = record["phase"]["name"] == "verified";
+        verified && record["about"]["serial"] == serial.as_str()
     });
     place.assert_served();
     let times = told(place).iter().filter(|one| **one == serial).count();

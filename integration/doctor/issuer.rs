@@ -47,7 +47,7 @@ pub(super) const SEEDS: &[Seed] = &[
     seed("budget-spent", &[], |bench| {
         let now = now_millis();
         fs::create_dir(bench.dir()).unwrap();
-        let state = json!({ "issuances": vec![now; 10] });
+        let state = json!({ "form": 1, "issuances": vec![now; 10] });
         bench.write("secrets/certs/..state.json", &state.to_string(), 0o640);
     }),
     seed("issuer-unreachable", &[], |bench| {

@@ -28,8 +28,8 @@ pub trait Application: Send + Sync {
         event: &'a Event,
     ) -> Doing<'a, Result<Delivery, ReloadFailure>>;
 
-    /// Looks once at what is served.
-    fn look<'a>(
+    /// Probes once what is served.
+    fn probe<'a>(
         &'a self,
         target: &'a ProbeTarget,
         identity: &'a Identity,
@@ -55,7 +55,7 @@ pub trait Application: Send + Sync {
     fn release(&self, lock: Lock) -> Doing<'_, Result<(), ReloadFailure>>;
 }
 
-/// The application next to us, for real.
+/// The application of this allocation.
 #[derive(Debug)]
 pub struct LocalApplication(ActionRunner);
 
@@ -84,7 +84,7 @@ impl Application for LocalApplication {
         Box::pin(self.0.perform(action, event))
     }
 
-    fn look<'a>(
+    fn probe<'a>(
         &'a self,
         target: &'a ProbeTarget,
         identity: &'a Identity,

@@ -21,16 +21,17 @@ pub(super) struct HealthChecker(Mutex<Option<HealthCheck>>);
 
 impl HealthChecker {
     /// Looks, unless a look after `since` was made just now. Dropping it breaks the look off.
-    pub(super) async fn look(
+    pub(super) async fn check(
         &self,
         issuer: &impl Issuer,
         clock: &impl Clock,
-        since: Timestamp,
+        since: Option<Timestamp>,
     ) -> HealthCheck {
         let mut newest = self.0.lock().await;
         let at = clock.now();
-        let fresh =
-            |look: &&HealthCheck| since <= look.at && look.at <= at && at.since(look.at) < FRESH;
+        let fresh = |look: &&HealthCheck| {
+            since <= Some(look.at) && look.at <= at && at.since(look.at) < FRESH
+        };
         if let Some(look) = newest.as_ref().filter(fresh) {
             return look.clone();
         }

@@ -14,7 +14,6 @@ use std::path::PathBuf;
 use tracing::warn;
 
 pub(super) use self::shared::Shared;
-use super::log;
 use crate::{
     config::CertConfig,
     issue,
@@ -24,13 +23,14 @@ use crate::{
         decide::{self, Facts},
         failure::{Failure, FailureClass, FailureRun},
         health::HealthHistory,
-        reload, schedule,
+        reload,
+        schedule::{self, Due},
         state::{StagedRecord, State},
         time::Timestamp,
         trust::{self, Vouched},
         verify::Verified,
     },
-    publish::{self, CertDir, GRACE, GenerationId, marker::Marker},
+    publish::{self, CertDir, GRACE, GenerationId, Repaired, marker::Marker},
 };
 
 /// The published set.
@@ -41,6 +41,21 @@ pub(super) struct LiveFiles {
     pub(super) fingerprint: String,
     /// When it came from the issuer; unknown when the record was lost.
     pub(super) obtained_at: Option<Timestamp>,
+}
+
+impl LiveFiles {
+    /// When they are due for renewal, with all its inputs.
+    pub(super) fn due(&self, config: &CertConfig) -> Due {
+        schedule::due(self.verified.validity(), self.obtained_at, &config.renew)
+    }
+
+    /// Writes down that they are live.
+    fn enter(&self, state: &mut State, config: &CertConfig) {
+        state.generation = Some(self.generation.to_string());
+        state.fingerprint.clone_from(&self.fingerprint);
+        state.obtained_at = self.obtained_at;
+        state.due_at = Some(self.due(config).at);
+    }
 }
 
 /// A set that was issued and is not live yet.
@@ -68,7 +83,7 @@ pub(super) struct Holdings {
     /// The pinned extra anchors, as last read.
     extras: Vec<Vec<u8>>,
     /// The last trouble with files that is in the log already.
-    told: Option<String>,
+    logged: Option<String>,
 }
 
 impl Holdings {
@@ -163,9 +178,8 @@ impl Holdings {
     }
 
     /// The issuances on record.
-    pub(super) fn issuances(&self) -> Vec<Timestamp> {
-        let millis = self.state.issuances.iter();
-        millis.map(|at| Timestamp::from_unix_millis(*at)).collect()
+    pub(super) fn issuances(&self) -> &[Timestamp] {
+        &self.state.issuances
     }
 
     /// What `model/decide.rs` wants to know.
@@ -191,7 +205,7 @@ impl Holdings {
             }),
             failure,
             looks: HealthHistory::default(),
-            issuances: self.issuances(),
+            issuances: self.state.issuances.clone(),
             forced,
             fingerprint: fingerprint.to_owned(),
             held_until: reload::held_until(&self.state.quarantined, fingerprint, now),
@@ -206,12 +220,12 @@ impl Holdings {
         fingerprint: &str,
         now: Timestamp,
     ) -> Result<(), Failure> {
-        let mut issuances = self.issuances();
+        let mut issuances = self.state.issuances.clone();
         budget::prune(&mut issuances, now);
         issuances.push(now);
         let state = State {
             ordered: fingerprint.to_owned(),
-            issuances: issuances.into_iter().map(Timestamp::unix_millis).collect(),
+            issuances,
             ..self.state.clone()
         };
         self.opened()?.save_state(&state)?;
@@ -241,7 +255,7 @@ impl Holdings {
         }
         self.waiting = Some(waiting);
         if later && let Err(failure) = self.stage() {
-            self.tell(&failure, "the new set is kept in memory only");
+            self.warn_once(&failure, "the new set is kept in memory only");
         }
     }
 
@@ -285,21 +299,17 @@ impl Holdings {
         config: &CertConfig,
         now: Timestamp,
     ) {
-        let validity = waiting.verified.validity();
-        let due = schedule::due(validity, Some(waiting.obtained_at), &config.renew).at;
         self.announce(&waiting.verified, generation, config, now);
-        self.state.fingerprint.clone_from(&waiting.fingerprint);
-        self.state.generation = Some(generation.to_string());
-        self.state.obtained_at = Some(waiting.obtained_at.unix_millis());
-        self.state.due_at = Some(due.unix_millis());
-        self.state.staged = None;
-        self.live = Some(LiveFiles {
+        let live = LiveFiles {
             verified: waiting.verified,
             generation,
             fingerprint: waiting.fingerprint,
             obtained_at: Some(waiting.obtained_at),
-        });
-        self.told = None;
+        };
+        live.enter(&mut self.state, config);
+        self.state.staged = None;
+        self.live = Some(live);
+        self.logged = None;
         self.unsaved = true;
         self.grace_ends = Some(now.plus(GRACE));
         self.save();
@@ -314,7 +324,7 @@ impl Holdings {
         self.state.staged = Some(StagedRecord {
             generation: generation.to_string(),
             fingerprint: waiting.fingerprint.clone(),
-            obtained_at: waiting.obtained_at.unix_millis(),
+            obtained_at: waiting.obtained_at,
         });
         if let Some(waiting) = &mut self.waiting {
             waiting.generation = Some(generation);
@@ -336,20 +346,15 @@ impl Holdings {
 }
 
 impl Holdings {
-    /// Puts right what is not as it should be on disk: files, marker, record. Returns how many
-    /// repairs there were. Trouble is told once and tried again at the next look.
-    pub(super) fn look(&mut self, config: &CertConfig, now: Timestamp) -> u64 {
-        let Some(dir) = self.dir.clone() else {
-            return 0;
-        };
+    /// Puts right what is not as it should be on disk: files, marker, record. Returns the repair, when
+    /// there was one. Trouble is logged once and tried again at the next check.
+    pub(super) fn check_files(&mut self, config: &CertConfig, now: Timestamp) -> Option<Repaired> {
+        let dir = self.dir.clone()?;
         self.save();
-        let repairs = match self.repair(&dir) {
-            Ok(repairs) => repairs,
-            Err(failure) => {
-                self.tell(&failure, "the files are not as they should be");
-                0
-            }
-        };
+        let repaired = self.repair(&dir).unwrap_or_else(|failure| {
+            self.warn_once(&failure, "the files are not as they should be");
+            None
+        });
         self.mark(config, now);
         let over = self.grace_ends.is_some_and(|ends| now >= ends);
         if over && !self.may_go_back(config) {
@@ -358,31 +363,29 @@ impl Holdings {
                 tracing::debug!("an old generation stays for now: {error}");
             }
         }
-        repairs
+        repaired
     }
 
-    fn repair(&mut self, dir: &CertDir) -> Result<u64, Failure> {
+    fn repair(&mut self, dir: &CertDir) -> Result<Option<Repaired>, Failure> {
         let Some(held) = &mut self.live else {
-            return Ok(0);
+            return Ok(None);
         };
-        let drift = dir.drift(&held.verified)?;
-        if drift.is_none() {
-            return Ok(0);
+        if dir.drift(&held.verified)?.is_none() {
+            return Ok(None);
         }
         let repaired = dir.repair(&held.verified)?;
-        log::repaired(&repaired);
         if let Some(generation) = repaired.generation {
             held.generation = generation;
             self.state.generation = Some(generation.to_string());
-            if let Some(outbox) = &mut self.state.outbox {
-                // the same content: what was told and proven of it holds
-                outbox.generation = generation.to_string();
+            if let Some(record) = &mut self.state.reload {
+                // the same content: what was done and proven about it holds
+                record.about.generation = generation.to_string();
             }
             self.unsaved = true;
             self.save();
         }
-        self.told = None;
-        Ok(1)
+        self.logged = None;
+        Ok(Some(repaired))
     }
 
     /// Writes the ready marker where it is missing or old; removes it when nothing valid is live.
@@ -402,7 +405,7 @@ impl Holdings {
             None => Marker::remove(path, &trust),
         };
         if let Err(error) = done {
-            self.tell(&error.into(), "the ready marker is not as it should be");
+            self.warn_once(&error.into(), "the ready marker is not as it should be");
         }
     }
 
@@ -415,26 +418,22 @@ impl Holdings {
             .and_then(|dir| Ok(dir.save_state(&self.state)?));
         match saved {
             Ok(()) => self.unsaved = false,
-            Err(failure) => self.tell(&failure, "the record is not up to date on disk"),
+            Err(failure) => self.warn_once(&failure, "the record is not up to date on disk"),
         }
     }
 
-    fn tell(&mut self, failure: &Failure, what: &str) {
+    fn warn_once(&mut self, failure: &Failure, what: &str) {
         let text = format!("{what}: {failure}");
-        if self.told.as_ref() != Some(&text) {
+        if self.logged.as_ref() != Some(&text) {
             warn!("{text}; it is tried again at every look");
-            self.told = Some(text);
+            self.logged = Some(text);
         }
     }
 }
 
 /// Records what was found as the live set.
 fn take_over(held: &LiveFiles, state: &mut State, config: &CertConfig, now: Timestamp) {
-    let due = schedule::due(held.verified.validity(), held.obtained_at, &config.renew).at;
-    state.generation = Some(held.generation.to_string());
-    state.fingerprint.clone_from(&held.fingerprint);
-    state.obtained_at = held.obtained_at.map(Timestamp::unix_millis);
-    state.due_at = Some(due.unix_millis());
+    held.enter(state, config);
     if state.trust.is_empty() {
         // the record was lost: what is trusted stays trusted for the overlap
         let vouched = Vouched {

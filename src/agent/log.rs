@@ -15,7 +15,7 @@ use crate::{
         failure::{Failure, FailureClass, FailureRun},
         health::{self, IssuerHealth},
         leaf::CertFacts,
-        schedule::{self, Due},
+        schedule::Due,
         time::Timestamp,
         verify::Verified,
     },
@@ -197,9 +197,4 @@ pub(super) fn trust_changed(before: &[Vec<u8>], after: &[Vec<u8>]) {
 
 fn seconds(span: Duration) -> String {
     format!("{} s", span.as_secs())
-}
-
-/// When a set is due, with all its inputs.
-pub(super) fn due(held: &LiveFiles, config: &CertConfig) -> Due {
-    schedule::due(held.verified.validity(), held.obtained_at, &config.renew)
 }

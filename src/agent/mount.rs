@@ -8,7 +8,7 @@ use std::{sync::Arc, time::Duration};
 use tokio::{sync::watch, time::Instant};
 use tracing::{debug, info};
 
-use super::{renewer::Context, wall};
+use super::{context::Context, wall};
 use crate::{
     clock::Clock,
     issuer::Issuer,
@@ -68,7 +68,12 @@ pub(super) async fn poll<I: Issuer, C: Clock>(
         let next = clock.now().plus(pause);
         while clock.now() < next && since.elapsed() < pause {
             if cancel
-                .run_until_cancelled(wall::slice(&**clock, next, context.look, &context.ticks))
+                .run_until_cancelled(wall::slice(
+                    &**clock,
+                    Some(next),
+                    context.tick,
+                    &context.ticks,
+                ))
                 .await
                 .is_none()
             {

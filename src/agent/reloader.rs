@@ -1,9 +1,9 @@
-//! The second loop of a certificate: look at the row about the live generation, decide, tell or
+//! The second loop of a certificate: read the record about the live generation, decide, reload or
 //! probe, record.
 //!
-//! Never decides (`model/reload.rs`) and never waits for the issuer, as the first loop never waits for
-//! the application. What stays true: an attempt is on record before it leaves; nothing is done before
-//! the proof where a probe is configured.
+//! Never decides (`model/reload.rs`) and never waits for the issuer, as the first loop never waits
+//! for the application. What stays true: an attempt is on record before it leaves; nothing counts as
+//! done before the proof where a probe is configured.
 
 mod lock;
 mod log;
@@ -14,40 +14,44 @@ use std::{sync::Arc, time::Duration};
 use tokio::{sync::watch, task::yield_now};
 use tracing::debug;
 
-use self::{lock::Turn, plan::Plan};
-use super::{Certificate, holdings::Shared, renewer::Context, wall};
+use self::{lock::LockLease, plan::Plan};
+use super::{Certificate, context::Context, holdings::Shared, wall};
 use crate::{
     clock::Clock,
     config::{CertConfig, Step},
     control::Inputs,
     model::{
-        reload::{self, Action, Finding, Probed, ReloadNext, ReloadPolicy, ReloadRecord, Verdict},
+        reload::{
+            self, Action, Delivery, Finding, Phase, Probed, ReloadFailure, ReloadNext,
+            ReloadPolicy, ReloadRecord, Verdict,
+        },
+        served::Served,
         time::Timestamp,
     },
-    probe::Identity,
+    probe::{Identity, ProbeFailure},
     reload::Event,
     status::{App, LastProbe, LastReload, LastVerified, Status},
 };
 
 /// After this something that could not be recorded is tried again.
-const AGAIN: Duration = Duration::from_secs(5);
+const RECORD_RETRY: Duration = Duration::from_secs(5);
 
-/// Tells one certificate's application.
+/// Reloads one certificate's application.
 pub(super) struct Reloader<I, C> {
     config: CertConfig,
     context: Arc<Context<I, C>>,
     inputs: Arc<Inputs>,
-    store: Shared,
+    holdings: Shared,
     status: watch::Sender<Status>,
     app: App,
     /// The newest probe.
     probed: Option<Probed>,
-    /// Our own set as the probe uses it, and its generation.
+    /// The live certificate files as the probe uses them, and their generation.
     identity: Option<(String, Identity)>,
     plan: Option<Plan>,
-    turn: Turn,
+    lease: LockLease,
     /// The last trouble that is in the log already.
-    said: Option<String>,
+    logged: Option<String>,
 }
 
 impl<I, C: Clock> Reloader<I, C> {
@@ -56,7 +60,7 @@ impl<I, C: Clock> Reloader<I, C> {
             config: certificate.config.clone(),
             context,
             inputs: Arc::clone(&certificate.inputs),
-            store: certificate.store.clone(),
+            holdings: certificate.holdings.clone(),
             status: certificate.status.clone(),
             app: App {
                 probed: certificate.config.probe.is_some(),
@@ -65,108 +69,120 @@ impl<I, C: Clock> Reloader<I, C> {
             probed: None,
             identity: None,
             plan: None,
-            turn: Turn::default(),
-            said: None,
+            lease: LockLease::default(),
+            logged: None,
         }
     }
 
     /// Runs until cancelled.
     pub(super) async fn run(mut self) {
         let context = Arc::clone(&self.context);
-        let _cancelled = context.cancel.run_until_cancelled(self.tell()).await;
-        // what is held by then lapses by itself
+        let _ = context.cancel.run_until_cancelled(self.reload()).await; // a lock lapses by itself
     }
 
-    async fn tell(&mut self) {
+    async fn reload(&mut self) {
         self.remember();
         loop {
-            let row = self.store.lock().outbox(self.now());
-            match row {
-                Some(row) => self.step(row).await,
+            let record = self.holdings.lock().reload_record(self.now());
+            match record {
+                Some(record) => self.step(&record).await,
                 None => self.inputs.published().await,
             }
             yield_now().await;
         }
     }
 
-    async fn step(&mut self, row: ReloadRecord) {
-        let policy = self.policy(&row).await;
+    async fn step(&mut self, record: &ReloadRecord) {
+        let policy = self.policy(record).await;
         let now = self.now();
-        self.show(&row, now);
-        match reload::next(&row, &policy, self.probed.as_ref(), now) {
-            ReloadNext::Act(step) => self.act(row, step, &policy).await,
-            ReloadNext::Probe => self.probe(&row, &policy).await,
+        self.show(record, now);
+        match reload::next(record, &policy, self.probed.as_ref(), now) {
+            ReloadNext::Act(step) => self.act(record, step, &policy).await,
+            ReloadNext::Probe => self.probe(record, &policy).await,
             ReloadNext::WaitUntil(at, why) => {
-                debug!(why = why.name(), "nothing to tell before {at}: {why}");
+                debug!(why = why.name(), ?at, "nothing to do: {why}");
                 self.wait(at).await;
             }
-            ReloadNext::Done if self.settle().await => self.wait(Timestamp::MAX).await,
+            ReloadNext::Done if self.settle().await => self.wait(None).await,
             ReloadNext::Done => self.inputs.published().await,
-            ReloadNext::Alarm(why) => {
-                let text = log::alarm(&row, &policy, why, &self.app, &self.config);
-                self.alarm(row, text).await;
+            ReloadNext::Alert(why) => {
+                let text = log::alert(record, &policy, why, &self.app, &self.config);
+                self.alert(record, text).await;
             }
-            ReloadNext::Rollback => self.roll_back(&row),
+            ReloadNext::Rollback => self.roll_back(record),
         }
     }
 
     /// One attempt of one step.
-    async fn act(&mut self, row: ReloadRecord, step: usize, policy: &ReloadPolicy) {
-        let Some(action) = policy.actions(row.event).get(step).cloned() else {
+    async fn act(&mut self, record: &ReloadRecord, step: usize, policy: &ReloadPolicy) {
+        let actions = policy.actions(record.about.event);
+        let Some(action) = actions.get(step) else {
             return;
         };
-        if action.touches() && !self.take(&row, policy).await {
+        if !action.touches() {
+            return self.pass(record, step, policy);
+        }
+        if !self.take(record, policy).await {
             return;
         }
-        let Some(mut row) = self.newest(&row) else {
+        let Some(mut record) = self.newest(record) else {
             return;
         };
-        row.begin(step, self.now());
-        if action.touches() {
-            let recorded = self.store.lock().record_outbox(row.clone());
-            if let Err(failure) = recorded {
-                // unrecorded it could be repeated for ever
-                log::unrecorded(&mut self.said, &failure);
-                return self.pause(AGAIN).await;
-            }
-        }
-        let event = self.event(&row);
         let began = self.now();
-        let result = match &action {
-            Action::None => Ok(reload::Delivery::Delivered),
-            action => self.context.application.perform(action, &event).await,
-        };
+        record.begin(step, began);
+        let recorded = self.holdings.lock().record_attempt(record.clone());
+        if let Err(failure) = recorded {
+            // unrecorded it could be repeated for ever
+            log::unrecorded(&mut self.logged, &failure);
+            return self.pause(RECORD_RETRY).await;
+        }
+        let event = self.event(&record);
+        let result = self.context.application.perform(action, &event).await;
         let now = self.now();
-        let Some(newest) = self.newest(&row) else {
-            debug!("another set was published meanwhile; it is told of that one now");
+        let Some(newest) = self.newest(&record) else {
+            debug!("another set was published meanwhile; the application is told of that one now");
             return;
         };
-        row.generation = newest.generation;
+        record.about.generation = newest.about.generation;
+        self.answered(record, action, result, policy, now.since(began));
+    }
+
+    fn answered(
+        &mut self,
+        mut record: ReloadRecord,
+        action: &Action,
+        result: Result<Delivery, ReloadFailure>,
+        policy: &ReloadPolicy,
+        took: Duration,
+    ) {
+        let now = self.now();
+        log::reloaded(action, &record, &result, took);
         let outcome = result
             .as_ref()
             .map_or_else(|failure| failure.code, |_| "ok");
-        if action.touches() {
-            log::told(&action, &row, &result, now.since(began));
-            *self.app.tells.entry((action.name(), outcome)).or_default() += 1;
+        *self.app.tells.entry((action.name(), outcome)).or_default() += 1;
+        record.answered(result, policy, now);
+        self.holdings.lock().keep_record(record.clone());
+        if record.is_verified() {
+            log::done(&record);
         }
-        row.answered(result.map_err(Into::into), policy, now);
-        let done = row.attested_at.is_some();
-        let mut store = self.store.lock();
-        if action.touches() {
-            store.keep_outbox(row.clone());
-        } else {
-            // after a crash it is done again, and it is nothing
-            store.note_outbox(row.clone());
-        }
-        drop(store);
-        if done && action.touches() {
-            log::done(&row);
-        }
-        self.show(&row, now);
+        self.show(&record, now);
     }
 
-    /// One look at what is served.
-    async fn probe(&mut self, row: &ReloadRecord, policy: &ReloadPolicy) {
+    /// A step that touches nothing: after a crash it is done again.
+    fn pass(&mut self, record: &ReloadRecord, step: usize, policy: &ReloadPolicy) {
+        let Some(mut record) = self.newest(record) else {
+            return;
+        };
+        let now = self.now();
+        record.begin(step, now);
+        record.answered(Ok(Delivery::Delivered), policy, now);
+        self.holdings.lock().note_record(record.clone());
+        self.show(&record, now);
+    }
+
+    /// One probe of what is served.
+    async fn probe(&mut self, record: &ReloadRecord, policy: &ReloadPolicy) {
         let Some(probe) = self.config.probe.clone() else {
             return;
         };
@@ -175,72 +191,70 @@ impl<I, C: Clock> Reloader<I, C> {
             Ok(identity) => identity,
             Err(why) => {
                 debug!("the live set can't be used to probe: {why}");
-                return self.pause(AGAIN).await;
+                return self.pause(RECORD_RETRY).await;
             }
         };
-        let seen = self
+        let result = self
             .context
             .application
-            .look(&probe.target, &identity)
+            .probe(&probe.target, &identity)
             .await;
-        let seen = log::seen(&seen, &identity, at);
-        debug!(
-            outcome = seen.status.outcome,
-            "probed {}", probe.target.address
-        );
-        *self.app.probes.entry(seen.status.outcome).or_default() += 1;
-        self.app.last_probe = Some(seen.status);
-        let probed = Probed {
-            at,
-            finding: seen.finding,
-        };
-        let now = self.now();
-        let Some(mut row) = self.newest(row) else {
+        let (probed, seen) = read_probe(&result, &identity, at);
+        debug!(outcome = seen.outcome, "probed {}", probe.target.address);
+        *self.app.probes.entry(seen.outcome).or_default() += 1;
+        self.app.last_probe = Some(seen);
+        let Some(newest) = self.newest(record) else {
             return;
         };
-        let before = row.clone();
-        let verdict = row.saw(&probed, policy, now);
+        self.judge(newest, &probed, policy).await;
         self.probed = Some(probed);
+    }
+
+    /// What a probe means for the record.
+    async fn judge(&mut self, mut record: ReloadRecord, probed: &Probed, policy: &ReloadPolicy) {
+        let now = self.now();
+        let before = record.clone();
+        let verdict = record.saw(probed, policy, now);
         if verdict != Verdict::Unchanged {
-            self.store.lock().keep_outbox(row.clone());
+            self.holdings.lock().keep_record(record.clone());
         }
         match verdict {
-            Verdict::Attested => {
-                log::attested(&before, now);
+            Verdict::Verified => {
+                log::verified(&before, now);
                 self.remember();
                 self.settle().await;
             }
             Verdict::Lost => log::lost(&before, &self.app),
             Verdict::Unchanged => {}
         }
-        self.show(&row, now);
+        self.show(&record, now);
     }
 
-    async fn alarm(&mut self, row: ReloadRecord, text: String) {
-        let Some(mut row) = self.newest(&row) else {
+    async fn alert(&mut self, record: &ReloadRecord, text: String) {
+        let Some(mut record) = self.newest(record) else {
             return;
         };
         let now = self.now();
-        row.alarmed(now);
-        self.store.lock().keep_outbox(row.clone());
-        log::raise(&row, &text);
+        record.alerted(now);
+        self.holdings.lock().keep_record(record.clone());
+        log::raise(&record, &text);
         self.app.alarm = Some(text);
-        self.show(&row, now);
+        self.show(&record, now);
         self.give_back().await;
     }
 
     /// Back to the generation before.
-    fn roll_back(&mut self, row: &ReloadRecord) {
-        if self.newest(row).is_none() {
+    fn roll_back(&mut self, record: &ReloadRecord) {
+        if self.newest(record).is_none() {
             return;
         }
-        let why = log::broke(&self.app);
+        let why = log::last(&self.app);
         let now = self.now();
-        let result = self.store.lock().roll_back(&self.config, &why, now);
+        let result = self.holdings.lock().roll_back(&self.config, &why, now);
         match result {
             Ok(quarantined) => {
                 self.app.rollbacks += 1;
-                log::rolled_back(row, &quarantined);
+                log::rolled_back(record, &quarantined);
             }
             Err(failure) => log::no_way_back(&failure),
         }
@@ -250,21 +264,21 @@ impl<I, C: Clock> Reloader<I, C> {
 }
 
 impl<I, C: Clock> Reloader<I, C> {
-    /// What the application is told about.
-    fn event(&self, row: &ReloadRecord) -> Event {
+    /// What the application is reloaded for.
+    fn event(&self, record: &ReloadRecord) -> Event {
         Event {
             certificate: self.config.name.clone(),
-            kind: row.event,
-            generation: row.generation.clone(),
-            serial: row.serial.clone(),
+            kind: record.about.event,
+            generation: record.about.generation.clone(),
+            serial: record.about.serial.clone(),
             dir: self.config.files.dir.clone(),
         }
     }
 
-    /// The live set as the probe uses it.
+    /// The live certificate files as the probe uses them.
     fn identity(&mut self) -> Result<Identity, String> {
-        let store = self.store.lock();
-        let live = store.live().ok_or("nothing is live")?;
+        let holdings = self.holdings.lock();
+        let live = holdings.live().ok_or("nothing is live")?;
         let generation = live.generation.to_string();
         if let Some((known, identity)) = &self.identity
             && *known == generation
@@ -276,10 +290,10 @@ impl<I, C: Clock> Reloader<I, C> {
         Ok(identity)
     }
 
-    /// The row as it is now, while it is still the one that a decision was made about.
-    fn newest(&self, row: &ReloadRecord) -> Option<ReloadRecord> {
-        let newest = self.store.lock().outbox(self.now());
-        newest.filter(|newest| same(newest, row))
+    /// The record as it is now, while it is still the one that a decision was made about.
+    fn newest(&self, record: &ReloadRecord) -> Option<ReloadRecord> {
+        let newest = self.holdings.lock().reload_record(self.now());
+        newest.filter(|newest| newest.is_same(record))
     }
 
     /// Looks at the processes that actions mean, while they are known to be the right ones.
@@ -293,17 +307,20 @@ impl<I, C: Clock> Reloader<I, C> {
     }
 
     /// Waits for the moment, a common boundary or another live set; whichever comes first.
-    async fn wait(&mut self, at: Timestamp) {
-        let at = self.keep_turn(at).await;
+    async fn wait(&mut self, at: Option<Timestamp>) {
+        let at = self.keep_lease(at).await;
+        let Context {
+            clock, tick, ticks, ..
+        } = &*self.context;
         tokio::select! {
-            () = wall::slice(&*self.context.clock, at, self.context.look, &self.context.ticks) => {}
+            () = wall::slice(&**clock, at, *tick, ticks) => {}
             () = self.inputs.published() => {}
         }
     }
 
     async fn pause(&mut self, span: Duration) {
         let at = self.now().plus(span);
-        self.wait(at).await;
+        self.wait(Some(at)).await;
     }
 
     fn now(&self) -> Timestamp {
@@ -311,33 +328,34 @@ impl<I, C: Clock> Reloader<I, C> {
     }
 
     /// Brings the status up to date.
-    fn show(&mut self, row: &ReloadRecord, now: Timestamp) {
-        let millis = Timestamp::from_unix_millis;
-        self.app.told = row.told_at.map(|at| LastReload {
-            generation: row.generation.clone(),
-            at: millis(at),
-            times: row.told,
+    fn show(&mut self, record: &ReloadRecord, now: Timestamp) {
+        let generation = &record.about.generation;
+        self.app.told = record.attempt().map(|attempt| LastReload {
+            generation: generation.clone(),
+            at: attempt.began_at,
+            times: attempt.reached,
         });
-        if let Some(at) = row.attested_at {
-            self.app.attested = Some(LastVerified {
-                generation: row.generation.clone(),
-                at: millis(at),
-            });
-        } else if row.round > 0 {
+        if let Phase::Verified { at, .. } = record.phase {
+            let generation = generation.clone();
+            self.app.attested = Some(LastVerified { generation, at });
+        } else if record.round > 0 {
             // what was proven of this generation does not hold any more
             self.app.attested = None;
         }
-        if row.alarm_at.is_none() {
+        if let Phase::Exhausted { at, .. } = record.phase {
+            let text = self.app.alarm.take();
+            self.app.alarm = Some(text.unwrap_or_else(|| {
+                let text = log::still(record, at);
+                log::raise(record, &text);
+                text
+            }));
+        } else {
             self.app.alarm = None;
-        } else if self.app.alarm.is_none() {
-            let text = log::still(row);
-            log::raise(row, &text);
-            self.app.alarm = Some(text);
         }
-        let store = self.store.lock();
-        let quarantined = store.quarantined(now);
+        let holdings = self.holdings.lock();
+        let quarantined = holdings.quarantined(now);
         self.app.quarantined = quarantined.map(|one| one.generation.clone());
-        drop(store);
+        drop(holdings);
         self.status.send_if_modified(|status| {
             let changed = status.app != self.app;
             status.app.clone_from(&self.app);
@@ -346,14 +364,41 @@ impl<I, C: Clock> Reloader<I, C> {
     }
 }
 
-/// The same publication, and the same round of telling about it; a repair may have renamed it.
-fn same(one: &ReloadRecord, other: &ReloadRecord) -> bool {
-    let mark = |row: &ReloadRecord| (row.serial.clone(), row.published_at, row.round);
-    mark(one) == mark(other)
-}
-
-/// A look at what is served, as the decision and as the status need it.
-struct Seen {
-    finding: Finding,
-    status: LastProbe,
+/// A probe as the decision and as the status need it.
+fn read_probe(
+    result: &Result<Served, ProbeFailure>,
+    identity: &Identity,
+    at: Timestamp,
+) -> (Probed, LastProbe) {
+    let (finding, outcome, message) = match result {
+        Ok(served) => {
+            let judged = identity.attest(served);
+            let finding = Finding::of(served, judged.as_ref().err());
+            let outcome = match (&judged, &finding) {
+                (Ok(()), _) => "ok",
+                (Err(_), Finding::Serves { .. }) => "other",
+                (Err(why), _) => why.code,
+            };
+            let message = judged
+                .err()
+                .map(|why| format!("{}; {}", why.message, why.hint));
+            (finding, outcome, message)
+        }
+        Err(failure) => {
+            let message = format!("{failure}; {}", failure.hint);
+            (
+                Finding::of_failure(failure.code),
+                failure.code,
+                Some(message),
+            )
+        }
+    };
+    let serial = result.as_ref().ok().map(|served| served.serial.clone());
+    let seen = LastProbe {
+        at,
+        outcome,
+        serial,
+        message,
+    };
+    (Probed { at, finding }, seen)
 }

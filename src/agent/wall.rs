@@ -8,22 +8,28 @@ use std::time::Duration;
 
 use tokio::{sync::watch, time::sleep};
 
-use super::wall_timer::Alarm;
+use super::wall_timer::WallTimer;
 use crate::{clock::Clock, model::time::Timestamp};
 
-/// The look interval: the longest time between two looks at the wall clock.
-pub(crate) const LOOK: Duration = Duration::from_secs(30);
+/// The longest time between two readings of the wall clock.
+pub(crate) const TICK: Duration = Duration::from_secs(30);
 
 /// The shortest slice: what keeps a decision that is already due from spinning.
 const SHORTEST: Duration = Duration::from_millis(20);
 
-/// Sleeps until the wall clock shows `at` or the next multiple of `look`, whichever is sooner.
+/// Sleeps until the wall clock shows `at`, if given, or the next multiple of `look`, whichever is
+/// sooner.
 /// Dropping it has no effect.
-pub(crate) async fn slice(clock: &impl Clock, at: Timestamp, look: Duration, ticks: &Ticks) {
+pub(crate) async fn slice(
+    clock: &impl Clock,
+    at: Option<Timestamp>,
+    look: Duration,
+    ticks: &Ticks,
+) {
     let now = clock.now();
     let boundary = boundary_after(now, look);
     if let Some(ticks) = ticks
-        && boundary <= at
+        && at.is_none_or(|at| boundary <= at)
     {
         let mut ticks = ticks.clone();
         ticks.mark_unchanged();
@@ -31,7 +37,8 @@ pub(crate) async fn slice(clock: &impl Clock, at: Timestamp, look: Duration, tic
             return;
         }
     }
-    sleep(now.until(at.min(boundary)).max(SHORTEST)).await;
+    let end = at.map_or(boundary, |at| at.min(boundary));
+    sleep(now.until(end).max(SHORTEST)).await;
 }
 
 /// Says when a common moment has come, or the clock was set; absent where each slice is slept.
@@ -39,7 +46,7 @@ pub(crate) type Ticks = Option<watch::Receiver<()>>;
 
 /// Wakes everybody at each multiple of `look`, by one alarm of the kernel. Runs for ever.
 pub(crate) async fn tick(clock: &impl Clock, look: Duration, ticks: watch::Sender<()>) {
-    let mut alarm = Alarm::new();
+    let mut alarm = WallTimer::new();
     loop {
         let now = clock.now();
         let at = boundary_after(now, look);
@@ -70,7 +77,7 @@ mod tests {
     fn boundaries_are_multiples_of_the_look_interval_and_always_ahead() {
         for (now, next) in [(0, 30_000), (1, 30_000), (29_999, 30_000), (30_000, 60_000)] {
             let now = Timestamp::from_unix_millis(now);
-            assert_eq!(boundary_after(now, LOOK).unix_millis(), next);
+            assert_eq!(boundary_after(now, TICK).unix_millis(), next);
         }
     }
 
@@ -78,11 +85,17 @@ mod tests {
     async fn a_slice_ends_at_the_moment_asked_for_or_at_the_boundary() {
         let epoch = Timestamp::from_unix_secs(1_800_000_007);
         let clock = TestClock::new(epoch);
-        slice(&clock, epoch.plus(Duration::from_secs(5)), LOOK, &None).await;
+        slice(
+            &clock,
+            Some(epoch.plus(Duration::from_secs(5))),
+            TICK,
+            &None,
+        )
+        .await;
         assert_eq!(clock.now(), epoch.plus(Duration::from_secs(5)));
-        slice(&clock, epoch.plus(Duration::from_secs(3_600)), LOOK, &None).await;
+        slice(&clock, None, TICK, &None).await;
         assert_eq!(clock.now().unix_secs() % 30, 0);
-        slice(&clock, epoch, LOOK, &None).await;
+        slice(&clock, Some(epoch), TICK, &None).await;
         assert_eq!(clock.now().unix_millis() % 30_000, 20);
     }
 
@@ -90,18 +103,18 @@ mod tests {
     async fn one_alarm_wakes_every_slice_and_a_near_moment_is_slept() {
         let look = Duration::from_millis(100);
         let (sender, ticks) = watch::channel(());
-        let (clock, far) = (SystemClock, Timestamp::MAX);
+        let clock = SystemClock;
         let slices = async {
             let ticks = Some(ticks);
             for _ in 0..2 {
                 let before = clock.now();
                 tokio::join!(
-                    slice(&clock, far, look, &ticks),
-                    slice(&clock, far, look, &ticks)
+                    slice(&clock, None, look, &ticks),
+                    slice(&clock, None, look, &ticks)
                 );
                 assert!(clock.now() >= boundary_after(before, look));
             }
-            slice(&clock, clock.now(), look, &ticks).await;
+            slice(&clock, Some(clock.now()), look, &ticks).await;
         };
         tokio::select! {
             () = tick(&clock, look, sender) => panic!("it runs for ever"),

@@ -1,7 +1,7 @@
-//! The kernel's alarm on the wall clock: wakes at an exact moment, and at once when the clock is set.
+//! The kernel's timer on the wall clock: wakes at an exact moment, and at once when the clock is set.
 //!
 //! tokio's timer wheel wakes up to three times on the way to one far moment, and does not see clock
-//! steps. Never decides what to do then. What stays true: without a working alarm the caller still
+//! steps. Never decides what to do then. What stays true: without a working timer the caller still
 //! gets its wake-up, from tokio's timer.
 
 use rustix::{
@@ -16,11 +16,11 @@ use tokio::io::unix::AsyncFd;
 
 use crate::model::time::Timestamp;
 
-/// One alarm of the process.
-pub(super) struct Alarm(AsyncFd<OwnedFd>);
+/// The timer of the process.
+pub(super) struct WallTimer(AsyncFd<OwnedFd>);
 
-impl Alarm {
-    /// None where the system has no such alarm for us.
+impl WallTimer {
+    /// None where the system has no such timer for us.
     #[expect(
         deprecated,
         reason = "its successor is unsafe code, which we forbid; the descriptor is owned here and stays open"
@@ -34,7 +34,7 @@ impl Alarm {
     /// Waits until the wall clock shows `at`, or until somebody sets it; false when that did not
     /// work and nothing was waited for. Dropping it has no effect.
     pub(super) async fn wait(&self, at: Timestamp) -> bool {
-        self.set(at).is_ok() && self.rings().await.is_ok()
+        self.set(at).is_ok() && self.expires().await.is_ok()
     }
 
     fn set(&self, at: Timestamp) -> Result<(), Errno> {
@@ -48,13 +48,13 @@ impl Alarm {
         };
         let flags = TimerfdTimerFlags::ABSTIME | TimerfdTimerFlags::CANCEL_ON_SET;
         match timerfd_settime(self.0.get_ref(), flags, &spec) {
-            // The clock was set since the last time: that is the news, and the alarm is armed.
+            // The clock was set since the last time: that is the news, and the timer is armed.
             Err(Errno::CANCELED) | Ok(_) => Ok(()),
             Err(error) => Err(error),
         }
     }
 
-    async fn rings(&self) -> std::io::Result<()> {
+    async fn expires(&self) -> std::io::Result<()> {
         loop {
             let mut ready = self.0.readable().await?;
             match read(self.0.get_ref(), &mut [0_u8; 8]) {
@@ -75,11 +75,11 @@ mod tests {
     use crate::clock::{Clock as _, SystemClock};
 
     #[tokio::test]
-    async fn it_rings_at_the_moment_and_can_be_set_again() {
-        let alarm = Alarm::new().unwrap();
+    async fn it_expires_at_the_moment_and_can_be_set_again() {
+        let timer = WallTimer::new().unwrap();
         for _ in 0..3 {
             let at = SystemClock.now().plus(Duration::from_millis(30));
-            assert!(alarm.wait(at).await);
+            assert!(timer.wait(at).await);
             let late = SystemClock.now().since(at);
             assert!(
                 SystemClock.now() >= at && late < Duration::from_secs(5),
@@ -89,9 +89,9 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_moment_that_has_passed_rings_at_once() {
-        let alarm = Alarm::new().unwrap();
-        assert!(alarm.wait(Timestamp::from_unix_millis(-5)).await);
-        assert!(alarm.wait(SystemClock.now()).await);
+    async fn a_moment_that_has_passed_expires_at_once() {
+        let timer = WallTimer::new().unwrap();
+        assert!(timer.wait(Timestamp::from_unix_millis(-5)).await);
+        assert!(timer.wait(SystemClock.now()).await);
     }
 }

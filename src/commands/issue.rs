@@ -16,7 +16,7 @@ use crate::{
     clock::SystemClock,
     config::{CertConfig, Config, Environment, Files},
     exit::Exit,
-    issue::once,
+    issuance,
     issuer::{Issuer as _, Order},
     model::{failure::Failure, pem, verify::Verified},
     publish::CertDir,
@@ -67,7 +67,7 @@ async fn all(
         let message = format!("asking {} for a certificate", plan.path);
         let issued = screens
             .err
-            .wait_for(&message, once::order(certificate, vault, &SystemClock))
+            .wait_for(&message, issuance::issue(certificate, vault, &SystemClock))
             .await?;
         let at = match &args.out {
             Some(out) if config.certificates.len() > 1 => Some(out.join(&certificate.name)),

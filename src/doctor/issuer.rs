@@ -18,7 +18,7 @@ use super::{
 use crate::{
     clock::{Clock as _, SystemClock},
     config::{Auth, CertConfig, Config, VaultConfig},
-    issue::once,
+    issuance,
     issuer::{Issuer as _, Order},
     model::{
         failure::{Failure, FailureClass},
@@ -124,7 +124,7 @@ pub(super) async fn ask(config: &Config, order: bool, now: Timestamp) -> IssuerF
             }
             if order && matches!(facts.login, Asked::Had(_)) {
                 // A real order, judged as the agent judges it, and thrown away.
-                let done = once::order(certificate, &vault, &SystemClock)
+                let done = issuance::issue(certificate, &vault, &SystemClock)
                     .await
                     .map(drop);
                 facts.orders.insert(certificate.name.clone(), done);

@@ -21,7 +21,7 @@ impl StateFile {
             }
             return State::default();
         };
-        serde_json::from_slice(&found.bytes).unwrap_or_else(|error| {
+        State::parse(&found.bytes).unwrap_or_else(|error| {
             tracing::warn!(path = %place.path().join(Self::NAME).display(), %error,
                 "the record of earlier work is damaged; starting without it");
             State::default()

@@ -22,7 +22,7 @@ pub fn policy(certificate: &CertConfig, version: Option<Version>) -> Option<Relo
     Some(ReloadPolicy {
         leaf: list(tell, &tell.on_leaf, EventKind::Leaf, version),
         trust: list(tell, &tell.on_trust, EventKind::Trust, version),
-        attest_within: tell.attest_within,
+        verify_timeout: tell.attest_within,
         probed: probe.is_some(),
         probe_every: probe.map_or(tell.attest_within, |probe| probe.every),
         slots: tell.slots,

@@ -191,7 +191,7 @@ impl Application for FakeApplication {
         })
     }
 
-    fn look<'a>(
+    fn probe<'a>(
         &'a self,
         _target: &'a ProbeTarget,
         _identity: &'a Identity,

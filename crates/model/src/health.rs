@@ -57,7 +57,13 @@ struct Vain {
 
 impl HealthHistory {
     /// A look at `at`, after `run`, found somebody who can serve, or nobody.
-    pub fn saw(&mut self, able: Option<IssuerHealth>, run: &FailureRun, seed: &str, at: Timestamp) {
+    pub fn record(
+        &mut self,
+        able: Option<IssuerHealth>,
+        run: &FailureRun,
+        seed: &str,
+        at: Timestamp,
+    ) {
         self.last = Some(at);
         if let Some(able) = able
             && self.up.is_none()
@@ -122,8 +128,9 @@ pub fn next_look(
         return None;
     }
     // A moment ahead of us was noted before the clock was set back.
-    let last = looks.last.map_or(Timestamp::MIN, |last| last.min(now));
-    let at = next_phase(quiet_until(run, &looks.active, seed).max(last), seed);
+    let quiet = quiet_until(run, &looks.active, seed);
+    let last = looks.last.map_or(quiet, |last| last.min(now));
+    let at = next_phase(quiet.max(last), seed);
     (at < planned).then_some(at)
 }
 

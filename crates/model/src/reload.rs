@@ -1,9 +1,9 @@
-//! What to do next so that the application serves the live generation: tell, prove, escalate, raise
-//! the alarm, go back.
+//! What to do next so that the application serves the live generation: reload, probe, escalate,
+//! raise the alert, go back.
 //!
-//! Never waits, and never tells anybody. What stays true: nothing is done before the application was
-//! seen serving the published serial, where a probe is configured; a step that is not attested
-//! within its deadline is followed by the next, and the last one by an alarm that stays.
+//! Never waits and never reloads. What stays true: nothing counts as done before the application was
+//! seen serving the published serial, where a probe is configured; a step that is not verified
+//! within its deadline is followed by the next, and the last one by an alert that stays.
 
 mod action;
 mod failure;
@@ -17,14 +17,21 @@ use std::{fmt, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use self::record::MOST_TOLD;
+use self::record::MOST_REACHED;
 pub use self::{
     action::{Action, SignalName, SignalTarget},
     failure::ReloadFailure,
-    record::{Delivery, Failed, Previous, Publication, ReloadRecord, Verdict},
+    record::{
+        Attempt, Delivery, FailedAttempt, Outcome, Phase, Previous, Publication, ReloadRecord,
+        Verdict,
+    },
     rollback::{Quarantined, held_until, is_quarantined, quarantine},
 };
-use crate::{slots::Slots, time::Timestamp};
+use crate::{
+    served::{Mismatch, Served},
+    slots::Slots,
+    time::Timestamp,
+};
 
 /// The shortest time between two probes.
 const QUICKEST_PROBE: Duration = Duration::from_millis(500);
@@ -34,7 +41,7 @@ const SLOWEST_PROBE: Duration = Duration::from_secs(30);
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 /// The longest pause between two attempts.
 const SLOWEST_RETRY: Duration = Duration::from_secs(900);
-/// An application that has not been started yet is given at least this before the alarm.
+/// An application that has not been started yet is given at least this before the alert.
 const START_PATIENCE: Duration = Duration::from_secs(300);
 /// An escalation list is never empty.
 const NOTHING: &[Action] = &[Action::None];
@@ -61,15 +68,15 @@ impl EventKind {
     }
 }
 
-/// How one application is told.
+/// How one application is reloaded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReloadPolicy {
     /// Escalation list for a new leaf.
     pub leaf: Vec<Action>,
     /// Escalation list for new anchors.
     pub trust: Vec<Action>,
-    /// Every step has so long to be attested, counted from its first attempt.
-    pub attest_within: Duration,
+    /// Every step has so long to be verified, counted from its first attempt.
+    pub verify_timeout: Duration,
     /// A probe is configured.
     pub probed: bool,
     /// How often to look again at what is served.
@@ -91,7 +98,7 @@ impl ReloadPolicy {
         if list.is_empty() { NOTHING } else { list }
     }
 
-    /// Within this time after a publication it is attested, gone back from, or in alarm, when every
+    /// Within this time after a publication it is verified, gone back from, or the alert is raised, when every
     /// attempt and probe comes back at once and the application has started.
     #[must_use]
     pub fn deadline(&self, event: EventKind) -> Duration {
@@ -99,7 +106,7 @@ impl ReloadPolicy {
         let turn = self.slots.map_or(Duration::ZERO, |slots| {
             slots.width().saturating_mul(slots.count.max(1))
         });
-        let step = self.attest_within.saturating_add(turn);
+        let step = self.verify_timeout.saturating_add(turn);
         step.saturating_mul(steps)
     }
 }
@@ -123,6 +130,29 @@ pub enum Finding {
 }
 
 impl Finding {
+    /// What a probe means that came back, and what was wrong with what it saw.
+    #[must_use]
+    pub fn of(served: &Served, mismatch: Option<&Mismatch>) -> Self {
+        match mismatch.map(|why| why.code) {
+            None | Some("serves-older" | "serves-other") => Self::Serves {
+                serial: served.serial.clone(),
+                sha256: served.sha256.clone(),
+            },
+            Some("not-healthy" | "client-unanswered") => Self::Unhealthy,
+            Some(_) => Self::Refused,
+        }
+    }
+
+    /// What a probe means that failed with this code: a peer that speaks, but not so that a
+    /// certificate comes, is broken; one that does not is down.
+    #[must_use]
+    pub fn of_failure(code: &str) -> Self {
+        match code {
+            "probe-tls" | "probe-not-tls" | "probe-alpn" | "probe-starttls" => Self::Refused,
+            _ => Self::Down,
+        }
+    }
+
     /// Is it this certificate that was shown?
     #[must_use]
     pub fn shows(&self, wanted: &str, wanted_sha256: &str) -> bool {
@@ -163,23 +193,24 @@ pub enum ReloadNext {
     Act(usize),
     /// Probe now, then [`ReloadRecord::saw`].
     Probe,
-    /// Nothing until then.
-    WaitUntil(Timestamp, Why),
-    /// Attested, and no probe is configured that could show that it was lost.
+    /// Nothing until then; without a time, until another generation is published.
+    WaitUntil(Option<Timestamp>, Why),
+    /// Verified, and no probe is configured that could show that it was lost.
     Done,
-    /// The list is used up: say so loudly, [`ReloadRecord::alarmed`], save, go on.
-    Alarm(Why),
-    /// Go back: [`ReloadRecord::roll_back`], or [`ReloadRecord::forget_previous`] when that can't be done.
+    /// The list is used up: say so loudly, [`ReloadRecord::alerted`], save, go on.
+    Alert(Why),
+    /// Go back: [`ReloadRecord::roll_back`], or [`ReloadRecord::forget_previous`] when that can't be
+    /// done.
     Rollback,
 }
 
 /// Why that is next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Why {
-    /// Attested; the next look at what is served.
-    Attested,
-    /// Delivery; the proof is awaited until the step's deadline.
-    Attesting,
+    /// Verified; the next probe.
+    Verified,
+    /// Reloaded; the proof is awaited until the step's deadline.
+    Verifying,
     /// The last attempt failed; it is repeated.
     Retry,
     /// Another allocation's turn.
@@ -189,23 +220,23 @@ pub enum Why {
     /// The application has not been seen since the first publication.
     NotStarted,
     /// No attempt succeeded.
-    NotTold,
-    /// It was told, but shows another certificate, or nobody answers.
+    NotReloaded,
+    /// It was reloaded, but shows another certificate, or does not answer.
     NotServed,
 }
 
 impl Why {
-    /// The name used in logs, metrics and JSON.
+    /// The name used in logs.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
-            Self::Attested => "attested",
-            Self::Attesting => "attesting",
+            Self::Verified => "attested",
+            Self::Verifying => "attesting",
             Self::Retry => "retry",
             Self::Slot => "slot",
             Self::Flapping => "flapping",
             Self::NotStarted => "not_started",
-            Self::NotTold => "not_told",
+            Self::NotReloaded => "not_told",
             Self::NotServed => "not_served",
         }
     }
@@ -214,13 +245,13 @@ impl Why {
 impl fmt::Display for Why {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Attested => "the application serves it",
-            Self::Attesting => "waiting for the application to serve it",
+            Self::Verified => "the application serves it",
+            Self::Verifying => "waiting for the application to serve it",
             Self::Retry => "the last attempt failed",
             Self::Slot => "it is another allocation's turn",
             Self::Flapping => "the application keeps losing it",
             Self::NotStarted => "the application has not been seen yet",
-            Self::NotTold => "the application could not be told",
+            Self::NotReloaded => "the application could not be told",
             Self::NotServed => "the application was told and does not serve it",
         })
     }
@@ -229,194 +260,197 @@ impl fmt::Display for Why {
 /// What to do next about the live generation. `probed` is the newest probe of this process.
 #[must_use]
 pub fn next(
-    outbox: &ReloadRecord,
+    record: &ReloadRecord,
     policy: &ReloadPolicy,
     probed: Option<&Probed>,
     now: Timestamp,
 ) -> ReloadNext {
-    if outbox.attested_at.is_some() && !policy.probed {
-        return ReloadNext::Done;
-    }
-    let look = look_at(outbox, policy, probed);
-    if look.is_some_and(|at| at <= now) {
+    let facts = Facts {
+        record,
+        policy,
+        probed,
+        now,
+    };
+    let probe_at = facts.probe_at();
+    if probe_at.is_some_and(|at| at <= now) {
         return ReloadNext::Probe;
     }
-    let then = match outbox.attested_at {
-        Some(_) => ReloadNext::WaitUntil(Timestamp::MAX, Why::Attested),
-        None => step(outbox, policy, probed, now),
+    let then = match &record.phase {
+        Phase::Verified { .. } if policy.probed => ReloadNext::WaitUntil(None, Why::Verified),
+        Phase::Verified { .. } => ReloadNext::Done,
+        Phase::Announced { .. } if facts.not_started() => facts.wait_for_start(),
+        Phase::Exhausted { attempt: None, .. } if facts.not_started() => {
+            ReloadNext::WaitUntil(None, Why::NotStarted)
+        }
+        Phase::Announced {
+            hold_until: Some(until),
+        } if *until > now => ReloadNext::WaitUntil(Some(*until), Why::Flapping),
+        Phase::Announced { .. } | Phase::Exhausted { attempt: None, .. } => facts.act(0),
+        Phase::Trying { attempt }
+        | Phase::Exhausted {
+            attempt: Some(attempt),
+            ..
+        } => facts.after(attempt),
     };
-    match (then, look) {
-        (ReloadNext::WaitUntil(at, why), Some(look)) => ReloadNext::WaitUntil(at.min(look), why),
-        (then, _) => then,
+    match then {
+        ReloadNext::WaitUntil(at, why) => {
+            ReloadNext::WaitUntil(at.into_iter().chain(probe_at).min(), why)
+        }
+        then => then,
     }
 }
 
 /// May the action wait for a lock or a turn that others hold? Not once the certificate that the
-/// application serves meanwhile could end before the list is used up.
+/// application serves meanwhile could expire before the list is used up.
 #[must_use]
-pub fn may_wait(outbox: &ReloadRecord, policy: &ReloadPolicy, now: Timestamp) -> bool {
+pub fn may_wait(record: &ReloadRecord, policy: &ReloadPolicy, now: Timestamp) -> bool {
+    let steps = policy.actions(record.about.event).len();
     let needed = policy
-        .attest_within
-        .saturating_mul(u32::try_from(policy.actions(outbox.event).len()).unwrap_or(u32::MAX))
+        .verify_timeout
+        .saturating_mul(u32::try_from(steps).unwrap_or(u32::MAX))
         .saturating_mul(2);
-    match outbox.old_ends_at {
-        Some(ends) => {
-            let ends = Timestamp::from_unix_millis(ends);
-            let published = Timestamp::from_unix_millis(outbox.published_at);
+    let published = record.published_at;
+    match record.old_expires_at {
+        Some(expires) => {
             // A quarter of what was left at the publication is kept in any case.
-            let reserve = needed.max(published.until(ends) / 4);
-            now < ends.minus(reserve)
+            let reserve = needed.max(published.until(expires) / 4);
+            now < expires.minus(reserve)
         }
-        None => now < Timestamp::from_unix_millis(outbox.published_at).plus(needed * 4),
+        None => now < published.plus(needed.saturating_mul(4)),
     }
 }
 
-/// When to probe; `None` when a probe could not prove anything yet.
-fn look_at(
-    outbox: &ReloadRecord,
-    policy: &ReloadPolicy,
-    probed: Option<&Probed>,
-) -> Option<Timestamp> {
-    if !policy.probed {
-        return None;
-    }
-    let millis = Timestamp::from_unix_millis;
-    if let Some(attested) = outbox.attested_at {
-        let attested = millis(attested);
-        let last = probed.map_or(attested, |probed| probed.at.max(attested));
-        return Some(last.plus(policy.probe_every));
-    }
-    if outbox.needs_word(policy) && outbox.told == 0 && !outbox.first {
-        return None;
-    }
-    let since = millis(outbox.told_at.unwrap_or(outbox.published_at));
-    let Some(last) = probed.map(|probed| probed.at).filter(|at| *at >= since) else {
-        return Some(since);
-    };
-    let slowest = match outbox.alarm_at {
-        Some(_) => policy.probe_every,
-        None => (policy.attest_within / 4)
-            .min(SLOWEST_PROBE)
-            .min(policy.probe_every),
-    };
-    let pace = (since.until(last) / 2).min(slowest).max(QUICKEST_PROBE);
-    Some(last.plus(pace))
-}
-
-/// The next act of a generation that is not attested.
-fn step(
-    outbox: &ReloadRecord,
-    policy: &ReloadPolicy,
-    probed: Option<&Probed>,
+/// All that a decision depends on.
+struct Facts<'a> {
+    record: &'a ReloadRecord,
+    policy: &'a ReloadPolicy,
+    probed: Option<&'a Probed>,
     now: Timestamp,
-) -> ReloadNext {
-    let millis = Timestamp::from_unix_millis;
-    if let Some(wait) = not_started(outbox, policy, probed, now) {
-        return wait;
-    }
-    let hold = millis(outbox.hold_until.unwrap_or(i64::MIN));
-    if hold > now {
-        return ReloadNext::WaitUntil(hold, Why::Flapping);
-    }
-    let Some(began) = outbox.step_at else {
-        return act(outbox, policy, outbox.step, now);
-    };
-    let deadline = millis(began).plus(policy.attest_within);
-    let again_at = match &outbox.failed {
-        _ if outbox.delivered || outbox.told >= MOST_TOLD => None,
-        Some(failed) if failed.lasting => {
-            return following(outbox, policy, probed, deadline, now);
+}
+
+impl Facts<'_> {
+    /// When to probe; `None` when a probe could not prove anything yet.
+    fn probe_at(&self) -> Option<Timestamp> {
+        let (record, policy) = (self.record, self.policy);
+        if !policy.probed {
+            return None;
         }
-        Some(failed) => Some(millis(failed.at).plus(pause(outbox.tries))),
-        // The process ended between the record and the answer: perhaps nobody heard it.
-        None => Some(now),
-    };
-    match again_at.filter(|at| *at < deadline) {
-        Some(at) if at <= now => act(outbox, policy, outbox.step, now),
-        Some(at) if now < deadline => ReloadNext::WaitUntil(at, Why::Retry),
-        _ if now < deadline => ReloadNext::WaitUntil(deadline, Why::Attesting),
-        _ => following(outbox, policy, probed, deadline, now),
+        let newest = self.probed.map(|probed| probed.at);
+        if let Phase::Verified { at, .. } = record.phase {
+            let last = newest.map_or(at, |probed| probed.max(at));
+            return Some(last.plus(policy.probe_every));
+        }
+        if record.needs_reload(policy) && record.reached() == 0 && !record.about.first {
+            return None;
+        }
+        let since = record.since();
+        let Some(last) = newest.filter(|at| *at >= since) else {
+            return Some(since);
+        };
+        let slowest = match record.phase {
+            Phase::Exhausted { .. } => policy.probe_every,
+            _ => (policy.verify_timeout / 4)
+                .min(SLOWEST_PROBE)
+                .min(policy.probe_every),
+        };
+        let pace = (since.until(last) / 2).min(slowest).max(QUICKEST_PROBE);
+        Some(last.plus(pace))
     }
-}
 
-/// At the first publication the application has most likely not been started: nobody to tell until
-/// it was seen with something else.
-fn not_started(
-    outbox: &ReloadRecord,
-    policy: &ReloadPolicy,
-    probed: Option<&Probed>,
-    now: Timestamp,
-) -> Option<ReloadNext> {
-    let seen = probed.is_some_and(|probed| {
-        probed.at.unix_millis() >= outbox.published_at
-            && matches!(probed.finding, Finding::Serves { .. } | Finding::Refused)
-    });
-    if !outbox.first || !policy.probed || outbox.step_at.is_some() || seen {
-        return None;
+    /// At the first publication the application has most likely not been started: there is nothing
+    /// to reload until it was seen with something else.
+    fn not_started(&self) -> bool {
+        let seen = self.probed.is_some_and(|probed| {
+            probed.at >= self.record.published_at
+                && matches!(probed.finding, Finding::Serves { .. } | Finding::Refused)
+        });
+        self.record.about.first && self.policy.probed && !seen
     }
-    let patience = policy.deadline(outbox.event).max(START_PATIENCE);
-    let late = Timestamp::from_unix_millis(outbox.published_at).plus(patience);
-    Some(match outbox.alarm_at {
-        None if now >= late => ReloadNext::Alarm(Why::NotStarted),
-        None => ReloadNext::WaitUntil(late, Why::NotStarted),
-        Some(_) => ReloadNext::WaitUntil(Timestamp::MAX, Why::NotStarted),
-    })
-}
 
-/// The step failed: back, or the next one, or the end of the list.
-fn following(
-    outbox: &ReloadRecord,
-    policy: &ReloadPolicy,
-    probed: Option<&Probed>,
-    deadline: Timestamp,
-    now: Timestamp,
-) -> ReloadNext {
-    if now >= deadline && rollback::wanted(outbox, policy, probed, now) {
-        return ReloadNext::Rollback;
+    fn wait_for_start(&self) -> ReloadNext {
+        let deadline = self.policy.deadline(self.record.about.event);
+        let late = self.record.published_at.plus(deadline.max(START_PATIENCE));
+        if self.now >= late {
+            ReloadNext::Alert(Why::NotStarted)
+        } else {
+            ReloadNext::WaitUntil(Some(late), Why::NotStarted)
+        }
     }
-    let next = outbox.step.saturating_add(1);
-    if next < policy.actions(outbox.event).len() {
-        return act(outbox, policy, next, now);
-    }
-    let why = if outbox.delivered || outbox.told > 0 {
-        Why::NotServed
-    } else {
-        Why::NotTold
-    };
-    if outbox.alarm_at.is_none() {
-        return ReloadNext::Alarm(why);
-    }
-    // Whoever was told is not bothered again; whoever could not be told is, for ever.
-    match &outbox.failed {
-        Some(failed) if !outbox.delivered && outbox.told < MOST_TOLD => {
-            let at = Timestamp::from_unix_millis(failed.at)
-                .plus(pause(outbox.tries).max(policy.attest_within.min(SLOWEST_RETRY)));
-            if at <= now {
-                act(outbox, policy, outbox.step, now)
-            } else {
-                ReloadNext::WaitUntil(at, why)
+
+    /// The next act after an attempt that has not proved itself.
+    fn after(&self, attempt: &Attempt) -> ReloadNext {
+        let deadline = attempt.step_began_at.plus(self.policy.verify_timeout);
+        let again_at = match &attempt.outcome {
+            _ if attempt.reached >= MOST_REACHED => None,
+            Outcome::Delivered => None,
+            Outcome::Failed(failed) if failed.lasting => {
+                return self.step_failed(attempt, deadline);
             }
+            Outcome::Failed(failed) => Some(failed.at.plus(pause(attempt.failures))),
+            // The process ended between the record and the answer: perhaps it reached nothing.
+            Outcome::Unknown => Some(self.now),
+        };
+        match again_at.filter(|at| *at < deadline) {
+            Some(at) if at <= self.now => self.act(attempt.step),
+            Some(at) if self.now < deadline => ReloadNext::WaitUntil(Some(at), Why::Retry),
+            _ if self.now < deadline => ReloadNext::WaitUntil(Some(deadline), Why::Verifying),
+            _ => self.step_failed(attempt, deadline),
         }
-        _ => ReloadNext::WaitUntil(Timestamp::MAX, why),
     }
-}
 
-/// Now, or when it is this allocation's turn.
-fn act(outbox: &ReloadRecord, policy: &ReloadPolicy, step: usize, now: Timestamp) -> ReloadNext {
-    let actions = policy.actions(outbox.event);
-    // A list that has become shorter since the record was written.
-    let step = step.min(actions.len().saturating_sub(1));
-    let touches = actions.get(step).is_some_and(Action::touches);
-    let free = policy.slots.map_or(now, |slots| slots.free_at(now));
-    if touches && free > now && may_wait(outbox, policy, now) {
-        return ReloadNext::WaitUntil(free, Why::Slot);
+    /// Back, or the next step, or the end of the list.
+    fn step_failed(&self, attempt: &Attempt, deadline: Timestamp) -> ReloadNext {
+        let broken = rollback::wanted(self.record, self.policy, self.probed, self.now);
+        if self.now >= deadline && broken {
+            return ReloadNext::Rollback;
+        }
+        let next = attempt.step.saturating_add(1);
+        if next < self.policy.actions(self.record.about.event).len() {
+            return self.act(next);
+        }
+        let why = if attempt.reached > 0 || attempt.outcome == Outcome::Delivered {
+            Why::NotServed
+        } else {
+            Why::NotReloaded
+        };
+        match (&self.record.phase, &attempt.outcome) {
+            // Delivered actions are not repeated; failed ones are, without limit.
+            (Phase::Exhausted { .. }, Outcome::Failed(failed))
+                if attempt.reached < MOST_REACHED =>
+            {
+                let longest = self.policy.verify_timeout.min(SLOWEST_RETRY);
+                let at = failed.at.plus(pause(attempt.failures).max(longest));
+                if at <= self.now {
+                    self.act(attempt.step)
+                } else {
+                    ReloadNext::WaitUntil(Some(at), why)
+                }
+            }
+            (Phase::Exhausted { .. }, _) => ReloadNext::WaitUntil(None, why),
+            _ => ReloadNext::Alert(why),
+        }
     }
-    ReloadNext::Act(step)
+
+    /// Now, or when it is this allocation's turn.
+    fn act(&self, step: usize) -> ReloadNext {
+        let actions = self.policy.actions(self.record.about.event);
+        // A list that has become shorter since the record was written.
+        let step = step.min(actions.len().saturating_sub(1));
+        let touches = actions.get(step).is_some_and(Action::touches);
+        let free = self
+            .policy
+            .slots
+            .map_or(self.now, |slots| slots.free_at(self.now));
+        if touches && free > self.now && may_wait(self.record, self.policy, self.now) {
+            return ReloadNext::WaitUntil(Some(free), Why::Slot);
+        }
+        ReloadNext::Act(step)
+    }
 }
 
 /// 1 s, 2 s, 4 s, and so on after so many failures in a row.
-fn pause(tries: u32) -> Duration {
+fn pause(failures: u32) -> Duration {
     FIRST_RETRY
-        .saturating_mul(1 << tries.saturating_sub(1).min(20))
+        .saturating_mul(1 << failures.saturating_sub(1).min(20))
         .min(SLOWEST_RETRY)
 }

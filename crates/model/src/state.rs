@@ -7,24 +7,47 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     reload::{Quarantined, ReloadRecord},
+    time::Timestamp,
     trust::Memory,
 };
+
+/// The form of the record. It changes when a reader of one form would misread another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Form(u32);
+
+impl Form {
+    /// A record that names no form: written before forms had numbers.
+    const fn none() -> Self {
+        Self(0)
+    }
+}
+
+/// Today's form.
+impl Default for Form {
+    fn default() -> Self {
+        Self(1)
+    }
+}
 
 /// The durable record of one certificate directory, written as `..state.json` inside it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct State {
+    /// The form of this record.
+    #[serde(default = "Form::none")]
+    pub form: Form,
     /// Fingerprint of the request that the live set answers.
     pub fingerprint: String,
     /// Id of the generation that `..data` was last pointed at.
     pub generation: Option<String>,
-    /// When the live set came back from the issuer, milliseconds since the epoch.
-    pub obtained_at: Option<i64>,
-    /// When it is due, milliseconds since the epoch; recomputed at start, kept for readers.
-    pub due_at: Option<i64>,
-    /// When requests for a certificate were sent, oldest first, milliseconds since the epoch;
-    /// written before the request leaves, so that a crash loop can't exceed the budget.
-    pub issuances: Vec<i64>,
+    /// When the live set came back from the issuer.
+    pub obtained_at: Option<Timestamp>,
+    /// When it is due; recomputed at start, kept for readers.
+    pub due_at: Option<Timestamp>,
+    /// When requests for a certificate were sent, oldest first; written before the request leaves,
+    /// so that a crash loop can't exceed the budget.
+    pub issuances: Vec<Timestamp>,
     /// Fingerprint of the request that the newest of them was for: what a set answers that a crash
     /// left on disk before it was recorded.
     pub ordered: String,
@@ -32,22 +55,70 @@ pub struct State {
     pub staged: Option<StagedRecord>,
     /// Trust anchors and when they were last vouched for.
     pub trust: Memory,
-    /// What the application was told about the live generation; written together with it.
-    pub outbox: Option<ReloadRecord>,
+    /// How far the application has come with the live generation; written together with it.
+    pub reload: Option<ReloadRecord>,
     /// Which order the generation before the live one answers, for going back to it.
     pub previous: Option<StagedRecord>,
     /// Sets that broke the application and were taken back, oldest first.
     pub quarantined: Vec<Quarantined>,
 }
 
-/// A complete generation on disk that is not live yet.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
+impl State {
+    /// Reads a record as it was written.
+    ///
+    /// # Errors
+    /// Why it can't be used: no JSON, a field of another type, or another form of the record.
+    pub fn parse(bytes: &[u8]) -> Result<Self, String> {
+        let state: Self = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
+        let (form, todays) = (state.form, Form::default());
+        if form == todays {
+            Ok(state)
+        } else {
+            Err(format!("it has form {}, not {}", form.0, todays.0))
+        }
+    }
+}
+
+/// A complete generation on disk that is not live.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StagedRecord {
     /// Its generation id.
     pub generation: String,
     /// Fingerprint of the request it answers.
     pub fingerprint: String,
-    /// When it came back from the issuer, milliseconds since the epoch.
-    pub obtained_at: i64,
+    /// When it came back from the issuer.
+    pub obtained_at: Timestamp,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_comes_back_as_it_went_and_drops_what_it_does_not_know() {
+        let state = State {
+            generation: Some("g".to_owned()),
+            issuances: vec![Timestamp::from_unix_millis(1_900_000_000_123)],
+            ..State::default()
+        };
+        let text = serde_json::to_string(&state).unwrap();
+        assert!(text.contains("[1900000000123]"), "{text}");
+        let newer = text.replacen('{', r#"{"new":1,"#, 1);
+        assert_eq!(State::parse(newer.as_bytes()), Ok(state));
+    }
+
+    #[test]
+    fn a_record_that_is_damaged_or_of_the_old_form_is_refused() {
+        for text in [
+            "",
+            "{}",
+            "[]",
+            r#"{"form":2}"#,
+            r#"{"form":1,"issuances":"x"}"#,
+        ] {
+            assert!(State::parse(text.as_bytes()).is_err(), "{text:?}");
+        }
+        let old = br#"{"generation":"g","outbox":{"generation":"g","told":1,"delivered":true}}"#;
+        assert!(State::parse(old).unwrap_err().contains("form 0"));
+    }
 }

@@ -118,7 +118,6 @@ fn read(
 /// does not know, the newest order.
 fn origin(generation: GenerationId, state: &State) -> Origin {
     let id = generation.to_string();
-    let moment = |millis: i64| Timestamp::from_unix_millis(millis);
     if let Some(staged) = state
         .staged
         .as_ref()
@@ -126,22 +125,22 @@ fn origin(generation: GenerationId, state: &State) -> Origin {
     {
         return Origin {
             fingerprint: staged.fingerprint.clone(),
-            obtained_at: Some(moment(staged.obtained_at)),
+            obtained_at: Some(staged.obtained_at),
         };
     }
     match state.generation.as_deref() {
         Some(recorded) if recorded == id => Origin {
             fingerprint: state.fingerprint.clone(),
-            obtained_at: state.obtained_at.map(moment),
+            obtained_at: state.obtained_at,
         },
         // ids have one length: their order as text is their order in time
         Some(recorded) if recorded < id.as_str() => Origin {
             fingerprint: state.ordered.clone(),
-            obtained_at: state.issuances.last().copied().map(moment),
+            obtained_at: state.issuances.last().copied(),
         },
         None => Origin {
             fingerprint: state.ordered.clone(),
-            obtained_at: state.issuances.last().copied().map(moment),
+            obtained_at: state.issuances.last().copied(),
         },
         Some(_) => Origin::default(),
     }

@@ -1,12 +1,11 @@
-//! The row about the live generation: what the application was told of it; and the way back to the
-//! generation before.
+//! The record about the live generation: how far the application has come with it; and the way back
+//! to the generation before.
 //!
-//! Never tells anybody. What stays true: a live generation has its row in the same write of the
-//! record; a generation that broke the application is on record as such before it is taken back.
+//! Never reloads. What stays true: a live generation has its record in the same write of the state;
+//! a generation that broke the application is on record as such before it is taken back.
 
 use super::{Holdings, LiveFiles, read, valid};
 use crate::{
-    agent::log,
     config::CertConfig,
     model::{
         failure::{Failure, FailureClass},
@@ -21,18 +20,18 @@ use crate::{
 };
 
 impl Holdings {
-    /// The row about the live generation; its times are pulled back when the clock was.
-    pub(in crate::agent) fn outbox(&mut self, now: Timestamp) -> Option<ReloadRecord> {
+    /// The record about the live generation; its times are pulled back when the clock was.
+    pub(in crate::agent) fn reload_record(&mut self, now: Timestamp) -> Option<ReloadRecord> {
         self.live.as_ref()?;
-        let outbox = self.state.outbox.as_mut()?;
-        outbox.settle(now);
-        Some(outbox.clone())
+        let record = self.state.reload.as_mut()?;
+        record.clamp_times(now);
+        Some(record.clone())
     }
 
-    /// Puts a changed row on record. Only when this worked may an action leave.
-    pub(in crate::agent) fn record_outbox(&mut self, outbox: ReloadRecord) -> Result<(), Failure> {
+    /// Writes a changed record down. Only when this worked may an action leave.
+    pub(in crate::agent) fn record_attempt(&mut self, record: ReloadRecord) -> Result<(), Failure> {
         let state = State {
-            outbox: Some(outbox),
+            reload: Some(record),
             ..self.state.clone()
         };
         self.opened()?.save_state(&state)?;
@@ -41,25 +40,25 @@ impl Holdings {
         Ok(())
     }
 
-    /// Takes a changed row over; on record as soon as the disk lets us.
-    pub(in crate::agent) fn keep_outbox(&mut self, outbox: ReloadRecord) {
-        self.note_outbox(outbox);
+    /// Takes a changed record over; on disk as soon as the disk lets us.
+    pub(in crate::agent) fn keep_record(&mut self, record: ReloadRecord) {
+        self.note_record(record);
         self.save();
     }
 
-    /// Takes a changed row over; on record at the next look.
-    pub(in crate::agent) fn note_outbox(&mut self, outbox: ReloadRecord) {
-        self.state.outbox = Some(outbox);
+    /// Takes a changed record over; on disk at the next check.
+    pub(in crate::agent) fn note_record(&mut self, record: ReloadRecord) {
+        self.state.reload = Some(record);
         self.unsaved = true;
     }
 
-    /// The sets that broke the application and are kept away, the newest last.
+    /// The generation that was taken back last, while it is kept away.
     pub(in crate::agent) fn quarantined(&self, now: Timestamp) -> Option<&Quarantined> {
         let newest = self.state.quarantined.last()?;
-        (Timestamp::from_unix_millis(newest.hold_until) > now).then_some(newest)
+        (newest.hold_until > now).then_some(newest)
     }
 
-    /// The row for a generation that has just become live in place of `self.live`.
+    /// The record for a generation that has just become live in place of `self.live`.
     pub(super) fn announce(
         &mut self,
         verified: &Verified,
@@ -67,56 +66,38 @@ impl Holdings {
         config: &CertConfig,
         now: Timestamp,
     ) {
-        let leaf = verified.leaf();
-        let old = self.state.outbox.as_ref();
-        let served = config.probe.is_some() && old.is_some_and(|old| old.attested_at.is_some());
-        let previous = self.live.as_ref().map(|held| Previous {
+        let old = self.state.reload.as_ref();
+        let served = config.probe.is_some() && old.is_some_and(ReloadRecord::is_verified);
+        let live = self.live.as_ref();
+        let previous = live.map(|held| Previous {
             generation: held.generation.to_string(),
             serial: held.verified.leaf().serial.clone(),
-            not_after: held.verified.validity().not_after.unix_millis(),
+            not_after: held.verified.validity().not_after,
             served,
         });
-        let same_trust = self
-            .live
-            .as_ref()
-            .is_some_and(|held| held.verified.ca_pem() == verified.ca_pem());
-        let first = self.live.is_none() && self.state.generation.is_none();
-        let publication = Publication {
-            generation: generation.to_string(),
-            serial: leaf.serial.clone(),
-            sha256: leaf.sha256.clone(),
-            event: if first || same_trust {
-                EventKind::Leaf
-            } else {
-                EventKind::Trust
-            },
-            first,
-            previous,
-        };
-        self.state.outbox = Some(ReloadRecord::new(publication, old, now));
-        self.state.previous = self.live.as_ref().map(|held| StagedRecord {
+        let same_trust = live.is_some_and(|held| held.verified.ca_pem() == verified.ca_pem());
+        let first = live.is_none() && self.state.generation.is_none();
+        let about = publication(verified, generation, first || same_trust, first, previous);
+        let before = live.map(|held| StagedRecord {
             generation: held.generation.to_string(),
             fingerprint: held.fingerprint.clone(),
-            obtained_at: held.obtained_at.unwrap_or(now).unix_millis(),
+            obtained_at: held.obtained_at.unwrap_or(now),
         });
+        self.state.reload = Some(ReloadRecord::new(about, old, now));
+        self.state.previous = before;
     }
 
     /// The generation before may still be needed: the application has not been seen with this one.
     pub(super) fn may_go_back(&self, config: &CertConfig) -> bool {
-        let outbox = self.state.outbox.as_ref();
-        let open = outbox.is_some_and(|row| row.attested_at.is_none() && row.previous.is_some());
+        let record = self.state.reload.as_ref();
+        let open = record.is_some_and(|one| !one.is_verified() && one.about.previous.is_some());
         open && config.probe.is_some() && config.rollback.is_some()
     }
 
     /// The last new CA.pem for this very leaf broke the application, and it is too early to try again.
     pub(super) fn trust_is_held(&self, serial: &str, now: Timestamp) -> bool {
-        let same = self
-            .state
-            .quarantined
-            .iter()
-            .filter(|one| one.serial == serial);
-        same.filter(|one| one.at <= now.unix_millis())
-            .any(|one| Timestamp::from_unix_millis(one.hold_until) > now)
+        let mut all = self.state.quarantined.iter();
+        all.any(|one| one.serial == serial && one.holds(now))
     }
 
     /// Makes the generation before live again and keeps the present one away. On an error the
@@ -127,71 +108,78 @@ impl Holdings {
         why: &str,
         now: Timestamp,
     ) -> Result<Quarantined, Failure> {
-        let before = self.state.clone();
-        let result = self.go_back(config, why, now);
-        if result.is_err() {
-            self.state = before;
-            if let Some(outbox) = &mut self.state.outbox {
-                outbox.forget_previous();
+        let way = self.way_back(config, why, now).and_then(|way| {
+            let dir = self.opened()?;
+            // before the switch: a crash between the two must not bring the broken one back
+            dir.save_state(&way.state)?;
+            dir.activate(&way.live.generation)?;
+            Ok(way)
+        });
+        let way = match way {
+            Ok(way) => way,
+            Err(failure) => {
+                if let Some(record) = &mut self.state.reload {
+                    record.forget_previous();
+                }
+                self.unsaved = true;
+                self.save();
+                return Err(failure);
             }
-            self.unsaved = true;
-            self.save();
-        }
-        result
+        };
+        self.state = way.state;
+        self.live = Some(way.live);
+        self.logged = None;
+        self.grace_ends = Some(now.plus(GRACE));
+        self.mark(config, now);
+        Ok(way.quarantined)
     }
 
-    fn go_back(
-        &mut self,
-        config: &CertConfig,
-        why: &str,
-        now: Timestamp,
-    ) -> Result<Quarantined, Failure> {
+    /// What would be live and on record after going back.
+    fn way_back(&self, config: &CertConfig, why: &str, now: Timestamp) -> Result<WayBack, Failure> {
         let margin = config.rollback.unwrap_or_default();
-        let outbox = self.state.outbox.as_ref();
-        let fingerprint = self.state.fingerprint.clone();
-        let (mut row, quarantined) = outbox
-            .and_then(|outbox| outbox.roll_back(&fingerprint, why, margin, now))
+        let mut state = self.state.clone();
+        let newest = state.reload.as_ref();
+        let (mut record, quarantined) = newest
+            .and_then(|newest| newest.roll_back(&state.fingerprint, why, margin, now))
             .ok_or_else(|| gone("nobody knows which it was"))?;
-        let dir = self.opened()?.clone();
-        let sets = dir.sets_on_disk();
+        let sets = self.opened()?.sets_on_disk();
         let set = sets
             .iter()
-            .find(|set| set.generation.to_string() == row.generation)
+            .find(|set| set.generation.to_string() == record.about.generation)
             .ok_or_else(|| gone("it is not on disk any more"))?;
         let verified = read::reread(set, config, false, now)?;
         if !valid(&verified, now) {
             return Err(gone("it has ended"));
         }
-        row.sha256.clone_from(&verified.leaf().sha256);
-        let order = self.state.previous.take();
-        let order = order.filter(|order| order.generation == row.generation);
-        let order = order.unwrap_or_default();
-        let held = LiveFiles {
+        record.about.sha256.clone_from(&verified.leaf().sha256);
+        let request = state.previous.take();
+        let request = request.filter(|one| one.generation == record.about.generation);
+        let live = LiveFiles {
             verified,
             generation: set.generation,
-            fingerprint: order.fingerprint,
-            obtained_at: (order.obtained_at > 0)
-                .then(|| Timestamp::from_unix_millis(order.obtained_at)),
+            obtained_at: request.as_ref().map(|one| one.obtained_at),
+            fingerprint: request.map(|one| one.fingerprint).unwrap_or_default(),
         };
-        reload::quarantine(&mut self.state.quarantined, quarantined.clone());
-        self.state.generation = Some(row.generation.clone());
-        self.state.fingerprint.clone_from(&held.fingerprint);
-        self.state.obtained_at = held.obtained_at.map(Timestamp::unix_millis);
-        self.state.due_at = Some(log::due(&held, config).at.unix_millis());
-        self.state.outbox = Some(row);
-        // before the switch: a crash between the two must not bring the broken one back
-        dir.save_state(&self.state)?;
-        dir.activate(&held.generation)?;
-        self.live = Some(held);
-        self.told = None;
-        self.grace_ends = Some(now.plus(GRACE));
-        self.mark(config, now);
-        Ok(quarantined)
+        reload::quarantine(&mut state.quarantined, quarantined.clone());
+        live.enter(&mut state, config);
+        state.reload = Some(record);
+        Ok(WayBack {
+            live,
+            state,
+            quarantined,
+        })
     }
 }
 
-/// Takes the row over for the set that was found at start. A row about another generation means
-/// that a crash came between the switch and the record.
+/// A rollback that is possible.
+struct WayBack {
+    live: LiveFiles,
+    state: State,
+    quarantined: Quarantined,
+}
+
+/// Takes the record over for the set that was found at start. A record about another generation
+/// means that a crash came between the switch and the record.
 pub(super) fn take_over(
     held: &LiveFiles,
     found: GenerationId,
@@ -199,51 +187,68 @@ pub(super) fn take_over(
     state: &mut State,
     now: Timestamp,
 ) {
-    if let Some(outbox) = &mut state.outbox
-        && outbox.generation == found.to_string()
+    if let Some(record) = &mut state.reload
+        && record.about.generation == found.to_string()
     {
         // repaired: the same content
-        outbox.generation = held.generation.to_string();
+        record.about.generation = held.generation.to_string();
         return;
     }
-    let known = state.outbox.as_ref().map(|row| row.generation.clone());
-    let known = known.or_else(|| state.generation.clone());
+    let old = state.reload.as_ref();
+    let known = old.map(|record| &record.about.generation);
+    let known = known.or(state.generation.as_ref());
     let before = sets.iter().find(|set| {
-        set.generation != found && known.as_deref() == Some(set.generation.to_string().as_str())
+        set.generation != found && known.is_some_and(|known| *known == set.generation.to_string())
     });
     let same_trust = match before {
         Some(set) => set.ca == held.verified.ca_pem(),
-        None => state.outbox.is_none(),
+        None => old.is_none(),
     };
-    let leaf = held.verified.leaf();
-    let publication = Publication {
-        generation: held.generation.to_string(),
-        serial: leaf.serial.clone(),
-        sha256: leaf.sha256.clone(),
+    let previous = before.and_then(|set| previous(set, old));
+    let about = publication(
+        &held.verified,
+        held.generation,
+        same_trust,
+        known.is_none(),
+        previous,
+    );
+    state.previous = before.map(|set| StagedRecord {
+        generation: set.generation.to_string(),
+        fingerprint: state.fingerprint.clone(),
+        obtained_at: state.obtained_at.unwrap_or(now),
+    });
+    state.reload = Some(ReloadRecord::new(about, old, now));
+}
+
+fn publication(
+    verified: &Verified,
+    generation: GenerationId,
+    same_trust: bool,
+    first: bool,
+    previous: Option<Previous>,
+) -> Publication {
+    Publication {
+        generation: generation.to_string(),
+        serial: verified.leaf().serial.clone(),
+        sha256: verified.leaf().sha256.clone(),
         event: if same_trust {
             EventKind::Leaf
         } else {
             EventKind::Trust
         },
-        first: known.is_none(),
-        previous: before.and_then(|set| previous(set, state.outbox.as_ref())),
-    };
-    state.previous = before.map(|set| StagedRecord {
-        generation: set.generation.to_string(),
-        fingerprint: state.fingerprint.clone(),
-        obtained_at: state.obtained_at.unwrap_or_else(|| now.unix_millis()),
-    });
-    state.outbox = Some(ReloadRecord::new(publication, state.outbox.as_ref(), now));
+        first,
+        previous,
+    }
 }
 
-fn previous(set: &SetOnDisk, row: Option<&ReloadRecord>) -> Option<Previous> {
+fn previous(set: &SetOnDisk, record: Option<&ReloadRecord>) -> Option<Previous> {
     let blocks = pem::parse(&set.cert).ok()?;
     let leaf = CertFacts::read(&blocks.first()?.der).ok()?;
     Some(Previous {
         generation: set.generation.to_string(),
         serial: leaf.serial,
-        not_after: leaf.not_after.unix_millis(),
-        served: row.is_some_and(|row| row.attested_at.is_some()),
+        not_after: leaf.not_after,
+        served: record.is_some_and(ReloadRecord::is_verified),
     })
 }
 

@@ -7,7 +7,7 @@ use std::{slice, time::Duration};
 
 use super::Holdings;
 use crate::{
-    agent::{extras, log},
+    agent::extras,
     config::CertConfig,
     model::{
         failure::Failure,
@@ -34,7 +34,7 @@ impl Holdings {
         match extras::read(path) {
             Ok(extras) => self.extras = extras,
             Err(failure) if self.extras.is_empty() => return Err(failure),
-            Err(failure) => self.tell(&failure, "the extra anchors stay as they were"),
+            Err(failure) => self.warn_once(&failure, "the extra anchors stay as they were"),
         }
         Ok(self.extras.clone())
     }
@@ -63,38 +63,42 @@ impl Holdings {
         verified.with_anchors(&trust.anchors)
     }
 
-    /// Puts the anchors together anew when there is news or it is time. True when CA.pem changed.
+    /// Puts the anchors together anew when there is news or it is time. The change of CA.pem, when
+    /// there was one.
     pub(in crate::agent) fn retrust(
         &mut self,
         config: &CertConfig,
         news: bool,
         mount: Option<&[Vec<u8>]>,
         now: Timestamp,
-    ) -> bool {
+    ) -> Option<AnchorChange> {
         let recent = self
             .trusted_at
             .is_some_and(|at| now >= at && now.since(at) < EVERY);
-        let Some(held) = self.live.as_ref().filter(|_| news || !recent) else {
-            return false;
-        };
+        let held = self.live.as_ref().filter(|_| news || !recent)?;
         if self.trust_is_held(&held.verified.leaf().serial, now) {
-            return false;
+            return None;
         }
         let live = held.verified.clone();
         if let Err(failure) = self.extra_anchors(config) {
-            self.tell(&failure, "CA.pem stays as it is");
-            return false;
+            self.warn_once(&failure, "CA.pem stays as it is");
+            return None;
         }
         let wanted = self.with_trust(&live, config, mount, now);
-        let changed = wanted.ca_pem() != live.ca_pem();
-        if changed && let Err(failure) = self.replace_anchors(config, wanted, now) {
+        let change = (wanted.ca_pem() != live.ca_pem()).then(|| AnchorChange {
+            before: live.anchors().to_vec(),
+            after: wanted.anchors().to_vec(),
+        });
+        if change.is_some()
+            && let Err(failure) = self.replace_anchors(config, wanted, now)
+        {
             self.trusted_at = None;
-            self.tell(&failure, "CA.pem could not be brought up to date");
-            return false;
+            self.warn_once(&failure, "CA.pem could not be brought up to date");
+            return None;
         }
         self.trusted_at = Some(now);
         self.save();
-        changed
+        change
     }
 
     fn replace_anchors(
@@ -103,17 +107,22 @@ impl Holdings {
         wanted: Verified,
         now: Timestamp,
     ) -> Result<(), Failure> {
-        let published = self.opened()?.publish(&wanted)?;
-        self.announce(&wanted, published.generation, config, now);
+        let generation = self.opened()?.publish(&wanted)?.generation;
+        self.announce(&wanted, generation, config, now);
         if let Some(held) = &mut self.live {
-            log::trust_changed(held.verified.anchors(), wanted.anchors());
             held.verified = wanted;
-            held.generation = published.generation;
+            held.generation = generation;
         }
-        self.state.generation = Some(published.generation.to_string());
+        self.state.generation = Some(generation.to_string());
         self.unsaved = true;
         self.grace_ends = Some(now.plus(GRACE));
         self.mark(config, now);
         Ok(())
     }
+}
+
+/// The anchors in CA.pem before and after, DER.
+pub(in crate::agent) struct AnchorChange {
+    pub(in crate::agent) before: Vec<Vec<u8>>,
+    pub(in crate::agent) after: Vec<Vec<u8>>,
 }

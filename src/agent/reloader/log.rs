@@ -1,99 +1,39 @@
-//! The log lines about the application, and what a probe means.
+//! The log lines about the application.
 //!
-//! Never decides. What stays true: an alarm says what is served, what should be, what was tried and
+//! Never decides. What stays true: an alert says what is served, what should be, what was tried and
 //! what to do; nothing here holds a secret.
 
 use std::time::Duration;
 
 use tracing::{error, info, warn};
 
-use super::Seen;
 use crate::{
     config::CertConfig,
     model::{
         duration,
         failure::Failure,
         reload::{
-            Action, Delivery, Finding, Quarantined, ReloadFailure, ReloadPolicy, ReloadRecord, Why,
+            Action, Delivery, Outcome, Quarantined, ReloadFailure, ReloadPolicy, ReloadRecord, Why,
         },
-        served::Served,
         time::Timestamp,
     },
-    probe::{Identity, ProbeFailure},
-    status::{App, LastProbe},
+    status::App,
 };
 
-/// Makes a decision's and a reader's view of a look.
-pub(super) fn seen(
-    result: &Result<Served, ProbeFailure>,
-    identity: &Identity,
-    at: Timestamp,
-) -> Seen {
-    let served = match result {
-        Ok(served) => served,
-        Err(failure) => return unseen(failure, at),
-    };
-    let (outcome, message, finding) = match identity.attest(served) {
-        Ok(()) => ("ok", None, shows(served)),
-        Err(why) => {
-            let finding = match why.code {
-                "serves-older" | "serves-other" => shows(served),
-                "not-healthy" | "client-unanswered" => Finding::Unhealthy,
-                _ => Finding::Refused,
-            };
-            let outcome = match finding {
-                Finding::Serves { .. } => "other",
-                _ => why.code,
-            };
-            let message = format!("{}; {}", why.message, why.hint);
-            (outcome, Some(message), finding)
-        }
-    };
-    Seen {
-        finding,
-        status: LastProbe {
-            at,
-            outcome,
-            serial: Some(served.serial.clone()),
-            message,
-        },
-    }
-}
-
-fn shows(served: &Served) -> Finding {
-    Finding::Serves {
-        serial: served.serial.clone(),
-        sha256: served.sha256.clone(),
-    }
-}
-
-/// A peer that speaks, but not so that a certificate comes, is broken; one that does not is down.
-fn unseen(failure: &ProbeFailure, at: Timestamp) -> Seen {
-    let finding = match failure.code {
-        "probe-tls" | "probe-not-tls" | "probe-alpn" | "probe-starttls" => Finding::Refused,
-        _ => Finding::Down,
-    };
-    Seen {
-        finding,
-        status: LastProbe {
-            at,
-            outcome: failure.code,
-            serial: None,
-            message: Some(format!("{failure}; {}", failure.hint)),
-        },
-    }
-}
-
-pub(super) fn told(
+pub(super) fn reloaded(
     action: &Action,
-    row: &ReloadRecord,
+    record: &ReloadRecord,
     result: &Result<Delivery, ReloadFailure>,
     took: Duration,
 ) {
-    let (serial, generation, event) = (&row.serial, &row.generation, row.event.name());
+    let (serial, generation, event) = (
+        &record.about.serial,
+        &record.about.generation,
+        record.about.event.name(),
+    );
     match result {
         Ok(Delivery::Delivered) => info!(
-            %serial, %generation, event, attempt = row.told,
+            %serial, %generation, event, attempt = record.reached(),
             "told the application by {action:?}, which took {} ms", took.as_millis()
         ),
         Ok(Delivery::NotRunning) => info!(
@@ -107,25 +47,25 @@ pub(super) fn told(
     }
 }
 
-pub(super) fn done(row: &ReloadRecord) {
+pub(super) fn done(record: &ReloadRecord) {
     info!(
-        serial = %row.serial, generation = %row.generation,
+        serial = %record.about.serial, generation = %record.about.generation,
         "the application was told; no probe is configured that could show that it serves the set"
     );
 }
 
-pub(super) fn attested(row: &ReloadRecord, now: Timestamp) {
-    let after = now.since(Timestamp::from_unix_millis(row.published_at));
+pub(super) fn verified(record: &ReloadRecord, now: Timestamp) {
+    let after = now.since(record.published_at);
     info!(
-        serial = %row.serial, generation = %row.generation, told = row.told,
+        serial = %record.about.serial, generation = %record.about.generation, told = record.reached(),
         "attested: the application serves the published certificate, {} after its publication",
         brief(after)
     );
 }
 
-pub(super) fn lost(row: &ReloadRecord, app: &App) {
+pub(super) fn lost(record: &ReloadRecord, app: &App) {
     warn!(
-        serial = %row.serial, generation = %row.generation,
+        serial = %record.about.serial, generation = %record.about.generation,
         "the application served the published certificate and now does not: {}; it is told again",
         last(app)
     );
@@ -140,26 +80,25 @@ pub(super) fn unrecorded(said: &mut Option<String>, failure: &Failure) {
 }
 
 /// What is served, what should be, what was tried, what to do.
-pub(super) fn alarm(
-    row: &ReloadRecord,
+pub(super) fn alert(
+    record: &ReloadRecord,
     policy: &ReloadPolicy,
     why: Why,
     app: &App,
     config: &CertConfig,
 ) -> String {
-    let actions = policy.actions(row.event);
+    let actions = policy.actions(record.about.event);
     let tried: Vec<String> = actions.iter().map(|action| format!("{action:?}")).collect();
-    let failed = match &row.failed {
-        Some(failed) => format!("; the last attempt: {}", failed.message),
-        None => String::new(),
+    let failed = match record.attempt().map(|attempt| &attempt.outcome) {
+        Some(Outcome::Failed(failed)) => format!("; the last attempt: {}", failed.message),
+        _ => String::new(),
     };
     let todo = match why {
         Why::NotStarted => "start it, or correct the probe's address",
-        Why::NotTold => "mend what the last attempt says; it is tried again and again",
+        Why::NotReloaded => "mend what the last attempt says; it is tried again and again",
         _ => "restart it by hand, and let the lists on_leaf and on_trust end with nomad_restart",
     };
-    let ends = row.old_ends_at.map(Timestamp::from_unix_millis);
-    let ends = ends.map_or_else(String::new, |ends| {
+    let ends = record.old_expires_at.map_or_else(String::new, |ends| {
         format!("; what it served before ends at {ends}")
     });
     let seen = match &config.probe {
@@ -168,44 +107,42 @@ pub(super) fn alarm(
     };
     format!(
         "{why}: {seen}; published is {} in {}{ends}; tried: {}{failed}; {todo}",
-        row.serial,
+        record.about.serial,
         config.files.dir.display(),
         tried.join(", "),
     )
 }
 
-/// The alarm of an earlier process.
-pub(super) fn still(row: &ReloadRecord) -> String {
-    let since = Timestamp::from_unix_millis(row.alarm_at.unwrap_or(row.published_at));
+/// The alert of an earlier process.
+pub(super) fn still(record: &ReloadRecord, since: Timestamp) -> String {
     format!(
         "the published certificate {} was not served before the restart of certagent either, \
          since {since}",
-        row.serial
+        record.about.serial
     )
 }
 
-pub(super) fn raise(row: &ReloadRecord, text: &str) {
+pub(super) fn raise(record: &ReloadRecord, text: &str) {
     error!(
-        serial = %row.serial, generation = %row.generation, event = row.event.name(),
+        serial = %record.about.serial, generation = %record.about.generation, event = record.about.event.name(),
         "ALARM: {text}"
     );
 }
 
-/// What the application did with the new set, as the reason to go back.
-pub(super) fn broke(app: &App) -> String {
-    last(app)
-}
-
-pub(super) fn rolled_back(row: &ReloadRecord, quarantined: &Quarantined) {
-    let until = Timestamp::from_unix_millis(quarantined.hold_until);
-    let back = row.previous.as_ref().map(|one| one.serial.as_str());
+pub(super) fn rolled_back(record: &ReloadRecord, quarantined: &Quarantined) {
+    let back = record
+        .about
+        .previous
+        .as_ref()
+        .map(|one| one.serial.as_str());
     error!(
         serial = %quarantined.serial, generation = %quarantined.generation,
         "the application broke on the new set: {}; the set before ({}) is published again; the new \
-         one is not tried again, and another is asked for at {until} at the earliest; find out what \
+         one is not tried again, and another is asked for at {} at the earliest; find out what \
          the application does not like, then: certagent renew",
         quarantined.why,
         back.unwrap_or("unknown"),
+        quarantined.hold_until,
     );
 }
 
@@ -213,7 +150,8 @@ pub(super) fn no_way_back(failure: &Failure) {
     error!("the application broke on the new set, and there is no way back: {failure}");
 }
 
-fn last(app: &App) -> String {
+/// What the application was last seen to do.
+pub(super) fn last(app: &App) -> String {
     match &app.last_probe {
         Some(probe) => match (&probe.message, &probe.serial) {
             (Some(message), _) => message.clone(),

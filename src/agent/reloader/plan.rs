@@ -1,6 +1,6 @@
 //! Which actions the lists of a certificate stand for now.
 //!
-//! Never tells. What stays true: a list stays the same while its steps are taken; Loki is asked for
+//! Never reloads. What stays true: a list stays the same while its steps are taken; Loki is asked for
 //! its version anew for each publication.
 
 use std::time::Duration;
@@ -17,29 +17,29 @@ use crate::{
 };
 
 /// How long the proof may take where nothing else is said.
-const PATIENCE: Duration = Duration::from_secs(60);
+const VERIFY_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// The lists for one round of telling about one publication.
+/// The lists for one round of reloads for one publication.
 #[derive(Clone, Debug)]
 pub(super) struct Plan {
-    mark: (String, i64, u32),
+    round: ReloadRecord,
     policy: ReloadPolicy,
 }
 
 impl<I, C: Clock> Reloader<I, C> {
-    /// The policy for `row`.
-    pub(super) async fn policy(&mut self, row: &ReloadRecord) -> ReloadPolicy {
-        let mark = (row.serial.clone(), row.published_at, row.round);
-        if let Some(plan) = self.plan.as_ref().filter(|plan| plan.mark == mark) {
+    /// The policy for `record`.
+    pub(super) async fn policy(&mut self, record: &ReloadRecord) -> ReloadPolicy {
+        let plan = self.plan.as_ref();
+        if let Some(plan) = plan.filter(|plan| plan.round.is_same(record)) {
             return plan.policy.clone();
         }
-        if row.attested_at.is_some() {
-            // nobody is told: the lists do not matter
+        if record.is_verified() {
+            // there is nothing to do: the lists do not matter
             return policy_of(&self.config, None);
         }
-        let policy = policy_of(&self.config, self.version(row.event).await);
+        let policy = policy_of(&self.config, self.version(record.about.event).await);
         self.plan = Some(Plan {
-            mark,
+            round: record.clone(),
             policy: policy.clone(),
         });
         policy
@@ -63,16 +63,16 @@ impl<I, C: Clock> Reloader<I, C> {
     }
 }
 
-/// Without a word about telling nobody is told; what is served may still be looked at.
+/// Without a `tell` block there is no action; what is served may still be probed.
 fn policy_of(config: &CertConfig, version: Option<Version>) -> ReloadPolicy {
     policy::policy(config, version).unwrap_or_else(|| {
         let probe = config.probe.as_ref();
         ReloadPolicy {
             leaf: vec![Action::None],
             trust: vec![Action::None],
-            attest_within: PATIENCE,
+            verify_timeout: VERIFY_TIMEOUT,
             probed: probe.is_some(),
-            probe_every: probe.map_or(PATIENCE, |probe| probe.every),
+            probe_every: probe.map_or(VERIFY_TIMEOUT, |probe| probe.every),
             slots: None,
             rollback: config.rollback,
         }

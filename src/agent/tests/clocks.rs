@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use super::rig::{DAY, EPOCH, Rig, answer, secs};
-use crate::{agent::wall::LOOK, model::time::Timestamp, testing::issuer::Call};
+use crate::{agent::wall::TICK, model::time::Timestamp, testing::issuer::Call};
 
 const SOON: Duration = secs(5);
 
@@ -57,10 +57,10 @@ async fn a_suspended_machine_renews_at_most_a_look_and_five_seconds_after_it_res
         assert_eq!(rig.issuer.count(), 1);
         rig.clock.suspend(asleep);
         let resumed = crate::clock::Clock::now(&*rig.clock);
-        rig.until(LOOK + SOON, |status| status.counts.published == 2)
+        rig.until(TICK + SOON, |status| status.counts.published == 2)
             .await;
         let asked = rig.issuer.calls()[1].at;
-        assert!(resumed.until(asked) <= LOOK + SOON);
+        assert!(resumed.until(asked) <= TICK + SOON);
         rig.stop().await;
     }
 }
@@ -77,7 +77,7 @@ async fn a_step_of_two_hours_either_way_makes_neither_a_loop_nor_a_late_renewal(
             let before = rig.issuer.count();
             rig.clock.step(step);
             let stepped = crate::clock::Clock::now(&*rig.clock);
-            let wait = stepped.until(due).max(Duration::ZERO) + LOOK + SOON;
+            let wait = stepped.until(due).max(Duration::ZERO) + TICK + SOON;
             rig.until(wait, |status| status.counts.published > 1).await;
             assert!(
                 rig.issuer.count() - before <= 2,
@@ -106,7 +106,7 @@ async fn a_step_while_it_retries_does_not_stop_the_retries() {
         tokio::time::sleep(secs(300)).await;
         rig.clock.step(step);
         rig.issuer.set_script(script);
-        rig.until(LOOK + SOON, |status| status.live.is_some()).await;
+        rig.until(TICK + SOON, |status| status.live.is_some()).await;
         rig.stop().await;
     }
 }

@@ -11,7 +11,7 @@ use rustix::fs::{FlockOperation, flock};
 use super::rig::{DAY, Rig, answer, config, good, secs};
 use crate::{
     exit::Exit,
-    model::failure::FailureClass,
+    model::{failure::FailureClass, state::State},
     testing::{ca::TestCa, issuer::failure},
 };
 
@@ -163,6 +163,29 @@ async fn a_start_repairs_what_was_damaged_meanwhile() {
         2,
         "losing the record costs one early renewal"
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_record_of_the_old_form_is_set_aside_and_the_files_are_used_again() {
+    let mut rig = Rig::new();
+    rig.start();
+    let before = rig.until_live().await.live.unwrap();
+    let files = rig.files();
+    rig.stop().await;
+    let old = format!(
+        r#"{{"generation":"{}","obtained_at":1,"outbox":{{"serial":"{}","told":1,"delivered":true}}}}"#,
+        before.generation, before.serial
+    );
+    fs::write(rig.dir().join("..state.json"), old).unwrap();
+    rig.issuer
+        .set_script(|_| Err(failure(FailureClass::Transport, "connect")));
+    rig.start();
+    let status = rig.until(secs(60), |status| status.live.is_some()).await;
+    assert_eq!(status.live.unwrap().serial, before.serial);
+    assert_eq!(rig.files(), files);
+    rig.stop().await;
+    let text = fs::read_to_string(rig.dir().join("..state.json")).unwrap();
+    assert!(State::parse(text.as_bytes()).is_ok(), "{text}");
 }
 
 #[tokio::test(start_paused = true)]

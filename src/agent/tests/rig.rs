@@ -77,7 +77,7 @@ impl Rig {
             temp,
             running: None,
             watching: false,
-            look: wall::LOOK,
+            look: wall::TICK,
             application: None,
         }
     }
@@ -95,7 +95,7 @@ impl Rig {
         assert!(self.running.is_none(), "it runs already");
         let issuer = Arc::clone(&self.issuer);
         let mut agent = Agent::new(self.configs.clone(), issuer, Arc::clone(&self.clock));
-        agent = agent.looking_every(self.look);
+        agent = agent.checking_every(self.look);
         if let Some(application) = &self.application {
             agent = agent.with(Arc::clone(application));
         }

@@ -60,8 +60,8 @@ fn published(config: &CertConfig) -> verify::Verified {
     let state = State {
         fingerprint: config.request.fingerprint(),
         generation: Some(made.generation.to_string()),
-        obtained_at: Some(CAME.unix_millis()),
-        issuances: vec![CAME.unix_millis()],
+        obtained_at: Some(CAME),
+        issuances: vec![CAME],
         ..State::default()
     };
     dir.save_state(&state).unwrap();

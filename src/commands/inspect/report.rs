@@ -293,11 +293,9 @@ impl Report {
         let Some(state) = state.filter(|state| state.generation == self.generation) else {
             return;
         };
-        let moment = Timestamp::from_unix_millis;
-        let due = state.due_at.map(moment);
-        self.obtained_at = state.obtained_at.map(moment).map(|at| at.to_string());
-        self.due_at = due.map(|at| at.to_string());
-        if let Some(due) = due.filter(|due| *due < now) {
+        self.obtained_at = state.obtained_at.map(|at| at.to_string());
+        self.due_at = state.due_at.map(|at| at.to_string());
+        if let Some(due) = state.due_at.filter(|due| *due < now) {
             self.warnings
                 .push(format!("it was due for renewal at {due}"));
         }

@@ -164,7 +164,8 @@ fn record(certs: &CertDir, id: &GenerationId) -> Result<(), PublishError> {
     let mut state = certs.load_state();
     state.staged = Some(crate::model::state::StagedRecord {
         generation: id.to_string(),
-        ..Default::default()
+        fingerprint: String::new(),
+        obtained_at: Timestamp::from_unix_millis(0),
     });
     certs.save_state(&state)
 }

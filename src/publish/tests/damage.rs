@@ -255,7 +255,7 @@ fn a_garbage_record_is_an_empty_one_and_can_be_replaced() {
     assert_eq!(certs.load_state(), State::default());
     let state = State {
         fingerprint: "f".to_owned(),
-        issuances: vec![1, 2],
+        issuances: [1, 2].map(Timestamp::from_unix_millis).into(),
         ..State::default()
     };
     certs.save_state(&state).unwrap();

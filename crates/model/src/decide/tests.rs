@@ -207,7 +207,7 @@ fn looks_are_only_for_the_plan_of_an_issuer_that_is_away() {
     let look = look_at(&facts, &policy(864_000), at(700_000)).unwrap();
     assert!(at(700_000) < look && look <= at(700_004));
     let away = facts.failure.clone().unwrap();
-    facts.looks.saw(
+    facts.looks.record(
         Some(health::IssuerHealth::Active),
         &away,
         "alloc/loki",

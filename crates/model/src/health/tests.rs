@@ -50,7 +50,7 @@ fn only_an_issuer_that_was_away_is_looked_at() {
         [FailureClass::Transport, FailureClass::Unavailable]
     );
     let mut looks = HealthHistory::default();
-    looks.saw(
+    looks.record(
         ACTIVE,
         &run(FailureClass::Transport, None, at(100)),
         "seed",
@@ -71,7 +71,7 @@ fn looks_come_every_four_seconds_in_a_phase_of_the_seeds_own() {
         let mut looks = HealthHistory::default();
         let first = next_look(&run, &looks, at(400), &seed, at(100)).unwrap();
         assert!(at(100) < first && first <= at(104));
-        looks.saw(None, &run, &seed, first);
+        looks.record(None, &run, &seed, first);
         let second = next_look(&run, &looks, at(400), &seed, first).unwrap();
         assert_eq!(second, first.plus(Duration::from_secs(4)));
         phases.insert(first.unix_millis() / 500);
@@ -85,7 +85,7 @@ fn a_missed_look_is_due_at_once_and_never_two() {
     let mut looks = HealthHistory::default();
     let late = at(300);
     assert!(next_look(&run, &looks, at(400), "seed", late).unwrap() <= late);
-    looks.saw(None, &run, "seed", late);
+    looks.record(None, &run, "seed", late);
     assert!(next_look(&run, &looks, at(400), "seed", late).unwrap() > late);
     // the clock is set back: the note from the future counts as of now
     let back = at(110);
@@ -97,7 +97,7 @@ fn a_missed_look_is_due_at_once_and_never_two() {
 fn the_attempts_of_a_fleet_spread_evenly_over_eight_seconds() {
     let run = run(FailureClass::Unavailable, None, at(100));
     let mut looks = HealthHistory::default();
-    looks.saw(ACTIVE, &run, "seed", at(200));
+    looks.record(ACTIVE, &run, "seed", at(200));
     let mut seconds = [0_u32; 8];
     for number in 0..10_000 {
         let seed = format!("alloc-{number}");
@@ -116,7 +116,7 @@ fn the_attempts_of_a_fleet_spread_evenly_over_eight_seconds() {
 fn what_was_seen_before_a_failure_says_nothing_after_it() {
     let mut looks = HealthHistory::default();
     let run = run(FailureClass::Transport, None, at(99));
-    looks.saw(ACTIVE, &run, "seed", at(100));
+    looks.record(ACTIVE, &run, "seed", at(100));
     looks.failed(at(105));
     let run = FailureRun { at: at(105), ..run };
     assert_eq!(attempt(&run, &looks, at(400), "seed"), at(400));
@@ -174,7 +174,7 @@ fn live(
             Some(look) if next > now && look < next => {
                 now = look.max(now);
                 seen.looks.push(now);
-                looks.saw(able(now), &run, seed, now);
+                looks.record(able(now), &run, seed, now);
             }
             _ => {
                 now = next.max(now);

@@ -1,13 +1,14 @@
-//! Why an application could not be told.
+//! Why an application could not be reloaded.
 //!
 //! Never a secret in it. What stays true: it says whether the application may have been reached all
 //! the same, and whether trying again can help.
 
 use std::{error::Error, fmt};
 
-use super::Failed;
+use super::FailedAttempt;
+use crate::time::Timestamp;
 
-/// Why the application could not be told; never a secret in it.
+/// Why the application could not be reloaded; never a secret in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReloadFailure {
     /// Short stable code: the metric and JSON name.
@@ -49,6 +50,17 @@ impl ReloadFailure {
             ..Self::passing(code, message, hint)
         }
     }
+
+    /// As it is recorded.
+    pub(super) fn at(&self, at: Timestamp) -> FailedAttempt {
+        FailedAttempt {
+            code: self.code.to_owned(),
+            message: self.to_string(),
+            at,
+            lasting: self.lasting,
+            reached: self.reached,
+        }
+    }
 }
 
 impl fmt::Display for ReloadFailure {
@@ -62,15 +74,3 @@ impl fmt::Display for ReloadFailure {
 }
 
 impl Error for ReloadFailure {}
-
-impl From<ReloadFailure> for Failed {
-    fn from(failure: ReloadFailure) -> Self {
-        Self {
-            code: failure.code.to_owned(),
-            message: failure.to_string(),
-            at: 0,
-            lasting: failure.lasting,
-            reached: failure.reached,
-        }
-    }
-}

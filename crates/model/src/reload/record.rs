@@ -1,101 +1,129 @@
-//! The durable record of what the application was told about the live generation.
+//! The durable record of what was done so that the application uses the live generation.
 //!
-//! Never saves itself: whoever changes it saves the state before the next act. What stays true:
-//! `told` is counted before an action leaves, so after a crash at any point a step reaches the
-//! application at most twice; it is attested only by a proof.
+//! Never saves itself: whoever changes it saves the state before the next act. What stays true: an
+//! attempt is counted before it leaves, so after a crash at any point a step reaches the
+//! application at most twice; a generation is verified only by a proof.
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Action, EventKind, Finding, Probed, ReloadPolicy};
+use super::{Action, EventKind, Finding, Probed, ReloadFailure, ReloadPolicy};
 use crate::time::Timestamp;
 
 /// At most this often does a step reach the application (or may have).
-pub(super) const MOST_TOLD: u32 = 2;
-/// The longest pause before an application that lost the certificate again is told again.
+pub(super) const MOST_REACHED: u32 = 2;
+/// The longest pause before an application that lost the certificate again is reloaded again.
 const LONGEST_PAUSE: Duration = Duration::from_secs(3600);
 
-/// What the application was told about one generation. Times are milliseconds since the epoch.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
+/// One generation, and how far the application has come with it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReloadRecord {
-    /// Id of the generation.
-    pub generation: String,
-    /// Serial of its leaf: lower hex with colons.
-    pub serial: String,
-    /// SHA-256 of its leaf in hex; empty when unknown.
-    pub sha256: String,
-    /// What changed since the application was last known to be up to date.
-    pub event: EventKind,
-    /// When it became live.
-    pub published_at: i64,
-    /// There was no generation before it: the application may not have started yet.
-    pub first: bool,
-    /// When the certificate ends that the application serves until it is told.
-    pub old_ends_at: Option<i64>,
-    /// The generation before it, while going back is possible.
-    pub previous: Option<Previous>,
-    /// How often the application lost it again after it had been attested.
+    /// The generation.
+    pub about: Publication,
+    /// When it became live, or when the application lost it again.
+    pub published_at: Timestamp,
+    /// When the certificate expires that the application serves until it is reloaded.
+    pub old_expires_at: Option<Timestamp>,
+    /// How often the application lost it again after it had been verified.
     pub round: u32,
-    /// Nothing is done before this moment.
-    pub hold_until: Option<i64>,
-    /// Where in the escalation list it is.
+    /// How far it has come.
+    pub phase: Phase,
+}
+
+/// How far the application has come with a generation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "name", rename_all = "snake_case")]
+pub enum Phase {
+    /// No attempt was made.
+    Announced {
+        /// None is made before this moment.
+        hold_until: Option<Timestamp>,
+    },
+    /// Attempts are made.
+    Trying {
+        /// The newest one.
+        attempt: Attempt,
+    },
+    /// The application serves it.
+    Verified {
+        /// When the proof came.
+        at: Timestamp,
+        /// The last attempt; absent when none was needed.
+        attempt: Option<Attempt>,
+    },
+    /// Nothing is left to try: the alert stands. What failed is tried again at long intervals.
+    Exhausted {
+        /// When the alert was raised.
+        at: Timestamp,
+        /// The newest attempt; absent when the application was never seen to run.
+        attempt: Option<Attempt>,
+    },
+}
+
+/// The newest attempt of one step, and how those before it went.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attempt {
+    /// Where in the escalation list.
     pub step: usize,
     /// When the first attempt of that step began.
-    pub step_at: Option<i64>,
+    pub step_began_at: Timestamp,
     /// When the newest attempt began.
-    pub told_at: Option<i64>,
+    pub began_at: Timestamp,
     /// Attempts of that step that reached the application, or may have.
-    pub told: u32,
-    /// The newest attempt succeeded.
-    pub delivered: bool,
+    pub reached: u32,
     /// Failed attempts of that step.
-    pub tries: u32,
-    /// Why the newest attempt failed.
-    pub failed: Option<Failed>,
-    /// When the proof came.
-    pub attested_at: Option<i64>,
-    /// When the list was used up in vain.
-    pub alarm_at: Option<i64>,
+    pub failures: u32,
+    /// How the newest attempt ended.
+    pub outcome: Outcome,
+}
+
+/// How an attempt ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "name", rename_all = "snake_case")]
+pub enum Outcome {
+    /// Not known: it is under way, or the process ended before the answer came.
+    Unknown,
+    /// It reached the application, or there was none to reach.
+    Delivered,
+    /// It failed.
+    Failed(FailedAttempt),
 }
 
 /// The generation before the live one.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Previous {
     /// Its id.
     pub generation: String,
     /// Serial of its leaf.
     pub serial: String,
-    /// End of its leaf.
-    pub not_after: i64,
+    /// When its leaf expires.
+    pub not_after: Timestamp,
     /// The application was seen serving it when the next one was published.
     pub served: bool,
 }
 
-/// A failed attempt to tell; no secret in it.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Failed {
+/// Why an attempt failed; no secret in it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FailedAttempt {
     /// Short stable code, as `nomad-denied`.
     pub code: String,
     /// What was tried, where, why.
     pub message: String,
     /// When.
-    pub at: i64,
+    pub at: Timestamp,
     /// Only a change by somebody can make it work.
     pub lasting: bool,
     /// It may have reached the application all the same.
     pub reached: bool,
 }
 
-/// How an action ended well.
+/// How an action succeeded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Delivery {
     /// It reached the application.
     Delivered,
-    /// There is no application to tell: its next start reads the new files.
+    /// There is no application to reach: its next start reads the new files.
     NotRunning,
 }
 
@@ -103,92 +131,144 @@ pub enum Delivery {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// It proved for the first time (in this round) that the generation is served.
-    Attested,
-    /// The application served it and now doesn't: it is told again.
+    Verified,
+    /// The application served it and now doesn't: it is reloaded again.
     Lost,
     /// Nothing new.
     Unchanged,
 }
 
-/// A generation that has just become live.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// A generation that has become live.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Publication {
     /// Its id.
     pub generation: String,
-    /// Serial of its leaf.
+    /// Serial of its leaf: lower hex with colons.
     pub serial: String,
-    /// SHA-256 of its leaf in hex.
+    /// SHA-256 of its leaf in hex; empty when unknown.
     pub sha256: String,
-    /// What differs from the generation before.
+    /// What changed since the application was last known to be up to date.
     pub event: EventKind,
-    /// There was none before.
+    /// There was none before: the application may not have started yet.
     pub first: bool,
-    /// The generation before, while it is on disk.
+    /// The generation before it, while going back is possible.
     pub previous: Option<Previous>,
 }
 
 impl ReloadRecord {
-    /// The row for a publication, to be saved together with the new live generation. What the
-    /// application was not yet told of the generation before is carried over from `old`.
+    /// The record for a publication, to be saved together with the new live generation. What the
+    /// application has not taken up of the generation before is carried over from `old`.
     #[must_use]
-    pub fn new(publication: Publication, old: Option<&Self>, now: Timestamp) -> Self {
-        let unfinished = old.filter(|old| old.attested_at.is_none());
-        let event = unfinished.map_or(publication.event, |old| old.event.max(publication.event));
-        let previous = publication.previous;
-        // What it serves now: the one before, or what it served when that one was not taken up.
-        let before = previous.as_ref().map(|one| one.not_after);
-        let stale = unfinished.and_then(|old| old.old_ends_at);
-        Self {
-            generation: publication.generation,
-            serial: publication.serial,
-            sha256: publication.sha256,
-            event,
-            published_at: now.unix_millis(),
-            first: publication.first || unfinished.is_some_and(|old| old.first && old.told == 0),
-            old_ends_at: before.into_iter().chain(stale).min(),
-            previous,
-            ..Self::default()
+    pub fn new(mut about: Publication, old: Option<&Self>, now: Timestamp) -> Self {
+        let unfinished = old.filter(|old| !old.is_verified());
+        if let Some(old) = unfinished {
+            about.event = about.event.max(old.about.event);
+            about.first |= old.about.first && old.reached() == 0;
         }
+        // What it serves now: the one before, or what it served when that one was not taken up.
+        let before = about.previous.as_ref().map(|one| one.not_after);
+        let stale = unfinished.and_then(|old| old.old_expires_at);
+        Self {
+            old_expires_at: before.into_iter().chain(stale).min(),
+            ..Self::announced(about, now)
+        }
+    }
+
+    pub(super) fn announced(about: Publication, now: Timestamp) -> Self {
+        Self {
+            about,
+            published_at: now,
+            old_expires_at: None,
+            round: 0,
+            phase: Phase::Announced { hold_until: None },
+        }
+    }
+
+    /// Whether the application serves it, as far as is known.
+    #[must_use]
+    pub fn is_verified(&self) -> bool {
+        matches!(self.phase, Phase::Verified { .. })
+    }
+
+    /// The newest attempt.
+    #[must_use]
+    pub fn attempt(&self) -> Option<&Attempt> {
+        match &self.phase {
+            Phase::Announced { .. } => None,
+            Phase::Trying { attempt } => Some(attempt),
+            Phase::Verified { attempt, .. } | Phase::Exhausted { attempt, .. } => attempt.as_ref(),
+        }
+    }
+
+    fn attempt_mut(&mut self) -> Option<&mut Attempt> {
+        match &mut self.phase {
+            Phase::Announced { .. } => None,
+            Phase::Trying { attempt } => Some(attempt),
+            Phase::Verified { attempt, .. } | Phase::Exhausted { attempt, .. } => attempt.as_mut(),
+        }
+    }
+
+    /// Attempts of the present step that reached the application, or may have.
+    #[must_use]
+    pub fn reached(&self) -> u32 {
+        self.attempt().map_or(0, |attempt| attempt.reached)
+    }
+
+    /// From when on the application could have taken it up.
+    pub(super) fn since(&self) -> Timestamp {
+        self.attempt().map_or(self.published_at, |one| one.began_at)
+    }
+
+    /// The same publication, and the same round of reloads; a repair may have renamed it.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        let round = |one: &Self| (one.published_at, one.round);
+        self.about.serial == other.about.serial && round(self) == round(other)
     }
 
     /// An attempt of `step` is about to leave. Save before it does.
     pub fn begin(&mut self, step: usize, now: Timestamp) {
-        if step != self.step || self.step_at.is_none() {
-            self.step = step;
-            self.step_at = Some(now.unix_millis());
-            self.told = 0;
-            self.tries = 0;
-        }
-        self.told = self.told.saturating_add(1);
-        self.told_at = Some(now.unix_millis());
-        self.delivered = false;
-        self.failed = None;
+        let same = self.attempt().filter(|one| one.step == step);
+        let attempt = Attempt {
+            step,
+            step_began_at: same.map_or(now, |one| one.step_began_at),
+            began_at: now,
+            reached: same.map_or(0, |one| one.reached).saturating_add(1),
+            failures: same.map_or(0, |one| one.failures),
+            outcome: Outcome::Unknown,
+        };
+        self.phase = match self.phase {
+            Phase::Exhausted { at, .. } => Phase::Exhausted {
+                at,
+                attempt: Some(attempt),
+            },
+            _ => Phase::Trying { attempt },
+        };
     }
 
-    /// The attempt ended; `failed.at` is set to `now`.
+    /// The attempt ended.
     pub fn answered(
         &mut self,
-        result: Result<Delivery, Failed>,
+        result: Result<Delivery, ReloadFailure>,
         policy: &ReloadPolicy,
         now: Timestamp,
     ) {
+        let Some(attempt) = self.attempt_mut() else {
+            return;
+        };
         match result {
             Ok(Delivery::Delivered | Delivery::NotRunning) => {
-                self.delivered = true;
-                self.failed = None;
+                attempt.outcome = Outcome::Delivered;
                 if !policy.probed {
-                    self.prove(now);
+                    self.verify(now);
                 }
             }
-            Err(failed) => {
-                self.tries = self.tries.saturating_add(1);
-                if !failed.reached {
-                    self.told = self.told.saturating_sub(1);
+            Err(failure) => {
+                attempt.failures = attempt.failures.saturating_add(1);
+                if !failure.reached {
+                    attempt.reached = attempt.reached.saturating_sub(1);
                 }
-                self.failed = Some(Failed {
-                    at: now.unix_millis(),
-                    ..failed
-                });
+                attempt.outcome = Outcome::Failed(failure.at(now));
             }
         }
     }
@@ -196,85 +276,83 @@ impl ReloadRecord {
     /// A leaf proves itself by being served. That new anchors were loaded shows only in the order of
     /// events; so does a new leaf where a restart is the first thing wanted for it, because the
     /// application's own clients do not read it anew (Loki before 3.2).
-    pub(super) fn needs_word(&self, policy: &ReloadPolicy) -> bool {
-        let first = policy.actions(self.event).first();
-        self.event == EventKind::Trust || matches!(first, Some(Action::NomadRestart { .. }))
+    pub(super) fn needs_reload(&self, policy: &ReloadPolicy) -> bool {
+        let first = policy.actions(self.about.event).first();
+        self.about.event == EventKind::Trust || matches!(first, Some(Action::NomadRestart { .. }))
     }
 
     /// A probe came back.
     pub fn saw(&mut self, probed: &Probed, policy: &ReloadPolicy, now: Timestamp) -> Verdict {
-        if !policy.probed {
-            return Verdict::Unchanged;
-        }
-        let matches = probed.finding.shows(&self.serial, &self.sha256);
-        if self.attested_at.is_some() {
-            let lost = match probed.finding {
-                Finding::Serves { .. } => !matches,
-                Finding::Refused => true,
-                Finding::Down | Finding::Unhealthy => false,
-            };
-            if lost {
+        let shown = probed.finding.shows(&self.about.serial, &self.about.sha256);
+        match (&self.phase, &probed.finding) {
+            _ if !policy.probed => Verdict::Unchanged,
+            (Phase::Verified { .. }, Finding::Serves { .. } | Finding::Refused) if !shown => {
                 self.start_again(policy, now);
-                return Verdict::Lost;
+                Verdict::Lost
             }
-            return Verdict::Unchanged;
+            (Phase::Verified { .. }, _) => Verdict::Unchanged,
+            _ if shown && self.may_prove(probed.at, policy) => {
+                self.verify(probed.at);
+                Verdict::Verified
+            }
+            _ => Verdict::Unchanged,
         }
-        let proof = if self.needs_word(policy) {
-            self.delivered && self.told_at.is_some_and(|at| probed.at.unix_millis() >= at)
-        } else {
-            probed.at.unix_millis() >= self.published_at
-        };
-        // An application that had not started at the first publication reads everything anew;
-        // nobody told it, so it can only have read the files.
-        let fresh = self.first && self.told == 0;
-        if matches && (proof || fresh) {
-            self.prove(probed.at);
-            return Verdict::Attested;
-        }
-        Verdict::Unchanged
     }
 
-    /// The list was used up; the alarm was raised.
-    pub fn alarmed(&mut self, now: Timestamp) {
-        self.alarm_at = Some(now.unix_millis());
+    /// Whether its certificate, seen at `at`, proves that the application has loaded all of it.
+    fn may_prove(&self, at: Timestamp, policy: &ReloadPolicy) -> bool {
+        // An application that had not started at the first publication reads everything anew;
+        // no attempt reached it, so it can only have read the files.
+        if self.about.first && self.reached() == 0 {
+            return true;
+        }
+        if self.needs_reload(policy) {
+            self.attempt()
+                .is_some_and(|one| one.outcome == Outcome::Delivered && at >= one.began_at)
+        } else {
+            at >= self.published_at
+        }
+    }
+
+    /// The list was used up; the alert was raised.
+    pub fn alerted(&mut self, now: Timestamp) {
+        self.phase = Phase::Exhausted {
+            at: now,
+            attempt: self.attempt().cloned(),
+        };
     }
 
     /// The generation before can't be gone back to any more.
     pub fn forget_previous(&mut self) {
-        self.previous = None;
+        self.about.previous = None;
     }
 
     /// Pulls recorded times that lie ahead back to `now`: after the clock was set back, deadlines
-    /// count anew instead of staying away for hours. Call it at every look.
-    pub fn settle(&mut self, now: Timestamp) {
-        let now = now.unix_millis();
-        let ahead = self.hold_until.map(|until| until.saturating_sub(now));
-        if ahead.is_some_and(|ahead| {
-            u128::try_from(ahead).is_ok_and(|ms| ms > LONGEST_PAUSE.as_millis())
-        }) {
-            self.hold_until = Some(now);
-        }
+    /// count anew instead of staying away for hours. Call it before each decision.
+    pub fn clamp_times(&mut self, now: Timestamp) {
         self.published_at = self.published_at.min(now);
-        let times = [
-            &mut self.step_at,
-            &mut self.told_at,
-            &mut self.attested_at,
-            &mut self.alarm_at,
-        ];
-        for at in times.into_iter().flatten() {
-            *at = (*at).min(now);
+        match &mut self.phase {
+            Phase::Announced {
+                hold_until: Some(until),
+            } if *until > now.plus(LONGEST_PAUSE) => *until = now,
+            Phase::Announced { .. } | Phase::Trying { .. } => {}
+            Phase::Verified { at, .. } | Phase::Exhausted { at, .. } => *at = (*at).min(now),
         }
-        if let Some(failed) = &mut self.failed {
-            failed.at = failed.at.min(now);
+        if let Some(attempt) = self.attempt_mut() {
+            attempt.step_began_at = attempt.step_began_at.min(now);
+            attempt.began_at = attempt.began_at.min(now);
+            if let Outcome::Failed(failed) = &mut attempt.outcome {
+                failed.at = failed.at.min(now);
+            }
         }
     }
 
-    fn prove(&mut self, at: Timestamp) {
-        self.attested_at = Some(at.unix_millis());
-        self.alarm_at = None;
-        self.failed = None;
-        self.hold_until = None;
-        self.first = false;
+    fn verify(&mut self, at: Timestamp) {
+        self.phase = Phase::Verified {
+            at,
+            attempt: self.attempt().cloned(),
+        };
+        self.about.first = false;
     }
 
     /// The first time at once; an application that flaps, ever more slowly.
@@ -282,24 +360,16 @@ impl ReloadRecord {
         let pause = match self.round {
             0 => Duration::ZERO,
             round => policy
-                .attest_within
+                .verify_timeout
                 .saturating_mul(1 << (round - 1).min(10))
                 .min(LONGEST_PAUSE),
         };
-        *self = Self {
-            round: self.round.saturating_add(1),
-            hold_until: Some(now.plus(pause).unix_millis()),
-            published_at: now.unix_millis(),
-            step: 0,
-            step_at: None,
-            told_at: None,
-            told: 0,
-            delivered: false,
-            tries: 0,
-            attested_at: None,
-            // It served this generation well; the one before is no better.
-            previous: None,
-            ..std::mem::take(self)
+        self.round = self.round.saturating_add(1);
+        self.published_at = now;
+        // It served this generation well; the one before is no better.
+        self.forget_previous();
+        self.phase = Phase::Announced {
+            hold_until: Some(now.plus(pause)),
         };
     }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{EventKind, Finding, Probed, ReloadPolicy, ReloadRecord};
+use super::{EventKind, Finding, Probed, Publication, ReloadPolicy, ReloadRecord};
 use crate::time::Timestamp;
 
 /// A hold is never shorter than this.
@@ -17,9 +17,8 @@ const SHORTEST_HOLD: Duration = Duration::from_secs(60);
 /// So many sets are remembered.
 const MOST_KEPT: usize = 16;
 
-/// A set that broke the application. Times are milliseconds since the epoch.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
+/// A set that broke the application.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Quarantined {
     /// Its generation id.
     pub generation: String,
@@ -28,34 +27,32 @@ pub struct Quarantined {
     /// Fingerprint of the request that it answers: another request is another try.
     pub fingerprint: String,
     /// When it was taken back.
-    pub at: i64,
+    pub at: Timestamp,
     /// What the application did.
     pub why: String,
     /// No set is asked for by the same request before this, unless somebody forces it.
-    pub hold_until: i64,
+    pub hold_until: Timestamp,
 }
 
 /// Whether to go back: the application served the generation before, broke on this one, and the
 /// one before lasts for the margin.
 pub(super) fn wanted(
-    outbox: &ReloadRecord,
+    record: &ReloadRecord,
     policy: &ReloadPolicy,
     probed: Option<&Probed>,
     now: Timestamp,
 ) -> bool {
-    let (Some(margin), Some(previous)) = (policy.rollback, &outbox.previous) else {
+    let (Some(margin), Some(previous)) = (policy.rollback, &record.about.previous) else {
         return false;
     };
-    let since = outbox.told_at.unwrap_or(outbox.published_at);
     let broken = probed.is_some_and(|probed| {
-        probed.at.unix_millis() >= since && !matches!(probed.finding, Finding::Serves { .. })
+        probed.at >= record.since() && !matches!(probed.finding, Finding::Serves { .. })
     });
-    let lasts = Timestamp::from_unix_millis(previous.not_after) > now.plus(margin);
-    broken && previous.served && lasts
+    broken && previous.served && previous.not_after > now.plus(margin)
 }
 
 impl ReloadRecord {
-    /// Takes the live generation back: the row for the one before, and the record that keeps this
+    /// Takes the live generation back: the record for the one before, and the one that keeps this
     /// one away. `None` when there is none to go back to. The caller activates it on disk, and
     /// saves both together with that.
     #[must_use]
@@ -66,24 +63,25 @@ impl ReloadRecord {
         margin: Duration,
         now: Timestamp,
     ) -> Option<(Self, Quarantined)> {
-        let previous = self.previous.as_ref()?;
-        let good_until = Timestamp::from_unix_millis(previous.not_after).minus(margin);
-        let back = Self {
+        let previous = self.about.previous.as_ref()?;
+        let about = Publication {
             generation: previous.generation.clone(),
             serial: previous.serial.clone(),
             // It has to load leaf and anchors of then.
-            event: EventKind::Trust.max(self.event),
-            published_at: now.unix_millis(),
-            old_ends_at: Some(previous.not_after),
-            ..Self::default()
+            event: EventKind::Trust.max(self.about.event),
+            ..Publication::default()
+        };
+        let back = Self {
+            old_expires_at: Some(previous.not_after),
+            ..Self::announced(about, now)
         };
         let quarantined = Quarantined {
-            generation: self.generation.clone(),
-            serial: self.serial.clone(),
+            generation: self.about.generation.clone(),
+            serial: self.about.serial.clone(),
             fingerprint: fingerprint.to_owned(),
-            at: now.unix_millis(),
+            at: now,
             why: why.to_owned(),
-            hold_until: hold(now, good_until).unix_millis(),
+            hold_until: hold(now, previous.not_after.minus(margin)),
         };
         Some((back, quarantined))
     }
@@ -92,6 +90,15 @@ impl ReloadRecord {
 /// Half of what is left: each further failure costs half of the rest, so there are few.
 fn hold(now: Timestamp, good_until: Timestamp) -> Timestamp {
     now.plus((now.until(good_until) / 2).max(SHORTEST_HOLD))
+}
+
+impl Quarantined {
+    /// Whether it still stands against another try. A record from the future was made before the
+    /// clock was set back.
+    #[must_use]
+    pub fn holds(&self, now: Timestamp) -> bool {
+        self.at <= now && self.hold_until > now
+    }
 }
 
 /// Until when no set may be asked for with this request; `None` when nothing stands against it.
@@ -103,10 +110,8 @@ pub fn held_until(
 ) -> Option<Timestamp> {
     quarantined
         .iter()
-        // A record from the future was made before the clock was set back.
-        .filter(|one| one.fingerprint == fingerprint && one.at <= now.unix_millis())
-        .map(|one| Timestamp::from_unix_millis(one.hold_until))
-        .filter(|until| *until > now)
+        .filter(|one| one.fingerprint == fingerprint && one.holds(now))
+        .map(|one| one.hold_until)
         .max()
 }
 

@@ -29,7 +29,7 @@ fn policy(leaf: Vec<Action>) -> ReloadPolicy {
     ReloadPolicy {
         leaf,
         trust: vec![restart()],
-        attest_within: MINUTE,
+        verify_timeout: MINUTE,
         probed: true,
         probe_every: 5 * MINUTE,
         slots: None,
@@ -47,7 +47,7 @@ fn published(event: EventKind) -> ReloadRecord {
         previous: Some(Previous {
             generation: "g1".to_owned(),
             serial: "01".to_owned(),
-            not_after: START.plus(DAY).unix_millis(),
+            not_after: START.plus(DAY),
             served: true,
         }),
     };
@@ -68,11 +68,11 @@ fn finding(finding: Finding, at: Timestamp) -> Probed {
     Probed { at, finding }
 }
 
-fn failure(lasting: bool, reached: bool) -> Failed {
-    Failed {
-        code: "x".to_owned(),
+fn failure(lasting: bool, reached: bool) -> ReloadFailure {
+    ReloadFailure {
+        code: "x",
         message: "x".to_owned(),
-        at: 0,
+        hint: "",
         lasting,
         reached,
     }
@@ -85,14 +85,14 @@ fn later(secs: u64) -> Timestamp {
 #[test]
 fn a_leaf_that_the_application_took_up_by_itself_is_not_told() {
     let policy = policy(vec![hup()]);
-    let mut outbox = published(EventKind::Leaf);
-    assert_eq!(next(&outbox, &policy, None, START), ReloadNext::Probe);
+    let mut record = published(EventKind::Leaf);
+    assert_eq!(next(&record, &policy, None, START), ReloadNext::Probe);
     let seen = serves("02", START);
-    assert_eq!(outbox.saw(&seen, &policy, START), Verdict::Attested);
-    let then = next(&outbox, &policy, Some(&seen), START);
-    assert_eq!(then, ReloadNext::WaitUntil(later(300), Why::Attested));
+    assert_eq!(record.saw(&seen, &policy, START), Verdict::Verified);
+    let then = next(&record, &policy, Some(&seen), START);
+    assert_eq!(then, ReloadNext::WaitUntil(Some(later(300)), Why::Verified));
     assert_eq!(
-        next(&outbox, &policy, Some(&seen), later(300)),
+        next(&record, &policy, Some(&seen), later(300)),
         ReloadNext::Probe,
         "and it is looked at again"
     );
@@ -101,32 +101,32 @@ fn a_leaf_that_the_application_took_up_by_itself_is_not_told() {
 #[test]
 fn a_probe_from_before_the_publication_proves_nothing() {
     let policy = policy(vec![hup()]);
-    let mut outbox = published(EventKind::Leaf);
+    let mut record = published(EventKind::Leaf);
     let old = serves("02", START.minus(MINUTE));
-    assert_eq!(outbox.saw(&old, &policy, START), Verdict::Unchanged);
-    assert_eq!(next(&outbox, &policy, Some(&old), START), ReloadNext::Probe);
+    assert_eq!(record.saw(&old, &policy, START), Verdict::Unchanged);
+    assert_eq!(next(&record, &policy, Some(&old), START), ReloadNext::Probe);
 }
 
 #[test]
 fn new_anchors_are_attested_only_after_the_application_was_told() {
     let policy = policy(vec![Action::None]);
-    let mut outbox = published(EventKind::Trust);
+    let mut record = published(EventKind::Trust);
     // The leaf is the same one: that it is served says nothing.
     assert_eq!(
-        outbox.saw(&serves("02", later(1)), &policy, later(1)),
+        record.saw(&serves("02", later(1)), &policy, later(1)),
         Verdict::Unchanged
     );
-    assert_eq!(next(&outbox, &policy, None, later(1)), ReloadNext::Act(0));
-    outbox.begin(0, later(1));
+    assert_eq!(next(&record, &policy, None, later(1)), ReloadNext::Act(0));
+    record.begin(0, later(1));
     assert_eq!(
-        outbox.saw(&serves("02", later(2)), &policy, later(2)),
+        record.saw(&serves("02", later(2)), &policy, later(2)),
         Verdict::Unchanged,
         "it is not known whether it was told"
     );
-    outbox.answered(Ok(Delivery::Delivered), &policy, later(3));
+    record.answered(Ok(Delivery::Delivered), &policy, later(3));
     assert_eq!(
-        outbox.saw(&serves("02", later(4)), &policy, later(4)),
-        Verdict::Attested
+        record.saw(&serves("02", later(4)), &policy, later(4)),
+        Verdict::Verified
     );
 }
 
@@ -137,11 +137,11 @@ fn without_a_probe_the_success_of_the_action_is_the_proof() {
         ..policy(vec![hup()])
     };
     for told in [Delivery::Delivered, Delivery::NotRunning] {
-        let mut outbox = published(EventKind::Leaf);
-        assert_eq!(next(&outbox, &policy, None, START), ReloadNext::Act(0));
-        outbox.begin(0, START);
-        outbox.answered(Ok(told), &policy, START);
-        assert_eq!(next(&outbox, &policy, None, START), ReloadNext::Done);
+        let mut record = published(EventKind::Leaf);
+        assert_eq!(next(&record, &policy, None, START), ReloadNext::Act(0));
+        record.begin(0, START);
+        record.answered(Ok(told), &policy, START);
+        assert_eq!(next(&record, &policy, None, START), ReloadNext::Done);
     }
 }
 
@@ -151,16 +151,16 @@ fn a_failed_attempt_is_repeated_until_the_deadline_and_then_the_next_step_comes(
         probed: false,
         ..policy(vec![hup(), restart()])
     };
-    let mut outbox = published(EventKind::Leaf);
+    let mut record = published(EventKind::Leaf);
     let (mut now, mut attempts) = (START, 0);
     loop {
-        match next(&outbox, &policy, None, now) {
+        match next(&record, &policy, None, now) {
             ReloadNext::Act(0) => {
                 attempts += 1;
-                outbox.begin(0, now);
-                outbox.answered(Err(failure(false, false)), &policy, now);
+                record.begin(0, now);
+                record.answered(Err(failure(false, false)), &policy, now);
             }
-            ReloadNext::WaitUntil(at, _) => now = at,
+            ReloadNext::WaitUntil(Some(at), _) => now = at,
             other => {
                 assert_eq!(other, ReloadNext::Act(1));
                 break;
@@ -174,13 +174,13 @@ fn a_failed_attempt_is_repeated_until_the_deadline_and_then_the_next_step_comes(
 #[test]
 fn a_lasting_failure_goes_on_at_once_and_to_the_alarm() {
     let policy = policy(vec![hup(), restart()]);
-    let mut outbox = published(EventKind::Leaf);
+    let mut record = published(EventKind::Leaf);
     for step in 0..2 {
-        outbox.begin(step, START);
-        outbox.answered(Err(failure(true, false)), &policy, START);
+        record.begin(step, START);
+        record.answered(Err(failure(true, false)), &policy, START);
         let seen = serves("01", START);
-        let wanted = [ReloadNext::Act(1), ReloadNext::Alarm(Why::NotTold)][step];
-        assert_eq!(next(&outbox, &policy, Some(&seen), START), wanted);
+        let wanted = [ReloadNext::Act(1), ReloadNext::Alert(Why::NotReloaded)][step];
+        assert_eq!(next(&record, &policy, Some(&seen), START), wanted);
     }
 }
 
@@ -191,23 +191,23 @@ fn after_the_alarm_who_could_not_be_told_is_tried_again_and_who_was_told_is_not(
             probed: delivered,
             ..policy(vec![hup()])
         };
-        let mut outbox = published(EventKind::Leaf);
-        outbox.begin(0, START);
+        let mut record = published(EventKind::Leaf);
+        record.begin(0, START);
         let answer = if delivered {
             Ok(Delivery::Delivered)
         } else {
             Err(failure(false, false))
         };
-        outbox.answered(answer, &policy, START);
-        outbox.alarmed(later(60));
+        record.answered(answer, &policy, START);
+        record.alerted(later(60));
         let mut acts = 0;
         for minute in 1..600 {
             let now = START.plus(MINUTE * minute);
             let seen = serves("01", now);
-            if next(&outbox, &policy, Some(&seen), now) == ReloadNext::Act(0) {
+            if next(&record, &policy, Some(&seen), now) == ReloadNext::Act(0) {
                 acts += 1;
-                outbox.begin(0, now);
-                outbox.answered(Err(failure(false, false)), &policy, now);
+                record.begin(0, now);
+                record.answered(Err(failure(false, false)), &policy, now);
             }
         }
         if delivered {
@@ -221,29 +221,30 @@ fn after_the_alarm_who_could_not_be_told_is_tried_again_and_who_was_told_is_not(
 #[test]
 fn an_application_that_has_not_started_is_not_told_but_looked_for() {
     let policy = policy(vec![restart()]);
-    let mut outbox = published(EventKind::Trust);
-    outbox.first = true;
+    let mut record = published(EventKind::Trust);
+    record.about.first = true;
     let down = finding(Finding::Down, START);
-    let ReloadNext::WaitUntil(at, Why::NotStarted) = next(&outbox, &policy, Some(&down), START)
+    let ReloadNext::WaitUntil(Some(at), Why::NotStarted) =
+        next(&record, &policy, Some(&down), START)
     else {
         panic!("not told");
     };
     assert!(at <= later(1));
     let seen = serves("02", later(20));
-    assert_eq!(outbox.saw(&seen, &policy, later(20)), Verdict::Attested);
+    assert_eq!(record.saw(&seen, &policy, later(20)), Verdict::Verified);
 
-    let mut outbox = published(EventKind::Leaf);
-    outbox.first = true;
+    let mut record = published(EventKind::Leaf);
+    record.about.first = true;
     let late = later(300);
     let down = finding(Finding::Down, late);
     assert_eq!(
-        next(&outbox, &policy, Some(&down), late),
-        ReloadNext::Alarm(Why::NotStarted)
+        next(&record, &policy, Some(&down), late),
+        ReloadNext::Alert(Why::NotStarted)
     );
     // The state was lost and the application runs with older files.
     let other = serves("01", late);
     assert_eq!(
-        next(&outbox, &policy, Some(&other), late),
+        next(&record, &policy, Some(&other), late),
         ReloadNext::Act(0)
     );
 }
@@ -251,19 +252,19 @@ fn an_application_that_has_not_started_is_not_told_but_looked_for() {
 #[test]
 fn who_restarts_on_old_files_is_told_again_and_ever_more_slowly() {
     let policy = policy(vec![hup()]);
-    let mut outbox = published(EventKind::Leaf);
+    let mut record = published(EventKind::Leaf);
     let mut now = START;
     let mut pauses = Vec::new();
     for _ in 0..6 {
         assert_eq!(
-            outbox.saw(&serves("02", now), &policy, now),
-            Verdict::Attested
+            record.saw(&serves("02", now), &policy, now),
+            Verdict::Verified
         );
         now = now.plus(MINUTE);
-        assert_eq!(outbox.saw(&serves("01", now), &policy, now), Verdict::Lost);
-        assert_eq!(outbox.attested_at, None);
+        assert_eq!(record.saw(&serves("01", now), &policy, now), Verdict::Lost);
+        assert!(!record.is_verified());
         let lost = now;
-        while next(&outbox, &policy, Some(&serves("01", now)), now) != ReloadNext::Act(0) {
+        while next(&record, &policy, Some(&serves("01", now)), now) != ReloadNext::Act(0) {
             now = now.plus(Duration::from_secs(1));
         }
         pauses.push(lost.until(now).as_secs());
@@ -275,29 +276,29 @@ fn who_restarts_on_old_files_is_told_again_and_ever_more_slowly() {
 fn a_leaf_that_wants_a_restart_is_not_attested_before_it() {
     // Loki before 3.2 serves a new leaf by itself and goes on showing the old one as a client
     let policy = policy(vec![restart()]);
-    let mut outbox = published(EventKind::Leaf);
+    let mut record = published(EventKind::Leaf);
     let early = serves("02", later(1));
-    assert_eq!(outbox.saw(&early, &policy, later(1)), Verdict::Unchanged);
+    assert_eq!(record.saw(&early, &policy, later(1)), Verdict::Unchanged);
     assert_eq!(
-        next(&outbox, &policy, Some(&early), later(1)),
+        next(&record, &policy, Some(&early), later(1)),
         ReloadNext::Act(0)
     );
-    outbox.begin(0, later(1));
-    outbox.answered(Ok(Delivery::Delivered), &policy, later(3));
+    record.begin(0, later(1));
+    record.answered(Ok(Delivery::Delivered), &policy, later(3));
     let late = serves("02", later(4));
-    assert_eq!(outbox.saw(&late, &policy, later(4)), Verdict::Attested);
+    assert_eq!(record.saw(&late, &policy, later(4)), Verdict::Verified);
 }
 
 #[test]
 fn an_application_that_is_down_after_it_was_attested_is_left_to_its_supervisor() {
     let policy = policy(vec![hup()]);
-    let mut outbox = published(EventKind::Leaf);
-    outbox.saw(&serves("02", START), &policy, START);
+    let mut record = published(EventKind::Leaf);
+    record.saw(&serves("02", START), &policy, START);
     let down = finding(Finding::Down, later(300));
-    assert_eq!(outbox.saw(&down, &policy, later(300)), Verdict::Unchanged);
+    assert_eq!(record.saw(&down, &policy, later(300)), Verdict::Unchanged);
     assert_eq!(
-        next(&outbox, &policy, Some(&down), later(300)),
-        ReloadNext::WaitUntil(later(600), Why::Attested)
+        next(&record, &policy, Some(&down), later(300)),
+        ReloadNext::WaitUntil(Some(later(600)), Why::Verified)
     );
 }
 
@@ -314,14 +315,17 @@ fn what_was_not_told_yet_is_carried_over_to_the_next_generation() {
         ReloadRecord::new(publication, Some(old), later(10))
     };
     let next = again(&old);
-    assert_eq!((next.event, next.step, next.told), (EventKind::Trust, 0, 0));
+    assert_eq!((next.about.event, next.attempt()), (EventKind::Trust, None));
     assert_eq!(
-        next.old_ends_at, old.old_ends_at,
+        next.old_expires_at, old.old_expires_at,
         "it still serves the first one"
     );
     let mut done = old;
-    done.attested_at = Some(0);
-    assert_eq!(again(&done).event, EventKind::Leaf);
+    done.phase = Phase::Verified {
+        at: START,
+        attempt: None,
+    };
+    assert_eq!(again(&done).about.event, EventKind::Leaf);
 }
 
 #[test]
@@ -336,40 +340,40 @@ fn a_turn_is_waited_for_until_the_certificate_would_end() {
         probed: false,
         ..policy(vec![hup()])
     };
-    let mut outbox = published(EventKind::Leaf);
+    let mut record = published(EventKind::Leaf);
     let turn = slots.free_at(START);
     assert!(turn > START);
     assert_eq!(
-        next(&outbox, &policy, None, START),
-        ReloadNext::WaitUntil(turn, Why::Slot)
+        next(&record, &policy, None, START),
+        ReloadNext::WaitUntil(Some(turn), Why::Slot)
     );
-    assert_eq!(next(&outbox, &policy, None, turn), ReloadNext::Act(0));
-    outbox.old_ends_at = Some(later(90).unix_millis());
-    assert!(!may_wait(&outbox, &policy, START));
-    assert_eq!(next(&outbox, &policy, None, START), ReloadNext::Act(0));
+    assert_eq!(next(&record, &policy, None, turn), ReloadNext::Act(0));
+    record.old_expires_at = Some(later(90));
+    assert!(!may_wait(&record, &policy, START));
+    assert_eq!(next(&record, &policy, None, START), ReloadNext::Act(0));
     let nothing = ReloadPolicy {
         leaf: vec![Action::None],
         ..policy
     };
-    outbox.old_ends_at = None;
-    assert_eq!(next(&outbox, &nothing, None, START), ReloadNext::Act(0));
+    record.old_expires_at = None;
+    assert_eq!(next(&record, &nothing, None, START), ReloadNext::Act(0));
 }
 
 #[test]
 fn a_held_lock_is_waited_for_but_not_until_the_certificate_ends() {
     let policy = policy(vec![hup(), restart()]);
-    let outbox = published(EventKind::Leaf);
-    assert!(may_wait(&outbox, &policy, later(3600)));
+    let record = published(EventKind::Leaf);
+    assert!(may_wait(&record, &policy, later(3600)));
     // A day was left: a quarter of it is kept.
     assert!(may_wait(
-        &outbox,
+        &record,
         &policy,
         START.plus(DAY * 3 / 4).minus(MINUTE)
     ));
-    assert!(!may_wait(&outbox, &policy, START.plus(DAY * 3 / 4)));
+    assert!(!may_wait(&record, &policy, START.plus(DAY * 3 / 4)));
     let unknown = ReloadRecord {
-        old_ends_at: None,
-        ..outbox
+        old_expires_at: None,
+        ..record
     };
     assert!(may_wait(&unknown, &policy, later(60)));
     assert!(!may_wait(&unknown, &policy, later(3600)));
@@ -378,16 +382,16 @@ fn a_held_lock_is_waited_for_but_not_until_the_certificate_ends() {
 #[test]
 fn a_clock_that_was_set_back_delays_no_deadline() {
     let policy = policy(vec![hup()]);
-    let mut outbox = published(EventKind::Leaf);
-    outbox.begin(0, START);
-    outbox.answered(Ok(Delivery::Delivered), &policy, START);
+    let mut record = published(EventKind::Leaf);
+    record.begin(0, START);
+    record.answered(Ok(Delivery::Delivered), &policy, START);
     let back = START.minus(Duration::from_secs(7200));
-    outbox.settle(back);
+    record.clamp_times(back);
     let seen = serves("01", back.plus(MINUTE));
     let now = back.plus(MINUTE);
     assert_eq!(
-        next(&outbox, &policy, Some(&seen), now),
-        ReloadNext::Alarm(Why::NotServed)
+        next(&record, &policy, Some(&seen), now),
+        ReloadNext::Alert(Why::NotServed)
     );
 }
 
@@ -398,24 +402,28 @@ fn a_broken_application_goes_back_within_one_step_and_the_set_is_kept_away() {
         rollback: Some(margin),
         ..policy(vec![hup(), restart()])
     };
-    let mut outbox = published(EventKind::Leaf);
-    outbox.begin(0, START);
-    outbox.answered(Ok(Delivery::Delivered), &policy, START);
+    let mut record = published(EventKind::Leaf);
+    record.begin(0, START);
+    record.answered(Ok(Delivery::Delivered), &policy, START);
     let now = later(60);
     for broken in [Finding::Down, Finding::Refused, Finding::Unhealthy] {
         let seen = finding(broken, now);
         assert_eq!(
-            next(&outbox, &policy, Some(&seen), now),
+            next(&record, &policy, Some(&seen), now),
             ReloadNext::Rollback
         );
     }
-    let (back, bad) = outbox.roll_back("print", "down", margin, now).unwrap();
+    let (back, bad) = record.roll_back("print", "down", margin, now).unwrap();
     assert_eq!(
-        (back.generation.as_str(), back.serial.as_str()),
+        (back.about.generation.as_str(), back.about.serial.as_str()),
         ("g1", "01")
     );
-    assert_eq!(back.event, EventKind::Trust, "it has to load all of it");
-    assert_eq!(back.previous, None, "and never goes back further");
+    assert_eq!(
+        back.about.event,
+        EventKind::Trust,
+        "it has to load all of it"
+    );
+    assert_eq!(back.about.previous, None, "and never goes back further");
     let mut list = Vec::new();
     quarantine(&mut list, bad);
     assert!(is_quarantined(&list, "02") && !is_quarantined(&list, "01"));
@@ -435,16 +443,16 @@ fn going_back_needs_a_broken_application_and_a_good_generation() {
     let now = later(60);
     let down = finding(Finding::Down, now);
     let told = |change: fn(&mut ReloadRecord)| {
-        let mut outbox = published(EventKind::Leaf);
-        outbox.begin(0, START);
-        outbox.answered(Ok(Delivery::Delivered), &policy, START);
-        change(&mut outbox);
-        outbox
+        let mut record = published(EventKind::Leaf);
+        record.begin(0, START);
+        record.answered(Ok(Delivery::Delivered), &policy, START);
+        change(&mut record);
+        record
     };
-    let alarm = ReloadNext::Alarm(Why::NotServed);
+    let alarm = ReloadNext::Alert(Why::NotServed);
     let cases: [fn(&mut ReloadRecord); 3] = [
-        |outbox| outbox.previous.as_mut().unwrap().served = false,
-        |outbox| outbox.previous.as_mut().unwrap().not_after = later(3_600).unix_millis(),
+        |record| record.about.previous.as_mut().unwrap().served = false,
+        |record| record.about.previous.as_mut().unwrap().not_after = later(3_600),
         ReloadRecord::forget_previous,
     ];
     for change in cases {
@@ -466,17 +474,56 @@ fn going_back_needs_a_broken_application_and_a_good_generation() {
 }
 
 #[test]
-fn a_row_of_an_older_version_is_read_and_never_panics() {
-    let outbox: ReloadRecord =
-        serde_json::from_str(r#"{"generation":"g","step":18446744073709551615,"told":9}"#).unwrap();
+fn a_record_comes_back_as_it_went_and_no_step_and_no_time_makes_it_panic() {
     let policy = policy(vec![hup()]);
-    for now in [Timestamp::MIN, START, Timestamp::MAX] {
-        let _ = next(&outbox, &policy, None, now);
-        let mut outbox = outbox.clone();
-        outbox.settle(now);
-        outbox.begin(usize::MAX, now);
-        let _ = next(&outbox, &policy, Some(&serves("", now)), now);
+    let mut tried = published(EventKind::Leaf);
+    tried.begin(usize::MAX, START);
+    tried.answered(Err(failure(false, true)), &policy, START);
+    let mut alerted = tried.clone();
+    alerted.alerted(START);
+    let mut verified = published(EventKind::Trust);
+    verified.phase = Phase::Verified {
+        at: START,
+        attempt: None,
+    };
+    let announced = published(EventKind::Leaf);
+    for record in [announced, tried, alerted, verified] {
+        let text = serde_json::to_string(&record).unwrap();
+        assert_eq!(serde_json::from_str::<ReloadRecord>(&text).unwrap(), record);
+        for now in [Timestamp::MIN, START, Timestamp::MAX] {
+            let mut record = record.clone();
+            record.clamp_times(now);
+            let _ = next(&record, &policy, None, now);
+            record.begin(usize::MAX, now);
+            let _ = next(&record, &policy, Some(&serves("", now)), now);
+        }
     }
+}
+
+#[test]
+fn the_phase_on_disk_has_a_name_and_times_are_milliseconds() {
+    let mut record = published(EventKind::Leaf);
+    record.begin(1, START);
+    let text = serde_json::to_string(&record.phase).unwrap();
+    let millis = START.unix_millis();
+    let attempt = format!(
+        r#"{{"step":1,"step_began_at":{millis},"began_at":{millis},"reached":1,"failures":0,"#
+    );
+    let wanted =
+        format!(r#"{{"name":"trying","attempt":{attempt}"outcome":{{"name":"unknown"}}}}}}"#);
+    assert_eq!(text, wanted);
+}
+
+#[test]
+fn an_alert_stands_while_what_failed_is_tried_again() {
+    let policy = policy(vec![hup()]);
+    let mut record = published(EventKind::Leaf);
+    record.alerted(START);
+    record.begin(0, later(1));
+    assert!(matches!(record.phase, Phase::Exhausted { at, .. } if at == START));
+    let seen = serves("02", later(2));
+    assert_eq!(record.saw(&seen, &policy, later(2)), Verdict::Verified);
+    assert!(record.is_verified());
 }
 
 #[test]
@@ -529,7 +576,7 @@ proptest! {
         policy.trust = vec![hup(); steps];
         policy.rollback = Some(MINUTE);
         let mut sim = Sim::new(policy, App::wild(seed));
-        sim.outbox.event = if trust { EventKind::Trust } else { EventKind::Leaf };
+        sim.record.about.event = if trust { EventKind::Trust } else { EventKind::Leaf };
         sim.run(Some(400));
         prop_assert_eq!(sim.lies, 0);
     }

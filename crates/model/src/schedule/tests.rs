@@ -148,15 +148,14 @@ fn a_restart_moves_no_due_time() {
         let came = Timestamp::from_unix_millis(1_795_514_400_123 + number);
         let validity = issued(came.unix_secs(), 864_000);
         let state = State {
-            obtained_at: Some(came.unix_millis()),
+            obtained_at: Some(came),
             ..State::default()
         };
         let text = serde_json::to_string(&state).unwrap();
         let read: State = serde_json::from_str(&text).unwrap();
-        let again = read.obtained_at.map(Timestamp::from_unix_millis);
         assert_eq!(
             due(validity, Some(came), &policy),
-            due(validity, again, &policy)
+            due(validity, read.obtained_at, &policy)
         );
         // Losing the record costs no more than notBefore is dated back, and the splay stays.
         let lost = due(validity, None, &policy);

@@ -42,7 +42,12 @@ impl App {
         Some(*state % sides)
     }
 
-    fn tell(&mut self, round: u32, step: usize, generation: &str) -> Result<Delivery, Failed> {
+    fn tell(
+        &mut self,
+        round: u32,
+        step: usize,
+        generation: &str,
+    ) -> Result<Delivery, ReloadFailure> {
         match self.roll(5) {
             Some(0) => return Err(failure(false, false)),
             Some(1) => return Err(failure(false, true)),
@@ -78,7 +83,7 @@ impl App {
 pub(super) struct Sim {
     pub(super) policy: ReloadPolicy,
     pub(super) app: App,
-    pub(super) outbox: ReloadRecord,
+    pub(super) record: ReloadRecord,
     /// The acts at which the agent is killed, counted over the whole run.
     pub(super) crashes: Vec<usize>,
     /// How often it said "attested" while the application served something else.
@@ -91,12 +96,12 @@ pub(super) struct Sim {
 
 impl Sim {
     pub(super) fn new(policy: ReloadPolicy, app: App) -> Self {
-        let outbox = published(EventKind::Leaf);
+        let record = published(EventKind::Leaf);
         Self {
             policy,
             app,
-            saved: outbox.clone(),
-            outbox,
+            saved: record.clone(),
+            record,
             crashes: Vec::new(),
             lies: 0,
             probed: None,
@@ -106,11 +111,11 @@ impl Sim {
     }
 
     pub(super) fn attested(&self) -> bool {
-        self.outbox.attested_at.is_some()
+        self.record.is_verified()
     }
 
     pub(super) fn alarmed(&self) -> bool {
-        self.outbox.alarm_at.is_some()
+        matches!(self.record.phase, Phase::Exhausted { .. })
     }
 
     pub(super) fn elapsed(&self) -> Duration {
@@ -123,14 +128,14 @@ impl Sim {
         if !self.crashes.contains(&self.act) {
             return false;
         }
-        self.outbox = self.saved.clone();
+        self.record = self.saved.clone();
         self.probed = None;
         self.now = self.now.plus(Duration::from_secs(1));
         true
     }
 
     fn save(&mut self) {
-        self.saved = self.outbox.clone();
+        self.saved = self.record.clone();
     }
 
     /// Until it is attested or in alarm; or so many acts whatever comes.
@@ -149,12 +154,12 @@ impl Sim {
     }
 
     fn once(&mut self) {
-        match next(&self.outbox, &self.policy, self.probed.as_ref(), self.now) {
+        match next(&self.record, &self.policy, self.probed.as_ref(), self.now) {
             ReloadNext::Act(step) => self.perform(step),
             ReloadNext::Probe => {
                 let probed = self.app.probe(self.now);
-                let verdict = self.outbox.saw(&probed, &self.policy, self.now);
-                if verdict == Verdict::Attested && self.app.serves != self.outbox.serial {
+                let verdict = self.record.saw(&probed, &self.policy, self.now);
+                if verdict == Verdict::Verified && self.app.serves != self.record.about.serial {
                     self.lies += 1;
                 }
                 if verdict != Verdict::Unchanged {
@@ -163,25 +168,26 @@ impl Sim {
                 self.probed = Some(probed);
             }
             ReloadNext::WaitUntil(at, _) => {
-                assert!(at > self.now, "it waits for the past");
+                assert!(at.is_none_or(|at| at > self.now), "it waits for the past");
                 // Nobody sleeps longer than half an hour.
-                self.now = at.min(self.now.plus(30 * MINUTE));
+                let longest = self.now.plus(30 * MINUTE);
+                self.now = at.map_or(longest, |at| at.min(longest));
             }
             ReloadNext::Done => panic!("a probe is configured"),
-            ReloadNext::Alarm(_) => {
-                self.outbox.alarmed(self.now);
+            ReloadNext::Alert(_) => {
+                self.record.alerted(self.now);
                 self.save();
             }
             ReloadNext::Rollback => {
-                let back = self.outbox.roll_back("", "", MINUTE, self.now);
-                self.outbox = back.unwrap().0;
+                let back = self.record.roll_back("", "", MINUTE, self.now);
+                self.record = back.unwrap().0;
                 self.save();
             }
         }
     }
 
     fn perform(&mut self, step: usize) {
-        self.outbox.begin(step, self.now);
+        self.record.begin(step, self.now);
         if self.killed() {
             return;
         }
@@ -189,9 +195,9 @@ impl Sim {
         if self.killed() {
             return;
         }
-        let action = &self.policy.actions(self.outbox.event)[step];
+        let action = &self.policy.actions(self.record.about.event)[step];
         let result = if action.touches() {
-            let (round, serial) = (self.outbox.round, self.outbox.serial.clone());
+            let (round, serial) = (self.record.round, self.record.about.serial.clone());
             self.app.tell(round, step, &serial)
         } else {
             Ok(Delivery::Delivered)
@@ -199,7 +205,7 @@ impl Sim {
         if self.killed() {
             return;
         }
-        self.outbox.answered(result, &self.policy, self.now);
+        self.record.answered(result, &self.policy, self.now);
         if self.killed() {
             return;
         }

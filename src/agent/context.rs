@@ -1,0 +1,32 @@
+//! What all loops of a process share; built once, when they start.
+//!
+//! Never decides. What stays true: nothing in it changes its identity while the loops run.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+use super::{application::Application, health_checker::HealthChecker, wall};
+use crate::watch::Watch;
+
+/// What all certificates of a process share.
+pub(super) struct Context<I, C> {
+    pub(super) issuer: Arc<I>,
+    pub(super) clock: Arc<C>,
+    /// The application that uses the certificates.
+    pub(super) application: Arc<dyn Application>,
+    /// The longest time between two checks of clock and files.
+    pub(super) tick: Duration,
+    /// One wake-up at those checks for everybody; absent under a test's clock.
+    pub(super) ticks: wall::Ticks,
+    /// How many orders may be under way at once.
+    pub(super) gate: Semaphore,
+    /// Checks whether an issuer that was away is back.
+    pub(super) health_checker: HealthChecker,
+    /// Watches the directories; absent where the system has no watcher for us.
+    pub(super) watch: Option<Watch>,
+    /// Cancelled once a certificate's loop has nothing to do at once.
+    pub(super) rested: CancellationToken,
+    pub(super) cancel: CancellationToken,
+}

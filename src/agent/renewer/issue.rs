@@ -1,0 +1,168 @@
+//! From "a new certificate is due" to verified files: key, CSR, request, answer, checks.
+//!
+//! Never publishes. What stays true: no request leaves before it is on record; after cancellation no
+//! request leaves at all, and one that is under way gets a short grace.
+
+use std::{future::pending, sync::Arc, time::Duration};
+
+use tokio::time::sleep;
+use tracing::warn;
+
+use super::Renewer;
+use crate::{
+    agent::{holdings::StagedFiles, log},
+    clock::Clock,
+    issuance::Issuance,
+    issuer::{Issuer, Reply},
+    model::{
+        budget,
+        decide::Why,
+        duration,
+        failure::{Failure, FailureClass},
+        retry,
+        verify::{Expect, Verified},
+    },
+};
+
+/// How long a request that is under way at shutdown may still take: its certificate exists already
+/// or is about to, and keeping it saves an issuance at the next start.
+const SHUTDOWN_GRACE: Duration = Duration::from_millis(400);
+
+/// A difference between the issuer's clock and ours that is worth a line.
+const CLOCKS_APART: Duration = Duration::from_secs(30);
+
+/// What came of one attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Obtained {
+    /// Verified files; they are staged in memory, and on disk when the disk lets us.
+    Files,
+    /// Nothing was asked, or no answer came before the end.
+    Nothing,
+}
+
+impl<I: Issuer, C: Clock> Renewer<I, C> {
+    /// One request. Its failure is returned; its success is in the holdings.
+    pub(super) async fn obtain(&mut self, why: Why) -> Result<Obtained, Failure> {
+        if !self.holdings.lock().is_open() {
+            // there may be a set on disk that needs no order at all: read it, then decide again
+            self.open()?;
+            return Ok(Obtained::Nothing);
+        }
+        let extra = self.holdings.lock().extra_anchors(&self.config)?;
+        let config = Arc::clone(&self.config);
+        let kept = config.request.reuse_key.then(|| self.holdings.lock().key());
+        let key = kept.flatten().or_else(|| self.spare_key.take());
+        let issuance = Issuance::prepare(&config.request, key).await?;
+        let context = Arc::clone(&self.context);
+        let entered = context
+            .cancel
+            .run_until_cancelled(context.gate.acquire())
+            .await;
+        let Some(Ok(_permit)) = entered.filter(|_| !context.cancel.is_cancelled()) else {
+            return Ok(Obtained::Nothing);
+        };
+        let recorded = self.now();
+        self.holdings
+            .lock()
+            .record_order(&self.fingerprint, recorded)?;
+        self.counts.orders += 1;
+        log::ordering(&config, why);
+        let reply = match self.ask(&issuance).await {
+            None => return Ok(Obtained::Nothing),
+            Some(Ok(reply)) => reply,
+            Some(Err(failure)) => {
+                self.spare_key = issuance.into_key();
+                if !budget::keeps(failure.class) {
+                    self.holdings.lock().withdraw_order();
+                }
+                return Err(failure);
+            }
+        };
+        self.note_issuer_clock(&reply);
+        let known_serials = self.holdings.lock().serials();
+        let expect = Expect {
+            request: &config.request,
+            min_remaining: config.renew.min_remaining,
+            known_serials: &known_serials,
+            extra_anchors: &extra,
+        };
+        let verified = issuance.verify(&reply, &expect, self.now())?;
+        self.stage(verified);
+        Ok(Obtained::Files)
+    }
+
+    /// Sends the request and waits for the answer: while a certificate is running out only as long
+    /// as leaves time for another one, at shutdown only for a short while longer.
+    async fn ask(&self, issuance: &Issuance<'_>) -> Option<Result<Reply, Failure>> {
+        let cancel = &self.context.cancel;
+        let validity = self
+            .holdings
+            .lock()
+            .live()
+            .map(|held| held.verified.validity());
+        let patience = retry::patience(validity, self.now());
+        let too_long = async {
+            match patience {
+                Some(limit) => sleep(limit).await,
+                None => pending().await,
+            }
+        };
+        tokio::select! {
+            answer = self.context.issuer.issue(issuance.order()) => Some(answer),
+            () = too_long => Some(Err(no_answer(patience.unwrap_or_default()))),
+            () = async { cancel.cancelled().await; sleep(SHUTDOWN_GRACE).await } => None,
+        }
+    }
+
+    fn stage(&mut self, verified: Verified) {
+        for warning in verified.warnings() {
+            warn!("the issuer's answer is used, but: {warning}");
+        }
+        let now = self.now();
+        if verified.starts_at() > now {
+            log::not_yet_valid(&verified, now);
+        }
+        let mount = self.mount_cas();
+        let verified =
+            self.holdings
+                .lock()
+                .with_trust(&verified, &self.config, mount.as_deref(), now);
+        let waiting = StagedFiles {
+            verified,
+            generation: None,
+            fingerprint: self.fingerprint.clone(),
+            obtained_at: now,
+        };
+        self.holdings.lock().keep(waiting, now);
+    }
+
+    fn note_issuer_clock(&mut self, reply: &Reply) {
+        let Some(theirs) = reply.server_time else {
+            return;
+        };
+        let now = self.now();
+        let ahead = theirs.unix_millis().saturating_sub(now.unix_millis());
+        let before = self.issuer_ahead_millis.replace(ahead);
+        if apart(ahead) && !before.is_some_and(apart) {
+            log::clocks_apart(theirs, now);
+        }
+    }
+}
+
+/// The issuer took longer than the live certificate allows.
+fn no_answer(waited: Duration) -> Failure {
+    Failure {
+        class: FailureClass::Transport,
+        code: "no-answer".to_owned(),
+        message: format!(
+            "the issuer did not answer within {}, a quarter of what is left of the live certificate",
+            duration::brief(waited)
+        ),
+        hint: Some("look at the issuer: it hangs".to_owned()),
+        retry_after: None,
+    }
+}
+
+fn apart(ahead_millis: i64) -> bool {
+    u128::from(ahead_millis.unsigned_abs()) >= CLOCKS_APART.as_millis()
+}

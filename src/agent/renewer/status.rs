@@ -1,0 +1,109 @@
+//! What the loop publishes about itself.
+//!
+//! Never decides, and nothing in the loop reads it. What stays true: only changes are sent.
+
+use super::Renewer;
+use crate::{
+    agent::holdings::{Holdings, LiveFiles},
+    clock::Clock,
+    issuer::Issuer,
+    model::{budget, failure::FailureClass, leaf::CertFacts, retry, time::Timestamp},
+    status::{Anchor, App, Budget, Counts, Live, Status},
+};
+
+impl<I: Issuer, C: Clock> Renewer<I, C> {
+    pub(super) fn publish_status(&self, next: Option<Timestamp>) {
+        let holdings = self.holdings.lock();
+        let mut status = self.status(&holdings, next);
+        drop(holdings);
+        self.status.send_if_modified(|old| {
+            // that one is the other loop's
+            status.app.clone_from(&old.app);
+            let changed = *old != status;
+            *old = status;
+            changed
+        });
+    }
+
+    fn status(&self, holdings: &Holdings, next: Option<Timestamp>) -> Status {
+        let live = holdings.live();
+        let trouble = self.trouble.as_ref();
+        Status {
+            name: self.config.name.clone(),
+            live: live.map(Live::from),
+            due: live.map(|held| held.due(&self.config).at),
+            next,
+            runway: live.map(|held| self.runway(held)),
+            failure: trouble.map(|trouble| trouble.run.clone()),
+            looked: trouble.and_then(|trouble| trouble.checked.clone()),
+            staged: holdings.is_waiting(),
+            staged_generation: holdings.waiting_generation().map(ToString::to_string),
+            counts: Counts {
+                logins: self.context.issuer.logins(),
+                ..self.counts
+            },
+            budget: self.budget(holdings),
+            issuer_ahead_millis: self.issuer_ahead_millis,
+            anchors: self.anchors(live),
+            forced: self.manual.answer.clone(),
+            app: App::default(),
+        }
+    }
+
+    /// Attempts that are left before the live certificate expires.
+    fn runway(&self, held: &LiveFiles) -> u32 {
+        let (class, from) = match &self.trouble {
+            Some(trouble) => (trouble.run.last.class, self.now()),
+            None => (FailureClass::Transport, held.due(&self.config).at),
+        };
+        retry::runway(class, held.verified.validity(), from)
+    }
+
+    fn budget(&self, holdings: &Holdings) -> Budget {
+        let (issuances, now) = (holdings.issuances(), self.now());
+        let per_hour = self.config.renew.budget_per_hour;
+        Budget {
+            per_hour,
+            used: budget::used(issuances, now),
+            free_at: budget::allowed(issuances, per_hour, now).err(),
+        }
+    }
+
+    /// The anchors of the live files; read from them once per generation.
+    fn anchors(&self, live: Option<&LiveFiles>) -> Vec<Anchor> {
+        let Some(held) = live else {
+            return Vec::new();
+        };
+        let last = self.status.borrow();
+        let generation = held.generation.to_string();
+        let same = last
+            .live
+            .as_ref()
+            .filter(|live| live.generation == generation);
+        if same.is_some() {
+            return last.anchors.clone();
+        }
+        let facts = held.verified.anchors().iter();
+        facts
+            .filter_map(|der| CertFacts::read(der).ok())
+            .map(|ca| Anchor {
+                subject: ca.subject,
+                sha256: ca.sha256,
+                not_after: ca.not_after,
+            })
+            .collect()
+    }
+}
+
+impl From<&LiveFiles> for Live {
+    fn from(held: &LiveFiles) -> Self {
+        let validity = held.verified.validity();
+        Self {
+            generation: held.generation.to_string(),
+            serial: held.verified.leaf().serial.clone(),
+            not_before: validity.not_before,
+            not_after: validity.not_after,
+            obtained_at: held.obtained_at,
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! The waits of the loop, and the health checks of an issuer that is away.
+//!
+//! Never decides. What stays true: every wait ends at the next common boundary at the latest.
+
+use std::future::pending;
+
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep_until},
+};
+
+use super::{LastLogged, Renewer};
+use crate::{
+    agent::{context::Context, log, mount::MountCas, wall},
+    clock::Clock,
+    issuer::Issuer,
+    model::{
+        decide::{self, Why},
+        time::Timestamp,
+    },
+    status::HealthCheck,
+};
+
+impl<I: Issuer, C: Clock> Renewer<I, C> {
+    /// Waits for the moment, a common boundary, a note or the end; whichever comes first. While an
+    /// issuer that is away is checked, also for its return.
+    pub(super) async fn wait(&mut self, at: Timestamp, why: Why, check: Option<Timestamp>) {
+        if self.manual.wanted {
+            self.answer(Err(log::not_now(at, why)));
+        }
+        self.log_wait(at, why);
+        self.publish_status(Some(at));
+        self.context.rested.cancel();
+        match check {
+            Some(first) => self.await_issuer(at, first).await,
+            None => {
+                self.rest(at).await;
+            }
+        }
+    }
+
+    /// Checks the issuer from `check` on, until there is no use in it or something else is to do.
+    async fn await_issuer(&mut self, at: Timestamp, mut check: Timestamp) {
+        while check <= self.now() || self.rest(check).await {
+            let found = tokio::select! {
+                found = self.check_issuer() => found,
+                _ = self.rest(at) => return,
+            };
+            self.take_check(found);
+            self.publish_status(Some(at));
+            match decide::look_at(&self.facts(), &self.config.renew, self.now()) {
+                Some(next) => check = next,
+                None => return,
+            }
+        }
+    }
+
+    /// True when the moment has come; false at a common boundary, a note or the end.
+    async fn rest(&self, until: Timestamp) -> bool {
+        let Context {
+            clock,
+            cancel,
+            tick,
+            ticks,
+            ..
+        } = &*self.context;
+        tokio::select! {
+            () = wall::slice(&**clock, Some(until), *tick, ticks) => until <= clock.now(),
+            () = self.inputs.woken() => false,
+            () = reached(self.settling.next()) => false,
+            () = changed(self.mount.as_ref()) => false,
+            () = cancel.cancelled() => false,
+        }
+    }
+
+    /// One check of an issuer that is away, later than the newest failure.
+    async fn check_issuer(&self) -> HealthCheck {
+        let Context {
+            issuer,
+            clock,
+            health_checker,
+            ..
+        } = &*self.context;
+        let since = self.trouble.as_ref().map(|trouble| trouble.run.at);
+        health_checker.check(&**issuer, &**clock, since).await
+    }
+
+    fn take_check(&mut self, found: HealthCheck) {
+        self.counts.looks += 1;
+        let (able, now) = (found.found.as_ref().ok().copied(), self.now());
+        if let Some(trouble) = &mut self.trouble {
+            let seed = &self.config.renew.splay_key;
+            trouble.health.record(able, &trouble.run, seed, now);
+            log::looked(&found, trouble.checked.as_ref());
+            trouble.checked = Some(found);
+        }
+    }
+
+    fn log_wait(&mut self, at: Timestamp, why: Why) {
+        let logged = match (&self.trouble, why) {
+            (_, Why::Budget) => Some(LastLogged::Budget(at)),
+            (Some(trouble), _) => Some(LastLogged::Failure(trouble.run.total)),
+            (None, _) => None,
+        };
+        if self.logged == logged {
+            return;
+        }
+        self.logged = logged;
+        let holdings = self.holdings.lock();
+        let live = holdings.live();
+        match (logged, &self.trouble) {
+            (Some(LastLogged::Failure(_)), Some(trouble)) => {
+                log::failed(&trouble.run, live, at, self.now());
+            }
+            (Some(_), _) => log::out_of_budget(live, self.config.renew.budget_per_hour, at),
+            (None, _) => {}
+        }
+    }
+}
+
+/// Returns at that moment; never when there is none.
+async fn reached(at: Option<Instant>) {
+    match at {
+        Some(at) => sleep_until(at).await,
+        None => pending().await,
+    }
+}
+
+/// Returns when the mount's poll has news; never when there is no poll. Waits on a copy: the news
+/// is not seen before a check has taken it.
+async fn changed(mount: Option<&watch::Receiver<MountCas>>) {
+    if let Some(known) = mount
+        && known.clone().changed().await.is_ok()
+    {
+        return;
+    }
+    pending::<()>().await;
+}
