@@ -224,9 +224,14 @@ async fn an_order_to_a_plain_server() {
 }
 
 #[test]
+#[ignore = "needs openbao"]
 fn proxy_variables_of_the_environment_are_not_obeyed() {
     let output = std::process::Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "openbao::network::an_order_to_a_plain_server"])
+        .args([
+            "--exact",
+            "--ignored",
+            "openbao::network::an_order_to_a_plain_server",
+        ])
         .envs(
             ["HTTP_PROXY", "http_proxy", "ALL_PROXY", "HTTPS_PROXY"]
                 .map(|name| (name, "http://127.0.0.1:1")),
