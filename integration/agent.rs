@@ -1,5 +1,4 @@
-//! `certagent run` and `certagent issue`: start, renew, repair, reuse, stop, kill; on the embedded PKI
-//! and on a real OpenBao.
+//! `certagent run` and `certagent issue`: start, renew, repair, reuse, stop, kill; on a real OpenBao.
 
 use std::{
     fs,
@@ -13,71 +12,12 @@ use rustix::process::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::rig::{Embedded, OpenBao, PATIENCE, Process, certagent, http, wait_for};
+use crate::rig::{OpenBao, PATIENCE, Process, certagent, wait_for};
 
-/// An issuer, whichever it is; ends when dropped.
-struct Server {
-    address: String,
-    token: String,
-    _keep: Keep,
-}
-
-#[expect(dead_code, reason = "held until the end")]
-enum Keep {
-    OpenBao(OpenBao),
-    Embedded(Embedded),
-}
-
-impl Server {
-    fn embedded() -> Self {
-        let server = Embedded::start();
-        Self {
-            address: server.address.clone(),
-            token: server.token.clone(),
-            _keep: Keep::Embedded(server),
-        }
-    }
-
-    fn openbao() -> Self {
-        let server = OpenBao::ready();
-        let (address, token) = (server.address.clone(), server.token.clone());
-        Self {
-            address,
-            token,
-            _keep: Keep::OpenBao(server),
-        }
-    }
-
-    /// How many certificates the mount has issued, its own included.
-    fn issued(&self) -> usize {
-        let headers = [("X-Vault-Token", self.token.as_str())];
-        let path = "/v1/pki_int/certs?list=true";
-        let answer = http::request(&self.address, None, "GET", path, &headers, None).unwrap();
-        answer.json()["data"]["keys"].as_array().map_or(0, Vec::len)
-    }
-}
-
-/// Two tests of one scenario: on the embedded PKI, and on OpenBao.
-macro_rules! on_both {
-    ($(#[doc = $doc:expr])* fn $name:ident($server:ident: &Server) $body:block) => {
-        $(#[doc = $doc])*
-        mod $name {
-            use super::*;
-
-            fn scenario($server: &Server) $body
-
-            #[test]
-            fn embedded() {
-                scenario(&Server::embedded());
-            }
-
-            #[test]
-            #[ignore = "needs openbao"]
-            fn openbao() {
-                scenario(&Server::openbao());
-            }
-        }
-    };
+/// How many certificates the mount has issued, its own included.
+fn issued(server: &OpenBao) -> usize {
+    let listing = server.read("pki_int/certs?list=true");
+    listing["data"]["keys"].as_array().map_or(0, Vec::len)
 }
 
 /// One place for one agent.
@@ -100,7 +40,7 @@ impl Place {
         self.temp.path().join("alloc/ready.json")
     }
 
-    fn command(&self, server: &Server, command: &str, settings: &[&str]) -> Command {
+    fn command(&self, server: &OpenBao, command: &str, settings: &[&str]) -> Command {
         let mut started = certagent([command]);
         started
             .args([
@@ -125,7 +65,7 @@ impl Place {
         started
     }
 
-    fn start(&self, server: &Server, settings: &[&str]) -> Process {
+    fn start(&self, server: &OpenBao, settings: &[&str]) -> Process {
         Process::start(&mut self.command(server, "run", settings))
     }
 
@@ -180,127 +120,129 @@ fn finish(mut process: Process) {
     assert!(took < Duration::from_secs(1), "it took {took:?} to end");
 }
 
-on_both! {
-    fn it_starts_renews_reuses_repairs_and_stops(server: &Server) {
-        let place = Place::new();
-        let mut process = place.start(server, &["--ttl", "10s"]);
-        let first = place.wait_for_set(&process, |_| true);
-        process.wait_for_line("published a certificate", PATIENCE);
-        assert_eq!(verdict(&place.dir()), "good", "{}", process.output());
-        wait_for("marker", PATIENCE, || fs::read(place.marker()).ok());
-        let second = place.wait_for_set(&process, |files| files[1] != first[1]);
-        assert_ne!(first[2], second[2], "each certificate has a new key");
-        finish(process);
-        assert_eq!(place.files().unwrap()[0], second[0], "files stay");
+#[test]
+#[ignore = "needs openbao"]
+fn it_starts_renews_reuses_repairs_and_stops() {
+    let server = &OpenBao::ready();
+    let place = Place::new();
+    let mut process = place.start(server, &["--ttl", "10s"]);
+    let first = place.wait_for_set(&process, |_| true);
+    process.wait_for_line("published a certificate", PATIENCE);
+    assert_eq!(verdict(&place.dir()), "good", "{}", process.output());
+    wait_for("marker", PATIENCE, || fs::read(place.marker()).ok());
+    let second = place.wait_for_set(&process, |files| files[1] != first[1]);
+    assert_ne!(first[2], second[2], "each certificate has a new key");
+    finish(process);
+    assert_eq!(place.files().unwrap()[0], second[0], "files stay");
 
-        // another ttl is another request; a set of an hour is then used again
-        let process = place.start(server, &["--ttl", "1h"]);
-        let long = place.wait_for_set(&process, |files| files[1] != second[1]);
-        let orders = place.state()["issuances"].as_array().unwrap().len();
-        finish(process);
-        let issued = server.issued();
-        let mut process = place.start(server, &["--ttl", "1h"]);
-        process.wait_for_line("using the set that is on disk", PATIENCE);
-        for name in ["cert.pem", "key.pem", "CA.pem", "..data/key.pem"] {
-            fs::remove_file(place.dir().join(name)).unwrap();
-            let began = Instant::now();
-            place.wait_for_set(&process, |files| {
-                files == &long && fs::read_to_string(place.dir().join(name)).is_ok()
-            });
-            assert!(
-                began.elapsed() < Duration::from_secs(2),
-                "{name}: {:?}",
-                began.elapsed()
-            );
-        }
-        assert_eq!(server.issued(), issued, "no issuance");
-        assert_eq!(place.state()["issuances"].as_array().unwrap().len(), orders);
-        finish(process);
-    }
-}
-
-on_both! {
-    fn sign_mode_keeps_the_key_when_told_to(server: &Server) {
-        let place = Place::new();
-        let settings = ["--mode", "sign", "--reuse-key", "--ttl", "6s"];
-        let process = place.start(server, &settings);
-        let first = place.wait_for_set(&process, |_| true);
-        let second = place.wait_for_set(&process, |files| files[1] != first[1]);
-        assert_eq!(first[2], second[2]);
-        assert_eq!(verdict(&place.dir()), "good");
-        finish(process);
-    }
-}
-
-on_both! {
-    fn several_certificates_fail_on_their_own(server: &Server) {
-        let place = Place::new();
-        let file = place.temp.path().join("certagent.hcl");
-        let block = |name: &str, role: &str| {
-            let dir = place.temp.path().join(name);
-            format!(
-                "certificate \"{name}\" {{\n  component = \"{name}\"\n  mount = \"pki_int\"\n  \
-                 role = \"{role}\"\n  ip_sans = [\"127.0.0.1\"]\n  dir = \"{}\"\n}}\n",
-                dir.display()
-            )
-        };
-        let text = [
-            block("ingester", "internal"),
-            block("querier", "nobody"),
-            block("ruler", "internal"),
-        ];
-        fs::write(&file, text.concat()).unwrap();
-        let mut process = Process::start(
-            certagent(["run", "-c"])
-                .arg(&file)
-                .env("VAULT_ADDR", &server.address)
-                .env("VAULT_TOKEN", &server.token),
-        );
-        for name in ["ingester", "ruler"] {
-            let cert = place.temp.path().join(name).join("cert.pem");
-            wait_for(name, PATIENCE, || fs::read(&cert).ok());
-        }
-        process.wait_for_line("no certificate yet", PATIENCE);
-        assert!(!place.temp.path().join("querier/cert.pem").exists());
-        assert!(process.ended().is_none());
-        finish(process);
-    }
-}
-
-on_both! {
-    fn kill_9_at_any_moment_leaves_a_whole_set_and_keeps_the_budget(server: &Server) {
-        let place = Place::new();
-        let before = server.issued();
-        for round in 0_u64..20 {
-            let mut process = place.start(server, &["--ttl", "10d"]);
-            // spread over start, login, order, publication and idling
-            thread::sleep(Duration::from_millis((round * 37) % 160));
-            process.signal(Signal::KILL);
-            process.wait(PATIENCE);
-            if place.dir().join("..data").exists() {
-                assert_eq!(verdict(&place.dir()), "good", "round {round}");
-            }
-        }
-        let issued = server.issued() - before;
+    // another ttl is another request; a set of an hour is then used again
+    let process = place.start(server, &["--ttl", "1h"]);
+    let long = place.wait_for_set(&process, |files| files[1] != second[1]);
+    let orders = place.state()["issuances"].as_array().unwrap().len();
+    finish(process);
+    let before = issued(server);
+    let mut process = place.start(server, &["--ttl", "1h"]);
+    process.wait_for_line("using the set that is on disk", PATIENCE);
+    for name in ["cert.pem", "key.pem", "CA.pem", "..data/key.pem"] {
+        fs::remove_file(place.dir().join(name)).unwrap();
+        let began = Instant::now();
+        place.wait_for_set(&process, |files| {
+            files == &long && fs::read_to_string(place.dir().join(name)).is_ok()
+        });
         assert!(
-            issued <= 10,
-            "{issued} certificates, the budget is ten an hour"
+            began.elapsed() < Duration::from_secs(2),
+            "{name}: {:?}",
+            began.elapsed()
         );
-        // On a slow machine every kill may have come between order and publication, and used the
-        // budget up: the set must come all the same when there is room.
-        let mut process = place.start(server, &["--ttl", "10d", "--budget-per-hour", "100"]);
-        place.wait_for_set(&process, |_| true);
-        // it may be there from before: a signal that comes before it listens would just end it
-        process.wait_for_line("valid until", PATIENCE);
-        assert_eq!(verdict(&place.dir()), "good");
-        assert!(process.ended().is_none());
-        finish(process);
     }
+    assert_eq!(issued(server), before, "no issuance");
+    assert_eq!(place.state()["issuances"].as_array().unwrap().len(), orders);
+    finish(process);
 }
 
 #[test]
+#[ignore = "needs openbao"]
+fn sign_mode_keeps_the_key_when_told_to() {
+    let server = &OpenBao::ready();
+    let place = Place::new();
+    let settings = ["--mode", "sign", "--reuse-key", "--ttl", "6s"];
+    let process = place.start(server, &settings);
+    let first = place.wait_for_set(&process, |_| true);
+    let second = place.wait_for_set(&process, |files| files[1] != first[1]);
+    assert_eq!(first[2], second[2]);
+    assert_eq!(verdict(&place.dir()), "good");
+    finish(process);
+}
+
+#[test]
+#[ignore = "needs openbao"]
+fn several_certificates_fail_on_their_own() {
+    let server = &OpenBao::ready();
+    let place = Place::new();
+    let file = place.temp.path().join("certagent.hcl");
+    let block = |name: &str, role: &str| {
+        let dir = place.temp.path().join(name);
+        format!(
+            "certificate \"{name}\" {{\n  component = \"{name}\"\n  mount = \"pki_int\"\n  \
+             role = \"{role}\"\n  ip_sans = [\"127.0.0.1\"]\n  dir = \"{}\"\n}}\n",
+            dir.display()
+        )
+    };
+    let text = [
+        block("ingester", "internal"),
+        block("querier", "nobody"),
+        block("ruler", "internal"),
+    ];
+    fs::write(&file, text.concat()).unwrap();
+    let mut process = Process::start(
+        certagent(["run", "-c"])
+            .arg(&file)
+            .env("VAULT_ADDR", &server.address)
+            .env("VAULT_TOKEN", &server.token),
+    );
+    for name in ["ingester", "ruler"] {
+        let cert = place.temp.path().join(name).join("cert.pem");
+        wait_for(name, PATIENCE, || fs::read(&cert).ok());
+    }
+    process.wait_for_line("no certificate yet", PATIENCE);
+    assert!(!place.temp.path().join("querier/cert.pem").exists());
+    assert!(process.ended().is_none());
+    finish(process);
+}
+
+#[test]
+#[ignore = "needs openbao"]
+fn kill_9_at_any_moment_leaves_a_whole_set_and_keeps_the_budget() {
+    let server = &OpenBao::ready();
+    let place = Place::new();
+    let before = issued(server);
+    for round in 0_u64..20 {
+        let mut process = place.start(server, &["--ttl", "10d"]);
+        // spread over start, login, order, publication and idling
+        thread::sleep(Duration::from_millis((round * 37) % 160));
+        process.signal(Signal::KILL);
+        process.wait(PATIENCE);
+        if place.dir().join("..data").exists() {
+            assert_eq!(verdict(&place.dir()), "good", "round {round}");
+        }
+    }
+    let made = issued(server) - before;
+    assert!(made <= 10, "{made} certificates, the budget is ten an hour");
+    // On a slow machine every kill may have come between order and publication, and used the
+    // budget up: the set must come all the same when there is room.
+    let mut process = place.start(server, &["--ttl", "10d", "--budget-per-hour", "100"]);
+    place.wait_for_set(&process, |_| true);
+    // it may be there from before: a signal that comes before it listens would just end it
+    process.wait_for_line("valid until", PATIENCE);
+    assert_eq!(verdict(&place.dir()), "good");
+    assert!(process.ended().is_none());
+    finish(process);
+}
+
+#[test]
+#[ignore = "needs openbao"]
 fn a_first_start_that_fails_until_its_deadline_ends_with_its_code() {
-    let server = Server::embedded();
+    let server = OpenBao::ready();
     let (address, _) = crate::rig::free_ports();
     for (settings, address, code) in [
         (
@@ -326,66 +268,68 @@ fn a_first_start_that_fails_until_its_deadline_ends_with_its_code() {
     }
 }
 
-on_both! {
-    fn issue_reports_writes_and_shows_the_key_only_where_asked(server: &Server) {
-        let place = Place::new();
-        let out = place.temp.path().join("out");
-        let run = |settings: &[&str]| {
-            let output = place.command(server, "issue", settings).output().unwrap();
-            let text = String::from_utf8(output.stdout).unwrap();
-            let errors = String::from_utf8(output.stderr).unwrap();
-            assert_eq!(output.status.code(), Some(0), "{text}\n{errors}");
-            assert!(!text.contains(&server.token) && !errors.contains(&server.token));
-            (text, errors)
-        };
-        let (text, _) = run(&["--ttl", "1h"]);
-        assert!(
-            text.contains("loki-ingester.service.consul")
-                && text.contains("/v1/pki_int/issue/internal")
-        );
-        assert!(!text.contains("PRIVATE KEY"));
-        let (text, _) = run(&["--format", "json", "--mode", "sign"]);
-        let report: Value = serde_json::from_str(&text).unwrap();
-        assert_eq!(report["report"]["verdict"], "good");
-        assert!(!text.contains("PRIVATE KEY"));
-        let (text, _) = run(&["--format", "pem"]);
-        assert_eq!(text.matches("BEGIN PRIVATE KEY").count(), 1);
-        run(&["--out", out.to_str().unwrap()]);
-        assert_eq!(verdict(&out), "good");
-    }
+#[test]
+#[ignore = "needs openbao"]
+fn issue_reports_writes_and_shows_the_key_only_where_asked() {
+    let server = &OpenBao::ready();
+    let place = Place::new();
+    let out = place.temp.path().join("out");
+    let run = |settings: &[&str]| {
+        let output = place.command(server, "issue", settings).output().unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        let errors = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(0), "{text}\n{errors}");
+        assert!(!text.contains(&server.token) && !errors.contains(&server.token));
+        (text, errors)
+    };
+    let (text, _) = run(&["--ttl", "1h"]);
+    assert!(
+        text.contains("loki-ingester.service.consul")
+            && text.contains("/v1/pki_int/issue/internal")
+    );
+    assert!(!text.contains("PRIVATE KEY"));
+    let (text, _) = run(&["--format", "json", "--mode", "sign"]);
+    let report: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(report["report"]["verdict"], "good");
+    assert!(!text.contains("PRIVATE KEY"));
+    let (text, _) = run(&["--format", "pem"]);
+    assert_eq!(text.matches("BEGIN PRIVATE KEY").count(), 1);
+    run(&["--out", out.to_str().unwrap()]);
+    assert_eq!(verdict(&out), "good");
 }
 
-on_both! {
-    fn a_dry_run_asks_for_nothing_and_says_what_would_be_refused(server: &Server) {
-        let place = Place::new();
-        let before = server.issued();
-        let output = place
-            .command(server, "issue", &["--dry-run"])
-            .output()
-            .unwrap();
-        let text = String::from_utf8(output.stdout).unwrap();
-        assert_eq!(output.status.code(), Some(0), "{text}");
-        assert!(
-            text.contains("127.0.0.1") && text.contains("ip_sans"),
-            "{text}"
-        );
-        let refused = [
-            "--dry-run",
-            "--format",
-            "json",
-            "--common-name",
-            "loki.example.com",
-        ];
-        let mut command = certagent(["issue", "--mount", "pki_int", "--role", "internal"]);
-        command
-            .args(refused)
-            .env("VAULT_ADDR", &server.address)
-            .env("VAULT_TOKEN", &server.token);
-        let output = command.output().unwrap();
-        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
-        assert_eq!(output.status.code(), Some(4), "{report}");
-        let reason = report["would_be_refused"][0].as_str().unwrap();
-        assert!(reason.contains("loki.example.com"), "{reason}");
-        assert_eq!(server.issued(), before);
-    }
+#[test]
+#[ignore = "needs openbao"]
+fn a_dry_run_asks_for_nothing_and_says_what_would_be_refused() {
+    let server = &OpenBao::ready();
+    let place = Place::new();
+    let before = issued(server);
+    let output = place
+        .command(server, "issue", &["--dry-run"])
+        .output()
+        .unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{text}");
+    assert!(
+        text.contains("127.0.0.1") && text.contains("ip_sans"),
+        "{text}"
+    );
+    let refused = [
+        "--dry-run",
+        "--format",
+        "json",
+        "--common-name",
+        "loki.example.com",
+    ];
+    let mut command = certagent(["issue", "--mount", "pki_int", "--role", "internal"]);
+    command
+        .args(refused)
+        .env("VAULT_ADDR", &server.address)
+        .env("VAULT_TOKEN", &server.token);
+    let output = command.output().unwrap();
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(4), "{report}");
+    let reason = report["would_be_refused"][0].as_str().unwrap();
+    assert!(reason.contains("loki.example.com"), "{reason}");
+    assert_eq!(issued(server), before);
 }

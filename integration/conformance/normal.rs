@@ -1,7 +1,7 @@
 //! Two answers without what must differ: ids, tokens, moments; certificates become their facts.
 
 use serde_json::{Map, Value, json};
-use x509_parser::prelude::{FromDer, GeneralName, ParsedExtension, X509Certificate};
+use x509_parser::prelude::{FromDer, GeneralName, ParsedExtension, X509Certificate, X509Name};
 
 use super::Answer;
 
@@ -42,11 +42,18 @@ pub(super) fn differences(theirs: &Answer, ours: &Answer) -> Vec<String> {
 }
 
 fn shown(answer: &Answer) -> Value {
-    let body = match &answer.json {
-        Value::Null => plain(&answer.text),
+    let body = match &answer.http.json() {
+        Value::Null => plain(&answer.http.text),
         json => normal("", json, answer.at),
     };
-    json!({"status": answer.status, "type": answer.content_type, "body": body})
+    let kind = answer
+        .http
+        .head
+        .lines()
+        .filter_map(|line| line.split_once(':'))
+        .find(|(name, _)| name.eq_ignore_ascii_case("content-type"))
+        .map_or("", |(_, value)| value.trim());
+    json!({"status": answer.http.status, "type": kind, "body": body})
 }
 
 /// A body that is not JSON: PEM, DER or nothing.
@@ -205,8 +212,8 @@ fn certificate(text: &str) -> Value {
     let life = cert.validity().not_after.timestamp() - cert.validity().not_before.timestamp();
     let spki = cert.public_key();
     json!({
-        "subject": cert.subject().to_string(),
-        "issuer": cert.issuer().to_string(),
+        "subject": named(cert.subject()),
+        "issuer": named(cert.issuer()),
         "version": cert.version().0,
         "life~": life,
         "serial": is_serial(&cert.raw_serial_as_string()),
@@ -215,6 +222,11 @@ fn certificate(text: &str) -> Value {
                 spki.subject_public_key.data.len().to_string()],
         "extensions": extensions,
     })
+}
+
+/// A name; the two roots and intermediates are called alike.
+fn named(name: &X509Name<'_>) -> String {
+    name.to_string().replace("certagent dev ", "test ")
 }
 
 fn extension_facts(parsed: &ParsedExtension<'_>) -> Value {

@@ -4,7 +4,7 @@
 
 use std::{sync::mpsc, thread};
 
-use certagent::dev::{DevOptions, DevServer};
+use certagent::dev::{DevServer, Workload};
 use tokio_util::sync::CancellationToken;
 
 /// A running embedded PKI.
@@ -13,6 +13,8 @@ pub(crate) struct Embedded {
     pub(crate) address: String,
     /// The root token.
     pub(crate) token: String,
+    /// Who signs the JWTs that its login takes.
+    pub(crate) workload: Workload,
     stop: CancellationToken,
     thread: Option<thread::JoinHandle<()>>,
 }
@@ -28,18 +30,18 @@ impl Embedded {
                 .enable_all()
                 .build();
             runtime.unwrap().block_on(async {
-                let server = DevServer::bind("127.0.0.1:0", DevOptions::default())
-                    .await
-                    .unwrap();
+                let server = DevServer::bind("127.0.0.1:0").await.unwrap();
                 let token = server.root_token().expose().to_owned();
-                send.send((server.url(), token)).unwrap();
+                let workload = server.workload().clone();
+                send.send((server.url(), token, workload)).unwrap();
                 server.run(stopped).await.unwrap();
             });
         });
-        let (address, token) = receive.recv().unwrap();
+        let (address, token, workload) = receive.recv().unwrap();
         Self {
             address,
             token,
+            workload,
             stop,
             thread: Some(thread),
         }

@@ -22,7 +22,7 @@ use crate::{
     cli::DevArgs,
     clock::{Clock as _, SystemClock},
     config::{self, Environment, Flags, LogFormat, LoggingConfig},
-    dev::{DevOptions, DevServer},
+    dev::DevServer,
     exit::Exit,
     issuer::Issuer as _,
     model::duration,
@@ -67,7 +67,7 @@ pub(super) async fn run(args: &DevArgs, environment: &Environment) -> anyhow::Re
     };
     log::start(&logging, environment);
     let mut signals = Signals::listen().context("cannot listen for signals")?;
-    let server = DevServer::bind(args.listen, DevOptions::default())
+    let server = DevServer::bind(args.listen)
         .await
         .with_context(|| format!("cannot start the embedded PKI on {}", args.listen))?;
     let stage = Stage::new(args.dir.as_deref(), environment, &server)?;
@@ -153,12 +153,12 @@ async fn demonstrate(
         anyhow::bail!("the demonstration has no certificate");
     };
     let screen = Screen::stdout(|name| environment.get(name).map(String::as_str));
-    let faults = server.faults().clone();
+    let requests = server.log();
     print(&show::opening(screen, &server.url(), stage, ttl))?;
     // The server outlives the agent, which gives its token back at the end.
     let pki_stop = CancellationToken::new();
     let serving = server.run(pki_stop.clone());
-    let mut show = Show::new(screen, faults, status);
+    let mut show = Show::new(screen, requests, status);
     let agent_stop = stop.child_token();
     let acting = async {
         let exit = agent.run(agent_stop.clone()).await;

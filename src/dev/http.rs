@@ -1,186 +1,363 @@
-//! HTTP to Vault's terms and back.
+//! The routes: paths and bodies in, answers out.
 //!
-//! Never logs a body or a token. What stays true: a request below `/v1/` always gets JSON, or the
-//! raw form its path is documented to have.
+//! Never answers while sealed but for the seal's own paths. What stays true: nothing but the public
+//! paths is reached without a live token whose policies allow it.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::SystemTime,
+};
 
 use axum::{
-    body::{Body, Bytes},
-    extract::State,
-    http::{HeaderMap, Method, StatusCode, Uri, header},
-    response::Response,
+    Json, Router,
+    body::Bytes,
+    extract::{FromRequestParts, Path, Request, State},
+    http::{Method, StatusCode, Uri, request::Parts},
+    middleware::{self, Next},
+    response::{IntoResponse as _, Response},
+    routing::{get, post},
 };
+use serde::Deserialize;
 use serde_json::json;
 
-use crate::clock::Clock;
-
 use super::{
-    answer::{Answer, Outcome, Refused},
-    call::{self, Call, Op},
-    faults::{Fault, Faults},
+    answer::{self, Outcome, Refused},
+    authority::{Mount, Shown},
+    identity::JWT_ROLE,
+    input, issue,
+    log::RequestLog,
+    policy, role,
     store::Store,
+    token::Token,
 };
+use crate::model::time::Timestamp;
 
-/// What the handler shares between requests.
-#[derive(Clone)]
+/// The version that `sys/health` names: the OpenBao whose behaviour is imitated.
+const VERSION: &str = "2.7.2";
+
+/// What the handlers share.
 pub(super) struct Shared {
-    pub(super) store: Arc<Mutex<Store>>,
-    pub(super) faults: Faults,
-    pub(super) clock: Arc<dyn Clock>,
+    store: Mutex<Store>,
+    pub(super) log: RequestLog,
 }
 
-/// The one handler: Vault's paths depend on its mounts, not on a fixed table.
-pub(super) async fn handle(
-    State(shared): State<Shared>,
-    method: Method,
-    uri: Uri,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Response {
-    let fault = shared.faults.current();
-    if !fault.latency.is_zero() {
-        tokio::time::sleep(fault.latency).await;
-    }
-    let path = uri.path().trim_start_matches('/');
-    let path = path.strip_prefix("v1/").map(decoded);
-    let response = match (faulty(&fault, path.as_deref()), &path) {
-        (Some(response), _) => response,
-        (None, None) => written(Err(Refused::absent())),
-        (None, Some(path)) => {
-            let answered = read(&shared, &method, path, &uri, &headers, &body).and_then(|call| {
-                let store = shared.store.lock();
-                let mut store = store.unwrap_or_else(PoisonError::into_inner);
-                store.answer(&call)
-            });
-            written(answered)
+type App = State<Arc<Shared>>;
+
+impl Shared {
+    pub(super) fn new(store: Store) -> Self {
+        Self {
+            store: Mutex::new(store),
+            log: RequestLog::default(),
         }
+    }
+
+    fn store(&self) -> MutexGuard<'_, Store> {
+        self.store.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn on_mount(&self, path: &str, answer: impl FnOnce(&Mount) -> Outcome) -> Outcome {
+        let store = self.store();
+        answer(store.mount(path).ok_or_else(|| Refused::no_route(path))?)
+    }
+}
+
+/// The wall time: the one place that reads it.
+#[expect(clippy::disallowed_methods, reason = "handed on as an argument")]
+pub(super) fn now() -> Timestamp {
+    Timestamp::from(SystemTime::now())
+}
+
+/// All routes below `/v1/`; POST and PUT are the same to Vault.
+pub(super) fn router(shared: Arc<Shared>) -> Router {
+    let routes = Router::new()
+        .route("/sys/health", get(health))
+        .route("/sys/seal-status", get(seal_status))
+        .route("/sys/seal", post(seal).put(seal))
+        .route("/sys/unseal", post(unseal).put(unseal))
+        .route(
+            "/sys/capabilities-self",
+            post(capabilities).put(capabilities),
+        )
+        .route("/auth/jwt-nomad/login", post(log_in).put(log_in))
+        .route("/auth/token/lookup-self", get(look_up).post(look_up))
+        .route("/auth/token/renew-self", post(renew).put(renew))
+        .route("/auth/token/revoke-self", post(revoke).put(revoke))
+        .route("/{mount}/ca/pem", get(ca_pem))
+        .route("/{mount}/ca_chain", get(ca_chain))
+        .route("/{mount}/issuers", get(issuers))
+        .route("/{mount}/issuer/{issuer}", get(issuer_settings))
+        .route("/{mount}/issuer/{issuer}/{form}", get(issuer))
+        .route("/{mount}/roles/{role}", get(read_role))
+        .route("/{mount}/issue/{role}", post(issue_leaf).put(issue_leaf))
+        .route("/{mount}/sign/{role}", post(sign_leaf).put(sign_leaf));
+    Router::new()
+        .nest("/v1", routes)
+        .fallback(no_route)
+        .method_not_allowed_fallback(no_operation)
+        .layer(middleware::from_fn_with_state(Arc::clone(&shared), guard))
+        .with_state(shared)
+}
+
+fn below_v1(uri: &Uri) -> &str {
+    uri.path().strip_prefix("/v1/").unwrap_or_default()
+}
+
+/// A query parameter; values here are numbers and `true`, so that nothing is percent-decoded.
+fn query<'a>(uri: &'a Uri, name: &str) -> Option<&'a str> {
+    let pairs = uri.query().unwrap_or_default().split('&');
+    let mut pairs = pairs.filter_map(|pair| pair.split_once('='));
+    pairs.find(|(key, _)| *key == name).map(|(_, value)| value)
+}
+
+/// The seal before each request, the log after it.
+async fn guard(State(shared): App, request: Request, next: Next) -> Response {
+    let path = below_v1(request.uri()).to_owned();
+    let method = request.method().clone();
+    let own = matches!(
+        path.as_str(),
+        "sys/health" | "sys/seal-status" | "sys/unseal"
+    );
+    let sealed = shared.store().sealed && !own;
+    let response = match sealed {
+        true => Refused::sealed().into_response(),
+        false => next.run(request).await,
     };
     let status = response.status().as_u16();
-    let path = path.unwrap_or_default();
-    shared.faults.note(format!("{method} {path} {status}"));
+    shared.log.note(format!("{method} {path} {status}"));
     response
 }
 
-fn faulty(fault: &Fault, path: Option<&str>) -> Option<Response> {
-    if let Some((status, text)) = &fault.instead {
-        return Some(raw(*status, "text/html", text.clone().into_bytes()));
+/// Who sent a request: a live token whose policies allow it.
+struct Caller(Token);
+
+impl FromRequestParts<Arc<Shared>> for Caller {
+    type Rejection = Refused;
+
+    async fn from_request_parts(
+        parts: &mut Parts,
+        shared: &Arc<Shared>,
+    ) -> Result<Self, Self::Rejection> {
+        let header = |name| {
+            parts
+                .headers
+                .get(name)
+                .and_then(|value| value.to_str().ok())
+        };
+        let bearer = header("authorization").and_then(|value| value.strip_prefix("Bearer "));
+        let id = header("x-vault-token").or(bearer).unwrap_or_default();
+        let found = shared.store().tokens.find(id, now()).cloned();
+        let token = found.ok_or_else(Refused::no_token)?;
+        let capability = match parts.method {
+            Method::GET | Method::HEAD => "read",
+            Method::DELETE => "delete",
+            _ => "update",
+        };
+        match policy::allows(token.policies, below_v1(&parts.uri), capability) {
+            true => Ok(Self(token)),
+            false => Err(Refused::no_permission()),
+        }
     }
-    let path = path.unwrap_or_default();
-    if let Some(secs) = fault.throttled {
-        let text = format!("request path \"{path}\": rate limit quota exceeded");
-        let mut response = written(Err(Refused::new(429, text)));
-        response
-            .headers_mut()
-            .insert(header::RETRY_AFTER, secs.into());
-        return Some(response);
-    }
-    let own = matches!(path, "sys/health" | "sys/seal-status" | "sys/unseal");
-    (fault.sealed && !own).then(|| written(Err(Refused::new(503, "Vault is sealed"))))
 }
 
-fn read(
-    shared: &Shared,
-    method: &Method,
-    path: &str,
-    uri: &Uri,
-    headers: &HeaderMap,
-    body: &[u8],
-) -> Result<Call, Refused> {
-    let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-    if *method == Method::PATCH {
-        let kind = header("content-type").unwrap_or_default();
-        return Err(Refused::new(
-            415,
-            format!("PATCH requires Content-Type of application/merge-patch+json, provided {kind}"),
-        ));
-    }
-    let query = pairs(uri.query().unwrap_or_default());
-    let (op, path) = call::operation(method.as_str(), path, &query)?;
-    let input = match op {
-        Op::Update => call::json_input(body)?,
-        _ => serde_json::Map::new(),
+async fn no_route(_: Caller, uri: Uri) -> Refused {
+    Refused::no_route(below_v1(&uri))
+}
+
+async fn no_operation(_: Caller) -> Refused {
+    Refused::no_operation()
+}
+
+async fn health(State(shared): App, uri: Uri) -> Outcome {
+    let sealed = shared.store().sealed;
+    let (code, default) = match sealed {
+        true => ("sealedcode", StatusCode::SERVICE_UNAVAILABLE),
+        false => ("activecode", StatusCode::OK),
     };
-    let bearer = header("authorization").and_then(|value| value.strip_prefix("Bearer "));
-    let token = header("x-vault-token").or(bearer).map(str::to_owned);
-    let wrap = header("x-vault-wrap-ttl").map(call::wrap_ttl).transpose()?;
-    Ok(Call {
-        op,
-        path,
-        query,
-        input,
-        token,
-        wrap: wrap.filter(|secs| *secs > 0),
-        now: shared.clock.now(),
+    let status = query(&uri, code).map_or(Ok(default), str::parse);
+    let status = status.map_err(|_| Refused::bad(format!("bad {code}")))?;
+    let mode = if sealed { "unknown" } else { "disabled" };
+    let body = json!({
+        "initialized": true,
+        "sealed": sealed,
+        "standby": sealed,
+        "replication_performance_mode": mode,
+        "replication_dr_mode": mode,
+        "server_time_utc": now().unix_secs(),
+        "version": VERSION,
+    });
+    Ok((status, Json(body)).into_response())
+}
+
+async fn seal_status(State(shared): App) -> Response {
+    let sealed = shared.store().sealed;
+    let body = json!({
+        "type": "shamir", "initialized": true, "sealed": sealed, "t": 1, "n": 1, "progress": 0,
+        "nonce": "", "version": VERSION, "storage_type": "inmem",
+    });
+    Json(body).into_response()
+}
+
+async fn seal(State(shared): App, _: Caller) -> StatusCode {
+    shared.store().sealed = true;
+    StatusCode::NO_CONTENT
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Unseal {
+    key: String,
+}
+
+async fn unseal(State(shared): App, body: Bytes) -> Outcome {
+    let request: Unseal = input::read(&body)?;
+    shared.store().unseal(&request.key)?;
+    Ok(seal_status(State(shared)).await)
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Capabilities {
+    #[serde(deserialize_with = "input::list")]
+    paths: Vec<String>,
+    #[serde(deserialize_with = "input::list")]
+    path: Vec<String>,
+}
+
+async fn capabilities(Caller(token): Caller, body: Bytes) -> Outcome {
+    let request: Capabilities = input::read(&body)?;
+    let paths = [request.paths, request.path].concat();
+    if paths.is_empty() {
+        return Err(Refused::bad("paths must be supplied"));
+    }
+    let mut data = json!({});
+    for path in &paths {
+        data[path.as_str()] = json!(policy::capabilities(token.policies, path));
+    }
+    if let [path] = &paths[..] {
+        data["capabilities"] = data[path.as_str()].clone();
+    }
+    Ok(answer::flat(&data))
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct LogIn {
+    role: String,
+    jwt: String,
+}
+
+async fn log_in(State(shared): App, body: Bytes) -> Outcome {
+    let request: LogIn = input::read(&body)?;
+    let role = request.role.to_lowercase();
+    if !role.is_empty() && role != JWT_ROLE {
+        let text = format!("role \"{role}\" could not be found");
+        return Err(Refused::bad(text));
+    }
+    if request.jwt.is_empty() {
+        return Err(Refused::bad("missing token"));
+    }
+    let (mut store, now) = (shared.store(), now());
+    let identity = store.workload.check(&request.jwt, now)?;
+    let token = store.log_in(&identity, now);
+    Ok(answer::auth(&token.auth(now)))
+}
+
+async fn look_up(Caller(token): Caller) -> Response {
+    answer::data(&token.lookup(now()), &[])
+}
+
+async fn renew(State(shared): App, Caller(token): Caller) -> Outcome {
+    let now = now();
+    let renewed = shared.store().tokens.renew(&token.id, now);
+    let token = renewed.ok_or_else(|| Refused::bad("lease is not renewable"))?;
+    Ok(answer::auth(&token.auth(now)))
+}
+
+async fn revoke(State(shared): App, Caller(token): Caller) -> StatusCode {
+    shared.store().tokens.revoke(&token.id);
+    StatusCode::NO_CONTENT
+}
+
+async fn ca_pem(State(shared): App, Path(mount): Path<String>) -> Outcome {
+    shared.on_mount(&mount, |mount| Ok(pem(mount.signer().pem.clone())))
+}
+
+async fn ca_chain(State(shared): App, Path(mount): Path<String>) -> Outcome {
+    shared.on_mount(&mount, |mount| {
+        let chain = mount.chain().join("\n");
+        Ok(answer::certificate("application/pkix-cert", chain))
     })
 }
 
-fn pairs(query: &str) -> Vec<(String, String)> {
-    query
-        .split('&')
-        .filter(|pair| !pair.is_empty())
-        .map(|pair| {
-            let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-            (decoded(key), decoded(value))
-        })
-        .collect()
+fn pem(text: String) -> Response {
+    answer::certificate("application/pem-certificate-chain", text)
 }
 
-/// Percent-decoding (RFC 3986 section 2.1); what is not valid stays as it is.
-fn decoded(text: &str) -> String {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((&byte, tail)) = rest.split_first() {
-        let hex = (byte == b'%').then(|| tail.get(..2)).flatten();
-        let hex = hex.and_then(|hex| std::str::from_utf8(hex).ok());
-        match hex.and_then(|hex| u8::from_str_radix(hex, 16).ok()) {
-            Some(value) => {
-                bytes.push(value);
-                rest = &tail[2..];
-            }
-            None => {
-                bytes.push(byte);
-                rest = tail;
-            }
+async fn issuers(State(shared): App, Path(mount): Path<String>, uri: Uri) -> Outcome {
+    if query(&uri, "list") != Some("true") {
+        return Err(Refused::no_operation());
+    }
+    shared.on_mount(&mount, |mount| Ok(answer::data(&mount.list(), &[])))
+}
+
+async fn issuer(
+    State(shared): App,
+    Path((mount, issuer, form)): Path<(String, String, String)>,
+) -> Outcome {
+    shared.on_mount(&mount, |mount| {
+        let shown = mount.find(&issuer);
+        let shown = shown.map_err(|why| Refused::new(StatusCode::INTERNAL_SERVER_ERROR, why))?;
+        match form.as_str() {
+            "json" => Ok(answer::data(&mount.described(shown, false), &[])),
+            "pem" => Ok(pem(format!("{}\n", shown.pem))),
+            "der" => Ok(der(shown)),
+            _ => Err(Refused::absent()),
         }
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
+    })
 }
 
-fn written(outcome: Outcome) -> Response {
-    match outcome {
-        Ok(Answer::Nothing) => raw(204, "application/json", Vec::new()),
-        Ok(Answer::Envelope(envelope)) => json_body(200, &envelope.into_json()),
-        Ok(Answer::Plain(status, body)) => json_body(status, &body),
-        Ok(Answer::Raw(kind, bytes)) if bytes.is_empty() => raw(204, kind, bytes),
-        Ok(Answer::Raw(kind, bytes)) => raw(200, kind, bytes),
-        Err(refused) => json_body(refused.status, &json!({ "errors": refused.errors })),
-    }
+fn der(shown: &Shown) -> Response {
+    answer::certificate("application/pkix-cert", shown.der.clone())
 }
 
-fn json_body(status: u16, body: &serde_json::Value) -> Response {
-    raw(status, "application/json", format!("{body}\n").into_bytes())
+async fn issuer_settings(
+    State(shared): App,
+    _: Caller,
+    Path((mount, issuer)): Path<(String, String)>,
+) -> Outcome {
+    shared.on_mount(&mount, |mount| {
+        let shown = mount.find(&issuer);
+        let shown =
+            shown.map_err(|why| Refused::framed(StatusCode::INTERNAL_SERVER_ERROR, &why))?;
+        Ok(answer::data(&mount.described(shown, true), &[]))
+    })
 }
 
-fn raw(status: u16, kind: &'static str, bytes: Vec<u8>) -> Response {
-    let mut response = Response::new(Body::from(bytes));
-    *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY);
-    let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, header::HeaderValue::from_static(kind));
-    headers.insert(
-        header::CACHE_CONTROL,
-        header::HeaderValue::from_static("no-store"),
-    );
-    response
+async fn read_role(
+    State(shared): App,
+    _: Caller,
+    Path((mount, name)): Path<(String, String)>,
+) -> Outcome {
+    shared.on_mount(&mount, |_| match name == role::ROLE {
+        true => Ok(answer::data(&role::described(), &[])),
+        false => Err(Refused::absent()),
+    })
 }
 
-#[cfg(test)]
-mod tests {
-    use super::decoded;
+async fn issue_leaf(
+    State(shared): App,
+    _: Caller,
+    Path((mount, role)): Path<(String, String)>,
+    body: Bytes,
+) -> Outcome {
+    shared.on_mount(&mount, |mount| issue::issue(mount, &role, &body, now()))
+}
 
-    #[test]
-    fn percent_signs_are_decoded() {
-        assert_eq!(decoded("cert/aa%3Abb"), "cert/aa:bb");
-        assert_eq!(decoded("100%"), "100%");
-    }
+async fn sign_leaf(
+    State(shared): App,
+    _: Caller,
+    Path((mount, role)): Path<(String, String)>,
+    body: Bytes,
+) -> Outcome {
+    shared.on_mount(&mount, |mount| issue::sign(mount, &role, &body, now()))
 }

@@ -1,6 +1,6 @@
 //! Ids, tokens and serial numbers from the crypto library's generator.
 //!
-//! Never used outside the embedded PKI. It cannot fail: without randomness the process has no use.
+//! Never fails: aws-lc ends the process itself when its generator does.
 
 use aws_lc_rs::rand;
 
@@ -8,13 +8,9 @@ use crate::model::request::hex;
 
 const LETTERS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
-/// Random bytes.
-pub(super) fn bytes<const N: usize>() -> [u8; N] {
+fn bytes<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
-    if rand::fill(&mut bytes).is_err() {
-        // aws-lc aborts the process itself when its generator fails; this branch keeps the type.
-        fastrand::fill(&mut bytes);
-    }
+    assert!(rand::fill(&mut bytes).is_ok(), "no random bytes");
     bytes
 }
 
@@ -26,20 +22,14 @@ pub(super) fn letters<const N: usize>() -> String {
         .collect()
 }
 
-/// Sixteen random bytes in the usual form with dashes.
+/// A random id in the form of a UUID (RFC 9562, section 4).
 pub(super) fn uuid() -> String {
     let text = hex(&bytes::<16>());
-    format!(
-        "{}-{}-{}-{}-{}",
-        &text[..8],
-        &text[8..12],
-        &text[12..16],
-        &text[16..20],
-        &text[20..]
-    )
+    let [a, b, c, d] = [&text[..8], &text[8..12], &text[12..16], &text[16..20]];
+    format!("{a}-{b}-{c}-{d}-{}", &text[20..])
 }
 
-/// A positive serial number of exactly 20 bytes.
+/// A positive serial number of exactly 20 bytes (RFC 5280, section 4.1.2.2).
 pub(super) fn serial() -> [u8; 20] {
     let mut bytes = bytes::<20>();
     bytes[0] = (bytes[0] & 0x7f).max(1);

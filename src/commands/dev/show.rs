@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::{super::print, Limits, stage::Stage};
 use crate::{
     clock::{Clock as _, SystemClock},
-    dev::Faults,
+    dev::RequestLog,
     model::{duration::brief, time::Timestamp},
     status::Status,
     terminal::{Screen, Style},
@@ -25,7 +25,7 @@ pub(super) struct Summary {
 /// The teller.
 pub(super) struct Show {
     screen: Screen,
-    faults: Faults,
+    requests: RequestLog,
     status: watch::Receiver<Status>,
     began: Instant,
     /// Requests told so far.
@@ -67,10 +67,14 @@ pub(super) fn opening(screen: Screen, url: &str, stage: &Stage, ttl: Duration) -
 }
 
 impl Show {
-    pub(super) fn new(screen: Screen, faults: Faults, status: watch::Receiver<Status>) -> Self {
+    pub(super) fn new(
+        screen: Screen,
+        requests: RequestLog,
+        status: watch::Receiver<Status>,
+    ) -> Self {
         Self {
             screen,
-            faults,
+            requests,
             status,
             began: Instant::now(),
             told: 0,
@@ -94,7 +98,7 @@ impl Show {
             if limits.renewals.is_some_and(|wanted| published > wanted) {
                 return Ok(());
             }
-            let seen = self.faults.clone();
+            let seen = self.requests.clone();
             let over = async {
                 match until {
                     Some(at) => tokio::time::sleep_until(at).await,
@@ -123,7 +127,7 @@ impl Show {
 
     /// The requests since the last look.
     fn requests(&mut self) -> std::io::Result<()> {
-        for line in self.faults.log_since(&mut self.told) {
+        for line in self.requests.since(&mut self.told) {
             let (request, status) = line.rsplit_once(' ').unwrap_or((line.as_str(), ""));
             let path = request.rsplit_once(' ').map_or(request, |(_, path)| path);
             let good = status.starts_with('2');

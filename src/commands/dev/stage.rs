@@ -13,7 +13,7 @@ use anyhow::Context as _;
 
 use crate::{
     config::Environment,
-    dev::{APPROLE, DevServer, JWT_MOUNT, JWT_ROLE, MOUNTS, ROLE, Workload},
+    dev::{DevServer, JWT_MOUNT, JWT_ROLE, MOUNTS, ROLE, Workload},
     model::{duration, time::Timestamp},
     publish::file,
 };
@@ -54,10 +54,6 @@ impl Stage {
         made.with_context(|| format!("cannot make the directory {}", stage.dir.display()))?;
         stage.write("root-token", server.root_token().expose())?;
         stage.write("unseal-key", server.unseal_key().expose())?;
-        if let Some((role_id, secret_id)) = server.approle() {
-            stage.write("approle-role-id", role_id)?;
-            stage.write("approle-secret-id", secret_id.expose())?;
-        }
         Ok(stage)
     }
 
@@ -72,7 +68,7 @@ impl Stage {
         now: Timestamp,
         life: Duration,
     ) -> anyhow::Result<()> {
-        let jwt = workload.token("certagent", now, life);
+        let jwt = workload.token("certagent", now, life)?;
         Ok(file::replace(
             &self.identity(),
             jwt.expose().as_bytes(),
@@ -126,7 +122,6 @@ impl Stage {
              mounts      {root} (root), {intermediate} (intermediate); role {ROLE} in both\n\
              root token  {dir}/root-token\n\
              jwt         {identity}, login at {JWT_MOUNT}, role {JWT_ROLE}\n\
-             approle     {dir}/approle-role-id and {dir}/approle-secret-id, login at {APPROLE}\n\
              unseal key  {dir}/unseal-key, after PUT sys/seal\n\
              try         VAULT_ADDR={url} CERTAGENT_AUTH_PATH={identity} certagent issue \
              --common-name loki-demo.service.consul\n\
