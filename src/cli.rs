@@ -5,7 +5,7 @@
 
 mod help;
 
-use std::{ffi::OsString, net::SocketAddr, path::PathBuf};
+use std::{ffi::OsString, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -36,6 +36,7 @@ pub enum Command {
     /// Check the configuration and print what is in force, with the source of every value.
     CheckConfig(CheckConfigArgs),
     /// Watch it work on an embedded PKI, or serve that PKI alone.
+    #[cfg(feature = "dev")]
     Dev(DevArgs),
     /// Find misconfigurations and name them; changes nothing.
     Doctor(DoctorArgs),
@@ -245,6 +246,7 @@ pub struct CheckConfigArgs {
 }
 
 /// `certagent dev`
+#[cfg(feature = "dev")]
 #[derive(Args, Clone, Debug)]
 #[command(after_help = help::DEV)]
 pub struct DevArgs {
@@ -253,7 +255,7 @@ pub struct DevArgs {
     pub pki_only: bool,
     /// Where the embedded PKI listens; loopback only, port 0 takes a free one.
     #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:0")]
-    pub listen: SocketAddr,
+    pub listen: std::net::SocketAddr,
     /// Lifetime of the certificates of the demonstration.
     #[arg(long, value_name = "DURATION", default_value = "15s")]
     pub ttl: String,

@@ -6,6 +6,7 @@
 mod ask;
 mod check_config;
 mod completions;
+#[cfg(feature = "dev")]
 mod dev;
 mod doctor;
 mod exec;
@@ -56,6 +57,7 @@ async fn dispatch(command: Command, environment: &Environment) -> anyhow::Result
         Command::Completions(args) => completions::run(&args),
         Command::Explain(args) => explain::run(&args, environment),
         Command::Inspect(args) => inspect::run(&args, environment),
+        #[cfg(feature = "dev")]
         Command::Dev(args) => dev::run(&args, environment).await,
         Command::Doctor(args) => doctor::run(&args, environment).await,
         Command::Issue(args) => issue::run(&args, environment).await,

@@ -16,7 +16,6 @@ pub mod clock;
 pub mod commands;
 pub mod config;
 pub mod control;
-pub mod dev;
 pub mod disk;
 pub mod doctor;
 pub mod exit;

@@ -1,6 +1,6 @@
 //! The requests, in order: later ones use the tokens that earlier ones saved.
 
-use certagent::dev::{AUDIENCE, JWT_ROLE, Workload};
+use certagent_dev::{AUDIENCE, JWT_ROLE, Workload};
 use rcgen::{CertificateParams, DnType, IsCa, KeyPair, SanType};
 use serde_json::{Value, json};
 

@@ -4,7 +4,7 @@
 
 use std::{sync::mpsc, thread};
 
-use certagent::dev::{DevServer, Workload};
+use certagent_dev::{DevServer, Workload};
 use tokio_util::sync::CancellationToken;
 
 /// A running embedded PKI.

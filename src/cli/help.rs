@@ -107,6 +107,7 @@ Examples:
   certagent check-config -c local/certagent.hcl
   certagent check-config --json --component ingester --ip-sans 192.0.2.7";
 
+#[cfg(feature = "dev")]
 pub(super) const DEV: &str = "\
 Examples:
   See login, issue, publish and renew within seconds:

@@ -9,6 +9,7 @@ mod stage;
 use std::{sync::Arc, time::Duration};
 
 use anyhow::Context as _;
+use certagent_dev::DevServer;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep};
 use tokio_util::sync::CancellationToken;
 
@@ -22,7 +23,6 @@ use crate::{
     cli::DevArgs,
     clock::{Clock as _, SystemClock},
     config::{self, Environment, Flags, LogFormat, LoggingConfig},
-    dev::DevServer,
     exit::Exit,
     issuer::Issuer as _,
     model::duration,

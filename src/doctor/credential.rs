@@ -9,6 +9,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD as URL_SAFE_NO_PAD};
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
@@ -98,6 +99,15 @@ pub(super) fn look(auth: &Auth) -> Option<Credential> {
     })
 }
 
+/// The claims of a JWT (RFC 7519, section 3), unverified: whoever is logged in to verifies them.
+fn claims(jwt: &str) -> Option<Claims> {
+    let mut parts = jwt.split('.');
+    let (_header, payload, _signature) = (parts.next()?, parts.next()?, parts.next()?);
+    let payload = URL_SAFE_NO_PAD.decode(payload).map(Zeroizing::new).ok()?;
+    let whole = parts.next().is_none();
+    serde_json::from_slice(&payload).ok().filter(|_| whole)
+}
+
 fn read(path: &Path, jwt: bool) -> State {
     let meta = match path.metadata() {
         Ok(meta) if !meta.is_file() => return State::Unreadable("it is not a file".to_owned()),
@@ -112,7 +122,7 @@ fn read(path: &Path, jwt: bool) -> State {
         Ok(text) => text,
         Err(error) => return State::Unreadable(error.to_string()),
     };
-    let claims = jsonwebtoken::dangerous::insecure_decode_claims::<Claims>(text.trim()).ok();
+    let claims = claims(text.trim());
     if jwt && claims.is_none() {
         return State::Malformed;
     }

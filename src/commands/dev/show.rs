@@ -5,13 +5,13 @@
 
 use std::time::Duration;
 
+use certagent_dev::RequestLog;
 use tokio::{sync::watch, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use super::{super::print, Limits, stage::Stage};
 use crate::{
     clock::{Clock as _, SystemClock},
-    dev::RequestLog,
     model::{duration::brief, time::Timestamp},
     status::Status,
     terminal::{Screen, Style},

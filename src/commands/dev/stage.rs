@@ -10,10 +10,10 @@ use std::{
 };
 
 use anyhow::Context as _;
+use certagent_dev::{DevServer, JWT_MOUNT, JWT_ROLE, MOUNTS, ROLE, Workload};
 
 use crate::{
     config::Environment,
-    dev::{DevServer, JWT_MOUNT, JWT_ROLE, MOUNTS, ROLE, Workload},
     model::{duration, time::Timestamp},
     publish::file,
 };

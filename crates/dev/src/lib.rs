@@ -10,7 +10,7 @@
 //!
 //! ```no_run
 //! # async fn demo() -> std::io::Result<()> {
-//! let server = certagent::dev::DevServer::bind("127.0.0.1:0").await?;
+//! let server = certagent_dev::DevServer::bind("127.0.0.1:0").await?;
 //! println!("{}", server.url()); // the root token is in server.root_token()
 //! server.run(tokio_util::sync::CancellationToken::new()).await
 //! # }
@@ -18,10 +18,9 @@
 
 use std::{io, net::SocketAddr, sync::Arc};
 
+use certagent_model::secret::Secret;
 use tokio::net::{TcpListener, ToSocketAddrs};
 use tokio_util::sync::CancellationToken;
-
-use crate::model::secret::Secret;
 
 mod answer;
 mod authority;

@@ -2,32 +2,33 @@
 //!
 //! Never does I/O.
 
-use super::{
+use certagent_model::time::Timestamp;
+
+use crate::{
     answer::Refused,
     authority::Mount,
     identity::{Identity, Workload},
     random,
     token::{Token, Tokens},
 };
-use crate::model::time::Timestamp;
 
 /// The mount of the login.
 pub const JWT_MOUNT: &str = "jwt-nomad";
 
 /// Everything.
-pub(super) struct Store {
-    pub(super) sealed: bool,
+pub(crate) struct Store {
+    pub(crate) sealed: bool,
     unseal_key: String,
-    pub(super) mounts: [Mount; 2],
-    pub(super) tokens: Tokens,
-    pub(super) workload: Workload,
+    pub(crate) mounts: [Mount; 2],
+    pub(crate) tokens: Tokens,
+    pub(crate) workload: Workload,
     /// All that log in are one entity: the identities are of one job.
     entity_id: String,
 }
 
 impl Store {
     /// An unsealed server with a root token, both mounts and the login.
-    pub(super) fn new(
+    pub(crate) fn new(
         root_token: &str,
         unseal_key: &str,
         workload: Workload,
@@ -44,18 +45,18 @@ impl Store {
     }
 
     /// The mount with this path.
-    pub(super) fn mount(&self, path: &str) -> Option<&Mount> {
+    pub(crate) fn mount(&self, path: &str) -> Option<&Mount> {
         self.mounts.iter().find(|mount| mount.path == path)
     }
 
     /// A token for a checked identity.
-    pub(super) fn log_in(&mut self, identity: &Identity, now: Timestamp) -> Token {
+    pub(crate) fn log_in(&mut self, identity: &Identity, now: Timestamp) -> Token {
         let path = "auth/jwt-nomad/login";
         self.tokens.grant(identity, path, &self.entity_id, now)
     }
 
     /// Ends the seal with the right key.
-    pub(super) fn unseal(&mut self, key: &str) -> Result<(), Refused> {
+    pub(crate) fn unseal(&mut self, key: &str) -> Result<(), Refused> {
         match key {
             "" => Err(Refused::bad(
                 "'key' must be specified in request body as JSON, or 'reset' set to true",

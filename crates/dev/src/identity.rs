@@ -5,13 +5,13 @@
 
 use std::{io, sync::Arc, time::Duration};
 
+use certagent_model::{secret::Secret, time::Timestamp};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation, errors::ErrorKind};
 use rcgen::{KeyPair, PKCS_ED25519};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::answer::Refused;
-use crate::model::{secret::Secret, time::Timestamp};
+use crate::answer::Refused;
 
 /// The role of the login, which is also the default role.
 pub const JWT_ROLE: &str = "certagent";
@@ -29,7 +29,7 @@ pub struct Workload {
 
 /// The claims of a Nomad workload identity (Nomad, "Workload Identity").
 #[derive(Deserialize)]
-pub(super) struct Identity {
+pub(crate) struct Identity {
     nomad_job_id: String,
     nomad_namespace: Option<String>,
     nomad_task: Option<String>,
@@ -40,12 +40,12 @@ pub(super) struct Identity {
 
 impl Identity {
     /// Who has logged in.
-    pub(super) fn user(&self) -> &str {
+    pub(crate) fn user(&self) -> &str {
         &self.nomad_job_id
     }
 
     /// The metadata of its token.
-    pub(super) fn metadata(&self) -> Value {
+    pub(crate) fn metadata(&self) -> Value {
         let mut metadata = json!({ "role": JWT_ROLE, "nomad_job_id": self.nomad_job_id });
         let others = [
             ("nomad_namespace", &self.nomad_namespace),
@@ -80,7 +80,7 @@ impl Workload {
     ///
     /// # Errors
     /// The crypto library made none.
-    pub(super) fn new() -> io::Result<Self> {
+    pub(crate) fn new() -> io::Result<Self> {
         let key = KeyPair::generate_for(&PKCS_ED25519).map_err(io::Error::other)?;
         Ok(Self { key: Arc::new(key) })
     }
@@ -121,7 +121,7 @@ impl Workload {
     }
 
     /// The identity in a JWT that this workload has signed and that counts at this moment.
-    pub(super) fn check(&self, jwt: &str, now: Timestamp) -> Result<Identity, Refused> {
+    pub(crate) fn check(&self, jwt: &str, now: Timestamp) -> Result<Identity, Refused> {
         let refused = |why: &str| Refused::bad(format!("error validating token: {why}"));
         let mut wanted = Validation::new(Algorithm::EdDSA);
         wanted.set_audience(&[AUDIENCE]);

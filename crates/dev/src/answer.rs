@@ -9,10 +9,10 @@ use axum::{
 };
 use serde_json::{Value, json};
 
-use super::random;
+use crate::random;
 
 /// What every handler returns.
-pub(super) type Outcome = Result<Response, Refused>;
+pub(crate) type Outcome = Result<Response, Refused>;
 
 /// The envelope around `data` or `auth` (Vault API, "Responses").
 fn envelope(data: &Value, auth: &Value, warnings: &[String]) -> Value {
@@ -24,17 +24,17 @@ fn envelope(data: &Value, auth: &Value, warnings: &[String]) -> Value {
 }
 
 /// 200 with `data` and warnings.
-pub(super) fn data(data: &Value, warnings: &[String]) -> Response {
+pub(crate) fn data(data: &Value, warnings: &[String]) -> Response {
     Json(envelope(data, &Value::Null, warnings)).into_response()
 }
 
 /// 200 with `auth`: a login or a token's renewal.
-pub(super) fn auth(auth: &Value) -> Response {
+pub(crate) fn auth(auth: &Value) -> Response {
     Json(envelope(&Value::Null, auth, &[])).into_response()
 }
 
 /// 200 with `data`, its fields repeated beside the envelope's own, as `sys/` does.
-pub(super) fn flat(data: &Value) -> Response {
+pub(crate) fn flat(data: &Value) -> Response {
     let mut body = envelope(data, &Value::Null, &[]);
     if let (Value::Object(body), Value::Object(data)) = (&mut body, data) {
         body.extend(data.clone());
@@ -43,20 +43,20 @@ pub(super) fn flat(data: &Value) -> Response {
 }
 
 /// A certificate, not in JSON.
-pub(super) fn certificate(content_type: &'static str, body: impl Into<Vec<u8>>) -> Response {
+pub(crate) fn certificate(content_type: &'static str, body: impl Into<Vec<u8>>) -> Response {
     ([(header::CONTENT_TYPE, content_type)], body.into()).into_response()
 }
 
 /// A refusal: status and texts.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Refused {
+pub(crate) struct Refused {
     status: StatusCode,
     errors: Vec<String>,
 }
 
 impl Refused {
     /// One text.
-    pub(super) fn new(status: StatusCode, text: impl Into<String>) -> Self {
+    pub(crate) fn new(status: StatusCode, text: impl Into<String>) -> Self {
         Self {
             status,
             errors: vec![text.into()],
@@ -64,17 +64,17 @@ impl Refused {
     }
 
     /// 400 with one text.
-    pub(super) fn bad(text: impl Into<String>) -> Self {
+    pub(crate) fn bad(text: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, text)
     }
 
     /// 500: what cannot be the caller's fault.
-    pub(super) fn internal(error: &rcgen::Error) -> Self {
+    pub(crate) fn internal(error: &rcgen::Error) -> Self {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string())
     }
 
     /// 404 without a text: no such entry.
-    pub(super) fn absent() -> Self {
+    pub(crate) fn absent() -> Self {
         Self {
             status: StatusCode::NOT_FOUND,
             errors: Vec::new(),
@@ -82,33 +82,33 @@ impl Refused {
     }
 
     /// 503 for everything while sealed.
-    pub(super) fn sealed() -> Self {
+    pub(crate) fn sealed() -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "Vault is sealed")
     }
 
     /// The token is missing, unknown, expired or revoked.
-    pub(super) fn no_token() -> Self {
+    pub(crate) fn no_token() -> Self {
         Self::new(StatusCode::FORBIDDEN, "permission denied")
     }
 
     /// The token is good, its policies do not allow the request.
-    pub(super) fn no_permission() -> Self {
+    pub(crate) fn no_permission() -> Self {
         Self::framed(StatusCode::FORBIDDEN, "permission denied")
     }
 
     /// The path exists, the operation does not.
-    pub(super) fn no_operation() -> Self {
+    pub(crate) fn no_operation() -> Self {
         Self::framed(StatusCode::METHOD_NOT_ALLOWED, "unsupported operation")
     }
 
     /// No mount has the path.
-    pub(super) fn no_route(path: &str) -> Self {
+    pub(crate) fn no_route(path: &str) -> Self {
         let text = format!("no handler for route \"{path}\". route entry not found.");
         Self::new(StatusCode::NOT_FOUND, text)
     }
 
     /// One text inside the frame that OpenBao puts round a Go error of an authenticated request.
-    pub(super) fn framed(status: StatusCode, text: &str) -> Self {
+    pub(crate) fn framed(status: StatusCode, text: &str) -> Self {
         Self::new(status, format!("1 error occurred:\n\t* {text}\n\n"))
     }
 }

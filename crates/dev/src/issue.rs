@@ -5,6 +5,7 @@
 
 use std::{net::IpAddr, time::Duration};
 
+use certagent_model::{duration, time::Timestamp};
 use rcgen::{
     CertificateParams, CertificateSigningRequestParams, DnType, DnValue, ExtendedKeyUsagePurpose,
     IsCa, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384,
@@ -13,12 +14,11 @@ use rcgen::{
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{
+use crate::{
     answer::{self, Outcome, Refused},
     authority::{self, Mount},
     input, role,
 };
-use crate::model::{duration, time::Timestamp};
 
 /// The life of a leaf when none is asked for: Vault's system default, 768 h.
 const DEFAULT_TTL_SECS: u64 = 768 * 3600;
@@ -26,7 +26,7 @@ const DEFAULT_TTL_SECS: u64 = 768 * 3600;
 /// The fields of a request; others are ignored.
 #[derive(Deserialize, Default)]
 #[serde(default)]
-pub(super) struct Request {
+pub(crate) struct Request {
     common_name: String,
     alt_names: String,
     #[serde(deserialize_with = "input::list")]
@@ -48,13 +48,13 @@ pub(super) struct Request {
 
 /// The names of a certificate to be.
 #[derive(Default)]
-pub(super) struct Names {
-    pub(super) common_name: String,
-    pub(super) dns: Vec<String>,
-    pub(super) ips: Vec<IpAddr>,
-    pub(super) uris: Vec<String>,
+pub(crate) struct Names {
+    pub(crate) common_name: String,
+    pub(crate) dns: Vec<String>,
+    pub(crate) ips: Vec<IpAddr>,
+    pub(crate) uris: Vec<String>,
     /// Where they came from, for the texts.
-    pub(super) source: &'static str,
+    pub(crate) source: &'static str,
 }
 
 /// A certificate that was made, and what the answer says beside it.
@@ -67,7 +67,7 @@ struct Leaf {
 }
 
 /// `issue/:role`: a new key and its certificate.
-pub(super) fn issue(mount: &Mount, role: &str, body: &[u8], now: Timestamp) -> Outcome {
+pub(crate) fn issue(mount: &Mount, role: &str, body: &[u8], now: Timestamp) -> Outcome {
     let request = read(role, body)?;
     let (key, kind) = new_key(&request)?;
     let names = request.names()?;
@@ -79,7 +79,7 @@ pub(super) fn issue(mount: &Mount, role: &str, body: &[u8], now: Timestamp) -> O
 }
 
 /// `sign/:role`: a certificate for the key and the names of a CSR.
-pub(super) fn sign(mount: &Mount, role: &str, body: &[u8], now: Timestamp) -> Outcome {
+pub(crate) fn sign(mount: &Mount, role: &str, body: &[u8], now: Timestamp) -> Outcome {
     let request = read(role, body)?;
     if request.csr.is_empty() {
         return Err(Refused::bad("\"csr\" is empty"));

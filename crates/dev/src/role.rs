@@ -4,22 +4,22 @@
 
 use serde_json::{Value, json};
 
-use super::{answer::Refused, issue::Names};
+use crate::{answer::Refused, issue::Names};
 
 /// Its name.
 pub const ROLE: &str = "internal";
 
 /// The longest life of a leaf, in seconds.
-pub(super) const MAX_TTL_SECS: u64 = 8760 * 3600;
+pub(crate) const MAX_TTL_SECS: u64 = 8760 * 3600;
 /// How long before its issuance a certificate begins, in seconds.
-pub(super) const NOT_BEFORE_SECS: u64 = 30;
+pub(crate) const NOT_BEFORE_SECS: u64 = 30;
 /// Domains whose names, and names below, are allowed.
 const DOMAINS: [&str; 2] = ["service.consul", "localhost"];
 /// What an allowed URI begins with.
 const URIS: &str = "spiffe://";
 
 /// `roles/internal`.
-pub(super) fn described() -> Value {
+pub(crate) fn described() -> Value {
     json!({
         "allow_any_name": false, "allow_bare_domains": true, "allow_glob_domains": false,
         "allow_ip_sans": true, "allow_localhost": true, "allow_subdomains": true,
@@ -35,7 +35,7 @@ pub(super) fn described() -> Value {
 }
 
 /// Refuses the first name that the role does not allow.
-pub(super) fn check(names: &Names) -> Result<(), Refused> {
+pub(crate) fn check(names: &Names) -> Result<(), Refused> {
     let cn = &names.common_name;
     if cn.is_empty() {
         return Err(Refused::bad(
@@ -74,7 +74,7 @@ fn allowed(name: &str) -> bool {
 
 /// Whether the text is a host name: letters, digits and inner dashes in each label (RFC 1123,
 /// section 2.1); `*.` in front is allowed.
-pub(super) fn is_hostname(name: &str) -> bool {
+pub(crate) fn is_hostname(name: &str) -> bool {
     let name = name.strip_prefix("*.").unwrap_or(name);
     let edge = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_alphanumeric);
     name.split('.').all(|label| {

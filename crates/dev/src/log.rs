@@ -51,7 +51,7 @@ impl RequestLog {
         }
     }
 
-    pub(super) fn note(&self, line: String) {
+    pub(crate) fn note(&self, line: String) {
         let mut lines = self.lines();
         if lines.len() >= MOST_LINES {
             lines.drain(..MOST_LINES / 2);

@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use certagent_model::time::Timestamp;
 use rcgen::{
     BasicConstraints, Certificate, CertificateParams, DistinguishedName, DnType, IsCa, Issuer,
     KeyPair, KeyUsagePurpose, PublicKeyData, SerialNumber,
@@ -12,8 +13,7 @@ use rcgen::{
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 
-use super::{random, role::NOT_BEFORE_SECS};
-use crate::model::time::Timestamp;
+use crate::{random, role::NOT_BEFORE_SECS};
 
 /// The mounts: a root, and an intermediate that the root signed.
 pub const MOUNTS: [&str; 2] = ["pki", "pki_int"];
@@ -23,19 +23,19 @@ const INTERMEDIATE_LIFE: Duration = Duration::from_secs(43_800 * 3600);
 
 /// A CA as the issuers of a mount show it.
 #[derive(Clone)]
-pub(super) struct Shown {
+pub(crate) struct Shown {
     id: String,
     name: &'static str,
     key_id: String,
     serial: String,
     /// PEM without a final newline.
-    pub(super) pem: String,
-    pub(super) der: Vec<u8>,
+    pub(crate) pem: String,
+    pub(crate) der: Vec<u8>,
 }
 
 /// One PKI mount: what signs, and the issuers, the one that signs first.
-pub(super) struct Mount {
-    pub(super) path: &'static str,
+pub(crate) struct Mount {
+    pub(crate) path: &'static str,
     key: KeyPair,
     params: CertificateParams,
     issuers: Vec<Shown>,
@@ -43,7 +43,7 @@ pub(super) struct Mount {
 
 impl Mount {
     /// Both mounts, with new keys.
-    pub(super) fn both(now: Timestamp) -> Result<[Self; 2], rcgen::Error> {
+    pub(crate) fn both(now: Timestamp) -> Result<[Self; 2], rcgen::Error> {
         let key = KeyPair::generate()?;
         let params = params("certagent dev root", now, ROOT_LIFE);
         let shown = Shown::new("root", &params, &params.self_signed(&key)?);
@@ -73,7 +73,7 @@ impl Mount {
     }
 
     /// Signs a certificate for a public key.
-    pub(super) fn sign(
+    pub(crate) fn sign(
         &self,
         params: &CertificateParams,
         key: &impl PublicKeyData,
@@ -82,12 +82,12 @@ impl Mount {
     }
 
     /// The certificate that signs.
-    pub(super) fn signer(&self) -> &Shown {
+    pub(crate) fn signer(&self) -> &Shown {
         &self.issuers[0]
     }
 
     /// The certificates from the one that signs up to the root, as PEM.
-    pub(super) fn chain(&self) -> Vec<&str> {
+    pub(crate) fn chain(&self) -> Vec<&str> {
         self.issuers
             .iter()
             .map(|shown| shown.pem.as_str())
@@ -95,7 +95,7 @@ impl Mount {
     }
 
     /// The issuer behind an id, a name or `default`.
-    pub(super) fn find(&self, reference: &str) -> Result<&Shown, String> {
+    pub(crate) fn find(&self, reference: &str) -> Result<&Shown, String> {
         if reference == "default" {
             return Ok(self.signer());
         }
@@ -106,7 +106,7 @@ impl Mount {
     }
 
     /// LIST `issuers`.
-    pub(super) fn list(&self) -> Value {
+    pub(crate) fn list(&self) -> Value {
         let keys: Vec<&str> = self.issuers.iter().map(|shown| shown.id.as_str()).collect();
         let about = |shown: &Shown| {
             let about = json!({
@@ -120,7 +120,7 @@ impl Mount {
     }
 
     /// `issuer/:ref/json`, and with its settings `issuer/:ref`.
-    pub(super) fn described(&self, shown: &Shown, settings: bool) -> Value {
+    pub(crate) fn described(&self, shown: &Shown, settings: bool) -> Value {
         let from = self.issuers.iter().position(|other| other.id == shown.id);
         let chain = self.issuers.iter().skip(from.unwrap_or_default());
         let chain: Vec<String> = chain.map(|shown| format!("{}\n", shown.pem)).collect();
@@ -170,7 +170,7 @@ fn params(common_name: &str, now: Timestamp, life: Duration) -> CertificateParam
 }
 
 /// A certificate to be with a new serial number, valid from a little before `now`.
-pub(super) fn between(now: Timestamp, life: Duration) -> CertificateParams {
+pub(crate) fn between(now: Timestamp, life: Duration) -> CertificateParams {
     let moment = |at: Timestamp| {
         let moment = OffsetDateTime::from_unix_timestamp(at.unix_secs());
         moment.unwrap_or(OffsetDateTime::UNIX_EPOCH)
@@ -184,7 +184,7 @@ pub(super) fn between(now: Timestamp, life: Duration) -> CertificateParams {
 }
 
 /// The serial number in lower-case hex with colons.
-pub(super) fn serial_text(params: &CertificateParams) -> String {
+pub(crate) fn serial_text(params: &CertificateParams) -> String {
     let bytes = params.serial_number.as_ref().map(SerialNumber::to_bytes);
     let pairs: Vec<String> = bytes
         .unwrap_or_default()

@@ -13,7 +13,7 @@ const RULES: &[(&str, &str, &str)] = &[
 ];
 
 /// The capabilities on a path; `deny` when there is none.
-pub(super) fn capabilities(policies: &[&str], path: &str) -> Vec<&'static str> {
+pub(crate) fn capabilities(policies: &[&str], path: &str) -> Vec<&'static str> {
     if policies.contains(&"root") {
         return vec!["root"];
     }
@@ -24,7 +24,7 @@ pub(super) fn capabilities(policies: &[&str], path: &str) -> Vec<&'static str> {
 }
 
 /// Whether these policies give the capability on the path.
-pub(super) fn allows(policies: &[&str], path: &str, capability: &str) -> bool {
+pub(crate) fn allows(policies: &[&str], path: &str, capability: &str) -> bool {
     let given = capabilities(policies, path);
     given
         .iter()

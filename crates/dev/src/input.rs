@@ -2,16 +2,16 @@
 //!
 //! Never knows what a field means.
 
+use certagent_model::duration;
 use serde::{
     Deserialize, Deserializer,
     de::{DeserializeOwned, Error as _},
 };
 
-use super::answer::Refused;
-use crate::model::duration;
+use crate::answer::Refused;
 
 /// Reads a JSON body, whatever its content type; an empty one is an empty object.
-pub(super) fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refused> {
+pub(crate) fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refused> {
     let body = match body.trim_ascii() {
         b"" | b"null" => b"{}",
         body => body,
@@ -30,7 +30,7 @@ enum Loose {
 }
 
 /// A whole number: `256` or `"256"`.
-pub(super) fn number<'de, D: Deserializer<'de>>(from: D) -> Result<u64, D::Error> {
+pub(crate) fn number<'de, D: Deserializer<'de>>(from: D) -> Result<u64, D::Error> {
     match Loose::deserialize(from)? {
         Loose::Number(number) => Ok(number),
         Loose::Text(text) if text.is_empty() => Ok(0),
@@ -40,7 +40,7 @@ pub(super) fn number<'de, D: Deserializer<'de>>(from: D) -> Result<u64, D::Error
 }
 
 /// Whole seconds: `90`, `"90"`, `"10d"` or a Go duration; empty is zero.
-pub(super) fn seconds<'de, D: Deserializer<'de>>(from: D) -> Result<u64, D::Error> {
+pub(crate) fn seconds<'de, D: Deserializer<'de>>(from: D) -> Result<u64, D::Error> {
     match Loose::deserialize(from)? {
         Loose::Number(number) => Ok(number),
         Loose::Text(text) if text.is_empty() => Ok(0),
@@ -53,7 +53,7 @@ pub(super) fn seconds<'de, D: Deserializer<'de>>(from: D) -> Result<u64, D::Erro
 }
 
 /// `true` or `"true"`.
-pub(super) fn flag<'de, D: Deserializer<'de>>(from: D) -> Result<bool, D::Error> {
+pub(crate) fn flag<'de, D: Deserializer<'de>>(from: D) -> Result<bool, D::Error> {
     match Loose::deserialize(from)? {
         Loose::Flag(flag) => Ok(flag),
         Loose::Text(text) => match text.as_str() {
@@ -66,7 +66,7 @@ pub(super) fn flag<'de, D: Deserializer<'de>>(from: D) -> Result<bool, D::Error>
 }
 
 /// An array, or one text with commas.
-pub(super) fn list<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<String>, D::Error> {
+pub(crate) fn list<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<String>, D::Error> {
     let items = match Loose::deserialize(from)? {
         Loose::List(items) => items,
         Loose::Text(text) => text.split(',').map(str::to_owned).collect(),

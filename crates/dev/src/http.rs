@@ -17,10 +17,11 @@ use axum::{
     response::{IntoResponse as _, Response},
     routing::{get, post},
 };
+use certagent_model::time::Timestamp;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::{
+use crate::{
     answer::{self, Outcome, Refused},
     authority::{Mount, Shown},
     identity::JWT_ROLE,
@@ -30,21 +31,20 @@ use super::{
     store::Store,
     token::Token,
 };
-use crate::model::time::Timestamp;
 
 /// The version that `sys/health` names: the OpenBao whose behaviour is imitated.
 const VERSION: &str = "2.7.2";
 
 /// What the handlers share.
-pub(super) struct Shared {
+pub(crate) struct Shared {
     store: Mutex<Store>,
-    pub(super) log: RequestLog,
+    pub(crate) log: RequestLog,
 }
 
 type App = State<Arc<Shared>>;
 
 impl Shared {
-    pub(super) fn new(store: Store) -> Self {
+    pub(crate) fn new(store: Store) -> Self {
         Self {
             store: Mutex::new(store),
             log: RequestLog::default(),
@@ -55,43 +55,44 @@ impl Shared {
         self.store.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn on_mount(&self, path: &str, answer: impl FnOnce(&Mount) -> Outcome) -> Outcome {
+    /// The answer of the mount in a path.
+    fn on_mount(&self, uri: &Uri, answer: impl FnOnce(&Mount) -> Outcome) -> Outcome {
+        let path = below_v1(uri);
         let store = self.store();
-        answer(store.mount(path).ok_or_else(|| Refused::no_route(path))?)
+        let mount = path.split('/').next().and_then(|mount| store.mount(mount));
+        answer(mount.ok_or_else(|| Refused::no_route(path))?)
     }
 }
 
 /// The wall time: the one place that reads it.
 #[expect(clippy::disallowed_methods, reason = "handed on as an argument")]
-pub(super) fn now() -> Timestamp {
+pub(crate) fn now() -> Timestamp {
     Timestamp::from(SystemTime::now())
 }
 
 /// All routes below `/v1/`; POST and PUT are the same to Vault.
-pub(super) fn router(shared: Arc<Shared>) -> Router {
-    let routes = Router::new()
-        .route("/sys/health", get(health))
-        .route("/sys/seal-status", get(seal_status))
-        .route("/sys/seal", post(seal).put(seal))
-        .route("/sys/unseal", post(unseal).put(unseal))
+pub(crate) fn router(shared: Arc<Shared>) -> Router {
+    Router::new()
+        .route("/v1/sys/health", get(health))
+        .route("/v1/sys/seal-status", get(seal_status))
+        .route("/v1/sys/seal", post(seal).put(seal))
+        .route("/v1/sys/unseal", post(unseal).put(unseal))
         .route(
-            "/sys/capabilities-self",
+            "/v1/sys/capabilities-self",
             post(capabilities).put(capabilities),
         )
-        .route("/auth/jwt-nomad/login", post(log_in).put(log_in))
-        .route("/auth/token/lookup-self", get(look_up).post(look_up))
-        .route("/auth/token/renew-self", post(renew).put(renew))
-        .route("/auth/token/revoke-self", post(revoke).put(revoke))
-        .route("/{mount}/ca/pem", get(ca_pem))
-        .route("/{mount}/ca_chain", get(ca_chain))
-        .route("/{mount}/issuers", get(issuers))
-        .route("/{mount}/issuer/{issuer}", get(issuer_settings))
-        .route("/{mount}/issuer/{issuer}/{form}", get(issuer))
-        .route("/{mount}/roles/{role}", get(read_role))
-        .route("/{mount}/issue/{role}", post(issue_leaf).put(issue_leaf))
-        .route("/{mount}/sign/{role}", post(sign_leaf).put(sign_leaf));
-    Router::new()
-        .nest("/v1", routes)
+        .route("/v1/auth/jwt-nomad/login", post(log_in).put(log_in))
+        .route("/v1/auth/token/lookup-self", get(look_up).post(look_up))
+        .route("/v1/auth/token/renew-self", post(renew).put(renew))
+        .route("/v1/auth/token/revoke-self", post(revoke).put(revoke))
+        .route("/v1/{mount}/ca/pem", get(ca_pem))
+        .route("/v1/{mount}/ca_chain", get(ca_chain))
+        .route("/v1/{mount}/issuers", get(issuers))
+        .route("/v1/{mount}/issuer/{issuer}", get(issuer_settings))
+        .route("/v1/{mount}/issuer/{issuer}/{form}", get(issuer))
+        .route("/v1/{mount}/roles/{role}", get(read_role))
+        .route("/v1/{mount}/issue/{role}", post(issue_leaf).put(issue_leaf))
+        .route("/v1/{mount}/sign/{role}", post(sign_leaf).put(sign_leaf))
         .fallback(no_route)
         .method_not_allowed_fallback(no_operation)
         .layer(middleware::from_fn_with_state(Arc::clone(&shared), guard))
@@ -278,12 +279,12 @@ async fn revoke(State(shared): App, Caller(token): Caller) -> StatusCode {
     StatusCode::NO_CONTENT
 }
 
-async fn ca_pem(State(shared): App, Path(mount): Path<String>) -> Outcome {
-    shared.on_mount(&mount, |mount| Ok(pem(mount.signer().pem.clone())))
+async fn ca_pem(State(shared): App, uri: Uri) -> Outcome {
+    shared.on_mount(&uri, |mount| Ok(pem(mount.signer().pem.clone())))
 }
 
-async fn ca_chain(State(shared): App, Path(mount): Path<String>) -> Outcome {
-    shared.on_mount(&mount, |mount| {
+async fn ca_chain(State(shared): App, uri: Uri) -> Outcome {
+    shared.on_mount(&uri, |mount| {
         let chain = mount.chain().join("\n");
         Ok(answer::certificate("application/pkix-cert", chain))
     })
@@ -293,18 +294,19 @@ fn pem(text: String) -> Response {
     answer::certificate("application/pem-certificate-chain", text)
 }
 
-async fn issuers(State(shared): App, Path(mount): Path<String>, uri: Uri) -> Outcome {
+async fn issuers(State(shared): App, uri: Uri) -> Outcome {
     if query(&uri, "list") != Some("true") {
         return Err(Refused::no_operation());
     }
-    shared.on_mount(&mount, |mount| Ok(answer::data(&mount.list(), &[])))
+    shared.on_mount(&uri, |mount| Ok(answer::data(&mount.list(), &[])))
 }
 
 async fn issuer(
     State(shared): App,
-    Path((mount, issuer, form)): Path<(String, String, String)>,
+    uri: Uri,
+    Path((_, issuer, form)): Path<(String, String, String)>,
 ) -> Outcome {
-    shared.on_mount(&mount, |mount| {
+    shared.on_mount(&uri, |mount| {
         let shown = mount.find(&issuer);
         let shown = shown.map_err(|why| Refused::new(StatusCode::INTERNAL_SERVER_ERROR, why))?;
         match form.as_str() {
@@ -323,9 +325,10 @@ fn der(shown: &Shown) -> Response {
 async fn issuer_settings(
     State(shared): App,
     _: Caller,
-    Path((mount, issuer)): Path<(String, String)>,
+    uri: Uri,
+    Path((_, issuer)): Path<(String, String)>,
 ) -> Outcome {
-    shared.on_mount(&mount, |mount| {
+    shared.on_mount(&uri, |mount| {
         let shown = mount.find(&issuer);
         let shown =
             shown.map_err(|why| Refused::framed(StatusCode::INTERNAL_SERVER_ERROR, &why))?;
@@ -336,9 +339,10 @@ async fn issuer_settings(
 async fn read_role(
     State(shared): App,
     _: Caller,
-    Path((mount, name)): Path<(String, String)>,
+    uri: Uri,
+    Path((_, name)): Path<(String, String)>,
 ) -> Outcome {
-    shared.on_mount(&mount, |_| match name == role::ROLE {
+    shared.on_mount(&uri, |_| match name == role::ROLE {
         true => Ok(answer::data(&role::described(), &[])),
         false => Err(Refused::absent()),
     })
@@ -347,17 +351,19 @@ async fn read_role(
 async fn issue_leaf(
     State(shared): App,
     _: Caller,
-    Path((mount, role)): Path<(String, String)>,
+    uri: Uri,
+    Path((_, role)): Path<(String, String)>,
     body: Bytes,
 ) -> Outcome {
-    shared.on_mount(&mount, |mount| issue::issue(mount, &role, &body, now()))
+    shared.on_mount(&uri, |mount| issue::issue(mount, &role, &body, now()))
 }
 
 async fn sign_leaf(
     State(shared): App,
     _: Caller,
-    Path((mount, role)): Path<(String, String)>,
+    uri: Uri,
+    Path((_, role)): Path<(String, String)>,
     body: Bytes,
 ) -> Outcome {
-    shared.on_mount(&mount, |mount| issue::sign(mount, &role, &body, now()))
+    shared.on_mount(&uri, |mount| issue::sign(mount, &role, &body, now()))
 }

@@ -5,10 +5,10 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
+use certagent_model::time::Timestamp;
 use serde_json::{Value, json};
 
-use super::{identity::Identity, random};
-use crate::model::time::Timestamp;
+use crate::{identity::Identity, random};
 
 /// The period of a login's token: it can be renewed for that long, again and again.
 const PERIOD: Duration = Duration::from_secs(30 * 60);
@@ -18,10 +18,10 @@ const POLICIES: &[&str] = &["certagent", "default"];
 
 /// One token. Not `Debug`: the id is a secret.
 #[derive(Clone)]
-pub(super) struct Token {
-    pub(super) id: String,
+pub(crate) struct Token {
+    pub(crate) id: String,
     accessor: String,
-    pub(super) policies: &'static [&'static str],
+    pub(crate) policies: &'static [&'static str],
     meta: Value,
     display_name: String,
     path: &'static str,
@@ -33,7 +33,7 @@ pub(super) struct Token {
 }
 
 /// A new token's text.
-pub(super) fn new_id() -> String {
+pub(crate) fn new_id() -> String {
     format!("s.{}", random::letters::<24>())
 }
 
@@ -75,7 +75,7 @@ impl Token {
     }
 
     /// The `auth` part of an answer (Vault API, "JWT/OIDC auth method", "JWT login").
-    pub(super) fn auth(&self, now: Timestamp) -> Value {
+    pub(crate) fn auth(&self, now: Timestamp) -> Value {
         json!({
             "client_token": self.id,
             "accessor": self.accessor,
@@ -93,7 +93,7 @@ impl Token {
     }
 
     /// The `data` of a lookup (Vault API, "Token auth method", "Lookup a token (self)").
-    pub(super) fn lookup(&self, now: Timestamp) -> Value {
+    pub(crate) fn lookup(&self, now: Timestamp) -> Value {
         let mut data = json!({
             "accessor": self.accessor,
             "creation_time": self.created.unix_secs(),
@@ -126,23 +126,23 @@ impl Token {
 }
 
 /// All live tokens by their text.
-pub(super) struct Tokens(BTreeMap<String, Token>);
+pub(crate) struct Tokens(BTreeMap<String, Token>);
 
 impl Tokens {
     /// A table with the root token.
-    pub(super) fn new(root: &str, now: Timestamp) -> Self {
+    pub(crate) fn new(root: &str, now: Timestamp) -> Self {
         Self(BTreeMap::from([(root.to_owned(), Token::root(root, now))]))
     }
 
     /// The live token with this text.
-    pub(super) fn find(&mut self, id: &str, now: Timestamp) -> Option<&Token> {
+    pub(crate) fn find(&mut self, id: &str, now: Timestamp) -> Option<&Token> {
         self.0
             .retain(|_, token| token.expires.is_none_or(|at| at > now));
         self.0.get(id)
     }
 
     /// A new token for who has logged in at `path`.
-    pub(super) fn grant(
+    pub(crate) fn grant(
         &mut self,
         identity: &Identity,
         path: &'static str,
@@ -155,7 +155,7 @@ impl Tokens {
     }
 
     /// The token with a new period; `None` when it is gone or never expires.
-    pub(super) fn renew(&mut self, id: &str, now: Timestamp) -> Option<Token> {
+    pub(crate) fn renew(&mut self, id: &str, now: Timestamp) -> Option<Token> {
         let token = self.0.get_mut(id)?;
         token.expires = Some(token.expires.map(|_| now.plus(PERIOD))?);
         token.renewed = Some(now);
@@ -163,7 +163,7 @@ impl Tokens {
     }
 
     /// Ends a token.
-    pub(super) fn revoke(&mut self, id: &str) {
+    pub(crate) fn revoke(&mut self, id: &str) {
         self.0.remove(id);
     }
 }
