@@ -136,7 +136,6 @@ fn logins(workload: &Workload) -> Vec<Case> {
             "login: issued in the future",
             &json!({"iat": 300, "nbf": null}),
         ),
-        with("login: no namespace", &json!({"nomad_namespace": null})),
     ]
 }
 
@@ -163,7 +162,7 @@ fn tokens() -> Vec<Case> {
         post(
             "login issues",
             "pki_int/issue/internal",
-            &json!({"common_name": "a.service.consul", "ttl": 60, "key_type": "ec"}),
+            &with_name(&json!({})),
         )
         .token("login"),
         post("login may not", "pki/issue/other", &json!({})).token("login"),
@@ -229,7 +228,11 @@ fn issue_bad() -> Vec<Case> {
         refused("refused", &json!({"alt_names": "evil.com"})),
         refused("refused", &json!({"ip_sans": "300.1.1.1"})),
         refused("refused", &json!({"uri_sans": "http://x"})),
-        refused("refused", &json!({"key_type": ""})),
+        post(
+            "no key type",
+            "pki/issue/internal",
+            &json!({"common_name": "a.service.consul"}),
+        ),
         refused("junk", &json!({"key_type": "foo"})),
         refused("junk", &json!({"key_type": "ec", "key_bits": 100})),
         refused("junk", &json!({"alt_names": ["b.service.consul"]})),

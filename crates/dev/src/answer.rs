@@ -42,6 +42,12 @@ pub(crate) fn flat(data: &Value) -> Response {
     Json(body).into_response()
 }
 
+/// 204.
+pub(crate) fn nothing() -> Response {
+    let json = [(header::CONTENT_TYPE, "application/json")];
+    (StatusCode::NO_CONTENT, json).into_response()
+}
+
 /// A certificate, not in JSON.
 pub(crate) fn certificate(content_type: &'static str, body: impl Into<Vec<u8>>) -> Response {
     ([(header::CONTENT_TYPE, content_type)], body.into()).into_response()

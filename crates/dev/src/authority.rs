@@ -45,7 +45,7 @@ impl Mount {
     /// Both mounts, with new keys.
     pub(crate) fn both(now: Timestamp) -> Result<[Self; 2], rcgen::Error> {
         let key = KeyPair::generate()?;
-        let params = params("certagent dev root", now, ROOT_LIFE);
+        let params = ca_params("certagent dev root", now, ROOT_LIFE);
         let shown = Shown::new("root", &params, &params.self_signed(&key)?);
         let root = Self {
             path: MOUNTS[0],
@@ -54,7 +54,7 @@ impl Mount {
             issuers: vec![shown],
         };
         let key = KeyPair::generate()?;
-        let params = params_below("certagent dev intermediate", now);
+        let params = ca_params("certagent dev intermediate", now, INTERMEDIATE_LIFE);
         let shown = Shown::new("", &params, &root.sign(&params, &key)?);
         // The root is imported with the chain, without its key.
         let above = Shown {
@@ -153,18 +153,13 @@ impl Shown {
     }
 }
 
-fn params_below(common_name: &str, now: Timestamp) -> CertificateParams {
-    let mut params = params(common_name, now, INTERMEDIATE_LIFE);
-    params.use_authority_key_identifier_extension = true;
-    params
-}
-
-fn params(common_name: &str, now: Timestamp, life: Duration) -> CertificateParams {
+fn ca_params(common_name: &str, now: Timestamp, life: Duration) -> CertificateParams {
     let mut params = between(now, life);
     params
         .distinguished_name
         .push(DnType::CommonName, common_name);
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.use_authority_key_identifier_extension = true;
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     params
 }

@@ -198,9 +198,9 @@ async fn seal_status(State(shared): App) -> Response {
     Json(body).into_response()
 }
 
-async fn seal(State(shared): App, _: Caller) -> StatusCode {
+async fn seal(State(shared): App, _: Caller) -> Response {
     shared.store().sealed = true;
-    StatusCode::NO_CONTENT
+    answer::nothing()
 }
 
 #[derive(Deserialize, Default)]
@@ -274,9 +274,9 @@ async fn renew(State(shared): App, Caller(token): Caller) -> Outcome {
     Ok(answer::auth(&token.auth(now)))
 }
 
-async fn revoke(State(shared): App, Caller(token): Caller) -> StatusCode {
+async fn revoke(State(shared): App, Caller(token): Caller) -> Response {
     shared.store().tokens.revoke(&token.id);
-    StatusCode::NO_CONTENT
+    answer::nothing()
 }
 
 async fn ca_pem(State(shared): App, uri: Uri) -> Outcome {

@@ -13,6 +13,8 @@ use serde_json::{Value, json};
 
 use crate::answer::Refused;
 
+/// The mount of the login.
+pub const JWT_MOUNT: &str = "jwt-nomad";
 /// The role of the login, which is also the default role.
 pub const JWT_ROLE: &str = "certagent";
 /// The audience that JWTs must name.
@@ -31,8 +33,7 @@ pub struct Workload {
 #[derive(Deserialize)]
 pub(crate) struct Identity {
     nomad_job_id: String,
-    nomad_namespace: Option<String>,
-    nomad_task: Option<String>,
+    nomad_task: String,
     iat: Option<i64>,
     nbf: Option<i64>,
     exp: i64,
@@ -46,17 +47,7 @@ impl Identity {
 
     /// The metadata of its token.
     pub(crate) fn metadata(&self) -> Value {
-        let mut metadata = json!({ "role": JWT_ROLE, "nomad_job_id": self.nomad_job_id });
-        let others = [
-            ("nomad_namespace", &self.nomad_namespace),
-            ("nomad_task", &self.nomad_task),
-        ];
-        for (name, value) in others {
-            if let Some(value) = value {
-                metadata[name] = json!(value);
-            }
-        }
-        metadata
+        json!({ "role": JWT_ROLE, "nomad_task": self.nomad_task })
     }
 
     fn check_times(&self, now: Timestamp) -> Result<(), &'static str> {
@@ -65,7 +56,7 @@ impl Identity {
             return Err("invalid expiration time (exp) claim: token is expired");
         }
         let early = |at: &i64| now < at.saturating_sub(SKEW_SECS);
-        if self.nbf.as_ref().is_some_and(early) {
+        if self.nbf.or(self.iat).as_ref().is_some_and(early) {
             return Err("invalid not before (nbf) claim: token not yet valid");
         }
         if self.iat.as_ref().is_some_and(early) {

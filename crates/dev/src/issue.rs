@@ -5,7 +5,8 @@
 
 use std::{net::IpAddr, time::Duration};
 
-use certagent_model::{duration, time::Timestamp};
+use axum::http::StatusCode;
+use certagent_model::time::Timestamp;
 use rcgen::{
     CertificateParams, CertificateSigningRequestParams, DnType, DnValue, ExtendedKeyUsagePurpose,
     IsCa, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384,
@@ -90,7 +91,18 @@ pub(crate) fn sign(mount: &Mount, role: &str, body: &[u8], now: Timestamp) -> Ou
     let names = names_of(&csr.params, &request);
     let leaf = leaf(mount, &request, &names, &csr.public_key, now)?;
     let data = described(mount, &request, &leaf);
-    Ok(answer::data(&data, leaf.warning.as_slice()))
+    let mut warnings = Vec::from_iter(leaf.warning);
+    for (field, value, setting) in [
+        ("common_name", &request.common_name, "use_csr_common_name"),
+        ("alt_names", &request.alt_names, "use_csr_sans"),
+    ] {
+        if !value.is_empty() {
+            warnings.push(format!(
+                "the {field} field was provided but the role is set with \"{setting}\" set to true"
+            ));
+        }
+    }
+    Ok(answer::data(&data, &warnings))
 }
 
 fn read(role: &str, body: &[u8]) -> Result<Request, Refused> {
@@ -129,7 +141,7 @@ fn new_key(request: &Request) -> Result<(KeyPair, &'static str), Refused> {
         }
         (kind, bits) => {
             let text = format!("the embedded PKI makes no {kind} keys of {bits} bits");
-            return Err(Refused::bad(text));
+            return Err(Refused::new(StatusCode::INTERNAL_SERVER_ERROR, text));
         }
     };
     let key = made.map_err(|error| Refused::internal(&error))?;
@@ -221,11 +233,17 @@ fn ttl(request: &Request) -> (Duration, Option<String>) {
     let warning = (long > limit).then(|| {
         format!(
             "TTL \"{}\" is longer than permitted maxTTL \"{}\", so maxTTL is being used",
-            duration::print(long),
-            duration::print(limit)
+            in_hours(long),
+            in_hours(limit)
         )
     });
     (long.min(limit), warning)
+}
+
+/// A long duration as Go prints it: `8760h0m0s`.
+fn in_hours(long: Duration) -> String {
+    let secs = long.as_secs();
+    format!("{}h{}m{}s", secs / 3600, secs / 60 % 60, secs % 60)
 }
 
 fn params(names: &Names, now: Timestamp, ttl: Duration) -> Result<CertificateParams, rcgen::Error> {

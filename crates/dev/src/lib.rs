@@ -40,10 +40,9 @@ mod tests;
 
 pub use self::{
     authority::MOUNTS,
-    identity::{AUDIENCE, JWT_ROLE, Workload},
+    identity::{AUDIENCE, JWT_MOUNT, JWT_ROLE, Workload},
     log::RequestLog,
     role::ROLE,
-    store::JWT_MOUNT,
 };
 
 /// A bound, not yet running, embedded PKI.

@@ -12,9 +12,6 @@ use crate::{
     token::{Token, Tokens},
 };
 
-/// The mount of the login.
-pub const JWT_MOUNT: &str = "jwt-nomad";
-
 /// Everything.
 pub(crate) struct Store {
     pub(crate) sealed: bool,

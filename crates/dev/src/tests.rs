@@ -141,7 +141,7 @@ async fn a_jwt_that_is_old_early_or_strange_does_not_log_in() {
     assert!(late.is_err());
     let other = Workload::new().unwrap();
     assert!(other.check(jwt.expose(), now).is_err());
-    let claims = json!({"aud": "other", "nomad_job_id": "x", "exp": now.plus(hour).unix_secs()});
+    let claims = json!({"aud": "other", "nomad_job_id": "x", "nomad_task": "y", "exp": now.plus(hour).unix_secs()});
     let strange = rig.workload.sign(&claims).unwrap();
     assert!(rig.workload.check(strange.expose(), now).is_err());
 }

@@ -8,7 +8,10 @@ use std::{collections::BTreeMap, time::Duration};
 use certagent_model::time::Timestamp;
 use serde_json::{Value, json};
 
-use crate::{identity::Identity, random};
+use crate::{
+    identity::{Identity, JWT_MOUNT},
+    random,
+};
 
 /// The period of a login's token: it can be renewed for that long, again and again.
 const PERIOD: Duration = Duration::from_secs(30 * 60);
@@ -58,7 +61,7 @@ impl Token {
             id: new_id(),
             policies: POLICIES,
             meta: identity.metadata(),
-            display_name: format!("jwt-{}", identity.user()),
+            display_name: format!("{JWT_MOUNT}-{}", identity.user()),
             path,
             entity_id,
             expires: Some(now.plus(PERIOD)),
