@@ -35,6 +35,10 @@ pub struct Status {
     pub staged_generation: Option<String>,
     /// Counts since the process started.
     pub counts: Counts,
+    /// How often the files were put right in the last ten minutes.
+    pub repairs_lately: usize,
+    /// What is not as it should be on disk and could not be put right at the last look.
+    pub files: Option<Failure>,
     /// The issuance budget.
     pub budget: Budget,
     /// How far the issuer's clock was ahead of ours at its last answer (negative: behind),
@@ -207,6 +211,8 @@ impl Status {
             staged: false,
             staged_generation: None,
             counts: Counts::default(),
+            repairs_lately: 0,
+            files: None,
             budget: Budget {
                 per_hour,
                 ..Budget::default()

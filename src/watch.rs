@@ -9,6 +9,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    os::fd::OwnedFd,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -18,8 +19,16 @@ use notify::{
     EventKind, RecommendedWatcher, RecursiveMode, Watcher,
     event::{AccessKind, AccessMode},
 };
-use tokio::{sync::Notify, time};
+use rustix::fs::{CWD, Mode, OFlags};
+use tokio::{
+    io::{Interest, unix::AsyncFd},
+    sync::Notify,
+    time,
+};
 
+/// Says when a file system was mounted or taken away (proc_pid_mountinfo(5)): that hides a directory
+/// or shows another one, which no watch on it reports.
+const MOUNTS: &str = "/proc/self/mountinfo";
 /// How long it must be quiet before a change is reported, so that one publication is one event.
 const QUIET: Duration = Duration::from_millis(100);
 /// How long a change may wait at most, however busy the directory is.
@@ -44,6 +53,48 @@ pub struct Watch {
 /// The receiving end: what changed.
 pub struct Changes {
     shared: Arc<Shared>,
+    mounts: Mounts,
+}
+
+/// The list of mounts; where it can't be watched, a mount is noticed at the next look.
+enum Mounts {
+    /// Before the first wait: only then there is a runtime.
+    Open(OwnedFd),
+    Watched(AsyncFd<OwnedFd>),
+    Unknown,
+}
+
+impl Mounts {
+    fn open() -> Self {
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+        match rustix::fs::openat(CWD, MOUNTS, flags, Mode::empty()) {
+            Ok(fd) => Self::Open(fd),
+            Err(_) => Self::Unknown,
+        }
+    }
+
+    #[expect(
+        deprecated,
+        reason = "its successor is unsafe code, which we forbid; the descriptor is owned here and stays open"
+    )]
+    fn watched(fd: &OwnedFd) -> Self {
+        let watched = fd.try_clone();
+        let watched = watched.and_then(|fd| AsyncFd::with_interest(fd, Interest::PRIORITY));
+        watched.map_or(Self::Unknown, Self::Watched)
+    }
+
+    /// Returns when something was mounted or taken away. Cancel-safe.
+    async fn changed(&mut self) {
+        if let Self::Open(fd) = self {
+            *self = Self::watched(fd);
+        }
+        if let Self::Watched(fd) = self
+            && let Ok(mut guard) = fd.ready(Interest::PRIORITY).await
+        {
+            return guard.clear_ready();
+        }
+        std::future::pending().await
+    }
 }
 
 #[derive(Default)]
@@ -128,7 +179,8 @@ impl Watch {
             watcher: Mutex::new(watcher),
             shared: Arc::clone(&shared),
         };
-        Ok((watch, Changes { shared }))
+        let mounts = Mounts::open();
+        Ok((watch, Changes { shared, mounts }))
     }
 
     /// Watches one directory that is its own root.
@@ -186,7 +238,10 @@ impl Changes {
         loop {
             let waiting = self.shared.wake.notified();
             if self.shared.lock().changed.is_empty() {
-                waiting.await;
+                tokio::select! {
+                    () = waiting => {}
+                    () = self.mounts.changed() => self.shared.lock().all(),
+                }
                 continue;
             }
             self.settle().await;

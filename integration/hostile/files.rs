@@ -87,13 +87,15 @@ fn fifos_as_token_and_extra_anchors_are_refused_by_name() {
     let path = place.path("secrets/fifo");
     fifo(&path);
     let path = path.to_str().unwrap();
-    for settings in [
-        ["--extra-ca", path, "--ttl", "1h"],
-        ["--auth-token-file", path, "--ttl", "1h"],
-    ] {
-        let mut command = place.command("run", &settings);
-        if settings[0] == "--auth-token-file" {
-            command.env_remove("VAULT_TOKEN");
+    for as_token in [false, true] {
+        let mut command = match as_token {
+            true => place.command("run", &["--ttl", "1h", "--auth", "token_file"]),
+            false => place.command("run", &["--ttl", "1h", "--extra-ca", path]),
+        };
+        if as_token {
+            command
+                .env_remove("VAULT_TOKEN")
+                .env("VAULT_TOKEN_PATH", path);
         }
         let mut process = Process::start(&mut command);
         let line = process.wait_for_line("not a regular file", PATIENCE);

@@ -84,6 +84,10 @@ PROGRAMS = {
             "run it on a machine with systemd", False, ("--version",),
         ),
         Program(
+            "root", "setpriv", "CERTAGENT_SETPRIV", "the tests hostile:: and what_belongs_to_somebody_else, which play another user",
+            "run them as root, and install util-linux", False, ("--reuid", "65534", "--regid", "65534", "--clear-groups", "true"),
+        ),
+        Program(
             "userns", "unshare", "CERTAGENT_UNSHARE", "the tests of PID 1 and of a full file system",
             "allow user namespaces (as root, or sysctl user.max_user_namespaces), and install util-linux", False,
             ("-Urmpf", "--mount-proc", "true"),

@@ -84,6 +84,8 @@ pub(super) struct Holdings {
     extras: Vec<Vec<u8>>,
     /// The last trouble with files that is in the log already.
     logged: Option<String>,
+    /// What could not be put right at the last check.
+    files_failure: Option<Failure>,
 }
 
 impl Holdings {
@@ -144,6 +146,11 @@ impl Holdings {
     /// The published set.
     pub(super) fn live(&self) -> Option<&LiveFiles> {
         self.live.as_ref()
+    }
+
+    /// What is not as it should be on disk.
+    pub(super) fn files_failure(&self) -> Option<&Failure> {
+        self.files_failure.as_ref()
     }
 
     /// Whether an issued set waits for publication.
@@ -350,6 +357,7 @@ impl Holdings {
     /// there was one. Trouble is logged once and tried again at the next check.
     pub(super) fn check_files(&mut self, config: &CertConfig, now: Timestamp) -> Option<Repaired> {
         let dir = self.dir.clone()?;
+        self.files_failure = None;
         self.save();
         let repaired = self.repair(&dir).unwrap_or_else(|failure| {
             self.warn_once(&failure, "the files are not as they should be");
@@ -423,9 +431,13 @@ impl Holdings {
     }
 
     fn warn_once(&mut self, failure: &Failure, what: &str) {
+        self.files_failure = Some(failure.clone());
         let text = format!("{what}: {failure}");
         if self.logged.as_ref() != Some(&text) {
-            warn!("{text}; it is tried again at every look");
+            warn!(
+                code = failure.code,
+                "{text}; it is tried again at every look"
+            );
             self.logged = Some(text);
         }
     }

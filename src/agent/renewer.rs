@@ -36,6 +36,11 @@ const FIRST_CHECK: Duration = Duration::from_millis(1_000);
 /// nothing changes; the second comes now, not in the rest that follows.
 const SECOND_CHECK: Duration = Duration::from_millis(1_200);
 
+/// For how long a repair counts as one of many.
+const LATELY: Duration = Duration::from_secs(600);
+/// Repairs that are remembered at most.
+const MOST_REPAIRS: usize = 100;
+
 /// Renews one certificate.
 pub(super) struct Renewer<I, C> {
     config: Arc<CertConfig>,
@@ -51,6 +56,8 @@ pub(super) struct Renewer<I, C> {
     manual: Manual,
     /// A key that was made for a request that brought nothing; used for the next one.
     spare_key: Option<PrivateKey>,
+    /// When files were repaired lately.
+    repaired_at: Vec<Timestamp>,
     counts: Counts,
     issuer_ahead_millis: Option<i64>,
     /// What is in the log about the next attempt already.
@@ -111,6 +118,7 @@ impl<I: Issuer, C: Clock> Renewer<I, C> {
             settling: Settling::Done,
             manual: Manual::default(),
             spare_key: None,
+            repaired_at: Vec::new(),
             counts: Counts::default(),
             issuer_ahead_millis: None,
             logged: None,
@@ -211,6 +219,11 @@ impl<I: Issuer, C: Clock> Renewer<I, C> {
             _ => {}
         }
         let repaired = self.holdings.lock().check_files(&self.config, self.now());
+        let now = self.now();
+        self.repaired_at.retain(|at| now.since(*at) < LATELY);
+        if repaired.is_some() && self.repaired_at.len() < MOST_REPAIRS {
+            self.repaired_at.push(now);
+        }
         if let Some(repaired) = &repaired {
             log::repaired(repaired);
             self.counts.repairs += 1;

@@ -106,6 +106,9 @@ impl Reason {
     }
 }
 
+/// So many repairs in ten minutes are no accident.
+const MANY_REPAIRS: usize = 5;
+
 /// What `status` means at `now`.
 #[must_use]
 pub fn readiness(status: &Status, now: Timestamp) -> Readiness {
@@ -157,6 +160,20 @@ fn degraded(status: &Status) -> Vec<Reason> {
             text.push_str(&format!("; looked at {}: {found}", look.at));
         }
         found.push(Reason::new("failing", text));
+    }
+    if let Some(failure) = &status.files {
+        let text = format!(
+            "the files are not as they should be ({}): {failure}",
+            failure.code
+        );
+        found.push(Reason::new("files", text));
+    }
+    if status.repairs_lately >= MANY_REPAIRS {
+        let text = format!(
+            "the files were put right {} times in ten minutes: somebody changes them",
+            status.repairs_lately
+        );
+        found.push(Reason::new("disturbed", text));
     }
     if let Some(free) = status.budget.free_at {
         let text = format!("the issuance budget is used up until {free}");
@@ -300,11 +317,22 @@ pub(super) mod tests {
         status.budget.free_at = Some(NOW.plus(Duration::from_secs(60)));
         status.app.alarm = Some("the list of actions is used up".to_owned());
         status.app.quarantined = Some("001900000000001".to_owned());
+        status.repairs_lately = MANY_REPAIRS - 1;
+        assert_eq!(readiness(&status, NOW).degraded.len(), 4, "few repairs");
+        status.repairs_lately = MANY_REPAIRS;
+        status.files = Some(failing().last);
         let found = readiness(&status, NOW);
         assert!(found.is_ready());
         assert_eq!(
             codes(&found.degraded),
-            ["failing", "budget", "alarm", "rolled-back"]
+            [
+                "failing",
+                "files",
+                "disturbed",
+                "budget",
+                "alarm",
+                "rolled-back"
+            ]
         );
         assert!(found.degraded[0].message.contains("look at the policy"));
     }

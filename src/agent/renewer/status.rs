@@ -42,6 +42,8 @@ impl<I: Issuer, C: Clock> Renewer<I, C> {
                 logins: self.context.issuer.logins(),
                 ..self.counts
             },
+            repairs_lately: self.repaired_at.len(),
+            files: holdings.files_failure().cloned(),
             budget: self.budget(holdings),
             issuer_ahead_millis: self.issuer_ahead_millis,
             anchors: self.anchors(live),
