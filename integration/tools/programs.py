@@ -15,7 +15,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Optional, Tuple
+from typing import Callable, Optional, Tuple
 
 INSTALLED = Path(__file__).resolve().parents[2] / ".cache/tools/bin"
 STAGES = ("stack", "mesh")  # of .ci/run: CERTAGENT_SKIP and CERTAGENT_REQUIRE may name them too
@@ -44,6 +44,7 @@ class Program:
     try_with: Tuple[str, ...] = ()  # arguments that prove that it works here; without any it is not started
     oldest: Version = ()  # first version that will do; its output must then have one
     below: Version = ()  # first version that is too new
+    holds: Optional[Callable[[], bool]] = None  # no program, but something that must be true here
 
 
 def _installed(name: str, command: str, used_by: str, variable: str = "") -> Program:
@@ -83,6 +84,7 @@ PROGRAMS = {
             "systemd", "systemd-analyze", "CERTAGENT_SYSTEMD_ANALYZE", "the test of the units in configs/",
             "run it on a machine with systemd", False, ("--version",),
         ),
+        Program("root", "root", "CERTAGENT_ROOT", "the tests hostile::", "run them as root", False, holds=lambda: os.geteuid() == 0),
         Program(
             "root", "setpriv", "CERTAGENT_SETPRIV", "the tests hostile:: and what_belongs_to_somebody_else, which play another user",
             "run them as root, and install util-linux", False, ("--reuid", "65534", "--regid", "65534", "--clear-groups", "true"),
@@ -97,7 +99,11 @@ PROGRAMS = {
 
 
 def find(program: Program) -> Path:
-    """Path of a program that works here, or Unusable."""
+    """Path of a program that works here, or Unusable; of a condition that holds, `/`."""
+    if program.holds:
+        if program.holds():
+            return Path("/")
+        raise Unusable(_line(program, "not so here"), False)
     path = where(program)
     if program.try_with:
         _check(program, path)
