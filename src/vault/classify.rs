@@ -107,15 +107,15 @@ fn strip_tags(text: &str) -> String {
 
 /// Judges an answer that is no success: by the table of messages, else by its status.
 pub(super) fn judge(status: u16, said: &Said, who: Who) -> Judged {
-    if said.by_issuer || status >= 500 {
-        if let Some(message) = messages::find(status, who == Who::Login, &said.text) {
-            return Judged {
-                class: message.class,
-                code: message.code,
-                hint: message.hint,
-                next: message.next(),
-            };
-        }
+    if (said.by_issuer || status >= 500)
+        && let Some(message) = messages::find(status, who == Who::Login, &said.text)
+    {
+        return Judged {
+            class: message.class,
+            code: message.code,
+            hint: message.hint,
+            next: message.next(),
+        };
     }
     match status {
         429 => Judged {

@@ -176,7 +176,7 @@ async fn a_record_of_the_old_form_is_set_aside_and_the_files_are_used_again() {
         r#"{{"generation":"{}","obtained_at":1,"outbox":{{"serial":"{}","told":1,"delivered":true}}}}"#,
         before.generation, before.serial
     );
-    fs::write(rig.dir().join("..state.json"), old).unwrap();
+    crate::publish::file::replace(&rig.dir().join("..state.json"), old.as_bytes(), 0o600).unwrap();
     rig.issuer
         .set_script(|_| Err(failure(FailureClass::Transport, "connect")));
     rig.start();
