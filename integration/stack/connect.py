@@ -18,7 +18,8 @@ from deploy import COMPONENTS, agents
 from load import Load
 from parts import NODE_IP, Part, StackError, certagent_binary, http, tool, wait_for
 from report import load_checks
-from scenarios import COUNTS, Run, debugging, scraping
+from scenarios import COUNTS, Run, debugging
+from scrape import scraped
 
 TOOLS = ["envoy", "traefik", "cni"]
 PORT = 8443
@@ -120,7 +121,7 @@ def connect(stack, report):
         run.certificate_checks()
         run.restart_checks()
         report.none("renewals for which certagent could not ask Loki for its version", unasked(stack))
-        scraping(stack, report)
+        scraped(stack, report)
         debugging(stack, report)
         doctor(stack, report)
         gone(stack, report)

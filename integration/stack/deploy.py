@@ -52,27 +52,33 @@ class Stack:
 
     application = "Loki"
 
-    def __init__(self, base, cgroup="certagent-stack", mesh=False):
+    def __init__(self, base, cgroup="certagent-stack", mesh=False, nomad=True):
         self.base = Path(base)
         self.counts, self.known_ports = {}, {}
         self.ready_port = "http"
         self.consul = Consul(base, mesh)
         self.bao = OpenBao(base)
-        self.s3 = Weed(base, mesh)
-        self.nomad = Nomad(base, cgroup, mesh)
-        self.parts = [self.consul, self.bao, self.s3, self.nomad]
+        self.nomad = None
+        self.parts = [self.consul, self.bao]
+        if nomad:
+            self.s3 = Weed(base, mesh)
+            self.nomad = Nomad(base, cgroup, mesh)
+            self.parts += [self.s3, self.nomad]
 
     def start(self, say=print):
         for part in self.parts:
             part.start()
             say(f"{part.name} is ready")
-        self.set_up_vault()
-        self.set_up_nomad()
-        say("Vault and Nomad are set up")
+        if self.nomad:
+            self.set_up_vault()
+            self.set_up_nomad()
+            say("Vault and Nomad are set up")
 
     def stop_job(self, seconds=90):
         """Ends the job; its allocations are removed from this machine, and its rings from Consul: an ingester
         that was killed stays in them, and with it there no other one gets ready."""
+        if not self.nomad:
+            return
         self.nomad.cli("job", "stop", "-purge", "loki", check=False)
         wait_for("Loki to end", lambda: not loki_processes(), seconds)
         http("DELETE", f"{self.consul.url}/v1/kv/loki/?recurse=true")
@@ -102,7 +108,7 @@ class Stack:
 
     def stop(self):
         try:
-            if self.nomad.process and self.nomad.process.poll() is None:
+            if self.nomad and self.nomad.process and self.nomad.process.poll() is None:
                 self.stop_job()
                 self.removed()
         except StackError as error:
@@ -113,11 +119,11 @@ class Stack:
     def removed(self):
         wait_for("the allocations to be removed", lambda: not any(self.base.glob("n*/d/alloc/*-*")), 20)
 
-    def set_up_vault(self, job="loki"):
-        """By the script that users run."""
+    def set_up_vault(self, job="loki", jwks=None):
+        """By the script that users run. `jwks`: where the keys of those who log in are, when not at Nomad."""
         environment = {
             "PATH": os.environ["PATH"], "VAULT_ADDR": self.bao.url, "VAULT_TOKEN": self.bao.keys["root_token"],
-            "NOMAD_JWKS_URL": f"{self.nomad.url}/.well-known/jwks.json", "NOMAD_JOB": job,
+            "NOMAD_JWKS_URL": jwks or f"{self.nomad.url}/.well-known/jwks.json", "NOMAD_JOB": job,
         }
         done = subprocess.run(
             [ROOT / "nomad/vault/setup.sh"], env=environment, capture_output=True, text=True, timeout=60
@@ -278,6 +284,8 @@ class Stack:
 
     def explain(self, job="loki"):
         """What runs and the last log lines of what does not."""
+        if not self.nomad:
+            return "\n".join(f"{part.name}:\n{part.tail(5)}" for part in self.parts)
         lines = []
         for component, group in sorted(self.nomad.allocations(job).items()):
             for allocation in group:

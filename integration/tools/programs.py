@@ -69,7 +69,11 @@ PROGRAMS = {
         _installed("openbao", "bao", "the tests with a real Vault, integration/stack/run", "CERTAGENT_BAO"),
         _installed("nginx", "nginx", "the test apps::nginx"),
         _installed("postgresql", "postgres", "the test apps::postgres", "CERTAGENT_POSTGRES"),
-        _installed("promtool", "promtool", "the tests of configs/alerts.yaml, the scenario rotation"),
+        _installed("prometheus", "prometheus", "the scenarios prometheus and rotation"),
+        Program(
+            "promtool", "promtool", "CERTAGENT_PROMTOOL", "the tests of configs/alerts.yaml, the scenarios prometheus and rotation",
+            "run integration/tools/install prometheus",
+        ),
         _installed("consul-template", "consul-template", "benches/figures.rs", "CERTAGENT_CONSUL_TEMPLATE"),
         _installed("etcd", "etcd", "the scenario mesh"),
         _installed("etcdctl", "etcdctl", "the scenario mesh"),

@@ -1,0 +1,370 @@
+"""Prometheus itself: what it finds by nomad/prometheus.yml in Consul, and what configs/ makes of that.
+
+`observed` is for every stack with targets. `by_hand` is a scenario without Nomad and Loki: eight small HTTP
+servers and certagents, registered in Consul as Nomad does it, with what goes wrong on purpose.
+Never edits a file of nomad/ or configs/. What stays true: Prometheus is asked, never a copy of its rules.
+"""
+
+import json
+import re
+import socket
+import ssl
+import subprocess
+import threading
+import time
+import uuid
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import urlencode
+
+from deploy import COMPONENTS
+from parts import NODE_IP, ROOT, Part, StackError, certagent_binary, http, tool, wait_for
+
+TOOLS = ["openbao", "consul", "prometheus"]
+REFRESH = 30  # seconds, at most: how often Prometheus asks Consul again for one service
+# Metrics that have samples only in states that neither scenario brings about: a panel on one of these may be empty.
+ABSENT = {
+    "certagent_budget_free_timestamp_seconds": "the budget is not used up",
+    "certagent_told_timestamp_seconds": "nothing has to be told",
+    "certagent_tells_total": "nothing has to be told",
+}
+
+
+class Prometheus(Part):
+    """With a file such as its owner has: it includes nomad/prometheus.yml and configs/alerts.yaml as they are."""
+
+    name = "prometheus"
+    url = "http://127.0.0.1:9090"
+
+    def __init__(self, base, every=1):
+        super().__init__(base)
+        self.every = every  # seconds between scrapes, and between evaluations
+        self.file = self.dir / "prometheus.yml"
+        settings = {
+            "global": {"scrape_interval": f"{every}s", "scrape_timeout": f"{every}s", "evaluation_interval": f"{every}s"},
+            "scrape_config_files": [f"{ROOT}/nomad/prometheus.yml"],
+            "rule_files": [f"{ROOT}/configs/alerts.yaml"],
+        }
+        self.file.write_text(json.dumps(settings, indent=1))  # JSON is YAML
+
+    def command(self):
+        return [
+            tool("prometheus"), f"--config.file={self.file}", f"--storage.tsdb.path={self.dir}/data",
+            "--web.listen-address=127.0.0.1:9090", "--log.level=warn",
+        ]
+
+    def ready(self):
+        return http("GET", f"{self.url}/-/ready", timeout=2, raw=True)[0] == 200
+
+    def get(self, path, **query):
+        """The data of one answer of its API; a query that it does not understand ends the scenario."""
+        status, answer = http("GET", f"{self.url}/api/v1/{path}?{urlencode(query)}")
+        if status != 200:
+            raise StackError(f"Prometheus: {path} {query} answered {status}: {answer}")
+        return answer["data"]
+
+    def query(self, expression):
+        return self.get("query", query=expression)["result"]
+
+    def up(self):
+        """(job, instance, component) -> whether it is up, as alerts and dashboards see it; what left the catalogue is not there."""
+        found = [(row["metric"], row["value"][1] == "1") for row in self.query("up")]
+        return {(labels["job"], labels["instance"], labels.get("component", "")): up for labels, up in found}
+
+    def errors(self):
+        """instance -> last error, of the targets that are down."""
+        targets = self.get("targets", state="active")["activeTargets"]
+        return {each["labels"]["instance"]: each["lastError"] for each in targets if each["health"] == "down"}
+
+    def alerts(self, state="firing"):
+        """(name, instance) of the alerts in that state."""
+        found = [each for each in self.get("alerts")["alerts"] if each["state"] == state]
+        return {(each["labels"]["alertname"], each["labels"].get("instance", "")) for each in found}
+
+    def fired(self):
+        """Names of all alerts that have fired, by its own record."""
+        return {row["metric"]["alertname"] for row in self.query('max_over_time(ALERTS{alertstate="firing"}[1h])')}
+
+
+def observed(prometheus, report, wanted):
+    """Targets as `wanted`, certagent's metrics, alerts and dashboard; `wanted` as Prometheus.up() has it."""
+    done = subprocess.run([tool("promtool"), "check", "config", prometheus.file], capture_output=True, text=True, timeout=60)
+    said = (done.stdout + done.stderr).strip()
+    report.check("promtool check config, with all that it includes", said.splitlines()[-1].strip() if done.returncode == 0 else said, done.returncode == 0)
+    targets(prometheus, report, "targets that Prometheus found in Consul", wanted)
+    metrics(prometheus, report)
+    rules(prometheus, report)
+    dashboard(prometheus, report)
+
+
+def targets(prometheus, report, what, wanted, seconds=20):
+    """Job, `instance` and `component` of all of them, and whether they are up."""
+    try:
+        wait_for(what, lambda: prometheus.up() == wanted, seconds, every=0.5)
+    except StackError:
+        found = prometheus.up()
+        report.none(f"{what}: wrong or missing", sorted(wanted.items() ^ found.items()))
+        report.note(f"down: {prometheus.errors()}")
+        return
+    report.check(what, f"{sum(wanted.values())} up, {len(wanted) - sum(wanted.values())} down", wanted)
+
+
+def metrics(prometheus, report):
+    """Those of docs/metrics.md, no less and no more."""
+    table = (ROOT / "docs/metrics.md").read_text()
+    documented = set(re.findall(r"^\| `(certagent_\w+)` \|", table, re.MULTILINE))
+    names = set(prometheus.get("label/__name__/values", **{"match[]": '{job="certagent",__name__=~"certagent_.*"}'}))
+    missing = documented - names
+    report.check("certagent's metrics in Prometheus", f"{len(names)} of {len(documented)}", len(names) > len(ABSENT))
+    report.none("documented metrics that it has not", sorted(missing - set(ABSENT)))
+    report.none("metrics that are not documented", sorted(names - documented))
+    for name in sorted(missing & set(ABSENT)):
+        report.note(f"{name} has no samples: {ABSENT[name]}")
+
+
+def rules(prometheus, report):
+    """configs/alerts.yaml is loaded whole and evaluated without an error."""
+    names = re.findall(r"^ +- alert: (\w+)$", (ROOT / "configs/alerts.yaml").read_text(), re.MULTILINE)
+
+    def loaded():
+        return [rule for group in prometheus.get("rules", type="alert")["groups"] for rule in group["rules"]]
+
+    wait_for("the alerts to be evaluated", lambda: all(rule["health"] != "unknown" for rule in loaded()), 20)
+    report.check("alerts loaded", f"{len(loaded())} of {len(names)}", [rule["name"] for rule in loaded()] == names)
+    report.none("alerts with an error", [(rule["name"], rule.get("lastError")) for rule in loaded() if rule["health"] != "ok"])
+
+
+def dashboard(prometheus, report):
+    """Every query of configs/dashboard.json as Grafana asks it when All is chosen."""
+    board = json.loads((ROOT / "configs/dashboard.json").read_text())
+    values = {"$instance": ".*", "$certificate": ".*", "$__rate_interval": f"{4 * prometheus.every + 1}s"}
+    queries = []
+    for panel in board["panels"]:
+        for target in panel.get("targets", []):
+            expression = target["expr"]
+            for variable, value in values.items():
+                expression = expression.replace(variable, value)
+            queries.append((panel["title"], expression))
+
+    def empty():
+        return [(title, expression) for title, expression in queries if not prometheus.query(expression)]
+
+    def excused(expression):
+        return next((why for name, why in ABSENT.items() if name in expression), None)
+
+    try:  # an increase needs two samples
+        wait_for("the dashboard's data", lambda: all(excused(each) for _, each in empty()), 5 * prometheus.every, every=0.5)
+    except StackError:
+        pass  # reported below
+    without = empty()
+    report.check("queries of the dashboard that Prometheus takes", len(queries), len(queries) >= 15)
+    report.none("panels without data", [title for title, expression in without if not excused(expression)])
+    for title, expression in without:
+        if excused(expression):
+            report.note(f"the panel {title!r} has no data: {excused(expression)}")
+    choices = [re.fullmatch(r"label_values\((\w+), (\w+)\)", each.get("query", "")) for each in board["templating"]["list"]]
+    offered = {found[2]: prometheus.get(f"label/{found[2]}/values", **{"match[]": found[1]}) for found in choices if found}
+    report.check("choices of the dashboard", {name: len(found) for name, found in offered.items()}, len(offered) == 2 and all(offered.values()))
+
+
+def of_allocations(stack):
+    """What Prometheus has to find for the job of nomad/: Loki and certagent of every allocation that runs."""
+    return {
+        (job, allocation["ID"], component): True
+        for component, group in stack.nomad.allocations().items() for allocation in group
+        if allocation["ClientStatus"] == "running" for job in ("loki", "certagent")
+    }
+
+
+def scraped(stack, report):
+    """A Prometheus that runs just for this question: are all targets of the job up?"""
+    prometheus = Prometheus(stack.base)
+    try:
+        prometheus.start()
+        targets(prometheus, report, "targets that Prometheus found in Consul", of_allocations(stack))
+    finally:
+        prometheus.stop()
+
+
+def served(body, kind="text/plain; version=0.0.4"):
+    """An HTTP server that gives that answer to every GET."""
+
+    class Answer(BaseHTTPRequestHandler):
+        def do_GET(self):  # noqa: N802 (http.server's name)
+            self.send_response(200)
+            self.send_header("Content-Type", kind)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body.encode())
+
+        def log_message(self, *_):
+            pass
+
+    server = ThreadingHTTPServer((NODE_IP, 0), Answer)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    return server
+
+
+def ended(server):
+    server.shutdown()
+    server.server_close()
+
+
+class Certagent(Part):
+    """One certagent with an application: a TLS server that reads the files anew at each handshake."""
+
+    ttl = "20s"  # 50 s of life, since Vault lets it begin half a minute earlier
+    renew_at = "15s"  # early enough that a late scrape does not see less than a quarter of it
+
+    def __init__(self, base, component, vault, token):
+        self.name = f"certagent-{component}"
+        super().__init__(base)
+        self.component, self.vault = component, vault
+        self.certs = self.dir / "certs"
+        self.token = self.dir / "token"
+        self.token.touch(0o600)
+        self.token.write_text(token)
+        self.port = free_port()
+        self.application = socket.create_server((NODE_IP, 0))
+        threading.Thread(target=self.handshakes, daemon=True).start()
+
+    def handshakes(self):
+        while True:
+            try:
+                peer, _ = self.application.accept()
+                context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+                context.load_cert_chain(self.certs / "cert.pem", self.certs / "key.pem")
+                peer.settimeout(5)
+                context.wrap_socket(peer, server_side=True).close()
+            except (OSError, ValueError):
+                if self.application.fileno() < 0:
+                    return
+
+    def environment(self):
+        port = self.application.getsockname()[1]
+        return {
+            **super().environment(), "VAULT_ADDR": self.vault, "VAULT_TOKEN_PATH": str(self.token),
+            "CERTAGENT_COMPONENT": self.component, "CERTAGENT_NODE_IP": NODE_IP, "CERTAGENT_TTL": self.ttl, "CERTAGENT_RENEW_AT": self.renew_at,
+            "CERTAGENT_DIR": str(self.certs), "CERTAGENT_MARKER": str(self.dir / "ready.json"),
+            "CERTAGENT_PROBE_ADDRESS": f"{NODE_IP}:{port}",
+            "CERTAGENT_HTTP_LISTEN": f"{NODE_IP}:{self.port}", "CERTAGENT_HTTP_ALLOW_REMOTE": "true",
+        }
+
+    def command(self):
+        return [certagent_binary(), "run"]
+
+    def ready(self):
+        return http("GET", f"http://{NODE_IP}:{self.port}/ready", timeout=2, raw=True)[0] == 200
+
+    def stop(self, *how):
+        super().stop(*how)
+        self.application.close()
+
+
+def free_port():
+    with socket.create_server((NODE_IP, 0)) as listener:
+        return listener.getsockname()[1]
+
+
+class Registered:
+    """Services in Consul, as Nomad registers them; taken out again at the end."""
+
+    def __init__(self, consul):
+        self.consul, self.ids = consul, []
+
+    def put(self, name, port, component=None):
+        """The id of the allocation; without a component there is no metadata at all."""
+        allocation = str(uuid.uuid4())
+        meta = {"alloc_id": allocation, "component": component} if component else {}
+        check = {"HTTP": f"http://{NODE_IP}:{port}/ready", "Interval": "1s", "Timeout": "1s"}
+        service = {"ID": allocation, "Name": name, "Address": NODE_IP, "Port": port, "Meta": meta, "Check": check}
+        status, answer = http("PUT", f"{self.consul.url}/v1/agent/service/register", service)
+        if status != 200:
+            raise StackError(f"Consul refused the service {name}: {status} {answer}")
+        self.ids.append(allocation)
+        return allocation
+
+    def remove(self, allocation):
+        http("PUT", f"{self.consul.url}/v1/agent/service/deregister/{allocation}")
+        self.ids.remove(allocation)
+
+    def clear(self):
+        for allocation in list(self.ids):
+            self.remove(allocation)
+
+
+class ByHand:
+    """The eight services and one certagent, each with what Prometheus has to say about it."""
+
+    def __init__(self, stack):
+        keys = served('{"keys": []}', "application/json")  # there is no Nomad whose identities could log in
+        stack.set_up_vault(jwks=f"http://{NODE_IP}:{keys.server_port}")
+        token = stack.bao.must("POST", "auth/token/create", {"policies": ["loki-certagent"], "ttl": "1h"})["auth"]["client_token"]
+        self.services, self.servers, self.wanted = Registered(stack.consul), {"keys": keys}, {}
+        for component in COMPONENTS:
+            self.loki(component)
+        # Nobody has said what this is.
+        self.unknown = self.loki("querier", metadata=False)
+        self.certagent = Certagent(stack.base, "querier", stack.bao.url, token).start()
+        self.allocation = self.services.put("loki-certagent", self.certagent.port, "querier")
+        self.wanted["certagent", self.allocation, "querier"] = True
+
+    def loki(self, component, metadata=True):
+        """One more of it; the allocation's id."""
+        server = served(f'loki_build_info{{version="by hand",target="{component}"}} 1\n')
+        allocation = self.services.put(f"loki-{component}", server.server_port, component if metadata else None)
+        self.servers[allocation] = server
+        # Prometheus puts the address where relabelling leaves no instance.
+        named = (allocation, component) if metadata else (f"{NODE_IP}:{server.server_port}", "")
+        self.wanted["loki", *named] = True
+        return allocation
+
+    def end(self):
+        self.services.clear()
+        self.certagent.stop()
+        for server in self.servers.values():
+            ended(server)
+
+
+def by_hand(stack, report):
+    """Prometheus on services that were registered by hand: found, named, down, gone; alerts that fire and resolve."""
+    hand, prometheus = ByHand(stack), Prometheus(stack.base)
+    try:
+        prometheus.start()
+        observed(prometheus, report, hand.wanted)
+        report.none("alerts while all is well", sorted(prometheus.alerts()))
+        down_and_others(hand, prometheus, report)
+        outage(stack.bao, hand.allocation, prometheus, report)
+        targets(prometheus, report, "targets after one came and one went", hand.wanted, REFRESH + 10)
+    finally:
+        prometheus.stop()
+        hand.end()
+
+
+def down_and_others(hand, prometheus, report):
+    """One dies, which must show at once; one comes and one goes, which Prometheus has to notice at its next look at Consul."""
+    dead = next(key for key in hand.wanted if key[2] == "ruler")
+    ended(hand.servers.pop(dead[1]))
+    hand.wanted[dead] = False
+    targets(prometheus, report, "targets with one that is dead", hand.wanted)
+    error = prometheus.errors().get(dead[1], "")
+    report.check("the dead one's error", error[-60:], "refused" in error)
+    unknown = next(key for key in hand.wanted if not key[2])
+    report.check("instance without metadata", unknown[1], unknown in prometheus.up())
+    hand.services.remove(hand.unknown)
+    del hand.wanted[unknown]
+    hand.loki("ingester")
+
+
+def outage(bao, allocation, prometheus, report):
+    """OpenBao away until the certificate is close to its end: an alert fires, and resolves by the renewal."""
+    alert = ("CertagentExpiresSoon", allocation)
+    bao.stop()
+    began = time.monotonic()
+    wait_for(f"{alert[0]} to fire", lambda: alert in prometheus.alerts(), 60, every=0.5)
+    report.check("fired", f"{alert[0]} {time.monotonic() - began:.0f} s after OpenBao went away", True)
+    bao.start()
+    began = time.monotonic()
+    wait_for("all alerts to resolve", lambda: not prometheus.alerts(), 60, every=0.5)
+    report.check("resolved", f"{time.monotonic() - began:.0f} s after OpenBao came back", True)
+    fired = prometheus.fired()
+    report.check("alerts of that outage, by Prometheus' own record", sorted(fired), alert[0] in fired)
