@@ -7,6 +7,7 @@
 
 mod directories;
 mod files;
+mod process;
 mod sockets;
 
 use std::{

@@ -22,6 +22,7 @@ pub mod wait;
 
 use std::{
     io::{self, Write as _},
+    panic,
     process::ExitCode,
 };
 
@@ -36,6 +37,8 @@ use crate::{
 /// Runs one command to its end on a current-thread runtime; errors are printed on stderr.
 #[must_use]
 pub fn run(cli: Cli, environment: Environment) -> ExitCode {
+    // the standard one would wait for whoever reads stderr
+    panic::set_hook(Box::new(|panic| log::last_words(&format!("{panic}\n"))));
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();
@@ -48,7 +51,9 @@ pub fn run(cli: Cli, environment: Environment) -> ExitCode {
         }
         Err(error) => Err(anyhow::Error::new(error).context("cannot start the runtime")),
     };
-    result.unwrap_or_else(|error| report(&error).into())
+    let code = result.unwrap_or_else(|error| report(&error).into());
+    log::finish();
+    code
 }
 
 async fn dispatch(command: Command, environment: &Environment) -> anyhow::Result<ExitCode> {
@@ -121,8 +126,7 @@ pub(crate) fn print(text: &str) -> io::Result<()> {
 /// Prints an error with its causes on stderr and says which exit code it means.
 fn report(error: &anyhow::Error) -> Exit {
     let (text, exit) = explain(error);
-    // Nothing is left to tell when stderr is closed.
-    let _ = io::stderr().lock().write_all(text.as_bytes());
+    log::last_words(&text);
     exit
 }
 

@@ -10,6 +10,8 @@ use std::{
 
 use tokio::time::{self, Instant};
 
+pub use crate::model::foreign::harmless;
+
 /// An answer that takes longer than this shows a spinner.
 const PATIENCE: Duration = Duration::from_millis(500);
 
@@ -195,23 +197,6 @@ async fn turning<F: Future>(work: F, mut turn: impl FnMut()) -> F::Output {
     }
 }
 
-/// Text from outside with everything that could steer a terminal made visible.
-#[must_use]
-pub fn harmless(text: &str) -> String {
-    let mut clean = String::with_capacity(text.len());
-    for c in text.chars() {
-        if c.is_control()
-            || ('\u{202a}'..='\u{202e}').contains(&c)
-            || ('\u{2066}'..='\u{2069}').contains(&c)
-        {
-            clean.extend(c.escape_default());
-        } else {
-            clean.push(c);
-        }
-    }
-    clean
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -262,14 +247,6 @@ mod tests {
         assert_eq!(
             Screen::PLAIN.table(&rows),
             "  a      1\n  label  2\n         3\n"
-        );
-    }
-
-    #[test]
-    fn text_from_outside_cannot_steer_the_terminal() {
-        assert_eq!(
-            harmless("CN=a\x1b[2J\n\u{202e}ä"),
-            "CN=a\\u{1b}[2J\\n\\u{202e}ä"
         );
     }
 

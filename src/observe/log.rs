@@ -1,30 +1,131 @@
 //! Sets up tracing: text for people, JSON for machines, always on stderr.
 //!
-//! Never prints a secret: the secret types cannot be formatted. What stays true: stdout belongs to
-//! results; colour only on a terminal and without `NO_COLOR`.
+//! Never prints a secret: the secret types cannot be formatted; never waits for a reader. What stays
+//! true: stdout belongs to results; an event is one line, whatever text is in it; colour only on a
+//! terminal and without `NO_COLOR`.
 
-use std::io::{self, IsTerminal as _};
+mod queue;
 
-use tracing::{Level, Subscriber, level_filters::LevelFilter};
-use tracing_subscriber::{
-    Layer as _, filter, fmt, fmt::MakeWriter, layer::SubscriberExt as _, registry,
+use std::{
+    io::{self, IsTerminal as _, Write as _},
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
 };
 
-use crate::config::{Environment, LogFormat, LoggingConfig};
+use tracing::{Level, Subscriber, level_filters::LevelFilter};
+use tracing_subscriber::{Layer as _, filter, fmt, layer::SubscriberExt as _, registry};
+
+use self::queue::Queue;
+use crate::{
+    config::{Environment, LogFormat, LoggingConfig},
+    model::foreign::harmless,
+};
+
+/// How long the last lines may take at the end.
+const FAREWELL: Duration = Duration::from_millis(300);
+
+/// What the formatter sends behind an escape (ECMA-48, 8.3.117): reset, bold, faint, italic, colours.
+const COLOURS: [&str; 9] = [
+    "[0m", "[1m", "[2m", "[3m", "[31m", "[32m", "[33m", "[34m", "[35m",
+];
+
+static LINES: Queue = Queue::new(queue::stderr);
+static STARTED: AtomicBool = AtomicBool::new(false);
 
 /// Starts logging for the whole process. A second call changes nothing.
 pub fn start(config: &LoggingConfig, environment: &Environment) {
     let colour = colour(environment, io::stderr().is_terminal());
+    let subscriber = subscriber(config, colour, || Queued);
     // Fails only when logging was started already, as in tests.
-    let _ = tracing::subscriber::set_global_default(subscriber(config, colour, io::stderr));
+    if tracing::subscriber::set_global_default(subscriber).is_ok() {
+        STARTED.store(true, Ordering::Relaxed);
+    }
 }
 
-fn subscriber<W>(config: &LoggingConfig, colour: bool, writer: W) -> impl Subscriber + Send + Sync
-where
-    W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
-{
+/// Text for stderr behind all log lines: an error that ends the command, a panic.
+pub fn last_words(text: &str) {
+    if STARTED.load(Ordering::Relaxed) {
+        LINES.push(text.as_bytes());
+        finish();
+    } else {
+        // Nothing is left to tell when stderr is closed.
+        let _ = io::stderr().lock().write_all(text.as_bytes());
+    }
+}
+
+/// The process is about to end: waits for the last lines, but not for a reader that takes nothing.
+pub fn finish() {
+    LINES.flush(FAREWELL);
+}
+
+/// Log lines that were dropped since the start, because stderr took no more.
+#[must_use]
+pub fn dropped() -> u64 {
+    LINES.dropped()
+}
+
+/// The writer that the formatter gets.
+struct Queued;
+
+impl io::Write for Queued {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        LINES.push(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Makes each event that is written one line which steers nothing.
+struct Line<W> {
+    to: W,
+    /// The formatter's own colours are in it.
+    colour: bool,
+}
+
+impl<W: io::Write> io::Write for Line<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let text = String::from_utf8_lossy(bytes);
+        let text = text.strip_suffix('\n').unwrap_or(&text);
+        let mut line = if self.colour {
+            coloured(text)
+        } else {
+            harmless(text)
+        };
+        line.push('\n');
+        self.to.write_all(line.as_bytes())?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.to.flush()
+    }
+}
+
+/// As [`harmless`], but text keeps its colours: with those of the formatter, a field's own pass too.
+fn coloured(text: &str) -> String {
+    let mut parts = text.split('\u{1b}');
+    let mut line = harmless(parts.next().unwrap_or_default());
+    for part in parts {
+        let colour = COLOURS.iter().any(|code| part.starts_with(code));
+        line.push_str(if colour { "\u{1b}" } else { "\\u001b" });
+        line.push_str(&harmless(part));
+    }
+    line
+}
+
+fn subscriber<W: io::Write>(
+    config: &LoggingConfig,
+    colour: bool,
+    writer: impl Fn() -> W + Send + Sync + 'static,
+) -> impl Subscriber + Send + Sync {
     let lines = fmt::layer()
-        .with_writer(writer)
+        .with_writer(move || Line {
+            to: writer(),
+            colour,
+        })
         .with_ansi(colour)
         .with_target(false);
     let lines = match config.format {
@@ -85,6 +186,40 @@ mod tests {
         });
         let bytes = sink.0.lock().unwrap().clone();
         String::from_utf8(bytes).unwrap()
+    }
+
+    #[test]
+    fn foreign_text_makes_no_second_line_and_steers_nothing() {
+        let text = "a\n2026 ERROR forged\r\0\u{1b}[2J\u{1b}[8m\u{9b}\u{202e}";
+        for (format, colour) in [
+            (LogFormat::Text, false),
+            (LogFormat::Text, true),
+            (LogFormat::Json, false),
+        ] {
+            let sink = Written::default();
+            let writer = sink.clone();
+            let config = LoggingConfig {
+                format,
+                level: Level::INFO,
+            };
+            let subscriber = subscriber(&config, colour, move || writer.clone());
+            tracing::subscriber::with_default(subscriber, || {
+                tracing::info!(code = text, shown = %text, debug = ?text, "said: {text}");
+            });
+            let line = String::from_utf8(sink.0.lock().unwrap().clone()).unwrap();
+            assert_eq!(line.matches('\n').count(), 1, "{line:?}");
+            for steers in ["\u{1b}[2J", "\u{1b}[8m"] {
+                assert!(!line.contains(steers), "{line:?}");
+            }
+            for c in ['\r', '\0', '\u{9b}', '\u{202e}'] {
+                assert!(!line.contains(c), "{line:?}");
+            }
+            assert_eq!(line.contains('\u{1b}'), colour, "{line:?}");
+            if format == LogFormat::Json {
+                let value: serde_json::Value = serde_json::from_str(&line).unwrap();
+                assert_eq!(value["message"], format!("said: {text}"));
+            }
+        }
     }
 
     #[test]

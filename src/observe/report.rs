@@ -421,6 +421,7 @@ mod tests {
             started: NOW,
             now: NOW,
             statuses: vec![status],
+            log_lines_dropped: 0,
         }
     }
 

@@ -45,6 +45,7 @@ impl Seen {
                 .iter()
                 .map(|status| status.borrow().clone())
                 .collect(),
+            log_lines_dropped: super::log::dropped(),
         }
     }
 
@@ -69,6 +70,8 @@ pub struct View {
     pub now: Timestamp,
     /// In the order of the configuration.
     pub statuses: Vec<Status>,
+    /// Log lines that stderr did not take, since the start.
+    pub log_lines_dropped: u64,
 }
 
 /// Whether a certificate can be used, and what is not as it should be.

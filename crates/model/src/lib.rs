@@ -10,6 +10,7 @@ pub mod bundle;
 pub mod decide;
 pub mod duration;
 pub mod failure;
+pub mod foreign;
 pub mod health;
 pub mod leaf;
 pub mod pem;

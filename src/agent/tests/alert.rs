@@ -18,6 +18,7 @@ fn exposition(status: &Status, now: Timestamp) -> String {
         started: EPOCH,
         now,
         statuses: vec![status.clone()],
+        log_lines_dropped: 0,
     };
     metrics::exposition(view).unwrap()
 }

@@ -171,6 +171,6 @@ mod tests {
             lines[4][column("STATE")..].starts_with("not ready"),
             "{text}"
         );
-        assert_eq!(lines[5], "    nothing is published: \\u{1b}[2J");
+        assert_eq!(lines[5], "    nothing is published: \\u001b[2J");
     }
 }

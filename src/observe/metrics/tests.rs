@@ -36,6 +36,7 @@ fn full() -> View {
         started: NOW,
         now: NOW,
         statuses: vec![status],
+        log_lines_dropped: 1,
     }
 }
 

@@ -1,0 +1,159 @@
+//! What is around the process: who reads its log, who signals it, who looks into it.
+
+use std::{
+    fs::File,
+    io::{self, Write as _},
+    net::TcpStream,
+    process::{Child, ExitStatus, Stdio},
+    time::Instant,
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::*;
+use crate::rig::{free_ports, http::request};
+
+/// `/live` answers within this, whatever happens.
+const AT_ONCE: Duration = Duration::from_secs(1);
+
+/// An agent whose stderr the test holds; no root needed.
+struct Agent {
+    temp: TempDir,
+    _server: Embedded,
+    address: String,
+    child: Child,
+}
+
+impl Agent {
+    fn start(settings: &[&str], stderr: impl Into<Stdio>) -> Self {
+        let temp = tempfile::tempdir().unwrap();
+        let server = Embedded::start();
+        let port = free_ports().0;
+        let child = certagent(["run", "--component", "ingester", "--mount", "pki_int"])
+            .args(["--role", "internal", "--ip-sans", "127.0.0.1"])
+            .args(["--http-listen", &format!("127.0.0.1:{port}")])
+            .args(settings)
+            .env("VAULT_ADDR", &server.address)
+            .env("VAULT_TOKEN", &server.token)
+            .env("NOMAD_ALLOC_DIR", temp.path().join("alloc"))
+            .env("NOMAD_SECRETS_DIR", temp.path().join("secrets"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(stderr)
+            .spawn()
+            .unwrap();
+        Self {
+            temp,
+            _server: server,
+            address: format!("http://127.0.0.1:{port}"),
+            child,
+        }
+    }
+
+    fn published(&self) -> Option<String> {
+        fs::read_to_string(self.temp.path().join("secrets/certs/cert.pem")).ok()
+    }
+
+    fn get(&self, path: &str) -> io::Result<String> {
+        request(&self.address, None, "GET", path, &[], None).map(|answer| answer.text)
+    }
+
+    /// `/live` says yes, in time.
+    fn lives(&self) {
+        let began = Instant::now();
+        TcpStream::connect(self.address.trim_start_matches("http://")).unwrap();
+        self.get("/live").unwrap();
+        assert!(began.elapsed() < AT_ONCE, "{:?}", began.elapsed());
+    }
+
+    fn dropped(&self) -> u64 {
+        let text = self.get("/metrics").unwrap();
+        let name = "certagent_log_lines_dropped_total ";
+        let line = text.lines().find_map(|line| line.strip_prefix(name));
+        line.expect(name).parse().unwrap()
+    }
+
+    fn signal(&self, signal: Signal) {
+        let pid = Pid::from_raw(i32::try_from(self.child.id()).unwrap()).unwrap();
+        kill_process(pid, signal).unwrap();
+    }
+
+    /// Ended by SIGTERM, in time.
+    fn finish(&mut self) -> ExitStatus {
+        let began = Instant::now();
+        self.signal(Signal::TERM);
+        let status = wait_for("the end", PATIENCE, || self.child.try_wait().unwrap());
+        assert!(began.elapsed() < Duration::from_secs(3));
+        status
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        let _gone = self.child.kill();
+        let _reaped = self.child.wait();
+    }
+}
+
+/// A pipe, and that which makes it full.
+fn pipe() -> (File, File) {
+    let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).unwrap();
+    (read.into(), write.into())
+}
+
+fn fill(pipe: &File) {
+    let flags = rustix::fs::fcntl_getfl(pipe).unwrap();
+    rustix::fs::fcntl_setfl(pipe, flags | rustix::fs::OFlags::NONBLOCK).unwrap();
+    let mut into = pipe;
+    while into.write(&[b'x'; 4096]).is_ok() {}
+    rustix::fs::fcntl_setfl(pipe, flags).unwrap();
+}
+
+/// H2: nobody reads stderr from the first line on.
+#[test]
+fn a_full_pipe_stops_neither_publication_nor_live_nor_the_end() {
+    let (_reader, writer) = pipe();
+    fill(&writer);
+    let mut agent = Agent::start(&["--ttl", "1h"], writer);
+    wait_for("the certificate files", PATIENCE, || agent.published());
+    agent.lives();
+    assert_eq!(agent.finish().code(), Some(0));
+}
+
+/// H2: the reader stops while a lot is logged; what it misses is counted, and renewals go on.
+#[test]
+fn a_reader_that_stops_later_costs_lines_and_nothing_else() {
+    let (reader, writer) = pipe();
+    let mut agent = Agent::start(&["--ttl", "20s", "--log-level", "debug"], writer);
+    let first = wait_for("the certificate files", PATIENCE, || agent.published());
+    assert_eq!(agent.dropped(), 0);
+    let began = Instant::now();
+    while agent.dropped() == 0 {
+        assert!(began.elapsed() < Duration::from_secs(90), "nothing dropped");
+        agent.signal(Signal::USR1);
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    agent.lives();
+    wait_for("a renewal", PATIENCE, || {
+        agent.published().filter(|now| *now != first)
+    });
+    assert_eq!(agent.finish().code(), Some(0));
+    drop(reader);
+}
+
+/// The last line is there although a thread writes it; an error that ends the process is too.
+#[test]
+fn the_last_lines_are_written_at_the_end() {
+    let (reader, writer) = pipe();
+    let mut agent = Agent::start(&["--ttl", "1h"], writer);
+    wait_for("the certificate files", PATIENCE, || agent.published());
+    assert_eq!(agent.finish().code(), Some(0));
+    let text = io::read_to_string(reader).unwrap();
+    assert!(text.contains("SIGTERM: finishing"), "{text}");
+
+    let (reader, writer) = pipe();
+    let mut agent = Agent::start(&["--status-socket", "/proc/none/a.sock"], writer);
+    let status = wait_for("the end", PATIENCE, || agent.child.try_wait().unwrap());
+    let text = io::read_to_string(reader).unwrap();
+    assert!(!status.success() && text.contains("/proc/none"), "{text}");
+}
