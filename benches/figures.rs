@@ -17,7 +17,7 @@
 mod idle;
 #[path = "figures/many.rs"]
 mod many;
-#[path = "../integration/rig.rs"]
+#[path = "../integration/rig/mod.rs"]
 mod rig;
 #[path = "figures/start.rs"]
 mod start;

@@ -6,24 +6,6 @@
     reason = "a test ends loudly, and drives processes, files and clocks itself"
 )]
 
-mod agent;
 mod apps;
-mod attest;
-mod cli;
-mod configs;
-mod conformance;
-mod dev;
-mod doctor;
-mod exec;
-mod hostile;
-mod layering;
-mod observe;
-mod openbao;
-mod probe;
-mod programs;
-mod publish;
-mod returns;
+mod cases;
 mod rig;
-mod secrets;
-mod systemd;
-mod tell;

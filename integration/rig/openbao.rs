@@ -3,7 +3,6 @@
 //! Never shared, never kept. What stays true: the server that answers is the one that was started,
 //! because each has a root token of its own.
 
-#[path = "openbao/stored.rs"]
 mod stored;
 
 use std::{

@@ -55,7 +55,7 @@ PROGRAMS = {
     program.name: program
     for program in (
         Program(
-            "nomad", "nomad", "CERTAGENT_NOMAD", "the tests tell:: and every scenario of integration/stack/run with Loki",
+            "nomad", "nomad", "CERTAGENT_NOMAD", "the tests cases::tell and every scenario of integration/stack/run with Loki",
             "install its maker's release or package (nothing here does)", False, ("version",), (1, 10),
         ),
         Program(
@@ -88,9 +88,9 @@ PROGRAMS = {
             "systemd", "systemd-analyze", "CERTAGENT_SYSTEMD_ANALYZE", "the test of the units in configs/",
             "run it on a machine with systemd", False, ("--version",),
         ),
-        Program("root", "root", "CERTAGENT_ROOT", "the tests hostile::", "run them as root", False, holds=lambda: os.geteuid() == 0),
+        Program("root", "root", "CERTAGENT_ROOT", "the tests cases::hostile", "run them as root", False, holds=lambda: os.geteuid() == 0),
         Program(
-            "root", "setpriv", "CERTAGENT_SETPRIV", "the tests hostile:: and what_belongs_to_somebody_else, which play another user",
+            "root", "setpriv", "CERTAGENT_SETPRIV", "the tests cases::hostile and what_belongs_to_somebody_else, which play another user",
             "run them as root, and install util-linux", False, ("--reuid", "65534", "--regid", "65534", "--clear-groups", "true"),
         ),
         Program(

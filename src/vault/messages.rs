@@ -21,7 +21,7 @@ pub enum Call {
 /// Who says it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SaidBy {
-    /// OpenBao 2.7.2: `integration/openbao/messages.rs` makes it say so.
+    /// OpenBao 2.7.2: `integration/cases/openbao/messages.rs` makes it say so.
     OpenBao,
     /// What the tests can't provoke: the place in OpenBao's source, or another server.
     Other(&'static str),

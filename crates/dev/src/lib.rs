@@ -6,7 +6,7 @@
 //! one role in both ([`ROLE`]), one login ([`JWT_MOUNT`], [`JWT_ROLE`]). Private keys are PKCS #8.
 //!
 //! Never listens beyond loopback, never persists anything. What stays true: the conformance suite
-//! (`integration/conformance.rs`) sends the same requests here and to a real OpenBao.
+//! (`integration/cases/conformance.rs`) sends the same requests here and to a real OpenBao.
 //!
 //! ```no_run
 //! # async fn demo() -> std::io::Result<()> {

@@ -5,15 +5,10 @@
 //! it. What stays true: each check of the table has a seed, and no run changes a file or makes a
 //! certificate that was not asked for.
 
-#[path = "doctor/bench.rs"]
 mod bench;
-#[path = "doctor/disk.rs"]
 mod disk;
-#[path = "doctor/issuer.rs"]
 mod issuer;
-#[path = "doctor/loki.rs"]
 mod loki;
-#[path = "doctor/nearby.rs"]
 mod nearby;
 
 use std::{collections::BTreeSet, path::Path};

@@ -8,13 +8,9 @@
     reason = "shared by the tests and the benchmark, each uses a part"
 )]
 
-#[path = "rig/embedded.rs"]
 mod embedded;
-#[path = "rig/http.rs"]
 pub(crate) mod http;
-#[path = "rig/openbao.rs"]
 mod openbao;
-#[path = "rig/process.rs"]
 mod process;
 
 use std::{

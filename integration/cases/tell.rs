@@ -1,6 +1,5 @@
 //! Telling a real application: a real Nomad signals and restarts a task, refuses, and keeps a lock.
 
-#[path = "tell/agent.rs"]
 pub(crate) mod agent;
 
 use std::{path::Path, time::Duration};

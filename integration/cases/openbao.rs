@@ -2,13 +2,9 @@
 //!
 //! Never starts the built binary: other tests do that.
 
-#[path = "openbao/auth.rs"]
 mod auth;
-#[path = "openbao/messages.rs"]
 mod messages;
-#[path = "openbao/network.rs"]
 mod network;
-#[path = "openbao/orders.rs"]
 mod orders;
 
 use std::{path::Path, time::Duration};

@@ -1,0 +1,19 @@
+//! What the built binary must do, one module a subject.
+
+mod agent;
+mod attest;
+mod cli;
+mod conformance;
+mod dev;
+mod doctor;
+mod exec;
+mod hostile;
+mod observe;
+mod openbao;
+mod probe;
+mod publish;
+mod repo;
+mod returns;
+mod secrets;
+mod systemd;
+mod tell;
