@@ -15,10 +15,10 @@ from pathlib import Path
 
 from deploy import agents, loki_processes
 from metrics import Metrics, Moved, label
-from parts import NODE_IP, http, wait_for
+from servers import NODE_IP, http, wait_for
 from report import handshake_failures, load_checks
 from scenarios import Run, new_root
-from seen import Unattested, attest, attest_all
+from watch import Unattested, attest, attest_all
 
 TTL = "40s"
 OTHER_IP = "10.214.0.1"

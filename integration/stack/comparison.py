@@ -9,7 +9,7 @@ import os
 import re
 import time
 
-from parts import ROOT, StackError, wait_for
+from servers import ROOT, StackError, wait_for
 from scenarios import Run
 
 TTL = "2m"

@@ -16,7 +16,7 @@ from pathlib import Path
 from chaos import agent_restarted
 from deploy import COMPONENTS, agents
 from load import Load
-from parts import NODE_IP, Part, StackError, certagent_binary, http, tool, wait_for
+from servers import NODE_IP, Part, StackError, certagent_binary, http, tool, wait_for
 from report import load_checks
 from scenarios import COUNTS, Run, debugging
 from scrape import scraped

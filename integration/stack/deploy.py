@@ -11,8 +11,8 @@ import os
 import subprocess
 from pathlib import Path
 
-from parts import ROOT, Consul, Nomad, OpenBao, SecondConsul, SecondHost, StackError, Weed, certagent_binary, http, tool, wait_for
-from seen import HTTP2
+from servers import ROOT, Consul, Nomad, OpenBao, SecondConsul, SecondHost, StackError, Weed, certagent_binary, http, tool, wait_for
+from watch import HTTP2
 
 COMPONENTS = [
     "compactor", "ruler", "distributor", "ingester", "querier", "query-scheduler", "query-frontend", "index-gateway",

@@ -15,8 +15,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from parts import NODE_IP, ROOT, Consul, OpenBao, Part, StackError, certagent_binary, http as request, tool, wait_for
-from seen import HTTP1, HTTP2, Unattested, attest_all
+from servers import NODE_IP, ROOT, Consul, OpenBao, Part, StackError, certagent_binary, http as request, tool, wait_for
+from watch import HTTP1, HTTP2, Unattested, attest_all
 
 TOOLS = ["openbao", "consul", "etcd"]
 MEMBERS = ["etcd-1", "etcd-2", "etcd-3"]

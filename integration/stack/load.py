@@ -11,7 +11,7 @@ import time
 import urllib.parse
 import uuid
 
-from parts import StackError, http
+from servers import StackError, http
 
 STREAMS = 8  # so that every ingester gets some
 LOOK_BACK = 20  # seconds that a running query covers

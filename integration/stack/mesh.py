@@ -16,10 +16,10 @@ from deploy import agents
 from etcd import MEMBERS, Mesh, client_url, etcdctl, new_root
 from load import Steady
 from metrics import Metrics, Moved, label
-from parts import StackError, tool, wait_for
+from servers import StackError, tool, wait_for
 from report import TLS_TROUBLE, Report, handshake_failures
 from scenarios import TLS, Run, all_from, all_trust, renewed_by_hand, restarted_for_trust, told_out_of_turn
-from seen import Unattested, handshake, read_set
+from watch import Unattested, handshake, read_set
 
 ROTATIONS = 10
 KILLS = 50

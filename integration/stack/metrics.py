@@ -5,7 +5,7 @@ Never trusts one instance for the others. What stays true: what moved is compare
 
 import re
 
-from parts import http, wait_for
+from servers import http, wait_for
 
 LINE = re.compile(r"^([a-z_]+)(?:\{(.*)\})? ([0-9.eE+-]+)(?: .*)?$")
 

@@ -11,13 +11,13 @@ import signal
 import time
 
 from deploy import agents
-from files import accepted
+from validation import accepted
 from load import Load
 from metrics import Metrics, Moved, label
-from parts import certagent_binary, wait_for
+from servers import certagent_binary, wait_for
 from report import handshake_failures, load_checks
 from scrape import Prometheus, observed, of_allocations
-from seen import Watch, attest_all
+from watch import Watch, attest_all
 
 COUNTS = {"ingester": 2, "distributor": 2}
 # Two of everything that a client or a name leads to: one is restarted, the other serves.

@@ -17,7 +17,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import urlencode
 
 from deploy import COMPONENTS
-from parts import NODE_IP, ROOT, Part, StackError, certagent_binary, http, tool, wait_for
+from servers import NODE_IP, ROOT, Part, StackError, certagent_binary, http, tool, wait_for
 
 TOOLS = ["openbao", "consul", "prometheus"]
 REFRESH = 30  # seconds, at most: how often Prometheus asks Consul again for one service

@@ -2,7 +2,7 @@
 
 import os
 
-from parts import ROOT, TOOLS, certagent_binary
+from servers import ROOT, TOOLS, certagent_binary
 
 
 def text(stack):

@@ -7,8 +7,8 @@ is refused, so the file is never called good by a version that it is not for.
 import subprocess
 
 from deploy import COMPONENTS
-from files import verified
-from parts import StackError, tool, wait_for
+from validation import verified
+from servers import StackError, tool, wait_for
 from report import handshake_failures, load_checks
 from scenarios import Run, renewed_by_hand
 

@@ -9,10 +9,10 @@ import time
 
 from deploy import COMPONENTS, loki_processes
 from load import Load
-from parts import wait_for
+from servers import wait_for
 from report import handshake_failures, load_checks
 from scenarios import COUNTS, Run
-from seen import attest_all
+from watch import attest_all
 
 # docs/migration.md: nobody depends on the first for writes, everybody on the last.
 ORDER = ["query-scheduler", "query-frontend", "querier", "index-gateway", "ruler", "compactor", "distributor", "ingester"]

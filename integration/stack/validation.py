@@ -7,7 +7,7 @@ import itertools
 import subprocess
 
 from deploy import COMPONENTS
-from parts import ROOT, tool
+from servers import ROOT, tool
 
 VARIABLES = [
     "CERTS", "DATA", "HTTP_ADDRESS", "HTTP_PORT", "TAIL_PROXY_URL", "GRPC_ADDRESS", "GRPC_PORT", "NODE_IP", "INSTANCE_ID", "CONSUL_HTTP_ADDR",
