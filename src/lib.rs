@@ -27,6 +27,7 @@ pub mod control;
 pub mod disk;
 pub mod doctor;
 pub mod exit;
+pub mod hardening;
 mod http_client;
 mod issuance;
 pub mod issue;

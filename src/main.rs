@@ -4,9 +4,14 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 
-use certagent::{cli::Cli, commands, config, exit::Exit};
+use certagent::{cli::Cli, commands, config, exit::Exit, hardening, observe::log};
 
 fn main() -> ExitCode {
+    if let Err(error) = hardening::close() {
+        log::last_words(&format!(
+            "warning: other processes of this user may read this one's memory: {error}\n"
+        ));
+    }
     let environment = config::environment();
     match Cli::try_parse() {
         Ok(cli) => commands::run(cli, environment),

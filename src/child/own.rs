@@ -14,6 +14,8 @@ use std::{
 use rustix::process::Pid;
 use tokio::process::{Child, Command};
 
+use crate::hardening;
+
 /// Process-wide, as the kernel's table of children is.
 static OWN: Mutex<Vec<Pid>> = Mutex::new(Vec::new());
 
@@ -36,7 +38,7 @@ pub struct Own {
 #[expect(clippy::disallowed_methods, reason = "the one place that may")]
 pub fn spawn(command: &mut Command) -> io::Result<Own> {
     let mut list = list();
-    let child = command.spawn()?;
+    let child = hardening::with_first_limits(|| command.spawn())?;
     let pid = child.id().and_then(|id| i32::try_from(id).ok());
     let pid = pid
         .and_then(Pid::from_raw)
