@@ -1,9 +1,9 @@
-//! `certagent run`: the sidecar. Runs until a signal; SIGINT and SIGTERM both mean finish.
+//! `certagent run`: the sidecar. Runs until a signal; SIGINT, SIGTERM and SIGQUIT mean finish.
 //!
-//! Never removes a file at its end. What stays true: the first signal ends it with 0 within a
-//! second, the second one at once.
+//! Never removes a file at its end, and no signal ends it without farewell. What stays true: the
+//! first signal that means finish ends it with 0 within a second, the second one at once.
 
-use std::{future::pending, sync::Arc, time::Duration};
+use std::{future::poll_fn, sync::Arc, task::Poll, time::Duration};
 
 use anyhow::Context as _;
 use tokio::{
@@ -43,9 +43,9 @@ pub(super) async fn run(args: &RunArgs, environment: &Environment) -> anyhow::Re
     let config = super::configured(&args.flags, environment)?;
     refuse_child(&config)?;
     let mut signals = Signals::listen().context("cannot listen for signals")?;
-    let wishes = unix::signal(SignalKind::user_defined1()).context("cannot listen for signals")?;
+    let wishes = Wishes::listen().context("cannot listen for signals")?;
     let sidecar = Sidecar::new(config, environment)?;
-    let wishes = pass_on(wishes, sidecar.agent.force());
+    let wishes = wishes.pass_on(sidecar.agent.force());
     let shutdown = CancellationToken::new();
     sidecar.started.cancel();
     let running = sidecar.run(shutdown.clone());
@@ -66,13 +66,50 @@ pub(super) async fn run(args: &RunArgs, environment: &Environment) -> anyhow::Re
     }
 }
 
-/// SIGUSR1 is the wish for a renewal now, as `certagent renew` is.
-async fn pass_on(mut wishes: Signal, force: Force) -> &'static str {
-    while wishes.recv().await.is_some() {
-        info!("SIGUSR1: renewing now, as far as the budget goes");
-        force.all();
+/// The signals that do not mean finish.
+struct Wishes {
+    renew: Signal,
+    /// Without us they would end the process at once, and leave its token and socket.
+    ignored: Vec<(&'static str, Signal)>,
+}
+
+impl Wishes {
+    fn listen() -> std::io::Result<Self> {
+        let ignored = [
+            ("SIGHUP", SignalKind::hangup()),
+            ("SIGUSR2", SignalKind::user_defined2()),
+            ("SIGALRM", SignalKind::alarm()),
+        ];
+        let ignored = ignored.map(|(name, kind)| Ok((name, unix::signal(kind)?)));
+        Ok(Self {
+            renew: unix::signal(SignalKind::user_defined1())?,
+            ignored: ignored.into_iter().collect::<std::io::Result<_>>()?,
+        })
     }
-    pending().await
+
+    /// SIGUSR1 is the wish for a renewal now, as `certagent renew` is; the others are none.
+    async fn pass_on(mut self, force: Force) -> &'static str {
+        loop {
+            let ignored = poll_fn(|context| {
+                for (name, signal) in &mut self.ignored {
+                    if signal.poll_recv(context) == Poll::Ready(Some(())) {
+                        return Poll::Ready(*name);
+                    }
+                }
+                Poll::Pending
+            });
+            tokio::select! {
+                Some(()) = self.renew.recv() => {
+                    info!("SIGUSR1: renewing now, as far as the budget goes");
+                    force.all();
+                }
+                name = ignored => warn!(
+                    "{name} means nothing to certagent and is ignored; SIGUSR1 renews now, SIGTERM \
+                     ends, a new configuration needs a restart"
+                ),
+            }
+        }
+    }
 }
 
 /// Only `exec` has a child that could be signalled.
@@ -185,6 +222,7 @@ impl Sidecar {
 pub(super) struct Signals {
     interrupt: Signal,
     terminate: Signal,
+    quit: Signal,
 }
 
 impl Signals {
@@ -192,6 +230,7 @@ impl Signals {
         Ok(Self {
             interrupt: unix::signal(SignalKind::interrupt())?,
             terminate: unix::signal(SignalKind::terminate())?,
+            quit: unix::signal(SignalKind::quit())?,
         })
     }
 
@@ -199,6 +238,7 @@ impl Signals {
         tokio::select! {
             _ = self.interrupt.recv() => "SIGINT",
             _ = self.terminate.recv() => "SIGTERM",
+            _ = self.quit.recv() => "SIGQUIT",
         }
     }
 }

@@ -157,3 +157,120 @@ fn the_last_lines_are_written_at_the_end() {
     let text = io::read_to_string(reader).unwrap();
     assert!(!status.success() && text.contains("/proc/none"), "{text}");
 }
+
+/// L6: what means nothing to `run` is said and ignored; what means finish ends it properly.
+#[test]
+fn no_signal_ends_it_without_farewell() {
+    for (end, name) in [(Signal::TERM, "SIGTERM"), (Signal::QUIT, "SIGQUIT")] {
+        let (reader, writer) = pipe();
+        let mut agent = Agent::start(&["--ttl", "1h"], writer);
+        wait_for("the certificate files", PATIENCE, || agent.published());
+        for signal in [Signal::HUP, Signal::USR2, Signal::ALARM] {
+            agent.signal(signal);
+            std::thread::sleep(Duration::from_millis(100));
+            agent.lives();
+        }
+        agent.signal(end);
+        let status = wait_for("the end", PATIENCE, || agent.child.try_wait().unwrap());
+        assert_eq!(status.code(), Some(0));
+        let text = io::read_to_string(reader).unwrap();
+        for ignored in ["SIGHUP", "SIGUSR2", "SIGALRM"] {
+            let line = format!("{ignored} means nothing");
+            assert_eq!(text.matches(&line).count(), 1, "{text}");
+        }
+        assert!(text.contains(&format!("{name}: finishing")), "{text}");
+    }
+}
+
+/// Reads `file` of the process as another process of the same user, who is not root.
+fn looked_into(pid: &str, file: &str) -> Output {
+    let script = "exec head -c 1 \"/proc/$1/$2\"";
+    let mut command = if rustix::process::geteuid().is_root() {
+        let mut command = Command::new("setpriv");
+        command.args([
+            "--reuid",
+            "65534",
+            "--regid",
+            "65534",
+            "--clear-groups",
+            "sh",
+        ]);
+        command
+    } else {
+        Command::new("sh")
+    };
+    let command = command.args(["-c", script, "sh", pid, file]);
+    command.output().unwrap()
+}
+
+/// M6: a token of the environment and a key in memory are closed to the same user, and the core
+/// file is not written; a hook and the command of `exec` are as they would be without certagent.
+#[test]
+fn memory_and_environment_are_closed_to_the_same_user() {
+    let temp = tempfile::tempdir().unwrap();
+    mode(temp.path(), 0o777);
+    let server = Embedded::start();
+    let mut command = certagent(["exec", "--component", "ingester", "--mount", "pki_int"]);
+    command
+        .args([
+            "--role",
+            "internal",
+            "--ip-sans",
+            "127.0.0.1",
+            "--ttl",
+            "1h",
+        ])
+        .args([
+            "--",
+            "sh",
+            "-c",
+            "echo $PPID $$ $(ulimit -c); exec sleep 60",
+        ]);
+    // as whoever is not root
+    let (program, arguments) = (command.get_program().to_owned(), command.get_args());
+    let mut shell = Command::new("setpriv");
+    if rustix::process::geteuid().is_root() {
+        shell.args(["--reuid", "65534", "--regid", "65534", "--clear-groups"]);
+    }
+    shell
+        .args(["sh", "-c", "ulimit -c 1000; exec \"$@\"", "sh"])
+        .arg(program)
+        .args(arguments)
+        .env_clear()
+        .env("PATH", "/usr/bin:/bin")
+        .env("VAULT_ADDR", &server.address)
+        .env("VAULT_TOKEN", &server.token)
+        .env("NOMAD_ALLOC_DIR", temp.path().join("alloc"))
+        .env("NOMAD_SECRETS_DIR", temp.path().join("secrets"));
+    let mut agent = Process::start(&mut shell);
+    let line = wait_for("the command", PATIENCE, || {
+        assert!(agent.ended().is_none(), "{}", agent.output());
+        let text = agent.stdout();
+        text.ends_with('\n').then_some(text)
+    });
+    let words: Vec<&str> = line.split_whitespace().collect();
+    let [parent, child, core] = words[..] else {
+        panic!("{line}")
+    };
+    assert_eq!(core, "1000", "the command's own limit");
+    for file in ["environ", "mem", "auxv"] {
+        let output = looked_into(parent, file);
+        assert!(!output.status.success(), "{file}: {output:?}");
+        let refused = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(refused.contains("Permission denied"), "{refused}");
+    }
+    let limits = fs::read_to_string(format!("/proc/{parent}/limits")).unwrap();
+    let line = limits.lines().find(|line| line.starts_with("Max core"));
+    let soft = line.and_then(|line| line.split_whitespace().nth(4));
+    assert_eq!(soft, Some("0"), "{limits}");
+    // the same look succeeds where nothing is closed: the test can see
+    assert!(looked_into(child, "environ").status.success());
+    ends_with(agent, 143);
+}
+
+/// `exec` hands on how its command ended.
+fn ends_with(mut process: Process, code: i32) {
+    process.signal(Signal::TERM);
+    let status = process.wait(Duration::from_secs(10));
+    assert_eq!(status.code(), Some(code), "{}", process.output());
+}
