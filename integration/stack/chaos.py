@@ -15,9 +15,9 @@ from pathlib import Path
 
 from deploy import agents, loki_processes
 from metrics import Metrics, Moved, label
-from servers import NODE_IP, http, wait_for
 from report import handshake_failures, load_checks
 from scenarios import Run, new_root
+from servers import NODE_IP, http, wait_for
 from watch import Unattested, attest, attest_all
 
 TTL = "40s"
@@ -25,8 +25,11 @@ OTHER_IP = "10.214.0.1"
 # New trust is told through Nomad's Task API, which is seen to fail while that is away: by a signal on which Loki
 # does nothing, instead of the restart, because no Loki may end here.
 SETTINGS = {
-    "CERTAGENT_ON_TRUST": "nomad_signal", "CERTAGENT_TELL_SIGNAL": "SIGCONT", "CERTAGENT_TELL_LOCK": "",
-    "CERTAGENT_TRUST_POLL": "3s", "CERTAGENT_ATTEST_WITHIN": "10s",
+    "CERTAGENT_ON_TRUST": "nomad_signal",
+    "CERTAGENT_TELL_SIGNAL": "SIGCONT",
+    "CERTAGENT_TELL_LOCK": "",
+    "CERTAGENT_TRUST_POLL": "3s",
+    "CERTAGENT_ATTEST_WITHIN": "10s",
 }
 
 
@@ -37,7 +40,12 @@ def short(stack, report):
 
 def long(stack, report):
     """A hundred kills and every step."""
-    chaos(stack, report, kills=100, steps=[vault_away, token_revoked, role_removed, agent_restarted, task_api_gone, node_ip_changed])
+    chaos(
+        stack,
+        report,
+        kills=100,
+        steps=[vault_away, token_revoked, role_removed, agent_restarted, task_api_gone, node_ip_changed],
+    )
 
 
 def chaos(stack, report, kills, steps):
@@ -58,7 +66,10 @@ def chaos(stack, report, kills, steps):
     result = report.numbers["load"]
     report.none("failed attempts before allocations were restarted", sum(before))
     report.none("TLS errors in Loki's logs", handshake_failures(stack))
-    report.note(f"{result['failed_pushes']} pushes were repeated and {result['failed_queries']} queries failed while allocations restarted")
+    report.note(
+        f"{result['failed_pushes']} pushes were repeated and {result['failed_queries']} queries failed "
+        "while allocations restarted"
+    )
 
 
 def settled(run, report, metrics, what):
@@ -68,7 +79,9 @@ def settled(run, report, metrics, what):
     metrics.well()
     seconds = time.monotonic() - began
     end = shortest_left(run.stack)
-    report.check(f"all renewed and well: {what}", f"in {seconds:.0f} s, no set ended (shortest left: {end:.0f} s)", end > 0)
+    report.check(
+        f"all renewed and well: {what}", f"in {seconds:.0f} s, no set ended (shortest left: {end:.0f} s)", end > 0
+    )
 
 
 def shortest_left(stack):
@@ -79,7 +92,9 @@ def shortest_left(stack):
 def shown(report, what, moved):
     """The fault shows in that metric of every instance, while it lasts."""
     moved.in_all()
-    report.check(f"{what}: seen in metrics", f"{moved.name}, {len(moved.before)} of {len(moved.before)} instances", True)
+    report.check(
+        f"{what}: seen in metrics", f"{moved.name}, {len(moved.before)} of {len(moved.before)} instances", True
+    )
 
 
 def asked_to_renew():
@@ -112,7 +127,11 @@ def killed(stack, report, metrics, times):
     wait_for("every certagent to run again", lambda: len(agents()) == len(metrics.addresses), 60)
     metrics.well()
     seen = started.instances()
-    report.check("kills: seen in metrics", f"{started.name} of the {len(victims)} that were killed, and of no other", seen == victims)
+    report.check(
+        "kills: seen in metrics",
+        f"{started.name} of the {len(victims)} that were killed, and of no other",
+        seen == victims,
+    )
 
 
 def allocation_of(pid):
@@ -189,7 +208,9 @@ def node_ip_changed(stack, report, metrics):
     """The node is known under another address: certagent asks for it, Loki goes on under the old one."""
     for command in (
         ["ip", "link", "add", "node1", "type", "veth", "peer", "name", "node1-peer"],
-        ["ip", "addr", "add", f"{OTHER_IP}/24", "dev", "node1"], ["ip", "link", "set", "node1", "up"], ["ip", "link", "set", "node1-peer", "up"],
+        ["ip", "addr", "add", f"{OTHER_IP}/24", "dev", "node1"],
+        ["ip", "link", "set", "node1", "up"],
+        ["ip", "link", "set", "node1-peer", "up"],
     ):
         subprocess.run(command, check=True)
     stack.nomad.interface = "node1"
@@ -201,8 +222,14 @@ def node_ip_changed(stack, report, metrics):
         os.kill(pid, signal.SIGTERM)  # as at any restart of the task: the environment is made anew
     started.in_all()
     # A certagent that finds its set on disk orders nothing at its start, unless it has to ask for something else.
-    wait_for("every certagent to order anew at its start", lambda: min(metrics.of("certagent_issuances_total").values()) > 0, 30)
-    report.check("node address changed: seen in metrics", f"{started.name} and an order at once, in all instances", True)
+    wait_for(
+        "every certagent to order anew at its start",
+        lambda: min(metrics.of("certagent_issuances_total").values()) > 0,
+        30,
+    )
+    report.check(
+        "node address changed: seen in metrics", f"{started.name} and an order at once, in all instances", True
+    )
 
     def all_have_it():
         try:
@@ -225,8 +252,16 @@ def allocations_restarted(stack, report, metrics):
         stack.nomad.cli("alloc", "restart", "-all-tasks", allocation["ID"])
         restarted.add(allocation["Name"])
         host, port = stack.ports_of(allocation["ID"])["http"]
-        wait_for(f"{component} to be ready", lambda: http("GET", f"http://{host}:{port}/ready", timeout=2, raw=True)[0] == 200, 90)
-    report.check("allocations restarted with all tasks", f"{before} Loki processes as before", len(loki_processes()) == before)
+        wait_for(
+            f"{component} to be ready",
+            lambda url=f"http://{host}:{port}/ready": http("GET", url, timeout=2, raw=True)[0] == 200,
+            90,
+        )
+    report.check(
+        "allocations restarted with all tasks", f"{before} Loki processes as before", len(loki_processes()) == before
+    )
     metrics.well()
     seen = started.instances()
-    report.check("allocations restarted: seen in metrics", f"{started.name} of {', '.join(sorted(seen))}", seen == restarted)
+    report.check(
+        "allocations restarted: seen in metrics", f"{started.name} of {', '.join(sorted(seen))}", seen == restarted
+    )

@@ -9,8 +9,8 @@ import os
 import re
 import time
 
-from servers import ROOT, StackError, wait_for
 from scenarios import Run
+from servers import ROOT, StackError, wait_for
 
 TTL = "2m"
 SECONDS = 330  # at least two renewals by either way
@@ -26,15 +26,31 @@ def comparison(stack, report):
         run = Run(stack, report, ttl=TTL, templates=templates, patience=60)
         time.sleep(SECONDS)
         load = run.end()
-        rows[name] = {**load, "issuances": report.numbers["issuances"], "restarts": stack.restarts(), "renewals": sum(run.watch.rotations().values())}
+        rows[name] = {
+            **load,
+            "issuances": report.numbers["issuances"],
+            "restarts": stack.restarts(),
+            "renewals": sum(run.watch.rotations().values()),
+        }
         report.say(f"{name}: {rows[name]}")
         stack.stop_job()
     report.numbers["rows"] = rows
     agent = rows["certagent"]
-    report.check("certagent: failed pushes and queries", f"{agent['failed_pushes']} and {agent['failed_queries']}", agent["failed_pushes"] + agent["failed_queries"] == 0)
+    report.check(
+        "certagent: failed pushes and queries",
+        f"{agent['failed_pushes']} and {agent['failed_queries']}",
+        agent["failed_pushes"] + agent["failed_queries"] == 0,
+    )
     report.check("certagent: restarts of Loki", agent["restarts"], agent["restarts"] == 0)
-    report.check("template blocks: renewals", rows["three template blocks"]["renewals"], rows["three template blocks"]["renewals"] > 0)
-    intro = f"Ten instances (two ingesters, two distributors), ttl {TTL}, splay 5 s for the template blocks, replication factor 1."
+    report.check(
+        "template blocks: renewals",
+        rows["three template blocks"]["renewals"],
+        rows["three template blocks"]["renewals"] > 0,
+    )
+    intro = (
+        f"Ten instances (two ingesters, two distributors), ttl {TTL}, splay 5 s for the template blocks, "
+        "replication factor 1."
+    )
     write("comparison", intro, markdown(rows, RENEWAL_LINES))
 
 
@@ -45,7 +61,10 @@ def outage(stack, report):
     stack.stop_job()
     rows["three template blocks"] = templates_without_vault(stack, report, "5m", 150, 150, retry)
     verdict(stack, report, rows)
-    intro = "Certificates of 5 min. The template runner's patience was shortened to `attempts = 2` (its own is in the next section)."
+    intro = (
+        "Certificates of 5 min. The template runner's patience was shortened to `attempts = 2` "
+        "(its own is in the next section)."
+    )
     write("outage", intro, markdown(rows, OUTAGE_LINES))
 
 
@@ -57,8 +76,10 @@ def outage_long(stack, report):
     rows["three template blocks"] = templates_without_vault(stack, report, "15m", 30, 450, "", agent=True)
     verdict(stack, report, rows)
     intro = (
-        "Certificates of 15 min, all settings of the template runner its own. With Vault away the Nomad agent is restarted once, so that\n"
-        "the runner asks Vault while the certificates have many minutes left (its own renewal at 90 % of the life would come too late to show that)."
+        "Certificates of 15 min, all settings of the template runner its own. "
+        "With Vault away the Nomad agent is restarted once, so that\n"
+        "the runner asks Vault while the certificates have many minutes left "
+        "(its own renewal at 90 % of the life would come too late to show that)."
     )
     write("outage-long", intro, markdown(rows, OUTAGE_LINES))
 
@@ -68,7 +89,12 @@ def without_vault(stack, report, ttl, stop_at, away, env=None, agent=False):
     run = Run(stack, report, ttl=ttl, env=env)
     row = absent(stack, report, run, stop_at, away, agent, math.inf)
     try:
-        wait_for("every instance to renew", lambda: len(run.watch.renewed) and min(run.watch.renewed.values()) > row["stopped"], 120, every=0.5)
+        wait_for(
+            "every instance to renew",
+            lambda: len(run.watch.renewed) and min(run.watch.renewed.values()) > row["stopped"],
+            120,
+            every=0.5,
+        )
         # Some have renewed before our own look saw Vault as ready.
         row["renewed"] = max(0, round(max(run.watch.renewed.values()) - row["back"]))
     except StackError:
@@ -103,8 +129,15 @@ def absent(stack, report, run, stop_at, away, agent, enough):
     while True:
         for name, (when, why) in stack.failed_tasks().items():
             if name not in killed:
-                killed[name] = {"after": round(when - stopped), "left": round(run.watch.ends.get(name, when) - when), "why": why[:160]}
-                report.say(f"{name} was killed {killed[name]['after']} s after Vault had stopped, its leaf valid for {killed[name]['left']} s more: {why[:160]}")
+                killed[name] = {
+                    "after": round(when - stopped),
+                    "left": round(run.watch.ends.get(name, when) - when),
+                    "why": why[:160],
+                }
+                report.say(
+                    f"{name} was killed {killed[name]['after']} s after Vault had stopped, "
+                    f"its leaf valid for {killed[name]['left']} s more: {why[:160]}"
+                )
         if time.time() - stopped >= away or len(killed) >= enough:
             break
         time.sleep(1)
@@ -119,7 +152,13 @@ def finish(stack, run, row):
     load = run.load
     load.stop()
     run.watch.stop()
-    row.update(failed_pushes=load.counted[0], failed_queries=load.counted[1], pushes=load.counted[2], queries=load.counted[3], restarts=stack.restarts())
+    row.update(
+        failed_pushes=load.counted[0],
+        failed_queries=load.counted[1],
+        pushes=load.counted[2],
+        queries=load.counted[3],
+        restarts=stack.restarts(),
+    )
     if not row["killed"]:
         row["lost"] = len(load.missing())
     return row
@@ -128,13 +167,26 @@ def finish(stack, run, row):
 def verdict(stack, report, rows):
     report.numbers["rows"] = rows
     agent, templates = rows["certagent"], rows["three template blocks"]
-    report.check("certagent: killed, restarted, failed pushes, failed queries, lines lost",
-                 f"{len(agent['killed'])}, {agent['restarts']}, {agent['failed_pushes']}, {agent['failed_queries']}, {agent.get('lost')}",
-                 not agent["killed"] and not agent["restarts"] and not agent["failed_pushes"] and not agent["failed_queries"] and agent.get("lost") == 0)
+    report.check(
+        "certagent: killed, restarted, failed pushes, failed queries, lines lost",
+        f"{len(agent['killed'])}, {agent['restarts']}, {agent['failed_pushes']}, {agent['failed_queries']}, "
+        f"{agent.get('lost')}",
+        not agent["killed"]
+        and not agent["restarts"]
+        and not agent["failed_pushes"]
+        and not agent["failed_queries"]
+        and agent.get("lost") == 0,
+    )
     in_time = agent["renewed"] is not None and agent["renewed"] <= BOUND
-    report.check("certagent: all renewed after Vault's return", f"within {agent['renewed']} s, {agent['left']} s were left", in_time)
+    report.check(
+        "certagent: all renewed after Vault's return",
+        f"within {agent['renewed']} s, {agent['left']} s were left",
+        in_time,
+    )
     every = sum(stack.counts.values())
-    report.check("template blocks: tasks killed", f"{len(templates['killed'])} of {every}", len(templates["killed"]) > 0)
+    report.check(
+        "template blocks: tasks killed", f"{len(templates['killed'])} of {every}", len(templates["killed"]) > 0
+    )
 
 
 def spread(values):
@@ -170,13 +222,18 @@ OUTAGE_LINES = [
 
 def markdown(rows, lines):
     head = "| | " + " | ".join(rows) + " |\n|---|" + "---|" * len(rows)
-    return "\n".join([head, *(f"| {what} | " + " | ".join(str(of(row)) for row in rows.values()) + " |" for what, of in lines)])
+    return "\n".join(
+        [head, *(f"| {what} | " + " | ".join(str(of(row)) for row in rows.values()) + " |" for what, of in lines)]
+    )
 
 
 def write(block, intro, text):
     """Replaces one generated block of docs/comparison.md."""
     page = PAGE.read_text()
-    stamp = f"Measured {time.strftime('%Y-%m-%d')} on {os.cpu_count()} cores (load average {os.getloadavg()[2]:.0f}), with Nomad, OpenBao, Consul and Loki of integration/tools."
+    stamp = (
+        f"Measured {time.strftime('%Y-%m-%d')} on {os.cpu_count()} cores (load average {os.getloadavg()[2]:.0f}), "
+        "with OpenBao and Consul of integration/tools."
+    )
     start, end = f"<!-- made by integration/stack/run {block} -->", "<!-- end -->"
     pattern = re.compile(re.escape(start) + ".*?" + re.escape(end), re.DOTALL)
     if not pattern.search(page):

@@ -16,10 +16,10 @@ from pathlib import Path
 from chaos import agent_restarted
 from deploy import COMPONENTS, agents
 from load import Load
-from servers import NODE_IP, Part, StackError, certagent_binary, http, tool, wait_for
 from report import load_checks
 from scenarios import COUNTS, Run, debugging
 from scrape import scraped
+from servers import NODE_IP, Part, StackError, certagent_binary, http, tool, wait_for
 
 TOOLS = ["envoy", "traefik", "cni"]
 PORT = 8443
@@ -31,7 +31,7 @@ UNCHECKED.check_hostname, UNCHECKED.verify_mode = False, ssl.CERT_NONE
 
 
 def prepare():
-    """Before Nomad starts: places of this mount namespace for what CNI and Nomad write, and a resolver that bridges reach."""
+    """Before Nomad starts: places for what CNI and Nomad write, and a resolver that bridges reach."""
     for directory in ("/run", "/var/lib"):  # network namespaces and leases, results
         if Path(__file__).is_relative_to(directory):
             raise StackError(f"connect mounts over {directory}: run it from another place")
@@ -48,11 +48,19 @@ class Traefik(Part):
 
     def command(self):
         return [
-            tool("traefik"), f"--entrypoints.https.address={NODE_IP}:{PORT}", "--entrypoints.https.http.tls=true",
-            "--entrypoints.ping.address=127.0.0.1:8082", "--ping.entrypoint=ping", "--providers.consulcatalog.connectaware=true",
-            "--providers.consulcatalog.exposedbydefault=false", "--providers.consulcatalog.servicename=traefik",
-            "--providers.consulcatalog.endpoint.address=127.0.0.1:8500", "--providers.consulcatalog.refreshinterval=1s",
-            "--global.checknewversion=false", "--global.sendanonymoususage=false", "--log.level=INFO",
+            tool("traefik"),
+            f"--entrypoints.https.address={NODE_IP}:{PORT}",
+            "--entrypoints.https.http.tls=true",
+            "--entrypoints.ping.address=127.0.0.1:8082",
+            "--ping.entrypoint=ping",
+            "--providers.consulcatalog.connectaware=true",
+            "--providers.consulcatalog.exposedbydefault=false",
+            "--providers.consulcatalog.servicename=traefik",
+            "--providers.consulcatalog.endpoint.address=127.0.0.1:8500",
+            "--providers.consulcatalog.refreshinterval=1s",
+            "--global.checknewversion=false",
+            "--global.sendanonymoususage=false",
+            "--log.level=INFO",
         ]
 
     def ready(self):
@@ -66,7 +74,14 @@ def basic(password=PASSWORD):
 def ingress(method, component, path, body=None, headers=None, timeout=10):
     """One request as a user sends it: to the component's name, through Traefik."""
     url = f"https://loki-{component}.service.consul:{PORT}{path}"
-    return http(method, url, body, {"Content-Type": "application/json", **(basic() if headers is None else headers)}, timeout, context=UNCHECKED)
+    return http(
+        method,
+        url,
+        body,
+        {"Content-Type": "application/json", **(basic() if headers is None else headers)},
+        timeout,
+        context=UNCHECKED,
+    )
 
 
 class IngressLoad(Load):
@@ -81,7 +96,11 @@ class IngressLoad(Load):
 
 def intention(stack, destination, sources):
     """Who may speak to a service of the mesh: source -> allow or deny."""
-    entry = {"Kind": "service-intentions", "Name": destination, "Sources": [{"Name": n, "Action": a} for n, a in sources.items()]}
+    entry = {
+        "Kind": "service-intentions",
+        "Name": destination,
+        "Sources": [{"Name": n, "Action": a} for n, a in sources.items()],
+    }
     status, answer = http("PUT", f"{stack.consul.url}/v1/config", entry)
     if status != 200:
         raise StackError(f"Consul did not take the intention for {destination}: {status} {answer}")
@@ -89,15 +108,20 @@ def intention(stack, destination, sources):
 
 def settings():
     """Variables of the job for the mesh."""
-    hashed = subprocess.run(["openssl", "passwd", "-apr1", PASSWORD], capture_output=True, text=True, check=True).stdout.strip()
+    hashed = subprocess.run(
+        ["openssl", "passwd", "-apr1", PASSWORD], capture_output=True, text=True, check=True
+    ).stdout.strip()
     found = {
-        "connect": "true", "envoy_command": tool("envoy"), "basic_auth": f"{USER}:{hashed}", "consul_address": f"{NODE_IP}:8500",
+        "connect": "true",
+        "envoy_command": tool("envoy"),
+        "basic_auth": f"{USER}:{hashed}",
+        "consul_address": f"{NODE_IP}:8500",
     }
     return found.items()
 
 
 def connect(stack, report):
-    """All of it: closed at first, opened by intentions, loaded while certificates rotate and while it is shaken, gone at the end."""
+    """Closed at first, opened by intentions, loaded while certificates rotate and faults come, gone at the end."""
     extra, stack.ready_port = settings(), "health"
     intention(stack, "*", {"*": "deny"})
     traefik = Traefik(stack.base).start()
@@ -113,10 +137,16 @@ def connect(stack, report):
         shaken(stack, run)
         tail(stack, report)
         status, answer = ingress("GET", "ruler", "/prometheus/api/v1/rules")
-        report.check("rules, for which the ruler asks all of its ring", f"{status} {str(answer).strip()[:100]}", status == 200)
+        report.check(
+            "rules, for which the ruler asks all of its ring", f"{status} {str(answer).strip()[:100]}", status == 200
+        )
         load_checks(report, run.end())
         rotations = run.watch.rotations()
-        report.check("rotations of each instance", f"{min(rotations.values())} to {max(rotations.values())}", min(rotations.values()) >= ROTATIONS)
+        report.check(
+            "rotations of each instance",
+            f"{min(rotations.values())} to {max(rotations.values())}",
+            min(rotations.values()) >= ROTATIONS,
+        )
         report.check("instances", len(rotations), len(rotations) == sum(stack.counts.values()))
         run.certificate_checks()
         run.restart_checks()
@@ -164,7 +194,10 @@ def leaf(stack, service):
 def through_proxy(address, port, context):
     """What a proxy of the mesh answers to GET /ready: the status, or why there is none."""
     try:
-        with socket.create_connection((address, port), 5) as plain, context.wrap_socket(plain, server_hostname=address) as tls:
+        with (
+            socket.create_connection((address, port), 5) as plain,
+            context.wrap_socket(plain, server_hostname=address) as tls,
+        ):
             tls.sendall(b"GET /ready HTTP/1.1\r\nHost: loki\r\nConnection: close\r\n\r\n")
             first = tls.recv(200).split(b"\r\n")[0].decode()
             return first or "closed"
@@ -195,15 +228,22 @@ def closed(stack, report):
             answer = through_proxy(*proxy, context)
             if answer.startswith("HTTP"):
                 shut.append((name, f"the proxy answers {who}", answer))
-    report.check("instances with /metrics and /ready on the node's address", count, count == sum(stack.counts.values()) and not exposed)
+    report.check(
+        "instances with /metrics and /ready on the node's address",
+        count,
+        count == sum(stack.counts.values()) and not exposed,
+    )
     report.none("ways past the proxies to Loki's HTTP", shut)
+
     # 404 is Traefik's own, until it has taken the route up.
     def push():
         return ingress("POST", "distributor", "/loki/api/v1/push", {"streams": []})
 
     wait_for("Traefik to know the distributor", lambda: push()[0] not in (0, 404), 30)
     status, answer = push()
-    report.check("a push through Traefik without an intention", f"{status} {str(answer).strip()}", status in (500, 502, 503))
+    report.check(
+        "a push through Traefik without an intention", f"{status} {str(answer).strip()}", status in (500, 502, 503)
+    )
 
 
 def opened(stack, report):
@@ -220,16 +260,31 @@ def opened(stack, report):
         wait_for("Traefik to reach every component", every, 30)
     except StackError:
         pass
-    report.check("components that answer through Traefik", f"{list(ready.values()).count(200)} of {ready}", set(ready.values()) == {200})
+    report.check(
+        "components that answer through Traefik",
+        f"{list(ready.values()).count(200)} of {ready}",
+        set(ready.values()) == {200},
+    )
     unauthorized = [ingress("GET", "distributor", "/ready", headers=headers)[0] for headers in ({}, basic("wrong"))]
     report.check("through Traefik with no and a wrong password", unauthorized, unauthorized == [401, 401])
     inside, outside = leaf(stack, "traefik"), leaf(stack, "stranger")
     answers = {
-        who: [through_proxy(*ports[f"connect-proxy-loki-{component}"], context) for _, component, _, ports in each_instance(stack)]
+        who: [
+            through_proxy(*ports[f"connect-proxy-loki-{component}"], context)
+            for _, component, _, ports in each_instance(stack)
+        ]
         for who, context in (("traefik", inside), ("stranger", outside))
     }
-    report.check("proxies that let traefik in", answers["traefik"][0], all(a.startswith("HTTP/1.1 200") for a in answers["traefik"]))
-    report.check("proxies that refuse a stranger", answers["stranger"][0], not any(a.startswith("HTTP") for a in answers["stranger"]))
+    report.check(
+        "proxies that let traefik in",
+        answers["traefik"][0],
+        all(a.startswith("HTTP/1.1 200") for a in answers["traefik"]),
+    )
+    report.check(
+        "proxies that refuse a stranger",
+        answers["stranger"][0],
+        not any(a.startswith("HTTP") for a in answers["stranger"]),
+    )
 
 
 def shaken(stack, run):
@@ -241,33 +296,53 @@ def shaken(stack, run):
 
 
 def doctor(stack, report):
-    """What certagent's own doctor finds inside of each component's bridge: login, Task API, and what Loki serves there."""
+    """What `certagent doctor` finds inside of each component's bridge: login, Task API, what Loki serves there."""
     ill = []
     for component, group in stack.nomad.allocations().items():
-        out = stack.nomad.cli("alloc", "exec", "-task", "certagent", group[0]["ID"], certagent_binary(), "doctor", check=False)
+        out = stack.nomad.cli(
+            "alloc", "exec", "-task", "certagent", group[0]["ID"], certagent_binary(), "doctor", check=False
+        )
         if ", 0 failures," not in out or "ok    serves-other" not in out:
             ill.append((component, [line for line in out.splitlines() if line.startswith("fail")]))
     report.none("components in whose bridge certagent doctor finds a failure", ill)
 
 
 def unasked(stack):
-    """What certagent's logs say of that, the first publication excepted: Loki starts after it. Before 3.2 a restart depends on it."""
+    """What certagent's logs say of that, the first publication excepted: Loki starts after it.
+
+    Before 3.2 a restart depends on it."""
     found = []
     for log in (stack.nomad.dir / "d/alloc").glob("*/alloc/logs/certagent.stderr.*"):
         text = log.read_text(errors="replace")
-        found += [line[-160:] for line in text.partition("attested: ")[2].splitlines() if "version is not known" in line]
+        found += [
+            line[-160:] for line in text.partition("attested: ")[2].splitlines() if "version is not known" in line
+        ]
     return found
 
 
 def tailed(seconds=15):
-    """First words of the answer to a tail through Traefik, and what came on it. query-frontend asks a querier through the mesh."""
+    """First words of the answer to a tail through Traefik, and what came on it.
+
+    query-frontend asks a querier through the mesh."""
     host = "loki-query-frontend.service.consul"
-    head = "\r\n".join([
-        "GET /loki/api/v1/tail?query=%7Bjob%3D%22stack%22%7D HTTP/1.1", f"Host: {host}", *(f"{k}: {v}" for k, v in basic().items()),
-        "Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: " + base64.b64encode(os.urandom(16)).decode(), "", "",
-    ])
+    head = "\r\n".join(
+        [
+            "GET /loki/api/v1/tail?query=%7Bjob%3D%22stack%22%7D HTTP/1.1",
+            f"Host: {host}",
+            *(f"{k}: {v}" for k, v in basic().items()),
+            "Connection: Upgrade",
+            "Upgrade: websocket",
+            "Sec-WebSocket-Version: 13",
+            "Sec-WebSocket-Key: " + base64.b64encode(os.urandom(16)).decode(),
+            "",
+            "",
+        ]
+    )
     got = b""
-    with socket.create_connection((NODE_IP, PORT), seconds) as plain, UNCHECKED.wrap_socket(plain, server_hostname=host) as tls:
+    with (
+        socket.create_connection((NODE_IP, PORT), seconds) as plain,
+        UNCHECKED.wrap_socket(plain, server_hostname=host) as tls,
+    ):
         tls.sendall(head.encode())
         try:
             while b"id=" not in got and (part := tls.recv(65536)):
@@ -293,7 +368,11 @@ def networks():
     return [
         *(str(each) for each in Path("/run/netns").glob("*")),
         *(each.name for each in Path("/sys/class/net").glob("veth*")),
-        *(line for line in rules.splitlines() if line.startswith((":CNI-DN-", ":CNI-HOSTPORT-DNAT-")) or "/32" in line and "127.0.0.1" not in line),
+        *(
+            line
+            for line in rules.splitlines()
+            if line.startswith((":CNI-DN-", ":CNI-HOSTPORT-DNAT-")) or "/32" in line and "127.0.0.1" not in line
+        ),
         *(str(each) for each in Path("/run/cni").glob("*/[0-9]*")),
     ]
 

@@ -11,11 +11,31 @@ import os
 import subprocess
 from pathlib import Path
 
-from servers import ROOT, Consul, Nomad, OpenBao, SecondConsul, SecondHost, StackError, Weed, certagent_binary, http, tool, wait_for
+from servers import (
+    ROOT,
+    Consul,
+    Nomad,
+    OpenBao,
+    SecondConsul,
+    SecondHost,
+    StackError,
+    Weed,
+    certagent_binary,
+    http,
+    tool,
+    wait_for,
+)
 from watch import HTTP2
 
 COMPONENTS = [
-    "compactor", "ruler", "distributor", "ingester", "querier", "query-scheduler", "query-frontend", "index-gateway",
+    "compactor",
+    "ruler",
+    "distributor",
+    "ingester",
+    "querier",
+    "query-scheduler",
+    "query-frontend",
+    "index-gateway",
 ]
 
 
@@ -122,8 +142,11 @@ class Stack:
     def set_up_vault(self, job="loki", jwks=None):
         """By the script that users run. `jwks`: where the keys of those who log in are, when not at Nomad."""
         environment = {
-            "PATH": os.environ["PATH"], "VAULT_ADDR": self.bao.url, "VAULT_TOKEN": self.bao.keys["root_token"],
-            "NOMAD_JWKS_URL": jwks or f"{self.nomad.url}/.well-known/jwks.json", "NOMAD_JOB": job,
+            "PATH": os.environ["PATH"],
+            "VAULT_ADDR": self.bao.url,
+            "VAULT_TOKEN": self.bao.keys["root_token"],
+            "NOMAD_JWKS_URL": jwks or f"{self.nomad.url}/.well-known/jwks.json",
+            "NOMAD_JOB": job,
         }
         done = subprocess.run(
             [ROOT / "nomad/vault/setup.sh"], env=environment, capture_output=True, text=True, timeout=60
@@ -137,26 +160,57 @@ class Stack:
         )
         for group in COMPONENTS:
             self.nomad.cli(
-                "acl", "policy", "apply", "-namespace", "default", "-job", job, "-group", group, "-task", "certagent",
-                f"certagent-{job}-{group}", "nomad/policy.hcl",
+                "acl",
+                "policy",
+                "apply",
+                "-namespace",
+                "default",
+                "-job",
+                job,
+                "-group",
+                group,
+                "-task",
+                "certagent",
+                f"certagent-{job}-{group}",
+                "nomad/policy.hcl",
             )
 
     def set_up_templates(self):
         """A login for Nomad's template runner, as wide as certagent's, for loki-templates.nomad.hcl."""
         status, role = self.bao.call("GET", "auth/jwt-nomad/role/loki-certagent")
         data = {**role["data"], "bound_claims": {**role["data"]["bound_claims"], "nomad_task": "loki"}}
-        keep = ("role_type", "bound_audiences", "user_claim", "user_claim_json_pointer", "bound_claims", "claim_mappings",
-                "token_policies", "token_type")
-        self.bao.must("POST", "auth/jwt-nomad/role/loki-templates", {**{k: data[k] for k in keep}, "token_period": "30m"})
+        keep = (
+            "role_type",
+            "bound_audiences",
+            "user_claim",
+            "user_claim_json_pointer",
+            "bound_claims",
+            "claim_mappings",
+            "token_policies",
+            "token_type",
+        )
+        self.bao.must(
+            "POST", "auth/jwt-nomad/role/loki-templates", {**{k: data[k] for k in keep}, "token_period": "30m"}
+        )
 
     def variables(self, ttl, counts, env, extra=()):
         s3 = {"endpoint": self.s3.url, "bucket": "loki", "region": "us-east-1", "insecure": True}
         values = {
-            "driver": "raw_exec", "loki_command": tool("loki"), "certagent_command": certagent_binary(),
-            "vault_address": self.bao.url, "consul_address": "127.0.0.1:8500", "ttl": ttl, "kill_timeout": "10s",
+            "driver": "raw_exec",
+            "loki_command": tool("loki"),
+            "certagent_command": certagent_binary(),
+            "vault_address": self.bao.url,
+            "consul_address": "127.0.0.1:8500",
+            "ttl": ttl,
+            "kill_timeout": "10s",
             # A load balancer here looks every second, so Loki need not wait long for it.
-            "drain": "2s", "counts": json.dumps(counts), "s3": json.dumps(s3), "certagent_env": json.dumps(env), "check_interval": "1s",
-            "certagent_restart_delay": "1s", **dict(extra),
+            "drain": "2s",
+            "counts": json.dumps(counts),
+            "s3": json.dumps(s3),
+            "certagent_env": json.dumps(env),
+            "check_interval": "1s",
+            "certagent_restart_delay": "1s",
+            **dict(extra),
         }
         return [f"-var={key}={value}" for key, value in values.items()]
 
@@ -171,7 +225,9 @@ class Stack:
     def template_job(self, ttl, counts, splay="5s", extra=()):
         """The job with template blocks, as arguments of `nomad job run`: only the variables that it has."""
         mine = ("loki_command", "consul_address", "ttl", "kill_timeout", "drain", "counts", "s3", "check_interval")
-        chosen = [each for each in self.variables(ttl, counts, {}, extra) if each[5:].split("=")[0] in (*mine, *dict(extra))]
+        chosen = [
+            each for each in self.variables(ttl, counts, {}, extra) if each[5:].split("=")[0] in (*mine, *dict(extra))
+        ]
         return [*chosen, f"-var=splay={splay}", "integration/stack/loki-templates.nomad.hcl"]
 
     def wait_ready(self, seconds=180, job="loki"):
@@ -209,7 +265,7 @@ class Stack:
         }
 
     def in_service(self, component):
-        """host:port of the instances that Consul holds for healthy, as a load balancer asks for them; None while it does not answer."""
+        """host:port of the instances that Consul calls healthy, as a load balancer asks; None without an answer."""
         status, answer = http("GET", f"{self.consul.url}/v1/health/service/loki-{component}?passing=1", timeout=2)
         return [f"{each['Service']['Address']}:{each['Service']['Port']}" for each in answer] if status == 200 else None
 
@@ -218,7 +274,9 @@ class Stack:
         try:
             return {
                 a["Name"]: (a["ID"], *self.ports_of(a["ID"])["grpc"])
-                for group in self.nomad.allocations(job).values() for a in group if a["ClientStatus"] == "running"
+                for group in self.nomad.allocations(job).values()
+                for a in group
+                if a["ClientStatus"] == "running"
             }
         except StackError:
             return {}
@@ -250,7 +308,9 @@ class Stack:
         """Allocation name -> host:port of certagent's metrics, of those that run."""
         return {
             a["Name"]: "{}:{}".format(*self.ports_of(a["ID"])["metrics"])
-            for group in self.nomad.allocations().values() for a in group if a["ClientStatus"] == "running"
+            for group in self.nomad.allocations().values()
+            for a in group
+            if a["ClientStatus"] == "running"
         }
 
     def restarts(self, task="loki", job="loki"):
@@ -277,7 +337,11 @@ class Stack:
         for a in self.nomad.must("GET", f"/v1/job/{job}/allocations?all=true"):
             state = (a.get("TaskStates") or {}).get(task) or {}
             if state.get("Failed") and state.get("FinishedAt"):
-                reasons = [e["DisplayMessage"] for e in state["Events"] if "emplate" in e["DisplayMessage"] or e.get("FailsTask")]
+                reasons = [
+                    e["DisplayMessage"]
+                    for e in state["Events"]
+                    if "emplate" in e["DisplayMessage"] or e.get("FailsTask")
+                ]
                 ended = datetime.datetime.fromisoformat(state["FinishedAt"][:19] + "+00:00").timestamp()
                 found.setdefault(a["Name"], (ended, " / ".join(reasons[-2:]) or state["Events"][-1]["DisplayMessage"]))
         return found

@@ -15,7 +15,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from servers import NODE_IP, ROOT, Consul, OpenBao, Part, StackError, certagent_binary, http as request, tool, wait_for
+from servers import NODE_IP, ROOT, Consul, OpenBao, Part, StackError, certagent_binary, tool, wait_for
+from servers import http as request
 from watch import HTTP1, HTTP2, Unattested, attest_all
 
 TOOLS = ["openbao", "consul", "etcd"]
@@ -92,7 +93,12 @@ class Logins:
         now = int(time.time())
         header = {"alg": "RS256", "typ": "JWT", "kid": "stack"}
         claims = {
-            "iss": "stack", "aud": AUDIENCE, "sub": member, "iat": now, "nbf": now - 5, "exp": now + LOGIN_SECONDS,
+            "iss": "stack",
+            "aud": AUDIENCE,
+            "sub": member,
+            "iat": now,
+            "nbf": now - 5,
+            "exp": now + LOGIN_SECONDS,
         }
         parts = [base64url(json.dumps(each).encode()) for each in (header, claims)]
         signature = self.openssl("dgst", "-sha256", "-sign", self.key, data=".".join(parts).encode())
@@ -214,18 +220,28 @@ class Member(Supervised):
         cluster = ",".join(f"{each}={peer_url(each)}" for each in MEMBERS)
         certs = self.certs
         return [
-            tool("etcd"), f"--name={self.name}", f"--data-dir={self.dir}/data", "--logger=zap", "--log-level=warn",
+            tool("etcd"),
+            f"--name={self.name}",
+            f"--data-dir={self.dir}/data",
+            "--logger=zap",
+            "--log-level=warn",
             f"--listen-client-urls=https://{NODE_IP}:{client_port(self.name)}",
             f"--advertise-client-urls={client_url(self.name)}",
             f"--listen-peer-urls=https://{NODE_IP}:{peer_port(self.name)}",
             f"--initial-advertise-peer-urls={peer_url(self.name)}",
-            f"--initial-cluster={cluster}", "--initial-cluster-state=new",
+            f"--initial-cluster={cluster}",
+            "--initial-cluster-state=new",
             # For disks and processors that others use too; with the defaults a busy machine elects new leaders.
-            "--heartbeat-interval=200", "--election-timeout=2000",
-            "--client-cert-auth", f"--trusted-ca-file={certs}/CA.pem",
-            f"--cert-file={certs}/cert.pem", f"--key-file={certs}/key.pem",
-            "--peer-client-cert-auth", f"--peer-trusted-ca-file={certs}/CA.pem",
-            f"--peer-cert-file={certs}/cert.pem", f"--peer-key-file={certs}/key.pem",
+            "--heartbeat-interval=200",
+            "--election-timeout=2000",
+            "--client-cert-auth",
+            f"--trusted-ca-file={certs}/CA.pem",
+            f"--cert-file={certs}/cert.pem",
+            f"--key-file={certs}/key.pem",
+            "--peer-client-cert-auth",
+            f"--peer-trusted-ca-file={certs}/CA.pem",
+            f"--peer-cert-file={certs}/cert.pem",
+            f"--peer-key-file={certs}/key.pem",
         ]
 
     def ready(self) -> bool:
@@ -263,18 +279,37 @@ class Mesh:
         must = self.bao.must
         must("POST", "sys/mounts/pki", {"type": "pki", "config": {"max_lease_ttl": "87600h"}})
         new_root(self, "etcd internal CA 1")
-        must("POST", "pki/roles/etcd", {
-            "allowed_domains": [f"{member}.{DOMAIN}" for member in MEMBERS], "allow_bare_domains": True,
-            "allow_localhost": False, "server_flag": True, "client_flag": True, "key_type": "ec", "key_bits": 256,
-            "max_ttl": "720h", "no_store": True,
-        })
+        must(
+            "POST",
+            "pki/roles/etcd",
+            {
+                "allowed_domains": [f"{member}.{DOMAIN}" for member in MEMBERS],
+                "allow_bare_domains": True,
+                "allow_localhost": False,
+                "server_flag": True,
+                "client_flag": True,
+                "key_type": "ec",
+                "key_bits": 256,
+                "max_ttl": "720h",
+                "no_store": True,
+            },
+        )
         must("PUT", "sys/policies/acl/etcd", {"policy": 'path "pki/issue/etcd" { capabilities = ["update"] }'})
         must("POST", "sys/auth/jwt", {"type": "jwt"})
         must("POST", "auth/jwt/config", {"jwks_url": self.logins.url(), "jwt_supported_algs": ["RS256"]})
-        must("POST", "auth/jwt/role/etcd", {
-            "role_type": "jwt", "bound_audiences": [AUDIENCE], "user_claim": "sub", "bound_claims": {"sub": MEMBERS},
-            "token_policies": ["etcd"], "token_ttl": "10m", "token_max_ttl": "30m",
-        })
+        must(
+            "POST",
+            "auth/jwt/role/etcd",
+            {
+                "role_type": "jwt",
+                "bound_audiences": [AUDIENCE],
+                "user_claim": "sub",
+                "bound_claims": {"sub": MEMBERS},
+                "token_policies": ["etcd"],
+                "token_ttl": "10m",
+                "token_max_ttl": "30m",
+            },
+        )
 
     def set_up_names(self) -> None:
         """Without health checks: the members look each other up before the first of them is healthy."""
@@ -325,7 +360,8 @@ class Mesh:
         """Name of each port -> (member, address, port)."""
         return {
             f"{member} {what}": (member, NODE_IP, port(member))
-            for member in self.members for what, port in (("client", client_port), ("peer", peer_port))
+            for member in self.members
+            for what, port in (("client", client_port), ("peer", peer_port))
         }
 
     def component(self, name: str) -> str:
@@ -365,9 +401,16 @@ class Mesh:
 
 def new_root(mesh: Mesh, name: str) -> str:
     """Id of a new root of the mount; the first one is the default issuer, others sign nothing yet."""
-    made = mesh.bao.must("POST", "pki/root/generate/internal", {
-        "common_name": name, "key_type": "ec", "key_bits": 256, "ttl": "87600h",
-    })
+    made = mesh.bao.must(
+        "POST",
+        "pki/root/generate/internal",
+        {
+            "common_name": name,
+            "key_type": "ec",
+            "key_bits": 256,
+            "ttl": "87600h",
+        },
+    )
     return made["data"]["issuer_id"]
 
 
@@ -375,9 +418,15 @@ def etcdctl(members: list[str], certs: list[Path], *arguments: str, seconds: int
     """One command to those members with those files (CA, certificate, key): whether it succeeded, its output, and the
     connections that failed on the way: etcdctl makes them again in silence, so a success alone hides them."""
     command = [
-        tool("etcdctl"), "--debug", f"--endpoints={','.join(client_url(each) for each in members)}",
-        f"--cacert={certs[0]}", f"--cert={certs[1]}", f"--key={certs[2]}", "--dial-timeout=3s",
-        f"--command-timeout={seconds}s", *arguments,
+        tool("etcdctl"),
+        "--debug",
+        f"--endpoints={','.join(client_url(each) for each in members)}",
+        f"--cacert={certs[0]}",
+        f"--cert={certs[1]}",
+        f"--key={certs[2]}",
+        "--dial-timeout=3s",
+        f"--command-timeout={seconds}s",
+        *arguments,
     ]
     environment = {"PATH": os.environ["PATH"], "ETCDCTL_API": "3"}
     try:

@@ -98,7 +98,9 @@ class Load(Steady):
         stream = {"stream": {"job": "stack", "part": str(number % STREAMS)}, "values": values}
         for attempt in range(1000):
             self.push_attempts += 1
-            status, answer = self.request("distributor", number + attempt, "POST", "/loki/api/v1/push", {"streams": [stream]})
+            status, answer = self.request(
+                "distributor", number + attempt, "POST", "/loki/api/v1/push", {"streams": [stream]}
+            )
             if status == 204:
                 now = time.time()
                 self.accepted.update({name: (moment, now) for name in ids})
@@ -111,10 +113,17 @@ class Load(Steady):
     def ask(self, since, until):
         """Ids of the lines between two times, or None when the query failed."""
         self.query_attempts += 1
-        query = urllib.parse.urlencode({
-            "query": f'{{job="stack"}} |= "{self.run}"', "start": int(since * 1e9), "end": int(until * 1e9), "limit": 5000,
-        })
-        status, answer = self.request("query-frontend", self.query_attempts, "GET", f"/loki/api/v1/query_range?{query}", timeout=15)
+        query = urllib.parse.urlencode(
+            {
+                "query": f'{{job="stack"}} |= "{self.run}"',
+                "start": int(since * 1e9),
+                "end": int(until * 1e9),
+                "limit": 5000,
+            }
+        )
+        status, answer = self.request(
+            "query-frontend", self.query_attempts, "GET", f"/loki/api/v1/query_range?{query}", timeout=15
+        )
         if status != 200:
             self.note(self.failed_queries, f"{status} {answer}")
             return None
@@ -123,7 +132,8 @@ class Load(Steady):
     def query(self):
         now = time.time()
         expected = {
-            name for name, (moment, accepted) in list(self.accepted.items())
+            name
+            for name, (moment, accepted) in list(self.accepted.items())
             if moment > now - LOOK_BACK + 1 and accepted < now - SETTLED
         }
         found = self.ask(now - LOOK_BACK, now)
@@ -159,8 +169,18 @@ class Load(Steady):
         if not self.accepted:
             raise StackError(f"not one push was accepted: {self.failed_pushes[:3]}")
         return {
-            "seconds": round(self.ended - self.began), "pushes": push_attempts, "failed_pushes": pushes,
-            "moved_on": len(self.moved_on), "pushes_given_up": self.given_up, "queries_given_up": self.queries_given_up, "queries": query_attempts, "failed_queries": queries,
-            "lines_accepted": len(self.accepted), "lines_late": self.lines_late, "lines_missing": len(missing),
-            "first_failures": self.failed_pushes[:min(pushes, 3)] + self.failed_queries[:min(queries, 3)] + self.moved_on[:3],
+            "seconds": round(self.ended - self.began),
+            "pushes": push_attempts,
+            "failed_pushes": pushes,
+            "moved_on": len(self.moved_on),
+            "pushes_given_up": self.given_up,
+            "queries_given_up": self.queries_given_up,
+            "queries": query_attempts,
+            "failed_queries": queries,
+            "lines_accepted": len(self.accepted),
+            "lines_late": self.lines_late,
+            "lines_missing": len(missing),
+            "first_failures": self.failed_pushes[: min(pushes, 3)]
+            + self.failed_queries[: min(queries, 3)]
+            + self.moved_on[:3],
         }

@@ -16,9 +16,9 @@ from deploy import agents
 from etcd import MEMBERS, Mesh, client_url, etcdctl, new_root
 from load import Steady
 from metrics import Metrics, Moved, label
-from servers import StackError, tool, wait_for
 from report import TLS_TROUBLE, Report, handshake_failures
 from scenarios import TLS, Run, all_from, all_trust, renewed_by_hand, restarted_for_trust, told_out_of_turn
+from servers import StackError, tool, wait_for
 from watch import Unattested, handshake, read_set
 
 ROTATIONS = 10
@@ -41,8 +41,15 @@ class Watcher:
         certs = mesh.certificates(member)
         self.out = mesh.base / f"watch-{member}"
         command = [
-            tool("etcdctl"), f"--endpoints={client_url(member)}", f"--cacert={certs}/CA.pem",
-            f"--cert={certs}/cert.pem", f"--key={certs}/key.pem", "watch", "--rev=1", "--prefix", prefix,
+            tool("etcdctl"),
+            f"--endpoints={client_url(member)}",
+            f"--cacert={certs}/CA.pem",
+            f"--cert={certs}/cert.pem",
+            f"--key={certs}/key.pem",
+            "watch",
+            "--rev=1",
+            "--prefix",
+            prefix,
         ]
         with open(self.out, "wb") as out:
             self.process = subprocess.Popen(
@@ -138,10 +145,17 @@ class KeyLoad(Steady):
             self.lost |= self.missing(member)
         unseen = [watcher.missed(set(self.accepted)) for watcher in self.watchers]
         return {
-            "seconds": round(self.ended - self.began), "writes": self.writes, "failed_writes": len(self.failed_writes),
-            "reads": self.reads, "failed_reads": len(self.failed_reads), "given_up": self.given_up,
-            "keys_accepted": len(self.accepted), "keys_lost": len(self.lost), "events_missed": sum(map(len, unseen)),
-            "failed_connections": len(self.failed_connections), "refused_by_tls": len(self.refused()),
+            "seconds": round(self.ended - self.began),
+            "writes": self.writes,
+            "failed_writes": len(self.failed_writes),
+            "reads": self.reads,
+            "failed_reads": len(self.failed_reads),
+            "given_up": self.given_up,
+            "keys_accepted": len(self.accepted),
+            "keys_lost": len(self.lost),
+            "events_missed": sum(map(len, unseen)),
+            "failed_connections": len(self.failed_connections),
+            "refused_by_tls": len(self.refused()),
             "first_failures": self.failed_writes[:3] + self.failed_reads[:3] + self.failed_connections[:3],
         }
 
@@ -252,7 +266,8 @@ def control(stack: Mesh, report: Report) -> None:
     def seen() -> dict[str, int]:
         return {
             "handshakes": len([each for each in run.watch.failures if TLS.search(each[2])]),
-            "etcd's logs": len(handshake_failures(stack)) - refused, "connections": len(run.load.failed_connections),
+            "etcd's logs": len(handshake_failures(stack)) - refused,
+            "connections": len(run.load.failed_connections),
         }
 
     try:

@@ -36,10 +36,16 @@ class Metrics:
     def unwell(self):
         """Instances that are not ready, fail at present, or have an alarm; those that do not answer too."""
         rows = self.read()
-        good = {"certagent_ready": 1, "certagent_attested": 1, "certagent_consecutive_failures": 0, "certagent_alarm": 0}
+        good = {
+            "certagent_ready": 1,
+            "certagent_attested": 1,
+            "certagent_consecutive_failures": 0,
+            "certagent_alarm": 0,
+        }
         return [
             f"{instance} {name}"
-            for instance in self.addresses for name, value in good.items()
+            for instance in self.addresses
+            for name, value in good.items()
             if [v for (each, _), v in rows.get(instance, {}).items() if each == name] != [value]
         ]
 
@@ -65,4 +71,6 @@ class Moved:
         return {instance for instance in now if now[instance] != self.before.get(instance, 0)}
 
     def in_all(self, seconds=60):
-        wait_for(f"{self.name} to move in every instance", lambda: self.instances() == set(self.metrics.addresses), seconds)
+        wait_for(
+            f"{self.name} to move in every instance", lambda: self.instances() == set(self.metrics.addresses), seconds
+        )

@@ -34,12 +34,22 @@ class Report:
 
     def as_json(self):
         rows = [{"what": what, "value": value, "ok": ok} for what, value, ok in self.rows]
-        return {"scenario": self.name, "passed": self.passed(), "checks": rows, "numbers": self.numbers, "notes": self.notes}
+        return {
+            "scenario": self.name,
+            "passed": self.passed(),
+            "checks": rows,
+            "numbers": self.numbers,
+            "notes": self.notes,
+        }
 
 
 def table(reports):
     """All checks of all scenarios, as text."""
-    rows = [(report.name, what, str(value)[:90], "ok" if ok else "FAILED") for report in reports for what, value, ok in report.rows]
+    rows = [
+        (report.name, what, str(value)[:90], "ok" if ok else "FAILED")
+        for report in reports
+        for what, value, ok in report.rows
+    ]
     if not rows:
         return "nothing was checked"
     width = [max(len(row[column]) for row in rows) for column in range(3)]
@@ -70,11 +80,19 @@ def load_checks(report, result, strict=True):
     report.numbers["load"] = result
     report.say(f"load: {result}")
     if strict:
-        report.check("failed pushes", f"{result['failed_pushes']} of {result['pushes']} {result['first_failures'] or ''}", result["failed_pushes"] == 0)
-        report.check("failed queries", f"{result['failed_queries']} of {result['queries']}", result["failed_queries"] == 0)
+        report.check(
+            "failed pushes",
+            f"{result['failed_pushes']} of {result['pushes']} {result['first_failures'] or ''}",
+            result["failed_pushes"] == 0,
+        )
+        report.check(
+            "failed queries", f"{result['failed_queries']} of {result['queries']}", result["failed_queries"] == 0
+        )
         report.none("connections refused by an instance that was healthy a second ago", result["moved_on"])
         report.none("lines not found within 3 s", result["lines_late"])
     else:
-        report.check("pushes given up", f"{result['pushes_given_up']} of {result['pushes']}", result["pushes_given_up"] == 0)
+        report.check(
+            "pushes given up", f"{result['pushes_given_up']} of {result['pushes']}", result["pushes_given_up"] == 0
+        )
         report.say(f"repeated: {result['failed_pushes']} pushes, {result['failed_queries']} queries")
     report.check("lines lost", f"{result['lines_missing']} of {result['lines_accepted']}", result["lines_missing"] == 0)

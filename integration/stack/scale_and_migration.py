@@ -9,13 +9,22 @@ import time
 
 from deploy import COMPONENTS, loki_processes
 from load import Load
-from servers import wait_for
 from report import handshake_failures, load_checks
 from scenarios import COUNTS, Run
+from servers import wait_for
 from watch import attest_all
 
 # docs/migration.md: nobody depends on the first for writes, everybody on the last.
-ORDER = ["query-scheduler", "query-frontend", "querier", "index-gateway", "ruler", "compactor", "distributor", "ingester"]
+ORDER = [
+    "query-scheduler",
+    "query-frontend",
+    "querier",
+    "index-gateway",
+    "ruler",
+    "compactor",
+    "distributor",
+    "ingester",
+]
 INDEX_SYNC = 360  # seconds: an index gateway looks every five minutes for what an ingester that left has uploaded
 TTL = "20m"  # of the template blocks: none of them renews, so nothing but the steps restarts Loki
 
@@ -27,7 +36,11 @@ def scale(stack, report):
     stack.wait_ready()
     served = attest_all(stack)
     serials = {facts["serialNumber"] for facts in served.values()}
-    report.check("instances with a certificate of their own", f"{len(serials)} of {sum(stack.counts.values())}", len(serials) == sum(stack.counts.values()))
+    report.check(
+        "instances with a certificate of their own",
+        f"{len(serials)} of {sum(stack.counts.values())}",
+        len(serials) == sum(stack.counts.values()),
+    )
     report.none("failed pushes and queries while more came", run.load.failed_pushes + run.load.failed_queries)
     run_again(stack, report)
     scaled(stack, "distributor", 1)
@@ -40,13 +53,19 @@ def scale(stack, report):
 
 def scaled(stack, component, count):
     """Nomad refuses to scale a job while a deployment of it goes on."""
-    wait_for("the deployment to end", lambda: stack.nomad.must("GET", "/v1/job/loki/deployment")["Status"] == "successful", 120, every=1)
+    wait_for(
+        "the deployment to end",
+        lambda: stack.nomad.must("GET", "/v1/job/loki/deployment")["Status"] == "successful",
+        120,
+        every=1,
+    )
     stack.nomad.cli("job", "scale", "-detach", "loki", component, str(count))
     stack.counts[component] = count
 
 
 def run_again(stack, report):
     """The same file once more: `-preserve-counts` keeps what was scaled."""
+
     def running():
         return {each["ID"] for group in stack.nomad.allocations().values() for each in group}
 
@@ -54,7 +73,11 @@ def run_again(stack, report):
     variables = stack.variables("2m", {"ingester": 2}, {})
     stack.nomad.cli("job", "run", "-detach", "-preserve-counts", *variables, "nomad/loki.nomad.hcl")
     time.sleep(5)
-    report.check("allocations after job run -preserve-counts", f"{len(running() & before)} of {len(before)} are the same", running() == before)
+    report.check(
+        "allocations after job run -preserve-counts",
+        f"{len(running() & before)} of {len(before)} are the same",
+        running() == before,
+    )
 
 
 def migration(stack, report):
@@ -72,11 +95,17 @@ def migration(stack, report):
         submit(stack, mixed(old, new, moved))
         settled(stack, moved)
         served = attest_all(stack, lambda component: "certagent" if component in moved else "loki")
-        report.check(f"{component} moved", f"{len(served)} serve what is published, after {time.monotonic() - began:.0f} s", len(served) == sum(stack.counts.values()))
+        report.check(
+            f"{component} moved",
+            f"{len(served)} serve what is published, after {time.monotonic() - began:.0f} s",
+            len(served) == sum(stack.counts.values()),
+        )
     submit(stack, old)
     settled(stack, [])
     served = attest_all(stack, lambda component: "loki")
-    report.check("back to template blocks", f"{len(served)} serve what is published", len(served) == sum(stack.counts.values()))
+    report.check(
+        "back to template blocks", f"{len(served)} serve what is published", len(served) == sum(stack.counts.values())
+    )
     load_checks(report, load.finish(INDEX_SYNC), strict=False)
     report.none("TLS errors in Loki's logs", handshake_failures(stack))
 
@@ -88,7 +117,9 @@ def as_json(stack, arguments):
 
 def mixed(old, new, moved):
     """The new job with the old one's groups, those apart that have moved."""
-    groups = [group for group in new["TaskGroups"] if group["Name"] in moved] + [group for group in old["TaskGroups"] if group["Name"] not in moved]
+    groups = [group for group in new["TaskGroups"] if group["Name"] in moved] + [
+        group for group in old["TaskGroups"] if group["Name"] not in moved
+    ]
     return {**new, "TaskGroups": groups}
 
 
@@ -100,11 +131,16 @@ def submit(stack, job):
 
 def settled(stack, moved):
     """Every group runs as it shall, certagent beside the moved ones only, and is ready."""
+
     def as_wanted():
         allocations = stack.nomad.allocations()
         return all(
             len(allocations.get(component, [])) == stack.counts[component]
-            and all(("certagent" in (each.get("TaskStates") or {})) == (component in moved) and each["ClientStatus"] == "running" for each in allocations[component])
+            and all(
+                ("certagent" in (each.get("TaskStates") or {})) == (component in moved)
+                and each["ClientStatus"] == "running"
+                for each in allocations[component]
+            )
             for component in COMPONENTS
         )
 

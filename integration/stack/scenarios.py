@@ -11,12 +11,12 @@ import signal
 import time
 
 from deploy import agents
-from validation import accepted
 from load import Load
 from metrics import Metrics, Moved, label
-from servers import certagent_binary, wait_for
 from report import handshake_failures, load_checks
 from scrape import Prometheus, observed, of_allocations
+from servers import certagent_binary, wait_for
+from validation import accepted
 from watch import Watch, attest_all
 
 COUNTS = {"ingester": 2, "distributor": 2}
@@ -75,7 +75,11 @@ class Run:
     def restart_checks(self):
         self.report.none(f"restarts of {self.stack.application}", self.stack.restarts())
         same = self.stack.processes() == self.processes
-        self.report.check(f"{self.stack.application} processes", "the same as at the start" if same else "others than at the start", same)
+        self.report.check(
+            f"{self.stack.application} processes",
+            "the same as at the start" if same else "others than at the start",
+            same,
+        )
 
 
 def rotation(stack, report):
@@ -86,15 +90,24 @@ def rotation(stack, report):
         run.rotated(ROTATIONS, 480)
         load_checks(report, run.end())
         observed(prometheus, report, of_allocations(stack))
-        # A renewal here is due with less than a quarter of the life left: Vault's half minute before the issuance counts as life.
+        # A renewal here is due with less than a quarter of the life left.
+        # Vault's half minute before the issuance counts as life.
         report.none("other alerts that fired in that time", sorted(prometheus.fired() - {"CertagentExpiresSoon"}))
     finally:
         prometheus.stop()
     rotations = run.watch.rotations()
-    report.check("rotations of each instance", f"{min(rotations.values())} to {max(rotations.values())}", min(rotations.values()) >= ROTATIONS)
+    report.check(
+        "rotations of each instance",
+        f"{min(rotations.values())} to {max(rotations.values())}",
+        min(rotations.values()) >= ROTATIONS,
+    )
     report.check("instances", len(rotations), len(rotations) == sum(stack.counts.values()))
     issued, published = report.numbers["issuances"], sum(rotations.values())
-    report.check("issuances at the issuer", f"{issued} for {published} rotations", published <= issued <= published + len(rotations))
+    report.check(
+        "issuances at the issuer",
+        f"{issued} for {published} rotations",
+        published <= issued <= published + len(rotations),
+    )
     run.certificate_checks()
     run.restart_checks()
     debugging(stack, report)
@@ -119,6 +132,7 @@ def anchors(stack):
 
 def all_trust(stack, count, seconds):
     """Waits until every CA.pem holds `count` anchors."""
+
     def done():
         found = anchors(stack)
         return len(found) == sum(stack.counts.values()) and set(found.values()) == {count}
@@ -127,11 +141,20 @@ def all_trust(stack, count, seconds):
 
 
 def restarted_for_trust(stack, report, before, count, gap=SETTLE):
-    """certagent restarts `count` processes for the new CA.pem, never two at a time: by their supervisor's own record."""
-    wait_for(f"certagent to restart {count} of {stack.application}", lambda: len(stack.turns()) >= before + count, 40 * count, every=1)
-    turns = stack.turns()[before:before + count]
+    """certagent restarts `count` processes for the new CA.pem, never two at once: by their supervisor's own record."""
+    wait_for(
+        f"certagent to restart {count} of {stack.application}",
+        lambda: len(stack.turns()) >= before + count,
+        40 * count,
+        every=1,
+    )
+    turns = stack.turns()[before : before + count]
     gaps = [later[0] - earlier[1] for earlier, later in zip(turns, turns[1:])]
-    report.check(f"{count} restarts for trust", f"one at a time, the next one at least {min(gaps):.0f} s after the start of the one before", min(gaps) > gap)
+    report.check(
+        f"{count} restarts for trust",
+        f"one at a time, the next one at least {min(gaps):.0f} s after the start of the one before",
+        min(gaps) > gap,
+    )
 
 
 def renewed_by_hand(run):
@@ -166,9 +189,14 @@ def change_root(stack, report, last):
     new = new_root(stack, "Loki internal CA 2")
     began = time.monotonic()
     all_trust(stack, 2, 60)
-    report.note(f"both roots in every CA.pem {time.monotonic() - began:.0f} s after the new one was made; nothing was signed by it yet")
+    report.note(
+        f"both roots in every CA.pem {time.monotonic() - began:.0f} s after the new one was made; "
+        "nothing was signed by it yet"
+    )
     restarted_for_trust(stack, report, 0, every)
-    report.check("default issuer until then", "the old one", bao.must("GET", "pki/config/issuers")["data"]["default"] == old)
+    report.check(
+        "default issuer until then", "the old one", bao.must("GET", "pki/config/issuers")["data"]["default"] == old
+    )
     metrics.well()
     report.check("seen in metrics", f"{told.name} of all {every}", told.instances() == set(metrics.addresses))
     stack.wait_ready()
@@ -183,7 +211,9 @@ def change_root(stack, report, last):
     restarted_for_trust(stack, report, every, last)
     result = run.end()
     load_checks(report, result, strict=False)
-    report.check("queries given up", f"{result['queries_given_up']} of {result['queries']}", result["queries_given_up"] == 0)
+    report.check(
+        "queries given up", f"{result['queries_given_up']} of {result['queries']}", result["queries_given_up"] == 0
+    )
     report.none("lines not found within 3 s", result["lines_late"])
     report.none("restarts out of turn", told_out_of_turn(stack))
     report.none("published leaves that were not served", run.watch.unattested())
@@ -193,13 +223,20 @@ def change_root(stack, report, last):
 
 def new_root(stack, name):
     """Id of a new root of the mount, which signs nothing yet."""
-    made = stack.bao.must("POST", "pki/root/generate/internal", {"common_name": name, "key_type": "ec", "key_bits": 256, "ttl": "87600h"})
+    made = stack.bao.must(
+        "POST", "pki/root/generate/internal", {"common_name": name, "key_type": "ec", "key_bits": 256, "ttl": "87600h"}
+    )
     return made["data"]["issuer_id"]
 
 
 def told_out_of_turn(stack):
     """What certagent's logs say about acting without the lock."""
-    return [line[:200] for log in stack.agent_logs() for line in log.read_text(errors="replace").splitlines() if "acting without the lock" in line]
+    return [
+        line[:200]
+        for log in stack.agent_logs()
+        for line in log.read_text(errors="replace").splitlines()
+        if "acting without the lock" in line
+    ]
 
 
 def control(stack, report):

@@ -40,7 +40,11 @@ class Prometheus(Part):
         self.every = every  # seconds between scrapes, and between evaluations
         self.file = self.dir / "prometheus.yml"
         settings = {
-            "global": {"scrape_interval": f"{every}s", "scrape_timeout": f"{every}s", "evaluation_interval": f"{every}s"},
+            "global": {
+                "scrape_interval": f"{every}s",
+                "scrape_timeout": f"{every}s",
+                "evaluation_interval": f"{every}s",
+            },
             "scrape_config_files": [f"{ROOT}/nomad/prometheus.yml"],
             "rule_files": [f"{ROOT}/configs/alerts.yaml"],
         }
@@ -48,8 +52,11 @@ class Prometheus(Part):
 
     def command(self):
         return [
-            tool("prometheus"), f"--config.file={self.file}", f"--storage.tsdb.path={self.dir}/data",
-            "--web.listen-address=127.0.0.1:9090", "--log.level=warn",
+            tool("prometheus"),
+            f"--config.file={self.file}",
+            f"--storage.tsdb.path={self.dir}/data",
+            "--web.listen-address=127.0.0.1:9090",
+            "--log.level=warn",
         ]
 
     def ready(self):
@@ -66,7 +73,7 @@ class Prometheus(Part):
         return self.get("query", query=expression)["result"]
 
     def up(self):
-        """(job, instance, component) -> whether it is up, as alerts and dashboards see it; what left the catalogue is not there."""
+        """(job, instance, component) -> whether it is up, as alerts see it; what left the catalogue is not there."""
         found = [(row["metric"], row["value"][1] == "1") for row in self.query("up")]
         return {(labels["job"], labels["instance"], labels.get("component", "")): up for labels, up in found}
 
@@ -87,9 +94,15 @@ class Prometheus(Part):
 
 def observed(prometheus, report, wanted):
     """Targets as `wanted`, certagent's metrics, alerts and dashboard; `wanted` as Prometheus.up() has it."""
-    done = subprocess.run([tool("promtool"), "check", "config", prometheus.file], capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        [tool("promtool"), "check", "config", prometheus.file], capture_output=True, text=True, timeout=60
+    )
     said = (done.stdout + done.stderr).strip()
-    report.check("promtool check config, with all that it includes", said.splitlines()[-1].strip() if done.returncode == 0 else said, done.returncode == 0)
+    report.check(
+        "promtool check config, with all that it includes",
+        said.splitlines()[-1].strip() if done.returncode == 0 else said,
+        done.returncode == 0,
+    )
     targets(prometheus, report, "targets that Prometheus found in Consul", wanted)
     metrics(prometheus, report)
     rules(prometheus, report)
@@ -130,7 +143,9 @@ def rules(prometheus, report):
 
     wait_for("the alerts to be evaluated", lambda: all(rule["health"] != "unknown" for rule in loaded()), 20)
     report.check("alerts loaded", f"{len(loaded())} of {len(names)}", [rule["name"] for rule in loaded()] == names)
-    report.none("alerts with an error", [(rule["name"], rule.get("lastError")) for rule in loaded() if rule["health"] != "ok"])
+    report.none(
+        "alerts with an error", [(rule["name"], rule.get("lastError")) for rule in loaded() if rule["health"] != "ok"]
+    )
 
 
 def dashboard(prometheus, report):
@@ -152,7 +167,9 @@ def dashboard(prometheus, report):
         return next((why for name, why in ABSENT.items() if name in expression), None)
 
     try:  # an increase needs two samples
-        wait_for("the dashboard's data", lambda: all(excused(each) for _, each in empty()), 5 * prometheus.every, every=0.5)
+        wait_for(
+            "the dashboard's data", lambda: all(excused(each) for _, each in empty()), 5 * prometheus.every, every=0.5
+        )
     except StackError:
         pass  # reported below
     without = empty()
@@ -161,17 +178,27 @@ def dashboard(prometheus, report):
     for title, expression in without:
         if excused(expression):
             report.note(f"the panel {title!r} has no data: {excused(expression)}")
-    choices = [re.fullmatch(r"label_values\((\w+), (\w+)\)", each.get("query", "")) for each in board["templating"]["list"]]
-    offered = {found[2]: prometheus.get(f"label/{found[2]}/values", **{"match[]": found[1]}) for found in choices if found}
-    report.check("choices of the dashboard", {name: len(found) for name, found in offered.items()}, len(offered) == 2 and all(offered.values()))
+    choices = [
+        re.fullmatch(r"label_values\((\w+), (\w+)\)", each.get("query", "")) for each in board["templating"]["list"]
+    ]
+    offered = {
+        found[2]: prometheus.get(f"label/{found[2]}/values", **{"match[]": found[1]}) for found in choices if found
+    }
+    report.check(
+        "choices of the dashboard",
+        {name: len(found) for name, found in offered.items()},
+        len(offered) == 2 and all(offered.values()),
+    )
 
 
 def of_allocations(stack):
     """What Prometheus has to find for the job of nomad/: Loki and certagent of every allocation that runs."""
     return {
         (job, allocation["ID"], component): True
-        for component, group in stack.nomad.allocations().items() for allocation in group
-        if allocation["ClientStatus"] == "running" for job in ("loki", "certagent")
+        for component, group in stack.nomad.allocations().items()
+        for allocation in group
+        if allocation["ClientStatus"] == "running"
+        for job in ("loki", "certagent")
     }
 
 
@@ -242,11 +269,18 @@ class Certagent(Part):
     def environment(self):
         port = self.application.getsockname()[1]
         return {
-            **super().environment(), "VAULT_ADDR": self.vault, "VAULT_TOKEN_PATH": str(self.token),
-            "CERTAGENT_COMPONENT": self.component, "CERTAGENT_NODE_IP": NODE_IP, "CERTAGENT_TTL": self.ttl, "CERTAGENT_RENEW_AT": self.renew_at,
-            "CERTAGENT_DIR": str(self.certs), "CERTAGENT_MARKER": str(self.dir / "ready.json"),
+            **super().environment(),
+            "VAULT_ADDR": self.vault,
+            "VAULT_TOKEN_PATH": str(self.token),
+            "CERTAGENT_COMPONENT": self.component,
+            "CERTAGENT_NODE_IP": NODE_IP,
+            "CERTAGENT_TTL": self.ttl,
+            "CERTAGENT_RENEW_AT": self.renew_at,
+            "CERTAGENT_DIR": str(self.certs),
+            "CERTAGENT_MARKER": str(self.dir / "ready.json"),
             "CERTAGENT_PROBE_ADDRESS": f"{NODE_IP}:{port}",
-            "CERTAGENT_HTTP_LISTEN": f"{NODE_IP}:{self.port}", "CERTAGENT_HTTP_ALLOW_REMOTE": "true",
+            "CERTAGENT_HTTP_LISTEN": f"{NODE_IP}:{self.port}",
+            "CERTAGENT_HTTP_ALLOW_REMOTE": "true",
         }
 
     def command(self):
@@ -298,7 +332,9 @@ class ByHand:
     def __init__(self, stack):
         keys = served('{"keys": []}', "application/json")  # there is no Nomad whose identities could log in
         stack.set_up_vault(jwks=f"http://{NODE_IP}:{keys.server_port}")
-        token = stack.bao.must("POST", "auth/token/create", {"policies": ["loki-certagent"], "ttl": "1h"})["auth"]["client_token"]
+        token = stack.bao.must("POST", "auth/token/create", {"policies": ["loki-certagent"], "ttl": "1h"})["auth"][
+            "client_token"
+        ]
         self.services, self.servers, self.wanted = Registered(stack.consul), {"keys": keys}, {}
         for component in COMPONENTS:
             self.loki(component)
@@ -315,7 +351,7 @@ class ByHand:
         self.servers[allocation] = server
         # Prometheus puts the address where relabelling leaves no instance.
         named = (allocation, component) if metadata else (f"{NODE_IP}:{server.server_port}", "")
-        self.wanted["loki", *named] = True
+        self.wanted[("loki", *named)] = True
         return allocation
 
     def end(self):
@@ -341,7 +377,7 @@ def by_hand(stack, report):
 
 
 def down_and_others(hand, prometheus, report):
-    """One dies, which must show at once; one comes and one goes, which Prometheus has to notice at its next look at Consul."""
+    """One dies, which must show at once; one comes and one goes, which Prometheus has to notice when it asks Consul."""
     dead = next(key for key in hand.wanted if key[2] == "ruler")
     ended(hand.servers.pop(dead[1]))
     hand.wanted[dead] = False

@@ -38,7 +38,9 @@ def tool(command):
 
 def certagent_binary():
     """The binary under test."""
-    for path in filter(None, [os.environ.get("CERTAGENT_BIN"), ROOT / "target/release/certagent", ROOT / "target/debug/certagent"]):
+    for path in filter(
+        None, [os.environ.get("CERTAGENT_BIN"), ROOT / "target/release/certagent", ROOT / "target/debug/certagent"]
+    ):
         if Path(path).exists():
             return str(path)
     raise StackError("certagent is not built: cargo build --release --locked")
@@ -102,7 +104,12 @@ class Part:
     def launch(self):
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(
-                self.command(), stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self.environment(), cwd=self.dir,
+                self.command(),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=self.environment(),
+                cwd=self.dir,
                 start_new_session=True,  # Ctrl-C is for the run, which stops it in order
             )
 
@@ -148,8 +155,15 @@ class Consul(Part):
 
     def command(self):
         return [
-            tool("consul"), "agent", "-dev", "-bind=127.0.0.1", f"-client={self.client}", "-node=stack", "-dns-port=53",
-            "-log-level=warn", "-hcl=disable_update_check = true",
+            tool("consul"),
+            "agent",
+            "-dev",
+            "-bind=127.0.0.1",
+            f"-client={self.client}",
+            "-node=stack",
+            "-dns-port=53",
+            "-log-level=warn",
+            "-hcl=disable_update_check = true",
             '-hcl=dns_config { service_ttl { "*" = "0s" } }',
         ]
 
@@ -166,8 +180,16 @@ class SecondConsul(Consul):
 
     def command(self):
         return [
-            tool("consul"), "agent", "-node=host1", f"-data-dir={self.dir}/data", "-bind=10.213.1.1", "-client=10.213.1.1",
-            "-retry-join=127.0.0.1", "-log-level=warn", "-hcl=disable_update_check = true", "-hcl=leave_on_terminate = true",
+            tool("consul"),
+            "agent",
+            "-node=host1",
+            f"-data-dir={self.dir}/data",
+            "-bind=10.213.1.1",
+            "-client=10.213.1.1",
+            "-retry-join=127.0.0.1",
+            "-log-level=warn",
+            "-hcl=disable_update_check = true",
+            "-hcl=leave_on_terminate = true",
         ]
 
 
@@ -194,7 +216,9 @@ class OpenBao(Part):
 
     def call(self, method, path, body=None):
         # A minute: the first write to a new raft store waits for the disk.
-        return http(method, f"{self.url}/v1/{path}", body, {"X-Vault-Token": self.keys.get("root_token", "")}, timeout=60)
+        return http(
+            method, f"{self.url}/v1/{path}", body, {"X-Vault-Token": self.keys.get("root_token", "")}, timeout=60
+        )
 
     def must(self, method, path, body=None):
         status, answer = self.call(method, path, body)
@@ -233,13 +257,31 @@ class Weed(Part):
         self.address = NODE_IP if mesh else "127.0.0.1"
         self.url = f"http://{self.address}:8333"
         (self.dir / "data").mkdir(exist_ok=True)
-        identity = {"identities": [{"name": "loki", "credentials": [{"accessKey": "loki", "secretKey": "loki-stack"}], "actions": ["Admin", "Read", "Write", "List", "Tagging"]}]}
+        identity = {
+            "identities": [
+                {
+                    "name": "loki",
+                    "credentials": [{"accessKey": "loki", "secretKey": "loki-stack"}],
+                    "actions": ["Admin", "Read", "Write", "List", "Tagging"],
+                }
+            ]
+        }
         (self.dir / "s3.json").write_text(json.dumps(identity))
 
     def command(self):
         return [
-            tool("weed"), f"-logdir={self.dir}", "server", f"-ip={self.address}", f"-ip.bind={self.address}", f"-dir={self.dir}/data", "-s3", "-s3.port=8333",
-            f"-s3.config={self.dir}/s3.json", "-master.volumeSizeLimitMB=64", "-volume.max=50", "-master.telemetry=false",
+            tool("weed"),
+            f"-logdir={self.dir}",
+            "server",
+            f"-ip={self.address}",
+            f"-ip.bind={self.address}",
+            f"-dir={self.dir}/data",
+            "-s3",
+            "-s3.port=8333",
+            f"-s3.config={self.dir}/s3.json",
+            "-master.volumeSizeLimitMB=64",
+            "-volume.max=50",
+            "-master.telemetry=false",
         ]
 
     def ready(self):
@@ -247,8 +289,12 @@ class Weed(Part):
 
     def bucket(self):
         shell = subprocess.run(
-            [tool("weed"), "shell", f"-master={self.address}:9333"], input="s3.bucket.create -name loki\n", text=True,
-            capture_output=True, env=self.environment(), timeout=60,
+            [tool("weed"), "shell", f"-master={self.address}:9333"],
+            input="s3.bucket.create -name loki\n",
+            text=True,
+            capture_output=True,
+            env=self.environment(),
+            timeout=60,
         )
         return "create bucket" in shell.stdout or "exist" in shell.stdout + shell.stderr
 
@@ -261,7 +307,7 @@ class Nomad(Part):
     consul = "127.0.0.1:8500"
     url = "http://127.0.0.1:4646"
     own_ports = ""
-    server = "server {\n  enabled = true\n  bootstrap_expect = 1\n  heartbeat_grace = \"30s\"\n}"
+    server = 'server {\n  enabled = true\n  bootstrap_expect = 1\n  heartbeat_grace = "30s"\n}'
     bootstrap = "5e1f0d0a-0000-4000-8000-000000000001"
 
     def __init__(self, base, cgroup="certagent-stack", mesh=False):
@@ -372,7 +418,9 @@ plugin "raw_exec" {{ config {{ enabled = true }} }}
 
     def ports(self, allocation_id):
         answer = self.must("GET", f"/v1/allocation/{allocation_id}")
-        return {port["Label"]: (port["HostIP"], port["Value"]) for port in answer["AllocatedResources"]["Shared"]["Ports"]}
+        return {
+            port["Label"]: (port["HostIP"], port["Value"]) for port in answer["AllocatedResources"]["Shared"]["Ports"]
+        }
 
     def task_dir(self, allocation_id, task):
         """On whichever host it is."""

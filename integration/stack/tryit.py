@@ -10,6 +10,7 @@ def text(stack):
     grpc = stack.addresses("grpc")
     allocation = stack.nomad.allocations()["ingester"][0]["ID"]
     certs = stack.nomad.task_dir(allocation, "certagent") / "secrets/certs"
+    path = f"{TOOLS}:{os.path.dirname(certagent_binary())}"
     return f"""
 Loki runs: eight components, ten instances, certificates of 2 minutes. It lives in namespaces of its own;
 enter them from another shell, as root, with
@@ -18,7 +19,7 @@ enter them from another shell, as root, with
 
 and there:
 
-  export NOMAD_ADDR={stack.nomad.url} NOMAD_TOKEN={stack.nomad.bootstrap} PATH={TOOLS}:{os.path.dirname(certagent_binary())}:$PATH
+  export NOMAD_ADDR={stack.nomad.url} NOMAD_TOKEN={stack.nomad.bootstrap} PATH={path}:$PATH
   nomad job status loki
   nomad alloc logs -f -stderr -task certagent {allocation}
   nomad alloc exec -task certagent {allocation} {certagent_binary()} issue
@@ -26,12 +27,12 @@ and there:
   certagent inspect {certs}
   watch -n1 ls -l {certs}
 
-  openssl s_client -connect {grpc['ingester'][0]} -alpn h2 -CAfile {certs}/CA.pem \\
+  openssl s_client -connect {grpc["ingester"][0]} -alpn h2 -CAfile {certs}/CA.pem \\
     -cert {certs}/cert.pem -key {certs}/key.pem </dev/null 2>/dev/null | openssl x509 -noout -serial -dates
 
-  curl -s -H 'Content-Type: application/json' http://{addresses['distributor'][0]}/loki/api/v1/push \\
+  curl -s -H 'Content-Type: application/json' http://{addresses["distributor"][0]}/loki/api/v1/push \\
     -d '{{"streams":[{{"stream":{{"job":"me"}},"values":[["'$(date +%s%N)'","hello"]]}}]}}'
-  curl -sG http://{addresses['query-frontend'][0]}/loki/api/v1/query_range --data-urlencode 'query={{job="me"}}'
+  curl -sG http://{addresses["query-frontend"][0]}/loki/api/v1/query_range --data-urlencode 'query={{job="me"}}'
 
 Ctrl-C here stops everything.
 """

@@ -10,8 +10,23 @@ from deploy import COMPONENTS
 from servers import ROOT, tool
 
 VARIABLES = [
-    "CERTS", "DATA", "HTTP_ADDRESS", "HTTP_PORT", "TAIL_PROXY_URL", "GRPC_ADDRESS", "GRPC_PORT", "NODE_IP", "INSTANCE_ID", "CONSUL_HTTP_ADDR",
-    "REPLICATION_FACTOR", "S3_ENDPOINT", "S3_BUCKET", "S3_REGION", "S3_ACCESS_KEY_ID", "S3_SECRET_ACCESS_KEY", "S3_INSECURE",
+    "CERTS",
+    "DATA",
+    "HTTP_ADDRESS",
+    "HTTP_PORT",
+    "TAIL_PROXY_URL",
+    "GRPC_ADDRESS",
+    "GRPC_PORT",
+    "NODE_IP",
+    "INSTANCE_ID",
+    "CONSUL_HTTP_ADDR",
+    "REPLICATION_FACTOR",
+    "S3_ENDPOINT",
+    "S3_BUCKET",
+    "S3_REGION",
+    "S3_ACCESS_KEY_ID",
+    "S3_SECRET_ACCESS_KEY",
+    "S3_INSECURE",
 ]
 
 
@@ -31,6 +46,12 @@ def accepted(stack, report):
 def verified(file, component):
     """What Loki has against a file, or nothing."""
     values = {name: "1" for name in VARIABLES} | {"S3_INSECURE": "true", "S3_ENDPOINT": "http://127.0.0.1:1"}
-    command = [tool("loki"), f"-config.file={ROOT / file}", "-config.expand-env=true", f"-target={component}", "-verify-config"]
+    command = [
+        tool("loki"),
+        f"-config.file={ROOT / file}",
+        "-config.expand-env=true",
+        f"-target={component}",
+        "-verify-config",
+    ]
     done = subprocess.run(command, env=values, capture_output=True, text=True, timeout=60)
     return "" if done.returncode == 0 else f"{component}: {done.stdout[-200:]}{done.stderr[-400:]}"

@@ -12,7 +12,6 @@ import threading
 import time
 from pathlib import Path
 
-
 HTTP2, HTTP1 = "h2", "http/1.1"
 GREETINGS = {  # the client's first words, by protocol
     HTTP2: b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0]),

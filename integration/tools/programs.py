@@ -15,12 +15,12 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Callable, Optional, Tuple
+from typing import Callable, Optional
 
 INSTALLED = Path(__file__).resolve().parents[2] / ".cache/tools/bin"
 STAGES = ("stack", "mesh")  # of .ci/run: CERTAGENT_SKIP and CERTAGENT_REQUIRE may name them too
 PATIENCE = 10  # seconds for a program to print its version
-Version = Tuple[int, ...]
+Version = tuple[int, ...]
 
 
 class Unusable(Exception):
@@ -41,37 +41,60 @@ class Program:
     used_by: str  # which tests and scenarios
     remedy: str  # how to get it
     installed: bool = True  # by integration/tools/install; else it is the operator's or the system's own
-    try_with: Tuple[str, ...] = ()  # arguments that prove that it works here; without any it is not started
+    try_with: tuple[str, ...] = ()  # arguments that prove that it works here; without any it is not started
     oldest: Version = ()  # first version that will do; its output must then have one
     below: Version = ()  # first version that is too new
     holds: Optional[Callable[[], bool]] = None  # no program, but something that must be true here
 
 
 def _installed(name: str, command: str, used_by: str, variable: str = "") -> Program:
-    return Program(name, command, variable or f"CERTAGENT_{name.upper()}", used_by, f"run integration/tools/install {name}")
+    return Program(
+        name, command, variable or f"CERTAGENT_{name.upper()}", used_by, f"run integration/tools/install {name}"
+    )
 
 
 PROGRAMS = {
     program.name: program
     for program in (
         Program(
-            "nomad", "nomad", "CERTAGENT_NOMAD", "the tests cases::tell and every scenario of integration/stack/run with Loki",
-            "install its maker's release or package (nothing here does)", False, ("version",), (1, 10),
+            "nomad",
+            "nomad",
+            "CERTAGENT_NOMAD",
+            "the tests cases::tell and every scenario of integration/stack/run with Loki",
+            "install its maker's release or package (nothing here does)",
+            False,
+            ("version",),
+            (1, 10),
         ),
         Program(
-            "loki", "loki", "CERTAGENT_LOKI", "the tests apps::loki and every scenario of integration/stack/run with Loki",
-            "install its maker's release or package (nothing here does)", False, ("-version",), (3, 2),
+            "loki",
+            "loki",
+            "CERTAGENT_LOKI",
+            "the tests apps::loki and every scenario of integration/stack/run with Loki",
+            "install its maker's release or package (nothing here does)",
+            False,
+            ("-version",),
+            (3, 2),
         ),
         Program(
-            "consul", "consul", "CERTAGENT_CONSUL", "integration/stack/run", "run integration/tools/install consul",
-            True, ("version",), (1, 14),
+            "consul",
+            "consul",
+            "CERTAGENT_CONSUL",
+            "integration/stack/run",
+            "run integration/tools/install consul",
+            True,
+            ("version",),
+            (1, 14),
         ),
         _installed("openbao", "bao", "the tests with a real Vault, integration/stack/run", "CERTAGENT_BAO"),
         _installed("nginx", "nginx", "the test apps::nginx"),
         _installed("postgresql", "postgres", "the test apps::postgres", "CERTAGENT_POSTGRES"),
         _installed("prometheus", "prometheus", "the scenarios prometheus and rotation"),
         Program(
-            "promtool", "promtool", "CERTAGENT_PROMTOOL", "the tests of configs/alerts.yaml, the scenarios prometheus and rotation",
+            "promtool",
+            "promtool",
+            "CERTAGENT_PROMTOOL",
+            "the tests of configs/alerts.yaml, the scenarios prometheus and rotation",
             "run integration/tools/install prometheus",
         ),
         _installed("consul-template", "consul-template", "benches/figures.rs", "CERTAGENT_CONSUL_TEMPLATE"),
@@ -81,21 +104,48 @@ PROGRAMS = {
         _installed("envoy", "envoy", "the scenario connect"),
         _installed("traefik", "traefik", "the scenario connect"),
         Program(
-            "iptables", "iptables", "CERTAGENT_IPTABLES", "the scenario connect",
-            "install your distribution's package iptables", False, ("--version",),
+            "iptables",
+            "iptables",
+            "CERTAGENT_IPTABLES",
+            "the scenario connect",
+            "install your distribution's package iptables",
+            False,
+            ("--version",),
         ),
         Program(
-            "systemd", "systemd-analyze", "CERTAGENT_SYSTEMD_ANALYZE", "the test of the units in configs/",
-            "run it on a machine with systemd", False, ("--version",),
+            "systemd",
+            "systemd-analyze",
+            "CERTAGENT_SYSTEMD_ANALYZE",
+            "the test of the units in configs/",
+            "run it on a machine with systemd",
+            False,
+            ("--version",),
         ),
-        Program("root", "root", "CERTAGENT_ROOT", "the tests cases::hostile", "run them as root", False, holds=lambda: os.geteuid() == 0),
         Program(
-            "root", "setpriv", "CERTAGENT_SETPRIV", "the tests cases::hostile and what_belongs_to_somebody_else, which play another user",
-            "run them as root, and install util-linux", False, ("--reuid", "65534", "--regid", "65534", "--clear-groups", "true"),
+            "root",
+            "root",
+            "CERTAGENT_ROOT",
+            "the tests cases::hostile",
+            "run them as root",
+            False,
+            holds=lambda: os.geteuid() == 0,
         ),
         Program(
-            "userns", "unshare", "CERTAGENT_UNSHARE", "the tests of PID 1 and of a full file system",
-            "allow user namespaces (as root, or sysctl user.max_user_namespaces), and install util-linux", False,
+            "root",
+            "setpriv",
+            "CERTAGENT_SETPRIV",
+            "the tests cases::hostile and what_belongs_to_somebody_else, which play another user",
+            "run them as root, and install util-linux",
+            False,
+            ("--reuid", "65534", "--regid", "65534", "--clear-groups", "true"),
+        ),
+        Program(
+            "userns",
+            "unshare",
+            "CERTAGENT_UNSHARE",
+            "the tests of PID 1 and of a full file system",
+            "allow user namespaces (as root, or sysctl user.max_user_namespaces), and install util-linux",
+            False,
             ("-Urmpf", "--mount-proc", "true"),
         ),
     )
@@ -126,7 +176,9 @@ def where(program: Program) -> Path:
     elif found := shutil.which(program.command):
         path = Path(found)
     else:
-        raise Unusable(_line(program, f"not found ({program.variable} is not set, PATH has no {program.command})"), False)
+        raise Unusable(
+            _line(program, f"not found ({program.variable} is not set, PATH has no {program.command})"), False
+        )
     return path
 
 
@@ -152,7 +204,11 @@ def _line(program: Program, what: str) -> str:
     version = f"{program.command} {_text(program.oldest)} or later" if program.oldest else program.command
     if program.below:
         version = f"{program.command} {_text(program.oldest)}"
-    where = f", or set {program.variable} to its path" if program.oldest else f", or leave it out with CERTAGENT_SKIP={program.name}"
+    where = (
+        f", or set {program.variable} to its path"
+        if program.oldest
+        else f", or leave it out with CERTAGENT_SKIP={program.name}"
+    )
     return f"{program.name}: {what}. {version} is needed by {program.used_by}: {program.remedy}{where}"
 
 
@@ -183,8 +239,12 @@ def _check(program: Program, path: Path) -> None:
     shown = " ".join((program.command, *program.try_with))
     try:
         process = subprocess.Popen(
-            [path, *program.try_with], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-            env=environment, start_new_session=True,
+            [path, *program.try_with],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env=environment,
+            start_new_session=True,
         )
     except OSError as error:
         raise _unusable(program, path, f"does not start: {error.strerror}") from None
