@@ -5,6 +5,8 @@ Kills only processes of this namespace. What stays true: until the last step, wh
 allocations, not one Loki process ends.
 """
 
+from __future__ import annotations
+
 import os
 import random
 import signal
@@ -12,6 +14,7 @@ import ssl
 import subprocess
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from deploy import agents, loki_processes
 from metrics import Metrics, Moved, label
@@ -19,6 +22,13 @@ from report import handshake_failures, load_checks
 from scenarios import Run, new_root
 from servers import NODE_IP, http, wait_for
 from watch import Unattested, attest, attest_all
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from deploy import Stack
+    from etcd import Mesh
+    from report import Report
 
 TTL = "40s"
 OTHER_IP = "10.214.0.1"
@@ -33,12 +43,12 @@ SETTINGS = {
 }
 
 
-def short(stack, report):
+def short(stack: Stack, report: Report) -> None:
     """For CI."""
     chaos(stack, report, kills=40, steps=[vault_away, token_revoked, agent_restarted])
 
 
-def long(stack, report):
+def long(stack: Stack, report: Report) -> None:
     """A hundred kills and every step."""
     chaos(
         stack,
@@ -48,7 +58,7 @@ def long(stack, report):
     )
 
 
-def chaos(stack, report, kills, steps):
+def chaos(stack: Stack, report: Report, kills: int, steps: list[Callable[[Stack, Report, Metrics], None]]) -> None:
     run = Run(stack, report, ttl=TTL, patience=90, env=SETTINGS)
     metrics = Metrics(stack)
     metrics.well()
@@ -72,7 +82,7 @@ def chaos(stack, report, kills, steps):
     )
 
 
-def settled(run, report, metrics, what):
+def settled(run: Run, report: Report, metrics: Metrics, what: str) -> None:
     """Every instance gets a new leaf again and serves it, and its metrics say so."""
     began = time.monotonic()
     run.rotated(1, 150)
@@ -84,12 +94,12 @@ def settled(run, report, metrics, what):
     )
 
 
-def shortest_left(stack):
+def shortest_left(stack: Stack | Mesh) -> float:
     """Seconds until the first published leaf ends."""
     return min(ssl.cert_time_to_seconds(facts["notAfter"]) for facts in attest_all(stack).values()) - time.time()
 
 
-def shown(report, what, moved):
+def shown(report: Report, what: str, moved: Moved) -> None:
     """The fault shows in that metric of every instance, while it lasts."""
     moved.in_all()
     report.check(
@@ -97,13 +107,13 @@ def shown(report, what, moved):
     )
 
 
-def asked_to_renew():
+def asked_to_renew() -> None:
     """Every certagent has something to do now: the fault need not wait for a renewal to be due."""
     for pid in agents():
         os.kill(pid, signal.SIGUSR1)
 
 
-def killed(stack, report, metrics, times):
+def killed(stack: Stack | Mesh, report: Report, metrics: Metrics, times: int) -> None:
     """SIGKILL at random moments, spread over all; after each kill the victim's set is whole."""
     chance = random.Random(times)
     broken, victims, done = [], set(), 0
@@ -134,14 +144,14 @@ def killed(stack, report, metrics, times):
     )
 
 
-def allocation_of(pid):
+def allocation_of(pid: int) -> str:
     """Name of the allocation, or of the certificate, that a process belongs to."""
     variables = Path(f"/proc/{pid}/environ").read_bytes().decode(errors="replace").split("\0")
     names = ("NOMAD_ALLOC_NAME=", "CERTAGENT_NAME=")
     return next((each.partition("=")[2] for each in variables if each.startswith(names)), "")
 
 
-def not_whole(stack):
+def not_whole(stack: Stack | Mesh) -> list[tuple[str, str]]:
     """Instances whose set is not whole, or not served; looked at twice, as a set may be replaced meanwhile."""
     found = []
     for name, (allocation, address, port) in stack.instances().items():
@@ -156,7 +166,7 @@ def not_whole(stack):
     return found
 
 
-def vault_away(stack, report, metrics):
+def vault_away(stack: Stack, report: Report, metrics: Metrics) -> None:
     """Vault is stopped, and started again once everybody has noticed."""
     failures = Moved(metrics, "certagent_failures_total", label("class", "transport"))
     stack.bao.stop()
@@ -165,7 +175,7 @@ def vault_away(stack, report, metrics):
     stack.bao.start()
 
 
-def token_revoked(stack, report, metrics):
+def token_revoked(stack: Stack, report: Report, metrics: Metrics) -> None:
     """All of certagent's logins at once."""
     logins = Moved(metrics, "certagent_logins_total")
     stack.bao.must("PUT", "sys/leases/revoke-prefix/auth/jwt-nomad/login")
@@ -173,7 +183,7 @@ def token_revoked(stack, report, metrics):
     shown(report, "tokens revoked", logins)
 
 
-def role_removed(stack, report, metrics):
+def role_removed(stack: Stack, report: Report, metrics: Metrics) -> None:
     """The PKI role is gone while renewals are due, and put back."""
     failures = Moved(metrics, "certagent_failures_total", label("class", "misconfigured"))
     role = stack.bao.must("GET", "pki/roles/internal")["data"]
@@ -184,17 +194,17 @@ def role_removed(stack, report, metrics):
     stack.bao.must("POST", "pki/roles/internal", role)
 
 
-def agent_restarted(stack, report, metrics):
+def agent_restarted(stack: Stack, report: Report, metrics: Metrics) -> None:
     """The Nomad agent ends and comes back; its tasks go on without it, but can't be told."""
     without_agent(stack, report, metrics, "Nomad agent restarted", 0)
 
 
-def task_api_gone(stack, report, metrics):
+def task_api_gone(stack: Stack, report: Report, metrics: Metrics) -> None:
     """No agent, so no Task API, for more than one renewal."""
     without_agent(stack, report, metrics, "Task API gone for 45 s", 45)
 
 
-def without_agent(stack, report, metrics, what, seconds):
+def without_agent(stack: Stack, report: Report, metrics: Metrics, what: str, seconds: float) -> None:
     tells = Moved(metrics, "certagent_tells_total", lambda labels: 'outcome="ok"' not in labels)
     began = time.monotonic()
     stack.nomad.stop()
@@ -204,7 +214,7 @@ def without_agent(stack, report, metrics, what, seconds):
     stack.nomad.start()
 
 
-def node_ip_changed(stack, report, metrics):
+def node_ip_changed(stack: Stack, report: Report, metrics: Metrics) -> None:
     """The node is known under another address: certagent asks for it, Loki goes on under the old one."""
     for command in (
         ["ip", "link", "add", "node1", "type", "veth", "peer", "name", "node1-peer"],
@@ -231,7 +241,7 @@ def node_ip_changed(stack, report, metrics):
         "node address changed: seen in metrics", f"{started.name} and an order at once, in all instances", True
     )
 
-    def all_have_it():
+    def all_have_it() -> bool:
         try:
             held = [{value for _, value in facts["subjectAltName"]} for facts in attest_all(stack).values()]
         except Unattested:
@@ -242,7 +252,7 @@ def node_ip_changed(stack, report, metrics):
     report.check("certificates after the node's address changed", f"hold {OTHER_IP} and {NODE_IP}", True)
 
 
-def allocations_restarted(stack, report, metrics):
+def allocations_restarted(stack: Stack, report: Report, metrics: Metrics) -> None:
     """Whole allocations: one distributor, one querier."""
     before = len(loki_processes())
     started = Moved(metrics, "certagent_start_timestamp_seconds")

@@ -4,13 +4,23 @@ Writes what it has measured into docs/comparison.md, between markers. Never chan
 stays true: both sides go through the same steps of the same function.
 """
 
+from __future__ import annotations
+
 import math
 import os
 import re
 import time
+from typing import TYPE_CHECKING
 
 from scenarios import Run
 from servers import ROOT, StackError, wait_for
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from typing import Any
+
+    from deploy import Stack
+    from report import Report
 
 TTL = "2m"
 SECONDS = 330  # at least two renewals by either way
@@ -18,7 +28,7 @@ BOUND = 15  # seconds after Vault's return within which all have renewed
 PAGE = ROOT / "docs/comparison.md"
 
 
-def comparison(stack, report):
+def comparison(stack: Stack, report: Report) -> None:
     """Failed requests, restarts and issuances of both, side by side."""
     stack.set_up_templates()
     rows = {}
@@ -54,7 +64,7 @@ def comparison(stack, report):
     write("comparison", intro, markdown(rows, RENEWAL_LINES))
 
 
-def outage(stack, report):
+def outage(stack: Stack, report: Report) -> None:
     """Vault away when renewal is due; the template runner's patience shortened to see it in minutes."""
     retry = 'vault_retry {\n      attempts = 2\n      backoff = "250ms"\n      max_backoff = "1s"\n    }'
     rows = {"certagent": without_vault(stack, report, "5m", 150, 130)}
@@ -68,7 +78,7 @@ def outage(stack, report):
     write("outage", intro, markdown(rows, OUTAGE_LINES))
 
 
-def outage_long(stack, report):
+def outage_long(stack: Stack, report: Report) -> None:
     """The template runner's own patience, seven and a half minutes without Vault and a restart of the agent."""
     env = {"CERTAGENT_RENEW_AT": "20%"}  # due while Vault is away, twelve minutes before the end
     rows = {"certagent": without_vault(stack, report, "15m", 30, 450, env=env, agent=True)}
@@ -84,7 +94,15 @@ def outage_long(stack, report):
     write("outage-long", intro, markdown(rows, OUTAGE_LINES))
 
 
-def without_vault(stack, report, ttl, stop_at, away, env=None, agent=False):
+def without_vault(
+    stack: Stack,
+    report: Report,
+    ttl: str,
+    stop_at: float,
+    away: float,
+    env: dict[str, str] | None = None,
+    agent: bool = False,
+) -> dict[str, Any]:
     """certagent's side: what was seen while Vault was away, and when the last instance had renewed."""
     run = Run(stack, report, ttl=ttl, env=env)
     row = absent(stack, report, run, stop_at, away, agent, math.inf)
@@ -102,7 +120,9 @@ def without_vault(stack, report, ttl, stop_at, away, env=None, agent=False):
     return finish(stack, run, row)
 
 
-def templates_without_vault(stack, report, ttl, stop_at, away, retry, agent=False):
+def templates_without_vault(
+    stack: Stack, report: Report, ttl: str, stop_at: float, away: float, retry: str, agent: bool = False
+) -> dict[str, Any]:
     """The template runner's side: Vault comes back early when every task has been killed."""
     stack.set_up_templates()
     stack.nomad.vault_retry = retry
@@ -115,7 +135,9 @@ def templates_without_vault(stack, report, ttl, stop_at, away, retry, agent=Fals
     return finish(stack, run, row)
 
 
-def absent(stack, report, run, stop_at, away, agent, enough):
+def absent(
+    stack: Stack, report: Report, run: Run, stop_at: float, away: float, agent: bool, enough: float
+) -> dict[str, Any]:
     """Stops Vault `stop_at` seconds after the start for `away` seconds, or until `enough` tasks were killed."""
     time.sleep(stop_at)
     stack.bao.stop()
@@ -148,7 +170,7 @@ def absent(stack, report, run, stop_at, away, agent, enough):
     return {"away": round(back - stopped), "stopped": stopped, "back": back, "left": left, "killed": killed}
 
 
-def finish(stack, run, row):
+def finish(stack: Stack, run: Run, row: dict[str, Any]) -> dict[str, Any]:
     load = run.load
     load.stop()
     run.watch.stop()
@@ -164,7 +186,7 @@ def finish(stack, run, row):
     return row
 
 
-def verdict(stack, report, rows):
+def verdict(stack: Stack, report: Report, rows: dict[str, dict[str, Any]]) -> None:
     report.numbers["rows"] = rows
     agent, templates = rows["certagent"], rows["three template blocks"]
     report.check(
@@ -189,7 +211,7 @@ def verdict(stack, report, rows):
     )
 
 
-def spread(values):
+def spread(values: Iterable[int]) -> str:
     values = sorted(values)
     return f"{values[0]} to {values[-1]} s" if values else "-"
 
@@ -220,14 +242,14 @@ OUTAGE_LINES = [
 ]
 
 
-def markdown(rows, lines):
+def markdown(rows: dict[str, dict[str, Any]], lines: list[tuple[str, Callable[[dict[str, Any]], object]]]) -> str:
     head = "| | " + " | ".join(rows) + " |\n|---|" + "---|" * len(rows)
     return "\n".join(
         [head, *(f"| {what} | " + " | ".join(str(of(row)) for row in rows.values()) + " |" for what, of in lines)]
     )
 
 
-def write(block, intro, text):
+def write(block: str, intro: str, text: str) -> None:
     """Replaces one generated block of docs/comparison.md."""
     page = PAGE.read_text()
     stamp = (

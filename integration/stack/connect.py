@@ -5,6 +5,8 @@ and the load goes through Traefik with basic auth. gRPC stays with certagent. Wh
 mounted, bridged or filtered outside of the stack's own namespaces.
 """
 
+from __future__ import annotations
+
 import base64
 import os
 import signal
@@ -12,14 +14,21 @@ import socket
 import ssl
 import subprocess
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from chaos import agent_restarted
 from deploy import COMPONENTS, agents
 from load import Load
 from report import load_checks
 from scenarios import COUNTS, Run, debugging
 from scrape import scraped
 from servers import NODE_IP, Part, StackError, certagent_binary, http, tool, wait_for
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from deploy import Stack
+    from report import Report
+    from servers import Json
 
 TOOLS = ["envoy", "traefik", "cni"]
 PORT = 8443
@@ -30,7 +39,7 @@ UNCHECKED = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 UNCHECKED.check_hostname, UNCHECKED.verify_mode = False, ssl.CERT_NONE
 
 
-def prepare():
+def prepare() -> None:
     """Before Nomad starts: places for what CNI and Nomad write, and a resolver that bridges reach."""
     for directory in ("/run", "/var/lib"):  # network namespaces and leases, results
         if Path(__file__).is_relative_to(directory):
@@ -46,7 +55,7 @@ class Traefik(Part):
 
     name = "traefik"
 
-    def command(self):
+    def command(self) -> list[str]:
         return [
             tool("traefik"),
             f"--entrypoints.https.address={NODE_IP}:{PORT}",
@@ -63,15 +72,22 @@ class Traefik(Part):
             "--log.level=INFO",
         ]
 
-    def ready(self):
+    def ready(self) -> bool:
         return http("GET", "http://127.0.0.1:8082/ping", timeout=2, raw=True)[0] == 200
 
 
-def basic(password=PASSWORD):
+def basic(password: str = PASSWORD) -> dict[str, str]:
     return {"Authorization": "Basic " + base64.b64encode(f"{USER}:{password}".encode()).decode()}
 
 
-def ingress(method, component, path, body=None, headers=None, timeout=10):
+def ingress(
+    method: str,
+    component: str,
+    path: str,
+    body: Json = None,
+    headers: dict[str, str] | None = None,
+    timeout: float = 10,
+) -> tuple[int, Json]:
     """One request as a user sends it: to the component's name, through Traefik."""
     url = f"https://loki-{component}.service.consul:{PORT}{path}"
     return http(
@@ -87,14 +103,14 @@ def ingress(method, component, path, body=None, headers=None, timeout=10):
 class IngressLoad(Load):
     """The load of all scenarios, through Traefik."""
 
-    def targets(self, component):
+    def targets(self, component: str) -> list[str]:
         return [component]
 
-    def send(self, method, address, path, body=None, timeout=10):
+    def send(self, method: str, address: str, path: str, body: Json = None, timeout: float = 10) -> tuple[int, Json]:
         return ingress(method, address, path, body, timeout=timeout)
 
 
-def intention(stack, destination, sources):
+def intention(stack: Stack, destination: str, sources: dict[str, str]) -> None:
     """Who may speak to a service of the mesh: source -> allow or deny."""
     entry = {
         "Kind": "service-intentions",
@@ -106,7 +122,7 @@ def intention(stack, destination, sources):
         raise StackError(f"Consul did not take the intention for {destination}: {status} {answer}")
 
 
-def settings():
+def settings() -> Iterable[tuple[str, str]]:
     """Variables of the job for the mesh."""
     hashed = subprocess.run(
         ["openssl", "passwd", "-apr1", PASSWORD], capture_output=True, text=True, check=True
@@ -120,7 +136,7 @@ def settings():
     return found.items()
 
 
-def connect(stack, report):
+def connect(stack: Stack, report: Report) -> None:
     """Closed at first, opened by intentions, loaded while certificates rotate and faults come, gone at the end."""
     extra, stack.ready_port = settings(), "health"
     intention(stack, "*", {"*": "deny"})
@@ -160,7 +176,7 @@ def connect(stack, report):
         stack.ready_port = "http"
 
 
-def each_instance(stack):
+def each_instance(stack: Stack) -> Iterator[tuple[str, str, str, dict[str, tuple[str, int]]]]:
     """(name, component, address in the bridge, label -> (address, port) on the node) of every instance."""
     for component, group in stack.nomad.allocations().items():
         for each in group:
@@ -168,7 +184,7 @@ def each_instance(stack):
             yield each["Name"], component, whole["NetworkStatus"]["Address"], stack.nomad.ports(each["ID"])
 
 
-def opens(address, port):
+def opens(address: str, port: int) -> bool:
     try:
         socket.create_connection((address, port), 2).close()
         return True
@@ -176,7 +192,7 @@ def opens(address, port):
         return False
 
 
-def leaf(stack, service):
+def leaf(stack: Stack, service: str) -> ssl.SSLContext:
     """A client of the mesh under that name, as Consul's agent hands it to everyone on the node (no ACLs here)."""
     directory = stack.base / "tmp"
     status, answer = http("GET", f"{stack.consul.url}/v1/agent/connect/ca/leaf/{service}")
@@ -191,7 +207,7 @@ def leaf(stack, service):
     return context
 
 
-def through_proxy(address, port, context):
+def through_proxy(address: str, port: int, context: ssl.SSLContext) -> str:
     """What a proxy of the mesh answers to GET /ready: the status, or why there is none."""
     try:
         with (
@@ -205,7 +221,7 @@ def through_proxy(address, port, context):
         return f"refused: {error.__class__.__name__}"
 
 
-def closed(stack, report):
+def closed(stack: Stack, report: Report) -> None:
     """Every way to Loki's HTTP but the exposed paths."""
     exposed, shut, stranger = [], [], leaf(stack, "stranger")
     count = 0
@@ -236,7 +252,7 @@ def closed(stack, report):
     report.none("ways past the proxies to Loki's HTTP", shut)
 
     # 404 is Traefik's own, until it has taken the route up.
-    def push():
+    def push() -> tuple[int, Json]:
         return ingress("POST", "distributor", "/loki/api/v1/push", {"streams": []})
 
     wait_for("Traefik to know the distributor", lambda: push()[0] not in (0, 404), 30)
@@ -246,13 +262,13 @@ def closed(stack, report):
     )
 
 
-def opened(stack, report):
+def opened(stack: Stack, report: Report) -> None:
     """By intentions: Traefik to every component. Then only with a password."""
     for component in COMPONENTS:
         intention(stack, f"loki-{component}", {"traefik": "allow"})
     ready = {}
 
-    def every():
+    def every() -> bool:
         ready.update({component: ingress("GET", component, "/ready")[0] for component in COMPONENTS})
         return set(ready.values()) == {200}
 
@@ -287,15 +303,16 @@ def opened(stack, report):
     )
 
 
-def shaken(stack, run):
+def shaken(stack: Stack, run: Run) -> None:
     """Every certagent killed, the Nomad agent restarted: bridges, Task API and Consul's socket are found again."""
     for pid in agents():
         os.kill(pid, signal.SIGKILL)
-    agent_restarted(stack, run.report)
+    stack.nomad.stop()
+    stack.nomad.start()
     run.rotated(1, 120)
 
 
-def doctor(stack, report):
+def doctor(stack: Stack, report: Report) -> None:
     """What `certagent doctor` finds inside of each component's bridge: login, Task API, what Loki serves there."""
     ill = []
     for component, group in stack.nomad.allocations().items():
@@ -307,7 +324,7 @@ def doctor(stack, report):
     report.none("components in whose bridge certagent doctor finds a failure", ill)
 
 
-def unasked(stack):
+def unasked(stack: Stack) -> list[str]:
     """What certagent's logs say of that, the first publication excepted: Loki starts after it.
 
     Before 3.2 a restart depends on it."""
@@ -320,7 +337,7 @@ def unasked(stack):
     return found
 
 
-def tailed(seconds=15):
+def tailed(seconds: float = 15) -> tuple[str, bool]:
     """First words of the answer to a tail through Traefik, and what came on it.
 
     query-frontend asks a querier through the mesh."""
@@ -352,7 +369,7 @@ def tailed(seconds=15):
     return got.split(b"\r\n")[0].decode(), b'"streams"' in got
 
 
-def tail(stack, report):
+def tail(stack: Stack, report: Report) -> None:
     """The upstream of query-frontend: shut without its intention, open with it."""
     answer, lines = tailed()
     report.check("tail without an intention", answer, " 101 " not in answer and not lines)
@@ -362,7 +379,7 @@ def tail(stack, report):
     report.check("tail with it", f"{answer}, lines: {lines}", " 101 " in answer and lines)
 
 
-def networks():
+def networks() -> list[str]:
     """What bridge mode has made for allocations and not taken away: namespaces, links, filter chains, leases."""
     rules = subprocess.run(["iptables-save"], capture_output=True, text=True, check=True).stdout
     return [
@@ -377,7 +394,7 @@ def networks():
     ]
 
 
-def gone(stack, report):
+def gone(stack: Stack, report: Report) -> None:
     """With the job its networks go."""
     before = len(list(Path("/run/netns").glob("*")))
     report.check("network namespaces while it ran", before, before == sum(stack.counts.values()))

@@ -4,12 +4,15 @@ Never edits a file of nomad/: everything that differs is a job variable or a set
 what runs here is what the repository ships.
 """
 
+from __future__ import annotations
+
 import contextlib
 import datetime
 import json
 import os
 import subprocess
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from servers import (
     ROOT,
@@ -27,6 +30,9 @@ from servers import (
 )
 from watch import HTTP2
 
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
 COMPONENTS = [
     "compactor",
     "ruler",
@@ -39,7 +45,7 @@ COMPONENTS = [
 ]
 
 
-def loki_processes():
+def loki_processes() -> dict[tuple[int, str], str]:
     """(pid, start time) -> target of every Loki in this process namespace."""
     found = {}
     for entry in Path("/proc").glob("[0-9]*"):
@@ -54,7 +60,7 @@ def loki_processes():
     return found
 
 
-def agents():
+def agents() -> list[int]:
     """Pids of all running certagents."""
     found = []
     for entry in Path("/proc").glob("[0-9]*"):
@@ -72,9 +78,12 @@ class Stack:
 
     application = "Loki"
 
-    def __init__(self, base, cgroup="certagent-stack", mesh=False, nomad=True):
+    def __init__(
+        self, base: str | Path, cgroup: str = "certagent-stack", mesh: bool = False, nomad: bool = True
+    ) -> None:
         self.base = Path(base)
-        self.counts, self.known_ports = {}, {}
+        self.counts: dict[str, int] = {}
+        self.known_ports: dict[str, dict[str, tuple[str, int]]] = {}
         self.ready_port = "http"
         self.consul = Consul(base, mesh)
         self.bao = OpenBao(base)
@@ -85,7 +94,7 @@ class Stack:
             self.nomad = Nomad(base, cgroup, mesh)
             self.parts += [self.s3, self.nomad]
 
-    def start(self, say=print):
+    def start(self, say: Callable[[str], None] = print) -> None:
         for part in self.parts:
             part.start()
             say(f"{part.name} is ready")
@@ -94,7 +103,7 @@ class Stack:
             self.set_up_nomad()
             say("Vault and Nomad are set up")
 
-    def stop_job(self, seconds=90):
+    def stop_job(self, seconds: float = 90) -> None:
         """Ends the job; its allocations are removed from this machine, and its rings from Consul: an ingester
         that was killed stays in them, and with it there no other one gets ready."""
         if not self.nomad:
@@ -105,7 +114,7 @@ class Stack:
         self.nomad.call("PUT", "/v1/system/gc")
 
     @contextlib.contextmanager
-    def second_host(self):
+    def second_host(self) -> Iterator[None]:
         """Another Nomad client with its Consul agent; whatever runs on it is stopped before it leaves."""
         consul, nomad = SecondConsul(self.base), SecondHost(self.base, f"{self.nomad.cgroup}-2")
         self.parts += [consul, nomad]
@@ -120,13 +129,13 @@ class Stack:
             consul.stop()
             self.parts = self.parts[:-2]
 
-    def revive(self):
+    def revive(self) -> None:
         """A scenario that did not end may have left a part stopped; the next one needs it."""
         for part in self.parts:
             if part.process.poll() is not None:
                 part.start()
 
-    def stop(self):
+    def stop(self) -> None:
         try:
             if self.nomad and self.nomad.process and self.nomad.process.poll() is None:
                 self.stop_job()
@@ -136,10 +145,10 @@ class Stack:
         for part in reversed(self.parts):
             part.stop()
 
-    def removed(self):
+    def removed(self) -> None:
         wait_for("the allocations to be removed", lambda: not any(self.base.glob("n*/d/alloc/*-*")), 20)
 
-    def set_up_vault(self, job="loki", jwks=None):
+    def set_up_vault(self, job: str = "loki", jwks: str | None = None) -> None:
         """By the script that users run. `jwks`: where the keys of those who log in are, when not at Nomad."""
         environment = {
             "PATH": os.environ["PATH"],
@@ -154,7 +163,7 @@ class Stack:
         if done.returncode != 0:
             raise StackError(f"nomad/vault/setup.sh ended with {done.returncode}: {done.stdout}{done.stderr}")
 
-    def set_up_nomad(self, job="loki"):
+    def set_up_nomad(self, job: str = "loki") -> None:
         self.nomad.cli(
             "var", "put", "-force", f"nomad/jobs/{job}", "s3_access_key_id=loki", "s3_secret_access_key=loki-stack"
         )
@@ -175,7 +184,7 @@ class Stack:
                 "nomad/policy.hcl",
             )
 
-    def set_up_templates(self):
+    def set_up_templates(self) -> None:
         """A login for Nomad's template runner, as wide as certagent's, for loki-templates.nomad.hcl."""
         status, role = self.bao.call("GET", "auth/jwt-nomad/role/loki-certagent")
         data = {**role["data"], "bound_claims": {**role["data"]["bound_claims"], "nomad_task": "loki"}}
@@ -193,7 +202,9 @@ class Stack:
             "POST", "auth/jwt-nomad/role/loki-templates", {**{k: data[k] for k in keep}, "token_period": "30m"}
         )
 
-    def variables(self, ttl, counts, env, extra=()):
+    def variables(
+        self, ttl: str, counts: dict[str, int], env: dict[str, str], extra: Iterable[tuple[str, object]] = ()
+    ) -> list[str]:
         s3 = {"endpoint": self.s3.url, "bucket": "loki", "region": "us-east-1", "insecure": True}
         values = {
             "driver": "raw_exec",
@@ -214,15 +225,30 @@ class Stack:
         }
         return [f"-var={key}={value}" for key, value in values.items()]
 
-    def run_job(self, ttl="1m", counts=None, env=None, extra=(), file="nomad/loki.nomad.hcl"):
+    def run_job(
+        self,
+        ttl: str = "1m",
+        counts: dict[str, int] | None = None,
+        env: dict[str, str] | None = None,
+        extra: Iterable[tuple[str, object]] = (),
+        file: str = "nomad/loki.nomad.hcl",
+    ) -> None:
         self.counts = {component: (counts or {}).get(component, 1) for component in COMPONENTS}
         self.nomad.cli("job", "run", "-detach", *self.variables(ttl, counts or {}, env or {}, extra), file)
 
-    def run_templates(self, ttl, counts=None, splay="5s", extra=()):
+    def run_templates(
+        self,
+        ttl: str,
+        counts: dict[str, int] | None = None,
+        splay: str = "5s",
+        extra: Iterable[tuple[str, object]] = (),
+    ) -> None:
         self.counts = {component: (counts or {}).get(component, 1) for component in COMPONENTS}
         self.nomad.cli("job", "run", "-detach", *self.template_job(ttl, counts or {}, splay, extra))
 
-    def template_job(self, ttl, counts, splay="5s", extra=()):
+    def template_job(
+        self, ttl: str, counts: dict[str, int], splay: str = "5s", extra: Iterable[tuple[str, object]] = ()
+    ) -> list[str]:
         """The job with template blocks, as arguments of `nomad job run`: only the variables that it has."""
         mine = ("loki_command", "consul_address", "ttl", "kill_timeout", "drain", "counts", "s3", "check_interval")
         chosen = [
@@ -230,10 +256,10 @@ class Stack:
         ]
         return [*chosen, f"-var=splay={splay}", "integration/stack/loki-templates.nomad.hcl"]
 
-    def wait_ready(self, seconds=180, job="loki"):
+    def wait_ready(self, seconds: float = 180, job: str = "loki") -> None:
         """Until every Loki answers /ready with 200 and the catalogue has them all as healthy."""
 
-        def all_ready():
+        def all_ready() -> bool:
             allocations = self.nomad.allocations(job)
             for component in COMPONENTS:
                 group = [a for a in allocations.get(component, []) if a["ClientStatus"] == "running"]
@@ -252,24 +278,24 @@ class Stack:
         except StackError as error:
             raise StackError(f"{error}\n{self.explain(job)}") from None
 
-    def ports_of(self, allocation_id):
+    def ports_of(self, allocation_id: str) -> dict[str, tuple[str, int]]:
         if allocation_id not in self.known_ports:
             self.known_ports[allocation_id] = self.nomad.ports(allocation_id)
         return self.known_ports[allocation_id]
 
-    def addresses(self, label="http", job="loki"):
+    def addresses(self, label: str = "http", job: str = "loki") -> dict[str, list[str]]:
         """host:port of every running instance, by component."""
         return {
             component: ["{}:{}".format(*self.ports_of(a["ID"])[label]) for a in group if a["ClientStatus"] == "running"]
             for component, group in self.nomad.allocations(job).items()
         }
 
-    def in_service(self, component):
+    def in_service(self, component: str) -> list[str] | None:
         """host:port of the instances that Consul calls healthy, as a load balancer asks; None without an answer."""
         status, answer = http("GET", f"{self.consul.url}/v1/health/service/loki-{component}?passing=1", timeout=2)
         return [f"{each['Service']['Address']}:{each['Service']['Port']}" for each in answer] if status == 200 else None
 
-    def instances(self, job="loki"):
+    def instances(self, job: str = "loki") -> dict[str, tuple[str, str, int]]:
         """Allocation name -> (id, address and port of gRPC), of those that run."""
         try:
             return {
@@ -281,30 +307,30 @@ class Stack:
         except StackError:
             return {}
 
-    def component(self, name):
+    def component(self, name: str) -> str:
         """Of an allocation, by its name: job.group[index]."""
         return name.split(".", 1)[1].split("[")[0]
 
-    def protocol(self, name):
+    def protocol(self, name: str) -> str:
         """What the watched port of an instance speaks: gRPC."""
         return HTTP2
 
-    def certificates(self, allocation, task="certagent"):
+    def certificates(self, allocation: str, task: str = "certagent") -> Path:
         """The directory with an allocation's certificate files."""
         return self.nomad.task_dir(allocation, task) / "secrets/certs"
 
-    def processes(self):
+    def processes(self) -> dict[tuple[int, str], str]:
         """(pid, start time) -> name, of every process of the application."""
         return loki_processes()
 
-    def logs(self):
+    def logs(self) -> list[Path]:
         """Log files of the application."""
         return self.nomad.logs("loki")
 
-    def agent_logs(self):
+    def agent_logs(self) -> list[Path]:
         return self.nomad.logs("certagent")
 
-    def metrics_addresses(self):
+    def metrics_addresses(self) -> dict[str, str]:
         """Allocation name -> host:port of certagent's metrics, of those that run."""
         return {
             a["Name"]: "{}:{}".format(*self.ports_of(a["ID"])["metrics"])
@@ -313,12 +339,12 @@ class Stack:
             if a["ClientStatus"] == "running"
         }
 
-    def restarts(self, task="loki", job="loki"):
+    def restarts(self, task: str = "loki", job: str = "loki") -> int:
         """How often Nomad has started the task again, over all allocations of the job."""
         answer = self.nomad.must("GET", f"/v1/job/{job}/allocations?all=true")
         return sum((a.get("TaskStates") or {}).get(task, {}).get("Restarts", 0) for a in answer)
 
-    def turns(self, task="loki", job="loki"):
+    def turns(self, task: str = "loki", job: str = "loki") -> list[tuple[float, float]]:
         """(when a restart was asked for, when it had started again) of every restart that Nomad remembers, in order."""
         found = []
         for a in self.nomad.must("GET", f"/v1/job/{job}/allocations"):
@@ -331,7 +357,7 @@ class Stack:
                     asked = None
         return sorted(found)
 
-    def failed_tasks(self, task="loki", job="loki"):
+    def failed_tasks(self, task: str = "loki", job: str = "loki") -> dict[str, tuple[float, str]]:
         """Allocation name -> (when Nomad ended it for good, the reason it names), of tasks that it has failed."""
         found = {}
         for a in self.nomad.must("GET", f"/v1/job/{job}/allocations?all=true"):
@@ -346,7 +372,7 @@ class Stack:
                 found.setdefault(a["Name"], (ended, " / ".join(reasons[-2:]) or state["Events"][-1]["DisplayMessage"]))
         return found
 
-    def explain(self, job="loki"):
+    def explain(self, job: str = "loki") -> str:
         """What runs and the last log lines of what does not."""
         if not self.nomad:
             return "\n".join(f"{part.name}:\n{part.tail(5)}" for part in self.parts)

@@ -5,6 +5,8 @@ Has the same methods as deploy.Stack, so that load, watch, chaos and report work
 runs with configs/etcd.hcl as it is shipped; what differs here is in `agent_settings`, nowhere else.
 """
 
+from __future__ import annotations
+
 import base64
 import http.server
 import json
@@ -130,7 +132,7 @@ class Supervised(Part):
         fresh.write_text(str(self.process.pid))
         fresh.rename(self.pid_file)
 
-    def start(self, seconds: float = 60) -> "Supervised":
+    def start(self, seconds: float = 60) -> Supervised:
         self.stopping.clear()
         super().start(seconds)
         self.thread = threading.Thread(target=self.supervise, daemon=True)

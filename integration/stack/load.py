@@ -6,12 +6,22 @@ not answered as it should is counted and kept with its time and reason. What sta
 only when Loki said so, and every accepted line is looked for at the end.
 """
 
+from __future__ import annotations
+
 import threading
 import time
 import urllib.parse
 import uuid
+from typing import TYPE_CHECKING
 
 from servers import StackError, http
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any, Self
+
+    from deploy import Stack
+    from servers import Json
 
 STREAMS = 8  # so that every ingester gets some
 LOOK_BACK = 20  # seconds that a running query covers
@@ -22,28 +32,28 @@ SLICE = 20  # seconds of one query when all is read back
 class Steady:
     """Steps that are taken again and again, each in a thread of its own, at a steady rate, from start() to stop()."""
 
-    def __init__(self, steps):
+    def __init__(self, steps: list[tuple[Callable[[], None], float]]) -> None:
         self.steps = steps  # [(function, seconds from one call to the next)]
         self.run = uuid.uuid4().hex[:12]
         self.stopping = threading.Event()
 
-    def start(self):
+    def start(self) -> Self:
         self.began = time.time()
         self.threads = [threading.Thread(target=self.work, args=each, daemon=True) for each in self.steps]
         for thread in self.threads:
             thread.start()
         return self
 
-    def work(self, step, pause):
+    def work(self, step: Callable[[], None], pause: float) -> None:
         while not self.stopping.is_set():
             began = time.monotonic()
             step()
             self.stopping.wait(max(0.0, pause - (time.monotonic() - began)))
 
-    def note(self, failures, reason):
+    def note(self, failures: list[tuple[float, str]], reason: object) -> None:
         failures.append((round(time.time() - self.began, 1), str(reason)[:200]))
 
-    def stop(self):
+    def stop(self) -> None:
         self.stopping.set()
         for thread in self.threads:
             thread.join(30)
@@ -55,17 +65,20 @@ class Load(Steady):
     does, and whether a query is asked once more, as a person does; 0: one attempt, for scenarios in
     which nothing may fail."""
 
-    def __init__(self, stack, patience=0, pushes_per_second=4, lines=3):
+    def __init__(self, stack: Stack, patience: float = 0, pushes_per_second: float = 4, lines: int = 3) -> None:
         super().__init__([(self.push, 1 / pushes_per_second), (self.query, 1.0)])
         self.stack, self.patience, self.lines = stack, patience, lines
-        self.accepted = {}  # id -> (time of the line, time when it was accepted)
+        self.accepted: dict[str, tuple[float, float]] = {}  # id -> (time of the line, time when it was accepted)
         self.push_attempts = self.query_attempts = self.given_up = self.queries_given_up = self.lines_late = 0
-        self.failed_pushes, self.failed_queries = [], []  # (seconds since start, reason)
-        self.moved_on = []  # connections that were refused, so that the next instance got the request
+        self.failed_pushes: list[tuple[float, str]] = []  # (seconds since start, reason)
+        self.failed_queries: list[tuple[float, str]] = []
+        self.moved_on: list[
+            tuple[float, str]
+        ] = []  # connections that were refused, so that the next instance got the request
         self.lock = threading.Lock()
-        self.where = {}  # component -> (when it was looked up, addresses)
+        self.where: dict[str, tuple[float, list[str]]] = {}  # component -> (when it was looked up, addresses)
 
-    def targets(self, component):
+    def targets(self, component: str) -> list[str]:
         """Where a load balancer sends the component's requests; it looks once a second."""
         with self.lock:
             looked_at, found = self.where.get(component, (-1.0, []))
@@ -75,7 +88,9 @@ class Load(Steady):
                 self.where[component] = (time.monotonic(), found)
             return found
 
-    def request(self, component, number, method, path, body=None, timeout=10):
+    def request(
+        self, component: str, number: int, method: str, path: str, body: Json = None, timeout: float = 10
+    ) -> tuple[int, Json]:
         """One request as a load balancer passes it on; the first instance is chosen by `number`."""
         status, answer = 0, f"no {component} is healthy"
         targets = self.targets(component)
@@ -87,10 +102,10 @@ class Load(Steady):
             self.note(self.moved_on, f"{component} {address}")
         return status, answer
 
-    def send(self, method, address, path, body=None, timeout=10):
+    def send(self, method: str, address: str, path: str, body: Json = None, timeout: float = 10) -> tuple[int, Json]:
         return http(method, f"http://{address}{path}", body, {"Content-Type": "application/json"}, timeout)
 
-    def push(self):
+    def push(self) -> None:
         number = self.push_attempts
         moment = time.time()
         ids = [f"{self.run}-{number}-{line}" for line in range(self.lines)]
@@ -110,7 +125,7 @@ class Load(Steady):
                 self.given_up += self.patience > 0 and not self.stopping.is_set()
                 return
 
-    def ask(self, since, until):
+    def ask(self, since: float, until: float) -> set[str] | None:
         """Ids of the lines between two times, or None when the query failed."""
         self.query_attempts += 1
         query = urllib.parse.urlencode(
@@ -129,7 +144,7 @@ class Load(Steady):
             return None
         return {line[3:].split(" ", 1)[0] for stream in answer["data"]["result"] for _, line in stream["values"]}
 
-    def query(self):
+    def query(self) -> None:
         now = time.time()
         expected = {
             name
@@ -143,12 +158,12 @@ class Load(Steady):
         if found is not None:
             self.lines_late += len(expected - found)
 
-    def stop(self):
+    def stop(self) -> None:
         super().stop()
         # What follows is counted apart: it may be repeated until Loki has settled.
         self.counted = (len(self.failed_pushes), len(self.failed_queries), self.push_attempts, self.query_attempts)
 
-    def missing(self, seconds=60):
+    def missing(self, seconds: float = 60) -> set[str]:
         """Accepted lines that cannot be read back: the whole run, slice by slice."""
         end = time.monotonic() + seconds
         missing = set(self.accepted)
@@ -161,7 +176,7 @@ class Load(Steady):
                 time.sleep(2)
         return missing
 
-    def finish(self, seconds=60):
+    def finish(self, seconds: float = 60) -> dict[str, Any]:
         """Ends the load. The result as numbers, failures with their times; lines count as missing after `seconds`."""
         self.stop()
         missing = self.missing(seconds)

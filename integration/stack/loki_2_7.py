@@ -4,7 +4,10 @@ It is not among the pinned tools, since no package registry serves it. What stay
 is refused, so the file is never called good by a version that it is not for.
 """
 
+from __future__ import annotations
+
 import subprocess
+from typing import TYPE_CHECKING
 
 from deploy import COMPONENTS
 from report import handshake_failures, load_checks
@@ -12,10 +15,14 @@ from scenarios import Run, renewed_by_hand
 from servers import StackError, tool, wait_for
 from validation import verified
 
+if TYPE_CHECKING:
+    from deploy import Stack
+    from report import Report
+
 CONFIG = "nomad/loki-2.7.yaml"
 
 
-def loki_2_7(stack, report):
+def loki_2_7(stack: Stack, report: Report) -> None:
     """Loki's own check of the file, then every component on it; on 2.7 a new leaf is a restart, one at a time."""
     version = subprocess.run([tool("loki"), "-version"], capture_output=True, text=True, timeout=60).stdout.split("\n")[
         0

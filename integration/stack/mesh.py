@@ -4,6 +4,8 @@ The rest of the stack shows the same with Loki on Nomad; this needs neither. Nev
 come from files and handshakes, restarts from the process table, issuances from the audit log, keys from every member.
 """
 
+from __future__ import annotations
+
 import os
 import random
 import signal

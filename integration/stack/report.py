@@ -1,7 +1,18 @@
 """What a scenario has found: numbers, checks with their verdict, a table for people, JSON for programs."""
 
+from __future__ import annotations
+
 import json
 import re
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+    from pathlib import Path
+    from typing import Any
+
+    from deploy import Stack
+    from etcd import Mesh
 
 TLS_TROUBLE = re.compile(r"tls: |x509: |bad certificate|unknown certificate", re.IGNORECASE)
 
@@ -9,30 +20,33 @@ TLS_TROUBLE = re.compile(r"tls: |x509: |bad certificate|unknown certificate", re
 class Report:
     """Of one scenario."""
 
-    def __init__(self, name):
-        self.name, self.rows, self.numbers, self.notes = name, [], {}, []
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.rows: list[tuple[str, object, bool]] = []
+        self.numbers: dict[str, Any] = {}
+        self.notes: list[str] = []
 
-    def say(self, text):
+    def say(self, text: str) -> None:
         print(f"  {self.name}: {text}", flush=True)
 
-    def note(self, text):
+    def note(self, text: str) -> None:
         self.notes.append(text)
         self.say(text)
 
-    def check(self, what, value, ok):
+    def check(self, what: str, value: object, ok: object) -> None:
         self.rows.append((what, value, bool(ok)))
         self.say(f"{'ok    ' if ok else 'FAILED'} {what}: {value}")
 
-    def none(self, what, found):
+    def none(self, what: str, found: int | Collection[object]) -> None:
         """`found` is a number, or a list of which the first few are shown."""
         count = found if isinstance(found, int) else len(found)
         shown = "" if isinstance(found, int) or not found else f" {list(found)[:4]}"
         self.check(what, f"{count}{shown}", count == 0)
 
-    def passed(self):
+    def passed(self) -> bool:
         return bool(self.rows) and all(ok for _, _, ok in self.rows)
 
-    def as_json(self):
+    def as_json(self) -> dict[str, Any]:
         rows = [{"what": what, "value": value, "ok": ok} for what, value, ok in self.rows]
         return {
             "scenario": self.name,
@@ -43,7 +57,7 @@ class Report:
         }
 
 
-def table(reports):
+def table(reports: list[Report]) -> str:
     """All checks of all scenarios, as text."""
     rows = [
         (report.name, what, str(value)[:90], "ok" if ok else "FAILED")
@@ -60,12 +74,12 @@ def table(reports):
     return "\n".join(lines)
 
 
-def write(path, reports):
+def write(path: Path, reports: list[Report]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps([report.as_json() for report in reports], indent=1, default=str) + "\n")
 
 
-def handshake_failures(stack):
+def handshake_failures(stack: Stack | Mesh) -> list[str]:
     """Lines about refused handshakes and certificates in the application's logs."""
     found = []
     for log in stack.logs():
@@ -75,7 +89,7 @@ def handshake_failures(stack):
     return found
 
 
-def load_checks(report, result, strict=True):
+def load_checks(report: Report, result: dict[str, Any], strict: bool = True) -> None:
     """What every load must have shown; strict: not one attempt failed."""
     report.numbers["load"] = result
     report.say(f"load: {result}")

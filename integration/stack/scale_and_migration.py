@@ -4,8 +4,11 @@ The steps are those of nomad/setup.md and docs/migration.md, by Nomad's own comm
 stays true: a line that was accepted before, during or after a step can be read back.
 """
 
+from __future__ import annotations
+
 import json
 import time
+from typing import TYPE_CHECKING
 
 from deploy import COMPONENTS, loki_processes
 from load import Load
@@ -13,6 +16,12 @@ from report import handshake_failures, load_checks
 from scenarios import COUNTS, Run
 from servers import wait_for
 from watch import attest_all
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from deploy import Stack
+    from report import Report
 
 # docs/migration.md: nobody depends on the first for writes, everybody on the last.
 ORDER = [
@@ -29,7 +38,7 @@ INDEX_SYNC = 360  # seconds: an index gateway looks every five minutes for what 
 TTL = "20m"  # of the template blocks: none of them renews, so nothing but the steps restarts Loki
 
 
-def scale(stack, report):
+def scale(stack: Stack, report: Report) -> None:
     """More instances get certificates of their own; nothing that ran before is touched."""
     run = Run(stack, report, ttl="2m", patience=60, counts={"ingester": 2})
     scaled(stack, "distributor", 3)
@@ -51,7 +60,7 @@ def scale(stack, report):
     report.none("TLS errors in Loki's logs", handshake_failures(stack))
 
 
-def scaled(stack, component, count):
+def scaled(stack: Stack, component: str, count: int) -> None:
     """Nomad refuses to scale a job while a deployment of it goes on."""
     wait_for(
         "the deployment to end",
@@ -63,10 +72,10 @@ def scaled(stack, component, count):
     stack.counts[component] = count
 
 
-def run_again(stack, report):
+def run_again(stack: Stack, report: Report) -> None:
     """The same file once more: `-preserve-counts` keeps what was scaled."""
 
-    def running():
+    def running() -> set[str]:
         return {each["ID"] for group in stack.nomad.allocations().values() for each in group}
 
     before = running()
@@ -80,7 +89,7 @@ def run_again(stack, report):
     )
 
 
-def migration(stack, report):
+def migration(stack: Stack, report: Report) -> None:
     """From three template blocks to certagent, and back."""
     stack.set_up_templates()
     stack.run_templates(TTL, counts=COUNTS)
@@ -110,12 +119,12 @@ def migration(stack, report):
     report.none("TLS errors in Loki's logs", handshake_failures(stack))
 
 
-def as_json(stack, arguments):
+def as_json(stack: Stack, arguments: list[str]) -> dict[str, Any]:
     """The job that `nomad job run` with these arguments submits."""
     return json.loads(stack.nomad.cli("job", "run", "-output", *arguments))["Job"]
 
 
-def mixed(old, new, moved):
+def mixed(old: dict[str, Any], new: dict[str, Any], moved: list[str]) -> dict[str, Any]:
     """The new job with the old one's groups, those apart that have moved."""
     groups = [group for group in new["TaskGroups"] if group["Name"] in moved] + [
         group for group in old["TaskGroups"] if group["Name"] not in moved
@@ -123,16 +132,16 @@ def mixed(old, new, moved):
     return {**new, "TaskGroups": groups}
 
 
-def submit(stack, job):
+def submit(stack: Stack, job: dict[str, Any]) -> None:
     file = stack.base / "job.json"
     file.write_text(json.dumps({"Job": job}))
     stack.nomad.cli("job", "run", "-detach", "-json", str(file))
 
 
-def settled(stack, moved):
+def settled(stack: Stack, moved: list[str]) -> None:
     """Every group runs as it shall, certagent beside the moved ones only, and is ready."""
 
-    def as_wanted():
+    def as_wanted() -> bool:
         allocations = stack.nomad.allocations()
         return all(
             len(allocations.get(component, [])) == stack.counts[component]

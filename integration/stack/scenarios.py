@@ -5,19 +5,30 @@ Never trusts certagent's own word: serials come from files and from handshakes, 
 audit log, restarts from Nomad and from the process table.
 """
 
+from __future__ import annotations
+
 import os
 import re
 import signal
 import time
+from typing import TYPE_CHECKING
 
 from deploy import agents
-from load import Load
+from load import Load, Steady
 from metrics import Metrics, Moved, label
 from report import handshake_failures, load_checks
 from scrape import Prometheus, observed, of_allocations
 from servers import certagent_binary, wait_for
 from validation import accepted
 from watch import Watch, attest_all
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import Any
+
+    from deploy import Stack
+    from etcd import Mesh
+    from report import Report
 
 COUNTS = {"ingester": 2, "distributor": 2}
 # Two of everything that a client or a name leads to: one is restarted, the other serves.
@@ -30,7 +41,18 @@ TLS = re.compile(r"ssl|certificate|alert", re.IGNORECASE)
 class Run:
     """The job under load, watched: what nearly every scenario begins and ends with."""
 
-    def __init__(self, stack, report, ttl, counts=None, env=None, patience=0, extra=(), templates=False, load=Load):
+    def __init__(
+        self,
+        stack: Stack | Mesh,
+        report: Report,
+        ttl: str,
+        counts: dict[str, int] | None = None,
+        env: dict[str, str] | None = None,
+        patience: float = 0,
+        extra: Iterable[tuple[str, object]] = (),
+        templates: bool = False,
+        load: type[Steady] = Load,
+    ) -> None:
         self.stack, self.report, self.templates = stack, report, templates
         if templates:
             stack.run_templates(ttl, counts=counts or COUNTS, extra=extra)
@@ -43,21 +65,21 @@ class Run:
         self.watch = Watch(stack, "loki" if templates else "certagent").start()
         self.load = load(stack, patience).start()
 
-    def leaves(self):
+    def leaves(self) -> dict[str, int]:
         """Instance -> number of leaves seen so far."""
         return {name: len(serials) for name, serials in self.watch.serials.items()}
 
-    def rotated(self, times, seconds, before=None):
+    def rotated(self, times: int, seconds: float, before: dict[str, int] | None = None) -> None:
         """Waits until every instance has had `times` new leaves from now on, or from when leaves() was `before`."""
         before = before or self.leaves()
 
-        def all_have():
+        def all_have() -> bool:
             counts = [len(serials) - before.get(name, 1) for name, serials in self.watch.serials.items()]
             return len(counts) >= sum(self.stack.counts.values()) and min(counts) >= times
 
         wait_for(f"{times} rotations of all", all_have, seconds, every=1)
 
-    def end(self):
+    def end(self) -> dict[str, Any]:
         """Ends load and watch. The load's result."""
         result = self.load.finish()
         self.watch.stop()
@@ -66,13 +88,13 @@ class Run:
         self.report.numbers["restarts"] = self.stack.restarts()
         return result
 
-    def certificate_checks(self):
+    def certificate_checks(self) -> None:
         report, watch = self.report, self.watch
         report.none("published leaves that were not served", watch.unattested())
         report.none("handshakes that did not show the published leaf", [f[1:] for f in watch.failures])
         report.none(f"TLS errors in {self.stack.application}'s logs", handshake_failures(self.stack))
 
-    def restart_checks(self):
+    def restart_checks(self) -> None:
         self.report.none(f"restarts of {self.stack.application}", self.stack.restarts())
         same = self.stack.processes() == self.processes
         self.report.check(
@@ -82,7 +104,7 @@ class Run:
         )
 
 
-def rotation(stack, report):
+def rotation(stack: Stack, report: Report) -> None:
     """Ten rotations of everything under load: nothing fails, nothing restarts, and Prometheus sees all of it."""
     run, prometheus = Run(stack, report, ttl="20s"), Prometheus(stack.base, every=5)
     prometheus.start()
@@ -114,14 +136,14 @@ def rotation(stack, report):
     accepted(stack, report)
 
 
-def debugging(stack, report):
+def debugging(stack: Stack, report: Report) -> None:
     """`certagent issue` from a shell inside an allocation."""
     allocation = stack.nomad.allocations()["querier"][0]["ID"]
     out = stack.nomad.cli("alloc", "exec", "-task", "certagent", allocation, certagent_binary(), "issue")
     report.check("certagent issue inside an allocation", out.split("\n")[0][:60], "loki-querier.service.consul" in out)
 
 
-def anchors(stack):
+def anchors(stack: Stack | Mesh) -> dict[str, int]:
     """Allocation name -> number of anchors in CA.pem."""
     found = {}
     for name, (allocation, _, _) in stack.instances().items():
@@ -130,17 +152,17 @@ def anchors(stack):
     return found
 
 
-def all_trust(stack, count, seconds):
+def all_trust(stack: Stack | Mesh, count: int, seconds: float) -> None:
     """Waits until every CA.pem holds `count` anchors."""
 
-    def done():
+    def done() -> bool:
         found = anchors(stack)
         return len(found) == sum(stack.counts.values()) and set(found.values()) == {count}
 
     wait_for(f"{count} anchors in every CA.pem", done, seconds)
 
 
-def restarted_for_trust(stack, report, before, count, gap=SETTLE):
+def restarted_for_trust(stack: Stack | Mesh, report: Report, before: int, count: int, gap: float = SETTLE) -> None:
     """certagent restarts `count` processes for the new CA.pem, never two at once: by their supervisor's own record."""
     wait_for(
         f"certagent to restart {count} of {stack.application}",
@@ -157,25 +179,25 @@ def restarted_for_trust(stack, report, before, count, gap=SETTLE):
     )
 
 
-def renewed_by_hand(run):
+def renewed_by_hand(run: Run) -> None:
     """Every certagent asked for a new leaf at once, as an operator does by SIGUSR1 or `certagent renew`."""
     for pid in agents():
         os.kill(pid, signal.SIGUSR1)
     run.rotated(1, 120)
 
 
-def ca_rotation(stack, report):
+def ca_rotation(stack: Stack, report: Report) -> None:
     """Both ways of trust; of the restarts for the leaving root only the first three are waited for."""
     with stack.second_host():
         change_root(stack, report, last=3)
 
 
-def ca_rotation_long(stack, report):
+def ca_rotation_long(stack: Stack, report: Report) -> None:
     with stack.second_host():
         change_root(stack, report, last=sum(PAIRS.values()) + 2)
 
 
-def change_root(stack, report, last):
+def change_root(stack: Stack, report: Report, last: int) -> None:
     """A new root: trusted everywhere first, then used, then the old one leaves.
 
     The ttl is ten minutes: with a minute or less nobody would have time to wait for his turn to restart.
@@ -221,7 +243,7 @@ def change_root(stack, report, last):
     report.none("TLS errors in Loki's logs", handshake_failures(stack))
 
 
-def new_root(stack, name):
+def new_root(stack: Stack, name: str) -> str:
     """Id of a new root of the mount, which signs nothing yet."""
     made = stack.bao.must(
         "POST", "pki/root/generate/internal", {"common_name": name, "key_type": "ec", "key_bits": 256, "ttl": "87600h"}
@@ -229,7 +251,7 @@ def new_root(stack, name):
     return made["data"]["issuer_id"]
 
 
-def told_out_of_turn(stack):
+def told_out_of_turn(stack: Stack | Mesh) -> list[str]:
     """What certagent's logs say about acting without the lock."""
     return [
         line[:200]
@@ -239,7 +261,7 @@ def told_out_of_turn(stack):
     ]
 
 
-def control(stack, report):
+def control(stack: Stack, report: Report) -> None:
     """The same done wrong, so that it is known that it would be seen: a new root signs before anybody trusts it."""
     run = Run(stack, report, ttl="30s", env={"CERTAGENT_TRUST_POLL": "0"}, patience=90)
     stack.bao.must("POST", "pki/config/issuers", {"default": new_root(stack, "Loki internal CA 3")})
@@ -249,7 +271,7 @@ def control(stack, report):
     report.check("TLS errors seen in Loki's logs", len(handshake_failures(stack)), len(handshake_failures(stack)) > 0)
 
 
-def all_from(stack, common_name):
+def all_from(stack: Stack | Mesh, common_name: str) -> bool:
     """Whether every leaf that is published and served was issued by that CA."""
     issuers = [dict(pair for part in facts["issuer"] for pair in part) for facts in attest_all(stack).values()]
     return all(issuer["commonName"] == common_name for issuer in issuers)

@@ -5,6 +5,8 @@ servers and certagents, registered in Consul as Nomad does it, with what goes wr
 Never edits a file of nomad/ or configs/. What stays true: Prometheus is asked, never a copy of its rules.
 """
 
+from __future__ import annotations
+
 import json
 import re
 import socket
@@ -14,10 +16,20 @@ import threading
 import time
 import uuid
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
 from deploy import COMPONENTS
 from servers import NODE_IP, ROOT, Part, StackError, certagent_binary, http, tool, wait_for
+
+if TYPE_CHECKING:
+    import signal
+    from pathlib import Path
+    from typing import Any
+
+    from deploy import Stack
+    from report import Report
+    from servers import Consul, Json, OpenBao
 
 TOOLS = ["openbao", "consul", "prometheus"]
 REFRESH = 30  # seconds, at most: how often Prometheus asks Consul again for one service
@@ -35,7 +47,7 @@ class Prometheus(Part):
     name = "prometheus"
     url = "http://127.0.0.1:9090"
 
-    def __init__(self, base, every=1):
+    def __init__(self, base: str | Path, every: float = 1) -> None:
         super().__init__(base)
         self.every = every  # seconds between scrapes, and between evaluations
         self.file = self.dir / "prometheus.yml"
@@ -50,7 +62,7 @@ class Prometheus(Part):
         }
         self.file.write_text(json.dumps(settings, indent=1))  # JSON is YAML
 
-    def command(self):
+    def command(self) -> list[str]:
         return [
             tool("prometheus"),
             f"--config.file={self.file}",
@@ -59,40 +71,40 @@ class Prometheus(Part):
             "--log.level=warn",
         ]
 
-    def ready(self):
+    def ready(self) -> bool:
         return http("GET", f"{self.url}/-/ready", timeout=2, raw=True)[0] == 200
 
-    def get(self, path, **query):
+    def get(self, path: str, **query: object) -> Json:
         """The data of one answer of its API; a query that it does not understand ends the scenario."""
         status, answer = http("GET", f"{self.url}/api/v1/{path}?{urlencode(query)}")
         if status != 200:
             raise StackError(f"Prometheus: {path} {query} answered {status}: {answer}")
         return answer["data"]
 
-    def query(self, expression):
+    def query(self, expression: str) -> list[dict[str, Any]]:
         return self.get("query", query=expression)["result"]
 
-    def up(self):
+    def up(self) -> dict[tuple[str, str, str], bool]:
         """(job, instance, component) -> whether it is up, as alerts see it; what left the catalogue is not there."""
         found = [(row["metric"], row["value"][1] == "1") for row in self.query("up")]
         return {(labels["job"], labels["instance"], labels.get("component", "")): up for labels, up in found}
 
-    def errors(self):
+    def errors(self) -> dict[str, str]:
         """instance -> last error, of the targets that are down."""
         targets = self.get("targets", state="active")["activeTargets"]
         return {each["labels"]["instance"]: each["lastError"] for each in targets if each["health"] == "down"}
 
-    def alerts(self, state="firing"):
+    def alerts(self, state: str = "firing") -> set[tuple[str, str]]:
         """(name, instance) of the alerts in that state."""
         found = [each for each in self.get("alerts")["alerts"] if each["state"] == state]
         return {(each["labels"]["alertname"], each["labels"].get("instance", "")) for each in found}
 
-    def fired(self):
+    def fired(self) -> set[str]:
         """Names of all alerts that have fired, by its own record."""
         return {row["metric"]["alertname"] for row in self.query('max_over_time(ALERTS{alertstate="firing"}[1h])')}
 
 
-def observed(prometheus, report, wanted):
+def observed(prometheus: Prometheus, report: Report, wanted: dict[tuple[str, str, str], bool]) -> None:
     """Targets as `wanted`, certagent's metrics, alerts and dashboard; `wanted` as Prometheus.up() has it."""
     done = subprocess.run(
         [tool("promtool"), "check", "config", prometheus.file], capture_output=True, text=True, timeout=60
@@ -109,7 +121,9 @@ def observed(prometheus, report, wanted):
     dashboard(prometheus, report)
 
 
-def targets(prometheus, report, what, wanted, seconds=20):
+def targets(
+    prometheus: Prometheus, report: Report, what: str, wanted: dict[tuple[str, str, str], bool], seconds: float = 20
+) -> None:
     """Job, `instance` and `component` of all of them, and whether they are up."""
     try:
         wait_for(what, lambda: prometheus.up() == wanted, seconds, every=0.5)
@@ -121,7 +135,7 @@ def targets(prometheus, report, what, wanted, seconds=20):
     report.check(what, f"{sum(wanted.values())} up, {len(wanted) - sum(wanted.values())} down", wanted)
 
 
-def metrics(prometheus, report):
+def metrics(prometheus: Prometheus, report: Report) -> None:
     """Those of docs/metrics.md, no less and no more."""
     table = (ROOT / "docs/metrics.md").read_text()
     documented = set(re.findall(r"^\| `(certagent_\w+)` \|", table, re.MULTILINE))
@@ -134,11 +148,11 @@ def metrics(prometheus, report):
         report.note(f"{name} has no samples: {ABSENT[name]}")
 
 
-def rules(prometheus, report):
+def rules(prometheus: Prometheus, report: Report) -> None:
     """configs/alerts.yaml is loaded whole and evaluated without an error."""
     names = re.findall(r"^ +- alert: (\w+)$", (ROOT / "configs/alerts.yaml").read_text(), re.MULTILINE)
 
-    def loaded():
+    def loaded() -> list[dict[str, Any]]:
         return [rule for group in prometheus.get("rules", type="alert")["groups"] for rule in group["rules"]]
 
     wait_for("the alerts to be evaluated", lambda: all(rule["health"] != "unknown" for rule in loaded()), 20)
@@ -148,7 +162,7 @@ def rules(prometheus, report):
     )
 
 
-def dashboard(prometheus, report):
+def dashboard(prometheus: Prometheus, report: Report) -> None:
     """Every query of configs/dashboard.json as Grafana asks it when All is chosen."""
     board = json.loads((ROOT / "configs/dashboard.json").read_text())
     values = {"$instance": ".*", "$certificate": ".*", "$__rate_interval": f"{4 * prometheus.every + 1}s"}
@@ -160,10 +174,10 @@ def dashboard(prometheus, report):
                 expression = expression.replace(variable, value)
             queries.append((panel["title"], expression))
 
-    def empty():
+    def empty() -> list[tuple[str, str]]:
         return [(title, expression) for title, expression in queries if not prometheus.query(expression)]
 
-    def excused(expression):
+    def excused(expression: str) -> str | None:
         return next((why for name, why in ABSENT.items() if name in expression), None)
 
     try:  # an increase needs two samples
@@ -191,7 +205,7 @@ def dashboard(prometheus, report):
     )
 
 
-def of_allocations(stack):
+def of_allocations(stack: Stack) -> dict[tuple[str, str, str], bool]:
     """What Prometheus has to find for the job of nomad/: Loki and certagent of every allocation that runs."""
     return {
         (job, allocation["ID"], component): True
@@ -202,7 +216,7 @@ def of_allocations(stack):
     }
 
 
-def scraped(stack, report):
+def scraped(stack: Stack, report: Report) -> None:
     """A Prometheus that runs just for this question: are all targets of the job up?"""
     prometheus = Prometheus(stack.base)
     try:
@@ -212,18 +226,18 @@ def scraped(stack, report):
         prometheus.stop()
 
 
-def served(body, kind="text/plain; version=0.0.4"):
+def served(body: str, kind: str = "text/plain; version=0.0.4") -> ThreadingHTTPServer:
     """An HTTP server that gives that answer to every GET."""
 
     class Answer(BaseHTTPRequestHandler):
-        def do_GET(self):  # noqa: N802 (http.server's name)
+        def do_GET(self) -> None:  # noqa: N802 (http.server's name)
             self.send_response(200)
             self.send_header("Content-Type", kind)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body.encode())
 
-        def log_message(self, *_):
+        def log_message(self, *_: object) -> None:
             pass
 
     server = ThreadingHTTPServer((NODE_IP, 0), Answer)
@@ -231,7 +245,7 @@ def served(body, kind="text/plain; version=0.0.4"):
     return server
 
 
-def ended(server):
+def ended(server: ThreadingHTTPServer) -> None:
     server.shutdown()
     server.server_close()
 
@@ -242,7 +256,7 @@ class Certagent(Part):
     ttl = "20s"  # 50 s of life, since Vault lets it begin half a minute earlier
     renew_at = "15s"  # early enough that a late scrape does not see less than a quarter of it
 
-    def __init__(self, base, component, vault, token):
+    def __init__(self, base: str | Path, component: str, vault: str, token: str) -> None:
         self.name = f"certagent-{component}"
         super().__init__(base)
         self.component, self.vault = component, vault
@@ -254,7 +268,7 @@ class Certagent(Part):
         self.application = socket.create_server((NODE_IP, 0))
         threading.Thread(target=self.handshakes, daemon=True).start()
 
-    def handshakes(self):
+    def handshakes(self) -> None:
         while True:
             try:
                 peer, _ = self.application.accept()
@@ -266,7 +280,7 @@ class Certagent(Part):
                 if self.application.fileno() < 0:
                     return
 
-    def environment(self):
+    def environment(self) -> dict[str, str]:
         port = self.application.getsockname()[1]
         return {
             **super().environment(),
@@ -283,18 +297,18 @@ class Certagent(Part):
             "CERTAGENT_HTTP_ALLOW_REMOTE": "true",
         }
 
-    def command(self):
+    def command(self) -> list[str]:
         return [certagent_binary(), "run"]
 
-    def ready(self):
+    def ready(self) -> bool:
         return http("GET", f"http://{NODE_IP}:{self.port}/ready", timeout=2, raw=True)[0] == 200
 
-    def stop(self, *how):
+    def stop(self, *how: signal.Signals) -> None:
         super().stop(*how)
         self.application.close()
 
 
-def free_port():
+def free_port() -> int:
     with socket.create_server((NODE_IP, 0)) as listener:
         return listener.getsockname()[1]
 
@@ -302,10 +316,11 @@ def free_port():
 class Registered:
     """Services in Consul, as Nomad registers them; taken out again at the end."""
 
-    def __init__(self, consul):
-        self.consul, self.ids = consul, []
+    def __init__(self, consul: Consul) -> None:
+        self.consul = consul
+        self.ids: list[str] = []
 
-    def put(self, name, port, component=None):
+    def put(self, name: str, port: int, component: str | None = None) -> str:
         """The id of the allocation; without a component there is no metadata at all."""
         allocation = str(uuid.uuid4())
         meta = {"alloc_id": allocation, "component": component} if component else {}
@@ -317,11 +332,11 @@ class Registered:
         self.ids.append(allocation)
         return allocation
 
-    def remove(self, allocation):
+    def remove(self, allocation: str) -> None:
         http("PUT", f"{self.consul.url}/v1/agent/service/deregister/{allocation}")
         self.ids.remove(allocation)
 
-    def clear(self):
+    def clear(self) -> None:
         for allocation in list(self.ids):
             self.remove(allocation)
 
@@ -329,7 +344,7 @@ class Registered:
 class ByHand:
     """The eight services and one certagent, each with what Prometheus has to say about it."""
 
-    def __init__(self, stack):
+    def __init__(self, stack: Stack) -> None:
         keys = served('{"keys": []}', "application/json")  # there is no Nomad whose identities could log in
         stack.set_up_vault(jwks=f"http://{NODE_IP}:{keys.server_port}")
         token = stack.bao.must("POST", "auth/token/create", {"policies": ["loki-certagent"], "ttl": "1h"})["auth"][
@@ -344,7 +359,7 @@ class ByHand:
         self.allocation = self.services.put("loki-certagent", self.certagent.port, "querier")
         self.wanted["certagent", self.allocation, "querier"] = True
 
-    def loki(self, component, metadata=True):
+    def loki(self, component: str, metadata: bool = True) -> str:
         """One more of it; the allocation's id."""
         server = served(f'loki_build_info{{version="by hand",target="{component}"}} 1\n')
         allocation = self.services.put(f"loki-{component}", server.server_port, component if metadata else None)
@@ -354,14 +369,14 @@ class ByHand:
         self.wanted[("loki", *named)] = True
         return allocation
 
-    def end(self):
+    def end(self) -> None:
         self.services.clear()
         self.certagent.stop()
         for server in self.servers.values():
             ended(server)
 
 
-def by_hand(stack, report):
+def by_hand(stack: Stack, report: Report) -> None:
     """Prometheus on services that were registered by hand: found, named, down, gone; alerts that fire and resolve."""
     hand, prometheus = ByHand(stack), Prometheus(stack.base)
     try:
@@ -376,7 +391,7 @@ def by_hand(stack, report):
         hand.end()
 
 
-def down_and_others(hand, prometheus, report):
+def down_and_others(hand: ByHand, prometheus: Prometheus, report: Report) -> None:
     """One dies, which must show at once; one comes and one goes, which Prometheus has to notice when it asks Consul."""
     dead = next(key for key in hand.wanted if key[2] == "ruler")
     ended(hand.servers.pop(dead[1]))
@@ -391,7 +406,7 @@ def down_and_others(hand, prometheus, report):
     hand.loki("ingester")
 
 
-def outage(bao, allocation, prometheus, report):
+def outage(bao: OpenBao, allocation: str, prometheus: Prometheus, report: Report) -> None:
     """OpenBao away until the certificate is close to its end: an alert fires, and resolves by the renewal."""
     alert = ("CertagentExpiresSoon", allocation)
     bao.stop()

@@ -5,6 +5,8 @@ Never talks to anything but addresses of this network namespace. What stays true
 get ready ends the run with the last lines of its log.
 """
 
+from __future__ import annotations
+
 import json
 import os
 import signal
@@ -14,21 +16,31 @@ import time
 import urllib.error
 import urllib.request
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "integration/tools"))
 
 from programs import PROGRAMS, Unusable, where  # noqa: E402
 
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Callable
+    from typing import Self
+
 TOOLS = ROOT / ".cache" / "tools" / "bin"
 NODE_IP = "10.213.0.1"
+
+
+Json = Any  # a decoded document
+T = TypeVar("T")
 
 
 class StackError(Exception):
     """Something did not happen: what, where to look."""
 
 
-def tool(command):
+def tool(command: str) -> str:
     """Path of a program; its version was looked at when the run began."""
     try:
         return str(where(next(each for each in PROGRAMS.values() if each.command == command)))
@@ -36,7 +48,7 @@ def tool(command):
         raise StackError(str(problem)) from None
 
 
-def certagent_binary():
+def certagent_binary() -> str:
     """The binary under test."""
     for path in filter(
         None, [os.environ.get("CERTAGENT_BIN"), ROOT / "target/release/certagent", ROOT / "target/debug/certagent"]
@@ -46,7 +58,15 @@ def certagent_binary():
     raise StackError("certagent is not built: cargo build --release --locked")
 
 
-def http(method, url, body=None, headers=None, timeout=10, raw=False, context=None):
+def http(
+    method: str,
+    url: str,
+    body: Json = None,
+    headers: dict[str, str] | None = None,
+    timeout: float = 10,
+    raw: bool = False,
+    context: ssl.SSLContext | None = None,
+) -> tuple[int, Json]:
     """One request. Returns (status, decoded JSON or text); status 0 when nothing answered."""
     data = body if isinstance(body, (bytes, type(None))) else json.dumps(body).encode()
     request = urllib.request.Request(url, data=data, method=method, headers=headers or {})
@@ -65,7 +85,7 @@ def http(method, url, body=None, headers=None, timeout=10, raw=False, context=No
         return status, content.decode(errors="replace")
 
 
-def wait_for(what, condition, seconds, every=0.2):
+def wait_for(what: str, condition: Callable[[], T], seconds: float, every: float = 0.2) -> T:
     """The first true value of `condition`, or StackError after `seconds`."""
     end = time.monotonic() + seconds
     while True:
@@ -83,25 +103,25 @@ class Part:
     name = "part"
     patience = 20  # seconds between SIGTERM and SIGKILL
 
-    def __init__(self, base):
+    def __init__(self, base: str | Path) -> None:
         self.dir = Path(base) / self.name
         self.dir.mkdir(parents=True, exist_ok=True)
         self.log = self.dir / "log"
         self.process = None
 
-    def command(self):
+    def command(self) -> list[str]:
         raise NotImplementedError
 
-    def ready(self):
+    def ready(self) -> bool:
         raise NotImplementedError
 
-    def environment(self):
+    def environment(self) -> dict[str, str]:
         keep = {key: value for key, value in os.environ.items() if key in ("PATH", "LANG")}
         scratch = self.dir.parent / "tmp"
         scratch.mkdir(exist_ok=True)
         return {**keep, "HOME": str(self.dir), "TMPDIR": str(scratch)}
 
-    def launch(self):
+    def launch(self) -> None:
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(
                 self.command(),
@@ -113,10 +133,10 @@ class Part:
                 start_new_session=True,  # Ctrl-C is for the run, which stops it in order
             )
 
-    def start(self, seconds=60):
+    def start(self, seconds: float = 60) -> Self:
         self.launch()
 
-        def up():
+        def up() -> bool:
             if self.process.poll() is not None:
                 raise StackError(f"{self.name} ended with {self.process.returncode}:\n{self.tail()}")
             return self.ready()
@@ -127,11 +147,11 @@ class Part:
             raise StackError(f"{error}\n{self.tail()}") from None
         return self
 
-    def tail(self, lines=15):
+    def tail(self, lines: int = 15) -> str:
         text = self.log.read_text(errors="replace").splitlines() if self.log.exists() else []
         return "\n".join(text[-lines:])
 
-    def stop(self, how=signal.SIGTERM):
+    def stop(self, how: signal.Signals = signal.SIGTERM) -> None:
         if self.process is None or self.process.poll() is not None:
             return
         self.process.send_signal(how)
@@ -148,12 +168,12 @@ class Consul(Part):
     name = "consul"
     url = "http://127.0.0.1:8500"
 
-    def __init__(self, base, mesh=False):
+    def __init__(self, base: str | Path, mesh: bool = False) -> None:
         super().__init__(base)
         # What is in a bridge has a loopback of its own and comes to the node's address.
         self.client = f"127.0.0.1 {NODE_IP}" if mesh else "127.0.0.1"
 
-    def command(self):
+    def command(self) -> list[str]:
         return [
             tool("consul"),
             "agent",
@@ -167,7 +187,7 @@ class Consul(Part):
             '-hcl=dns_config { service_ttl { "*" = "0s" } }',
         ]
 
-    def ready(self):
+    def ready(self) -> bool:
         status, leader = http("GET", f"{self.url}/v1/status/leader")
         return status == 200 and bool(leader)
 
@@ -178,7 +198,7 @@ class SecondConsul(Consul):
     name = "consul2"
     url = "http://10.213.1.1:8500"
 
-    def command(self):
+    def command(self) -> list[str]:
         return [
             tool("consul"),
             "agent",
@@ -199,7 +219,7 @@ class OpenBao(Part):
     name = "bao"
     url = f"http://{NODE_IP}:8200"
 
-    def __init__(self, base):
+    def __init__(self, base: str | Path) -> None:
         super().__init__(base)
         (self.dir / "data").mkdir(exist_ok=True)
         self.audit = self.dir / "audit.log"
@@ -211,22 +231,22 @@ class OpenBao(Part):
         )
         self.keys = {}
 
-    def command(self):
+    def command(self) -> list[str]:
         return [tool("bao"), "server", f"-config={self.dir}/bao.hcl", "-log-level=warn"]
 
-    def call(self, method, path, body=None):
+    def call(self, method: str, path: str, body: Json = None) -> tuple[int, Json]:
         # A minute: the first write to a new raft store waits for the disk.
         return http(
             method, f"{self.url}/v1/{path}", body, {"X-Vault-Token": self.keys.get("root_token", "")}, timeout=60
         )
 
-    def must(self, method, path, body=None):
+    def must(self, method: str, path: str, body: Json = None) -> Json:
         status, answer = self.call(method, path, body)
         if status not in (200, 204):
             raise StackError(f"OpenBao: {method} {path} answered {status}: {answer}")
         return answer
 
-    def ready(self):
+    def ready(self) -> bool:
         status, health = http("GET", f"{self.url}/v1/sys/health?standbyok=true", timeout=5)
         if status == 501 and not self.keys:
             self.keys = self.must("POST", "sys/init", {"secret_shares": 1, "secret_threshold": 1})
@@ -234,7 +254,7 @@ class OpenBao(Part):
             self.must("POST", "sys/unseal", {"key": self.keys["keys"][0]})
         return status == 200 and not health.get("standby", True)
 
-    def issuances(self):
+    def issuances(self) -> int:
         """Certificates issued since the beginning, by the audit log: what the issuer itself has counted."""
         count = 0
         with open(self.audit, encoding="utf-8", errors="replace") as log:
@@ -252,7 +272,7 @@ class Weed(Part):
     name = "s3"
     patience = 2
 
-    def __init__(self, base, mesh=False):
+    def __init__(self, base: str | Path, mesh: bool = False) -> None:
         super().__init__(base)
         self.address = NODE_IP if mesh else "127.0.0.1"
         self.url = f"http://{self.address}:8333"
@@ -268,7 +288,7 @@ class Weed(Part):
         }
         (self.dir / "s3.json").write_text(json.dumps(identity))
 
-    def command(self):
+    def command(self) -> list[str]:
         return [
             tool("weed"),
             f"-logdir={self.dir}",
@@ -284,10 +304,10 @@ class Weed(Part):
             "-master.telemetry=false",
         ]
 
-    def ready(self):
+    def ready(self) -> bool:
         return http("GET", f"{self.url}/status", timeout=2, raw=True)[0] in (200, 403) and self.bucket()
 
-    def bucket(self):
+    def bucket(self) -> bool:
         shell = subprocess.run(
             [tool("weed"), "shell", f"-master={self.address}:9333"],
             input="s3.bucket.create -name loki\n",
@@ -310,7 +330,7 @@ class Nomad(Part):
     server = 'server {\n  enabled = true\n  bootstrap_expect = 1\n  heartbeat_grace = "30s"\n}'
     bootstrap = "5e1f0d0a-0000-4000-8000-000000000001"
 
-    def __init__(self, base, cgroup="certagent-stack", mesh=False):
+    def __init__(self, base: str | Path, cgroup: str = "certagent-stack", mesh: bool = False) -> None:
         super().__init__(base)
         self.cgroup = cgroup
         # For bridge mode. Nomad itself runs `consul connect envoy -bootstrap`, by PATH.
@@ -319,7 +339,7 @@ class Nomad(Part):
         self.vault_retry = ""  # empty: the template runner's own patience
         self.configure()
 
-    def configure(self):
+    def configure(self) -> None:
         """Writes the agent's configuration from the settings above; in force from the next start."""
         (self.dir / "nomad.hcl").write_text(f"""
 name = "{self.host}"
@@ -366,23 +386,23 @@ vault {{
 plugin "raw_exec" {{ config {{ enabled = true }} }}
 """)
 
-    def environment(self):
+    def environment(self) -> dict[str, str]:
         found = super().environment()
         return {**found, "PATH": f"{found['PATH']}:{Path(tool('consul')).parent}"}
 
-    def command(self):
+    def command(self) -> list[str]:
         return [tool("nomad"), "agent", f"-config={self.dir}/nomad.hcl"]
 
-    def call(self, method, path, body=None, timeout=30):
+    def call(self, method: str, path: str, body: Json = None, timeout: float = 30) -> tuple[int, Json]:
         return http(method, f"{self.url}{path}", body, {"X-Nomad-Token": self.bootstrap}, timeout)
 
-    def must(self, method, path, body=None):
+    def must(self, method: str, path: str, body: Json = None) -> Json:
         status, answer = self.call(method, path, body)
         if status != 200:
             raise StackError(f"Nomad: {method} {path} answered {status}: {answer}")
         return answer
 
-    def ready(self):
+    def ready(self) -> bool:
         status, leader = http("GET", f"{self.url}/v1/status/leader")
         if status != 200 or not leader:
             return False
@@ -390,12 +410,12 @@ plugin "raw_exec" {{ config {{ enabled = true }} }}
         node = self.node()
         return node and node["Status"] == "ready" and node["Drivers"].get("raw_exec", {}).get("Healthy")
 
-    def node(self):
+    def node(self) -> dict[str, Any] | None:
         """What the servers know of this agent as a client."""
         status, nodes = self.call("GET", "/v1/nodes")
         return next((each for each in nodes if each["Name"] == self.host), None) if status == 200 and nodes else None
 
-    def cli(self, *arguments, check=True, timeout=120):
+    def cli(self, *arguments: str, check: bool = True, timeout: float = 120) -> str:
         environment = {**self.environment(), "NOMAD_ADDR": self.url, "NOMAD_TOKEN": self.bootstrap}
         try:
             done = subprocess.run(
@@ -407,7 +427,7 @@ plugin "raw_exec" {{ config {{ enabled = true }} }}
             raise StackError(f"nomad {' '.join(arguments)} ended with {done.returncode}:\n{done.stdout}{done.stderr}")
         return done.stdout
 
-    def allocations(self, job="loki"):
+    def allocations(self, job: str = "loki") -> dict[str, list[dict[str, Any]]]:
         """Those that shall run, by group."""
         status, answer = self.call("GET", f"/v1/job/{job}/allocations")
         found = {}
@@ -416,18 +436,18 @@ plugin "raw_exec" {{ config {{ enabled = true }} }}
                 found.setdefault(allocation["TaskGroup"], []).append(allocation)
         return found
 
-    def ports(self, allocation_id):
+    def ports(self, allocation_id: str) -> dict[str, tuple[str, int]]:
         answer = self.must("GET", f"/v1/allocation/{allocation_id}")
         return {
             port["Label"]: (port["HostIP"], port["Value"]) for port in answer["AllocatedResources"]["Shared"]["Ports"]
         }
 
-    def task_dir(self, allocation_id, task):
+    def task_dir(self, allocation_id: str, task: str) -> Path:
         """On whichever host it is."""
         found = list(self.dir.parent.glob(f"n*/d/alloc/{allocation_id}"))
         return (found[0] if found else self.dir / "d/alloc" / allocation_id) / task
 
-    def logs(self, task, allocation_id="*"):
+    def logs(self, task: str, allocation_id: str = "*") -> list[Path]:
         """Log files of a task, on all hosts."""
         return sorted(self.dir.parent.glob(f"n*/d/alloc/{allocation_id}/alloc/logs/{task}.std*.*"))
 
@@ -441,7 +461,7 @@ class SecondHost(Nomad):
     own_ports = "ports {\n  http = 4656\n  rpc = 4657\n  serf = 4658\n}"
     server = ""
 
-    def leave(self):
+    def leave(self) -> None:
         """Its allocations are gone already; the servers forget it."""
         node = self.node()
         self.stop()

@@ -1,11 +1,17 @@
 """What `integration/stack/run up` tells its reader: addresses and commands that work as they are printed."""
 
+from __future__ import annotations
+
 import os
+from typing import TYPE_CHECKING
 
 from servers import ROOT, TOOLS, certagent_binary
 
+if TYPE_CHECKING:
+    from deploy import Stack
 
-def text(stack):
+
+def text(stack: Stack) -> str:
     addresses = stack.addresses("http")
     grpc = stack.addresses("grpc")
     allocation = stack.nomad.allocations()["ingester"][0]["ID"]

@@ -3,11 +3,18 @@
 Starts nothing. What stays true: the program itself is asked, never a copy of its rules.
 """
 
+from __future__ import annotations
+
 import itertools
 import subprocess
+from typing import TYPE_CHECKING
 
 from deploy import COMPONENTS
 from servers import ROOT, tool
+
+if TYPE_CHECKING:
+    from deploy import Stack
+    from report import Report
 
 VARIABLES = [
     "CERTS",
@@ -30,7 +37,7 @@ VARIABLES = [
 ]
 
 
-def accepted(stack, report):
+def accepted(stack: Stack, report: Report) -> None:
     """Nomad's word on the job for each driver, with and without Connect, and Loki's on its configuration."""
     refused = []
     for driver, connect in itertools.product(("docker", "raw_exec"), ("false", "true")):
@@ -43,7 +50,7 @@ def accepted(stack, report):
     report.none("components for which Loki refuses nomad/loki.yaml", answers)
 
 
-def verified(file, component):
+def verified(file: str, component: str) -> str:
     """What Loki has against a file, or nothing."""
     values = {name: "1" for name in VARIABLES} | {"S3_INSECURE": "true", "S3_ENDPOINT": "http://127.0.0.1:1"}
     command = [

@@ -5,12 +5,22 @@ certificate and CA.pem, shows the published serial, and the server goes on to sp
 has accepted the client). Never writes anything. What stays true: a set is read through one resolved link.
 """
 
+from __future__ import annotations
+
 import os
 import socket
 import ssl
 import threading
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any, Self
+
+    from deploy import Stack
+    from etcd import Mesh
 
 HTTP2, HTTP1 = "h2", "http/1.1"
 GREETINGS = {  # the client's first words, by protocol
@@ -23,7 +33,7 @@ class Unattested(Exception):
     """What was served instead, or why nothing was."""
 
 
-def read_set(directory):
+def read_set(directory: str | Path) -> tuple[list[Path], bytes]:
     """(paths of CA, cert and key, DER of the leaf) of one set; the link is resolved once."""
     directory = Path(directory)
     link = directory / "..data"
@@ -34,10 +44,10 @@ def read_set(directory):
     return paths, ssl.PEM_cert_to_DER_cert(pem[: pem.index(end) + len(end)] + "\n")
 
 
-def serial(der):
+def serial(der: bytes) -> str:
     """Of a certificate in DER, in hex: SEQUENCE, SEQUENCE, optional [0], INTEGER."""
 
-    def header(at):
+    def header(at: int) -> tuple[int, int]:
         length, at = der[at + 1], at + 2
         if length & 0x80:
             size = length & 0x7F
@@ -52,7 +62,9 @@ def serial(der):
     return der[start : start + length].hex()
 
 
-def handshake(address, port, paths, timeout=5, protocol=HTTP2):
+def handshake(
+    address: str, port: int, paths: list[Path], timeout: float = 5, protocol: str = HTTP2
+) -> tuple[bytes, dict[str, Any]]:
     """The leaf that the server serves to this client, as DER and as names, once it has accepted the client.
 
     `paths`: CA, certificate, key; without the last two we show no certificate."""
@@ -70,7 +82,7 @@ def handshake(address, port, paths, timeout=5, protocol=HTTP2):
             return served
 
 
-def attest(address, port, directory, protocol=HTTP2):
+def attest(address: str, port: int, directory: str | Path, protocol: str = HTTP2) -> dict[str, Any]:
     """What is both published and served (as ssl.getpeercert tells it), or Unattested."""
     paths, published = read_set(directory)
     try:
@@ -82,7 +94,9 @@ def attest(address, port, directory, protocol=HTTP2):
     return facts
 
 
-def attest_all(stack, task=lambda component: "certagent"):
+def attest_all(
+    stack: Stack | Mesh, task: Callable[[str], str] = lambda component: "certagent"
+) -> dict[str, dict[str, Any]]:
     """Allocation name -> what it publishes, by the task that keeps its certificates, and serves."""
     return {
         name: attest(address, port, stack.certificates(allocation, task(stack.component(name))), stack.protocol(name))
@@ -93,21 +107,22 @@ def attest_all(stack, task=lambda component: "certagent"):
 class Watch:
     """Looks at every allocation's set several times a second; attests each new leaf until it is served."""
 
-    def __init__(self, stack, task="certagent"):
+    def __init__(self, stack: Stack | Mesh, task: str = "certagent") -> None:
         self.stack, self.task = stack, task
-        self.serials = {}  # allocation name -> serials in order
-        self.attested = {}  # allocation name -> set of serials
-        self.ends, self.renewed = {}, {}  # allocation name -> end of its newest leaf, when that was first seen served
-        self.failures = []
-        self.ports = {}
+        self.serials: dict[str, list[str]] = {}  # allocation name -> serials in order
+        self.attested: dict[str, set[str]] = {}  # allocation name -> set of serials
+        self.ends: dict[str, float] = {}  # allocation name -> end of its newest leaf
+        self.renewed: dict[str, float] = {}  # allocation name -> when that was first seen served
+        self.failures: list[tuple[float, str, str]] = []
+        self.ports: dict[str, tuple[str, str, int]] = {}
         self.stopping = threading.Event()
         self.thread = threading.Thread(target=self.work, daemon=True)
 
-    def start(self):
+    def start(self) -> Self:
         self.thread.start()
         return self
 
-    def work(self):
+    def work(self) -> None:
         looked_at = 0.0
         while not self.stopping.wait(0.4):
             if time.monotonic() - looked_at > 3:
@@ -117,7 +132,7 @@ class Watch:
             for name, (allocation, address, port) in list(self.ports.items()):
                 self.look(name, allocation, address, port)
 
-    def look(self, name, allocation, address, port):
+    def look(self, name: str, allocation: str, address: str, port: int) -> None:
         directory = self.stack.certificates(allocation, self.task)
         try:
             now = serial(read_set(directory)[1])
@@ -136,14 +151,14 @@ class Watch:
         except (Unattested, OSError) as error:
             self.failures.append((time.time(), name, str(error)))
 
-    def stop(self):
+    def stop(self) -> None:
         self.stopping.set()
         self.thread.join(30)
 
-    def rotations(self):
+    def rotations(self) -> dict[str, int]:
         """New leaves of each allocation, the first one not counted."""
         return {name: len(serials) - 1 for name, serials in self.serials.items()}
 
-    def unattested(self):
+    def unattested(self) -> list[tuple[str, str]]:
         """Leaves that were published and never seen served, the newest of each excepted."""
         return [(n, s) for n, all_ in self.serials.items() for s in all_[:-1] if s not in self.attested[n]]

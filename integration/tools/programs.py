@@ -26,7 +26,7 @@ Version = tuple[int, ...]
 class Unusable(Exception):
     """One line: which program, what was tried, what needs it, what to do. `asked`: a variable names it."""
 
-    def __init__(self, line: str, asked: bool):
+    def __init__(self, line: str, asked: bool) -> None:
         super().__init__(line)
         self.asked = asked
 
