@@ -156,7 +156,7 @@ mod tests {
             key_type,
             key_type_open: false,
             reuse_key: false,
-            issuer_pin: None,
+            issuer_sha256: None,
         }
     }
 

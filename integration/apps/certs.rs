@@ -81,7 +81,7 @@ impl Authority {
             key_type: KeyType::EcP256,
             key_type_open: false,
             reuse_key: false,
-            issuer_pin: None,
+            issuer_sha256: None,
         };
         let expect = Expect {
             request: &request,

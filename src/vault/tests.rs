@@ -58,7 +58,7 @@ fn request() -> Request {
         key_type: KeyType::EcP256,
         key_type_open: false,
         reuse_key: false,
-        issuer_pin: None,
+        issuer_sha256: None,
     }
 }
 

@@ -155,7 +155,7 @@ pub struct Request {
     /// Sign mode only: keep the private key over renewals.
     pub reuse_key: bool,
     /// SHA-256 of the issuer certificate that must have signed, in hex, when pinned.
-    pub issuer_pin: Option<String>,
+    pub issuer_sha256: Option<String>,
 }
 
 impl Request {
@@ -175,7 +175,7 @@ impl Request {
             },
             self.ttl.as_secs(),
             self.names.common_name,
-            self.issuer_pin,
+            self.issuer_sha256,
         );
         for dns in &self.names.dns {
             text.push_str(&format!("dns:{dns}\n"));

@@ -52,7 +52,7 @@ pub(super) fn load(temp: &Path) -> Vec<Verified> {
         key_type: KeyType::EcP256,
         key_type_open: false,
         reuse_key: false,
-        issuer_pin: None,
+        issuer_sha256: None,
     };
     let expect = Expect {
         request: &request,

@@ -184,7 +184,7 @@ fn request_of(bundle: &Bundle, todays: &Request) -> Result<Request, Refusal> {
         },
         key_type: facts.key.kind().unwrap_or(todays.key_type),
         key_type_open: false,
-        issuer_pin: None,
+        issuer_sha256: None,
         ..todays.clone()
     })
 }

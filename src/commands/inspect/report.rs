@@ -318,7 +318,7 @@ fn as_issued(facts: &CertFacts) -> Request {
         key_type: facts.key.kind().unwrap_or_default(),
         key_type_open: false,
         reuse_key: false,
-        issuer_pin: None,
+        issuer_sha256: None,
     }
 }
 

@@ -205,7 +205,7 @@ fn request(layers: &mut Layers<'_, '_>, names: Option<Names>) -> Option<Request>
     let key_type = layers.read("key_type", str::parse::<KeyType>);
     let key_type_open = mode == Some(Mode::Issue) && layers.written("key_type").is_none();
     let reuse_key = layers.read("reuse_key", values::truth);
-    let issuer_pin = layers.read("issuer_pin", values::sha256);
+    let issuer_sha256 = layers.read("issuer_sha256", values::sha256);
     if mode == Some(Mode::Issue) && reuse_key == Some(true) {
         layers.problem(
             "reuse_key",
@@ -221,7 +221,7 @@ fn request(layers: &mut Layers<'_, '_>, names: Option<Names>) -> Option<Request>
         key_type: key_type?,
         key_type_open,
         reuse_key: reuse_key?,
-        issuer_pin,
+        issuer_sha256,
     })
 }
 

@@ -36,7 +36,7 @@ pub const SETTINGS: &[Setting] = &[
         "kind of private key; not set in mode issue: whatever the role makes"),
     row(Certificate, "reuse_key", "reuse-key", Bool, Value("false"),
         "keep the private key over renewals; mode sign only"),
-    row(Certificate, "issuer_pin", "issuer-pin", Text, Nothing,
+    row(Certificate, "issuer_sha256", "issuer-sha256", Text, Nothing,
         "SHA-256 of the issuer certificate that must have signed, in hex"),
     row(Certificate, "renew_at", "renew-at", Text, Value("2/3"),
         "when to renew: a share of the life (2/3, 66%, 0.66), or a duration before its end (24h)"),

@@ -172,7 +172,7 @@ const SAMPLES: &[Sample] = &[
     ("key-type", "ed25519", &[]),
     ("reuse-key", "true", &[("mode", "sign")]),
     (
-        "issuer-pin",
+        "issuer-sha256",
         "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f",
         &[],
     ),

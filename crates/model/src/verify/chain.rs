@@ -199,7 +199,7 @@ fn check_pin<'a>(
     mut all: impl Iterator<Item = &'a Above>,
     expect: &Expect<'_>,
 ) -> Option<Problem> {
-    let pin = expect.request.issuer_pin.as_ref()?;
+    let pin = expect.request.issuer_sha256.as_ref()?;
     let wanted: String = pin.chars().filter(|c| *c != ':').collect();
     let fits = all.any(|cert| {
         cert.facts.subject_der == issuer.facts.subject_der
@@ -210,7 +210,7 @@ fn check_pin<'a>(
         "`{}` with SHA-256 {} signed, {wanted} is pinned",
         issuer.facts.subject, issuer.facts.sha256
     );
-    (!fits).then(|| Problem::new("issuer-pin", message))
+    (!fits).then(|| Problem::new("issuer-sha256", message))
 }
 
 /// Webpki's reason as one of our codes.

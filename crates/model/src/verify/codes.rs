@@ -363,9 +363,9 @@ pub const CODES: &[Code] = &[
     ),
     code("chain-invalid", "the chain does not verify", CHAIN),
     code(
-        "issuer-pin",
+        "issuer-sha256",
         "another issuer signed than the pinned one",
-        "compare issuer_pin with the mount's default issuer",
+        "compare issuer_sha256 with the mount's default issuer",
     ),
 ];
 

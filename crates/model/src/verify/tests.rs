@@ -44,7 +44,7 @@ fn judge(body: &[u8], expect: &Expect<'_>) -> Result<Verified, Refusal> {
 fn every_mutation_is_refused_with_its_code_and_every_code_has_one() {
     let ca = TestCa::new(NOW);
     let mut request = ca::request();
-    request.issuer_pin = Some(sha256(&ca.int.der));
+    request.issuer_sha256 = Some(sha256(&ca.int.der));
     let live = ca.answer(&request, NOW);
     let verified = judge(&live, &expect(&request)).unwrap();
     let known = [verified.leaf().serial.clone()];
@@ -350,14 +350,14 @@ fn a_pin_fits_the_issuer_in_any_writing_and_its_cross_signed_copy() {
         .chunks(2)
         .map(|two| std::str::from_utf8(two).unwrap())
         .collect();
-    request.issuer_pin = Some(pairs.join(":"));
+    request.issuer_sha256 = Some(pairs.join(":"));
     let body = ca.answer(&request, NOW);
     let verified = judge(&body, &expect(&request)).unwrap();
     assert_eq!(verified.issuer_sha256(), sha256(&ca.int.der));
-    request.issuer_pin = Some(sha256(&ca.root.der));
+    request.issuer_sha256 = Some(sha256(&ca.root.der));
     assert_eq!(
         judge(&body, &expect(&request)).unwrap_err().code(),
-        "issuer-pin"
+        "issuer-sha256"
     );
 
     let old = Authority::root("Old", NOW);
@@ -366,7 +366,7 @@ fn a_pin_fits_the_issuer_in_any_writing_and_its_cross_signed_copy() {
     let leaf = ca.root.sign(ca::leaf_params(&request, NOW), &key);
     let answer = ca::envelope(&leaf, &[&ca.root.der, &cross, &old.der], Some(&key));
     for pinned in [&ca.root.der, &cross] {
-        request.issuer_pin = Some(sha256(pinned));
+        request.issuer_sha256 = Some(sha256(pinned));
         judge(answer.to_string().as_bytes(), &expect(&request)).unwrap();
     }
 }

@@ -66,11 +66,11 @@ pub(super) fn all(bench: &mut Bench<'_>) {
     bad_signatures(bench);
     bad_cas(bench);
     limits(bench);
-    if bench.request.issuer_pin.is_some() {
+    if bench.request.issuer_sha256.is_some() {
         let root = Authority::root("Other Root", bench.now);
         let int = root.intermediate("Other Intermediate", bench.now);
         let body = bench.chained(&[&root, &int]);
-        bench.raw("another CA than the pinned one", "issuer-pin", body);
+        bench.raw("another CA than the pinned one", "issuer-sha256", body);
     }
 }
 
