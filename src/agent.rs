@@ -253,7 +253,7 @@ fn poll_mounts<I: Issuer + 'static, C: Clock + 'static>(
             let mount = Mount {
                 path: config.request.mount.clone(),
                 every: config.trust_poll,
-                seed: config.renew.splay_key.clone(),
+                seed: config.renew.splay_seed.clone(),
             };
             let span = info_span!("mount", path = %mount.path);
             let context = Arc::clone(context);

@@ -195,7 +195,7 @@ class Agent(Supervised):
             "CERTAGENT_MARKER": str(self.dir / "ready.json"),
             "CERTAGENT_STATUS_SOCKET": str(self.dir / "run/status.sock"),
             "CERTAGENT_HTTP_LISTEN": self.metrics,
-            "CERTAGENT_SPLAY_KEY": self.member,
+            "CERTAGENT_SPLAY_SEED": self.member,
             "CERTAGENT_PROBE_ADDRESS": f"{NODE_IP}:{client_port(self.member)}",
             "CERTAGENT_TELL_ARGV": f"{ROOT / 'integration/stack/restart.sh'},{pid_file}",
             "CERTAGENT_SLOTS_WINDOW": TURNS,

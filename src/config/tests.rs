@@ -96,7 +96,7 @@ fn on_nomad_no_file_is_needed() {
     assert_eq!(one.files.dir, secrets.join("certs"));
     let marker = one.marker.as_ref().unwrap();
     assert_eq!(marker.to_str(), Some("/alloc/certagent/ready.json"));
-    assert_eq!(one.renew.splay_key, "5f2c/ingester");
+    assert_eq!(one.renew.splay_seed, "5f2c/ingester");
     let auth = format!("{:?}", loaded.config.auth);
     assert!(
         auth.contains("jwt-nomad") && auth.contains("nomad_certagent.jwt"),

@@ -194,13 +194,13 @@ fn held(facts: &Facts, now: Timestamp) -> Option<Timestamp> {
 fn retry_at(facts: &Facts, policy: &RenewPolicy, now: Timestamp) -> Option<(Timestamp, Why)> {
     let run = facts.failure.as_ref()?;
     let planned = planned(run, facts, policy, now);
-    let at = health::attempt(run, &facts.looks, planned, &policy.splay_key);
+    let at = health::attempt(run, &facts.looks, planned, &policy.splay_seed);
     (at > now).then_some((at, Why::Retry(run.last.class)))
 }
 
 fn planned(run: &FailureRun, facts: &Facts, policy: &RenewPolicy, now: Timestamp) -> Timestamp {
     let validity = facts.live.as_ref().map(|live| live.validity);
-    retry::next_attempt(run, validity, &policy.splay_key, now)
+    retry::next_attempt(run, validity, &policy.splay_seed, now)
 }
 
 /// When to look whether the issuer is back, while an attempt is waited for; it can lie in the past,
@@ -212,7 +212,7 @@ pub fn look_at(facts: &Facts, policy: &RenewPolicy, now: Timestamp) -> Option<Ti
         return None;
     };
     let planned = planned(run, facts, policy, now);
-    health::next_look(run, &facts.looks, planned, &policy.splay_key, now)
+    health::next_look(run, &facts.looks, planned, &policy.splay_seed, now)
 }
 
 /// The staged set, when it answers today's request, is no left-over of a publication that was done,

@@ -27,7 +27,7 @@ pub struct RenewPolicy {
     /// Widest span before the renewal point over which allocations spread; capped to life / 10.
     pub splay: Duration,
     /// Seed of the splay: allocation id and certificate name, so that a restart moves nothing.
-    pub splay_key: String,
+    pub splay_seed: String,
     /// A certificate with less than this left is refused at publication.
     pub min_remaining: Duration,
     /// Issuances per hour that are never exceeded, whatever the issuer answers.
@@ -182,7 +182,7 @@ pub fn due(validity: Validity, obtained_at: Option<Timestamp>, policy: &RenewPol
         .splay
         .min(counted_life / 10)
         .min(point.since(counted_from) / 2);
-    let splay = part(window, fraction("splay", &policy.splay_key, 0));
+    let splay = part(window, fraction("splay", &policy.splay_seed, 0));
     let mut at = point.minus(splay);
 
     let latest = validity.not_after.minus(margin(counted_life));

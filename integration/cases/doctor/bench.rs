@@ -140,7 +140,7 @@ impl<'a> Bench<'a> {
             ("CERTAGENT_COMMON_NAME", "loki-read.service.consul"),
             ("CERTAGENT_IP_SANS", "127.0.0.1"),
             ("CERTAGENT_TTL", "1h"),
-            ("CERTAGENT_SPLAY_KEY", "doctor"),
+            ("CERTAGENT_SPLAY_SEED", "doctor"),
         ] {
             bench.set(name, value);
         }

@@ -202,7 +202,7 @@ fn two_names_for_one_directory(bench: &mut Bench<'_>) {
         "CERTAGENT_TTL",
         "CERTAGENT_DIR",
         "CERTAGENT_MARKER",
-        "CERTAGENT_SPLAY_KEY",
+        "CERTAGENT_SPLAY_SEED",
     ]);
     bench.args(&["-c", &file.display().to_string()]);
 }

@@ -89,7 +89,7 @@ impl<I: Issuer, C: Clock> Renewer<I, C> {
         self.counts.looks += 1;
         let (able, now) = (found.found.as_ref().ok().copied(), self.now());
         if let Some(trouble) = &mut self.trouble {
-            let seed = &self.config.renew.splay_key;
+            let seed = &self.config.renew.splay_seed;
             trouble.health.record(able, &trouble.run, seed, now);
             log::looked(&found, trouble.checked.as_ref());
             trouble.checked = Some(found);

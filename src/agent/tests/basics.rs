@@ -314,7 +314,7 @@ async fn an_issuer_that_hangs_until_a_hundredth_of_life_is_left_costs_no_certifi
     let life = secs(3_600);
     for seed in 0..4 {
         let mut rig = Rig::of_ttl(life);
-        rig.configs[0].renew.splay_key = format!("alloc-{seed}/main");
+        rig.configs[0].renew.splay_seed = format!("alloc-{seed}/main");
         rig.start();
         let ends = rig.until_live().await.live.unwrap().not_after;
         rig.issuer.set_latency(secs(60));

@@ -42,7 +42,7 @@ async fn sleep_until(rig: &Rig, at: Timestamp) {
 async fn after_hours_away_the_renewal_follows_within_seconds_of_the_return() {
     for (number, class) in [(1, Transport), (2, Unavailable), (3, Transport)] {
         let mut rig = Rig::new();
-        rig.configs[0].renew.splay_key = format!("alloc-{number}/main");
+        rig.configs[0].renew.splay_seed = format!("alloc-{number}/main");
         rig.issuer.set_latency(Duration::from_millis(800));
         rig.look = secs(600);
         rig.start();

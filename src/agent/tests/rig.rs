@@ -219,7 +219,7 @@ pub(super) fn config(temp: &TempDir, name: &str) -> CertConfig {
         renew: RenewPolicy {
             at: RenewAt::Share(2.0 / 3.0),
             splay: secs(300),
-            splay_key: format!("5a0e6f2c/{name}"),
+            splay_seed: format!("5a0e6f2c/{name}"),
             min_remaining: secs(1),
             budget_per_hour: budget_for(request.ttl),
             first_deadline: secs(600),

@@ -104,7 +104,7 @@ impl Stage {
             ("CERTAGENT_TTL", duration::print(ttl)),
             ("CERTAGENT_DIR", path(&self.certs())),
             ("CERTAGENT_MARKER", path(&self.dir.join("ready.json"))),
-            ("CERTAGENT_SPLAY_KEY", "demonstration".to_owned()),
+            ("CERTAGENT_SPLAY_SEED", "demonstration".to_owned()),
         ]
         .into_iter()
         .map(|(name, value)| (name.to_owned(), value))

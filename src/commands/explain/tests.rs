@@ -19,7 +19,7 @@ fn config(dir: PathBuf) -> CertConfig {
         renew: RenewPolicy {
             at: RenewAt::Share(schedule::DEFAULT_SHARE),
             splay: Duration::from_secs(300),
-            splay_key: "alloc/loki".to_owned(),
+            splay_seed: "alloc/loki".to_owned(),
             min_remaining: Duration::from_secs(60),
             budget_per_hour: 10,
             first_deadline: Duration::from_secs(300),

@@ -78,7 +78,7 @@ fn renewal_rows(renewal: &Renewal) -> Vec<(&'static str, String)> {
                 renewal.splay.text,
                 renewal.window.text,
                 renewal.configured_splay.text,
-                harmless(&renewal.splay_key)
+                harmless(&renewal.splay_seed)
             ),
         ),
         ("clamps", clamps),

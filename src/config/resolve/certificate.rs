@@ -244,7 +244,7 @@ fn renew(
         .into_iter()
         .find_map(|variable| Some(Derived::new(nomad(layers, variable)?, variable)))
         .or_else(|| Some(Derived::new(seed?, "the names")));
-    let splay_key = layers.read_or("splay_key", seed, values::text);
+    let splay_seed = layers.read_or("splay_seed", seed, values::text);
     let margin = ttl.map(|ttl| {
         let margin = (ttl / 20).min(Duration::from_secs(300));
         Derived::new(duration::print(margin), "the ttl")
@@ -272,7 +272,7 @@ fn renew(
     Some(RenewPolicy {
         at: at?,
         splay: splay?,
-        splay_key: format!("{}/{}", splay_key?, name?),
+        splay_seed: format!("{}/{}", splay_seed?, name?),
         min_remaining: min_remaining?,
         budget_per_hour: budget_per_hour?,
         first_deadline: first_deadline?,

@@ -42,7 +42,7 @@ pub const SETTINGS: &[Setting] = &[
         "when to renew: a share of the life (2/3, 66%, 0.66), or a duration before its end (24h)"),
     row(Certificate, "splay", "splay", Duration, Value("5m"),
         "renew earlier by up to this much, always the same for one allocation; at most a tenth of the life"),
-    row(Certificate, "splay_key", "splay-key", Text, Derived("NOMAD_ALLOC_ID, else HOSTNAME, else the names"),
+    row(Certificate, "splay_seed", "splay-seed", Text, Derived("NOMAD_ALLOC_ID, else HOSTNAME, else the names"),
         "seed of the splay; the name of the certificate is added"),
     row(Certificate, "min_remaining", "min-remaining", Duration, Derived("ttl / 20, at most 5m"),
         "refuse a certificate with less life left than this"),

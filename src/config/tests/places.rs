@@ -178,7 +178,7 @@ const SAMPLES: &[Sample] = &[
     ),
     ("renew-at", "50%", &[]),
     ("splay", "1m", &[]),
-    ("splay-key", "other", &[]),
+    ("splay-seed", "other", &[]),
     ("min-remaining", "7s", &[]),
     ("budget-per-hour", "77", &[]),
     ("first-deadline", "77s", &[]),

@@ -14,7 +14,7 @@ fn policy(ttl: u64) -> RenewPolicy {
     RenewPolicy {
         at: RenewAt::Share(schedule::DEFAULT_SHARE),
         splay: Duration::from_secs(300),
-        splay_key: "alloc/loki".to_owned(),
+        splay_seed: "alloc/loki".to_owned(),
         min_remaining: Duration::from_secs(1),
         budget_per_hour: u32::try_from((4 * 3_600 / ttl.max(1)).clamp(10, 3_600)).unwrap(),
         first_deadline: Duration::from_secs(300),

@@ -11,7 +11,7 @@ fn policy(at: RenewAt, splay: Duration, key: &str) -> RenewPolicy {
     RenewPolicy {
         at,
         splay,
-        splay_key: key.to_owned(),
+        splay_seed: key.to_owned(),
         min_remaining: Duration::from_secs(1),
         budget_per_hour: 10,
         first_deadline: Duration::from_secs(300),

@@ -30,7 +30,7 @@ fn last_moment(life: Duration) -> Duration {
 /// Runs one outage from just before the due time until `reserve` before the end.
 fn outage(ttl: Duration, reserve: Duration, key: &str, outage: Outage) -> World {
     let mut world = World::with_live(ttl, at(1_000_000));
-    world.policy.splay_key = key.to_owned();
+    world.policy.splay_seed = key.to_owned();
     let end = world.facts.live.as_ref().unwrap().validity.not_after;
     world.outages.push(Outage {
         from: at(1_000_000),
@@ -108,7 +108,7 @@ proptest! {
         world.policy = RenewPolicy {
             at: RenewAt::Share(share),
             splay: Duration::from_secs(splay),
-            splay_key: key,
+            splay_seed: key,
             ..policy(ttl.as_secs())
         };
         world.latency = Duration::from_millis(latency);
