@@ -88,7 +88,7 @@ impl<I: Issuer + 'static, C: Clock + 'static> Agent<I, C> {
     #[must_use]
     pub fn new(certificates: Vec<CertConfig>, issuer: Arc<I>, clock: Arc<C>) -> Self {
         let certificates = certificates.into_iter().map(|config| {
-            let mut status = Status::new(&config.name, config.renew.budget_per_hour);
+            let mut status = Status::new(&config.name, config.renew.max_issuances_per_hour);
             status.app.probed = config.probe.is_some();
             Certificate {
                 config,

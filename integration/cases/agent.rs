@@ -233,7 +233,7 @@ fn kill_9_at_any_moment_leaves_a_whole_set_and_keeps_the_budget() {
     assert!(made <= 10, "{made} certificates, the budget is ten an hour");
     // On a slow machine every kill may have come between order and publication, and used the
     // budget up: the set must come all the same when there is room.
-    let mut process = place.start(server, &["--ttl", "10d", "--budget-per-hour", "100"]);
+    let mut process = place.start(server, &["--ttl", "10d", "--max-issuances-per-hour", "100"]);
     place.wait_for_set(&process, |_| true);
     // it may be there from before: a signal that comes before it listens would just end it
     process.wait_for_line("valid until", PATIENCE);

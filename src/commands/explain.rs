@@ -131,7 +131,7 @@ fn explain(config: &CertConfig, facts: &Facts, now: Timestamp) -> Explanation {
         let due = schedule::due(live.validity, live.obtained_at, policy);
         renewal(&due, config)
     });
-    let free = budget::allowed(&facts.issuances, policy.budget_per_hour, now).err();
+    let free = budget::allowed(&facts.issuances, policy.max_issuances_per_hour, now).err();
     Explanation {
         name: config.name.clone(),
         dir: config.files.dir.display().to_string(),
@@ -147,7 +147,7 @@ fn explain(config: &CertConfig, facts: &Facts, now: Timestamp) -> Explanation {
             .as_ref()
             .map(|staged| staged.validity.not_before.into()),
         budget: BudgetUse {
-            per_hour: policy.budget_per_hour,
+            per_hour: policy.max_issuances_per_hour,
             used: budget::used(&facts.issuances, now),
             free_at: free.map(Moment::from),
         },

@@ -300,7 +300,7 @@ fn the_defaults_depend_on_the_ttl_where_the_table_says_so() {
         let flags = Flags::default().with("ttl", ttl);
         let one = load("", &least(), &flags).certificates.remove(0);
         (
-            one.renew.budget_per_hour,
+            one.renew.max_issuances_per_hour,
             one.renew.min_remaining.as_millis(),
         )
     };

@@ -122,13 +122,13 @@ pub(super) fn small_budget(facts: &Facts) -> Outcome {
             RenewAt::Before(_) => ttl * 2 / 3,
         };
         let needed = budget::SPAN.as_secs_f64() / between.max(Duration::from_secs(1)).as_secs_f64();
-        if needed <= f64::from(renew.budget_per_hour) {
+        if needed <= f64::from(renew.max_issuances_per_hour) {
             return Outcome::Fine;
         }
         let reason = format!(
             "a ttl of {} needs about {needed:.0} issuances an hour, the budget allows {}",
             duration::print(ttl),
-            renew.budget_per_hour
+            renew.max_issuances_per_hour
         );
         Outcome::wrong(&one.config.name, reason)
     })
@@ -136,7 +136,7 @@ pub(super) fn small_budget(facts: &Facts) -> Outcome {
 
 pub(super) fn spent_budget(facts: &Facts) -> Outcome {
     facts.each(|one| {
-        let per_hour = one.config.renew.budget_per_hour;
+        let per_hour = one.config.renew.max_issuances_per_hour;
         match budget::allowed(&one.next.issuances, per_hour, facts.now) {
             Ok(()) => Outcome::Fine,
             Err(free) => Outcome::Wrong(vec![Found::new(

@@ -125,7 +125,7 @@ pub const CHECKS: &[Check] = &[
         "budget-small",
         Exit::Usage,
         "the budget of issuances is too small for the ttl",
-        "raise budget_per_hour, or ask for a longer ttl",
+        "raise max_issuances_per_hour, or ask for a longer ttl",
         configuration::small_budget,
     ),
     warn(

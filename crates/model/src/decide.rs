@@ -152,7 +152,7 @@ pub fn decide(facts: &Facts, policy: &RenewPolicy, now: Timestamp) -> Next {
     if let Some(until) = held(facts, now) {
         return Next::WaitUntil(until, Why::Quarantine);
     }
-    if let Err(free) = budget::allowed(&facts.issuances, policy.budget_per_hour, now) {
+    if let Err(free) = budget::allowed(&facts.issuances, policy.max_issuances_per_hour, now) {
         return match retry {
             Some((at, why)) if at > free => Next::WaitUntil(at, why),
             _ => Next::WaitUntil(free, Why::Budget),

@@ -31,7 +31,7 @@ pub struct RenewPolicy {
     /// A certificate with less than this left is refused at publication.
     pub min_remaining: Duration,
     /// Issuances per hour that are never exceeded, whatever the issuer answers.
-    pub budget_per_hour: u32,
+    pub max_issuances_per_hour: u32,
     /// How long the first start may go on failing before the process ends with the failure's code.
     pub first_deadline: Duration,
 }
@@ -190,7 +190,10 @@ pub fn due(validity: Validity, obtained_at: Option<Timestamp>, policy: &RenewPol
         at = latest;
         clamps.push(Clamp::SafetyMargin);
     }
-    let earliest = counted_from.plus(shortest_interval(counted_life, policy.budget_per_hour));
+    let earliest = counted_from.plus(shortest_interval(
+        counted_life,
+        policy.max_issuances_per_hour,
+    ));
     if at < earliest {
         at = earliest;
         clamps.push(Clamp::ShortestInterval);
@@ -218,8 +221,8 @@ fn margin(life: Duration) -> Duration {
 
 /// Renewing this often never exhausts the budget; at most half of life, so that a tight budget
 /// can't make a renewal late.
-fn shortest_interval(life: Duration, budget_per_hour: u32) -> Duration {
-    let even = Duration::from_secs(3600) / budget_per_hour.max(1);
+fn shortest_interval(life: Duration, max_issuances_per_hour: u32) -> Duration {
+    let even = Duration::from_secs(3600) / max_issuances_per_hour.max(1);
     even.max(SHORTEST_INTERVAL).min(life / 2)
 }
 

@@ -88,7 +88,7 @@ impl Place {
                 "--ttl",
                 "10d",
             ])
-            .args(["--budget-per-hour", "1000", "--app", "generic"])
+            .args(["--max-issuances-per-hour", "1000", "--app", "generic"])
             .args(["--attest-within", self.step, "--probe-every", "1s"])
             .args(["--trust-poll", "0"])
             .args(["--probe-address", &self.address, "--tell-signal", "SIGHUP"])

@@ -42,7 +42,7 @@ pub(super) const SEEDS: &[Seed] = &[
     }),
     seed("budget-small", &[], |bench| {
         bench.set("CERTAGENT_TTL", "10m");
-        bench.set("CERTAGENT_BUDGET_PER_HOUR", "2");
+        bench.set("CERTAGENT_MAX_ISSUANCES_PER_HOUR", "2");
     }),
     seed("budget-spent", &[], |bench| {
         let now = now_millis();

@@ -63,7 +63,7 @@ impl<I: Issuer, C: Clock> Renewer<I, C> {
 
     fn budget(&self, holdings: &Holdings) -> Budget {
         let (issuances, now) = (holdings.issuances(), self.now());
-        let per_hour = self.config.renew.budget_per_hour;
+        let per_hour = self.config.renew.max_issuances_per_hour;
         Budget {
             per_hour,
             used: budget::used(issuances, now),

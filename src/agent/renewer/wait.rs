@@ -112,7 +112,7 @@ impl<I: Issuer, C: Clock> Renewer<I, C> {
             (Some(LastLogged::Failure(_)), Some(trouble)) => {
                 log::failed(&trouble.run, live, at, self.now());
             }
-            (Some(_), _) => log::out_of_budget(live, self.config.renew.budget_per_hour, at),
+            (Some(_), _) => log::out_of_budget(live, self.config.renew.max_issuances_per_hour, at),
             (None, _) => {}
         }
     }

@@ -259,7 +259,7 @@ async fn a_forced_renewal_that_fails_leaves_the_schedule_alone() {
 #[tokio::test(start_paused = true)]
 async fn a_forced_renewal_beyond_the_budget_is_refused_at_once() {
     let mut rig = Rig::new();
-    rig.configs[0].renew.budget_per_hour = 1;
+    rig.configs[0].renew.max_issuances_per_hour = 1;
     rig.start();
     rig.until_live().await;
     rig.running.as_ref().unwrap().force.all();

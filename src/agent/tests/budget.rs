@@ -160,7 +160,7 @@ async fn refusals_do_not_use_up_the_budget() {
 #[tokio::test(start_paused = true)]
 async fn every_wrong_answer_leaves_the_live_set_as_it_is_and_has_its_code() {
     let mut rig = Rig::new();
-    rig.configs[0].renew.budget_per_hour = 3_600;
+    rig.configs[0].renew.max_issuances_per_hour = 3_600;
     let body = rig.ca.answer(&rig.configs[0].request, super::rig::EPOCH);
     let first = body.clone();
     rig.issuer.set_script(move |_| Ok(first.clone()));

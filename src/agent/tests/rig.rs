@@ -87,7 +87,7 @@ impl Rig {
         let mut rig = Self::new();
         let config = &mut rig.configs[0];
         config.request.ttl = ttl;
-        config.renew.budget_per_hour = budget_for(ttl);
+        config.renew.max_issuances_per_hour = budget_for(ttl);
         rig
     }
 
@@ -221,7 +221,7 @@ pub(super) fn config(temp: &TempDir, name: &str) -> CertConfig {
             splay: secs(300),
             splay_seed: format!("5a0e6f2c/{name}"),
             min_remaining: secs(1),
-            budget_per_hour: budget_for(request.ttl),
+            max_issuances_per_hour: budget_for(request.ttl),
             first_deadline: secs(600),
         },
         request,

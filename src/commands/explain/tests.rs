@@ -21,7 +21,7 @@ fn config(dir: PathBuf) -> CertConfig {
             splay: Duration::from_secs(300),
             splay_seed: "alloc/loki".to_owned(),
             min_remaining: Duration::from_secs(60),
-            budget_per_hour: 10,
+            max_issuances_per_hour: 10,
             first_deadline: Duration::from_secs(300),
         },
         files: Files {

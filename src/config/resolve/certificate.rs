@@ -251,7 +251,8 @@ fn renew(
     });
     let min_remaining = layers.read_or("min_remaining", margin, values::duration);
     let budget = ttl.map(|ttl| Derived::new(budget(ttl).to_string(), "the ttl"));
-    let budget_per_hour = layers.read_or("budget_per_hour", budget, values::at_least_one);
+    let max_issuances_per_hour =
+        layers.read_or("max_issuances_per_hour", budget, values::at_least_one);
     let first_deadline = layers.read("first_deadline", values::positive);
     if let (Some(ttl), Some(margin)) = (ttl, min_remaining)
         && margin >= ttl
@@ -274,7 +275,7 @@ fn renew(
         splay: splay?,
         splay_seed: format!("{}/{}", splay_seed?, name?),
         min_remaining: min_remaining?,
-        budget_per_hour: budget_per_hour?,
+        max_issuances_per_hour: max_issuances_per_hour?,
         first_deadline: first_deadline?,
     })
 }

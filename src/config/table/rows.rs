@@ -46,7 +46,7 @@ pub const SETTINGS: &[Setting] = &[
         "seed of the splay; the name of the certificate is added"),
     row(Certificate, "min_remaining", "min-remaining", Duration, Derived("ttl / 20, at most 5m"),
         "refuse a certificate with less life left than this"),
-    row(Certificate, "budget_per_hour", "budget-per-hour", Count, Derived("4 h / ttl, from 10 to 3600"),
+    row(Certificate, "max_issuances_per_hour", "max-issuances-per-hour", Count, Derived("4 h / ttl, from 10 to 3600"),
         "most issuances in any hour"),
     row(Certificate, "first_deadline", "first-deadline", Duration, Value("5m"),
         "give up when there is no certificate after this long; only at the first start"),

@@ -180,7 +180,7 @@ const SAMPLES: &[Sample] = &[
     ("splay", "1m", &[]),
     ("splay-seed", "other", &[]),
     ("min-remaining", "7s", &[]),
-    ("budget-per-hour", "77", &[]),
+    ("max-issuances-per-hour", "77", &[]),
     ("first-deadline", "77s", &[]),
     ("dir", "/other", &[]),
     ("cert-mode", "0640", &[]),

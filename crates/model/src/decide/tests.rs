@@ -16,7 +16,7 @@ fn policy(ttl: u64) -> RenewPolicy {
         splay: Duration::from_secs(300),
         splay_seed: "alloc/loki".to_owned(),
         min_remaining: Duration::from_secs(1),
-        budget_per_hour: u32::try_from((4 * 3_600 / ttl.max(1)).clamp(10, 3_600)).unwrap(),
+        max_issuances_per_hour: u32::try_from((4 * 3_600 / ttl.max(1)).clamp(10, 3_600)).unwrap(),
         first_deadline: Duration::from_secs(300),
     }
 }

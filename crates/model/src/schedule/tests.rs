@@ -13,7 +13,7 @@ fn policy(at: RenewAt, splay: Duration, key: &str) -> RenewPolicy {
         splay,
         splay_seed: key.to_owned(),
         min_remaining: Duration::from_secs(1),
-        budget_per_hour: 10,
+        max_issuances_per_hour: 10,
         first_deadline: Duration::from_secs(300),
     }
 }
@@ -183,7 +183,7 @@ proptest! {
     ) {
         let ttl = 5 + 10_f64.powf(exponent) as i64;
         let mut policy = policy(rule, Duration::from_secs(splay), "a");
-        policy.budget_per_hour = per_hour;
+        policy.max_issuances_per_hour = per_hour;
         let validity = Validity { not_before: secs(-backdated), not_after: secs(ttl) };
         let came = Timestamp::from_unix_millis((ttl as f64 * late * 990.0) as i64);
         let due = due(validity, Some(came), &policy);
@@ -207,7 +207,7 @@ proptest! {
         };
         for rule in [RenewAt::Share(share), RenewAt::Before(Duration::from_secs(splay))] {
             let mut policy = policy(rule, Duration::from_secs(splay), "a");
-            policy.budget_per_hour = (splay % 3) as u32;
+            policy.max_issuances_per_hour = (splay % 3) as u32;
             let came = came.map(Timestamp::from_unix_millis);
             drop(due(validity, came, &policy));
         }

@@ -93,7 +93,7 @@ proptest! {
         };
         let world = outage(ttl, last_moment(ttl), &key, first);
         prop_assert!(!world.published.is_empty(), "{:?}", world.sent);
-        prop_assert!(world.most_in_an_hour() <= world.policy.budget_per_hour as usize);
+        prop_assert!(world.most_in_an_hour() <= world.policy.max_issuances_per_hour as usize);
     }
 
     #[test]
@@ -120,7 +120,7 @@ proptest! {
             prop_assert!(gap < ttl, "{:?}: a gap in service", gap);
         }
         prop_assert_eq!(world.sent.len() - world.published.len(), 0);
-        prop_assert!(world.most_in_an_hour() <= world.policy.budget_per_hour as usize);
+        prop_assert!(world.most_in_an_hour() <= world.policy.max_issuances_per_hour as usize);
     }
 
     #[test]
@@ -140,7 +140,7 @@ proptest! {
     ) {
         let start = at(1_000_000);
         let mut world = if published { World::with_live(ttl, start) } else { World::new(ttl, start) };
-        world.policy.budget_per_hour = per_hour;
+        world.policy.max_issuances_per_hour = per_hour;
         if short_accepted {
             world.policy.min_remaining = Duration::ZERO;
         }
