@@ -143,7 +143,7 @@ impl<I: Issuer + 'static, C: Clock + 'static> Agent<I, C> {
     /// a second of `shutdown`; nothing is asked of the issuer afterwards. Files stay.
     pub async fn run(self, shutdown: CancellationToken) -> Exit {
         let statuses = self.statuses();
-        let deadline = self.first_deadline();
+        let deadline = self.startup_timeout();
         let cancel = shutdown.child_token();
         let mut tasks = self.start(cancel.clone());
         let exit = tokio::select! {
@@ -166,10 +166,10 @@ impl<I: Issuer + 'static, C: Clock + 'static> Agent<I, C> {
 impl<I: Issuer + 'static, C: Clock + 'static> Agent<I, C> {
     /// When the first start counts as failed, if it were to begin now: the longest of all.
     #[must_use]
-    pub fn first_deadline(&self) -> Instant {
+    pub fn startup_timeout(&self) -> Instant {
         let deadlines = self.certificates.iter();
         let longest = deadlines
-            .map(|certificate| certificate.config.renew.first_deadline)
+            .map(|certificate| certificate.config.renew.startup_timeout)
             .max();
         // a deadline that no clock can hold is none: a century
         let century = Duration::from_secs(100 * 365 * 86_400);

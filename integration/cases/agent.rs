@@ -249,12 +249,12 @@ fn a_first_start_that_fails_until_its_deadline_ends_with_its_code() {
     let (address, _) = crate::rig::free_ports();
     for (settings, address, code) in [
         (
-            vec!["--first-deadline", "1s"],
+            vec!["--startup-timeout", "1s"],
             format!("http://127.0.0.1:{address}"),
             3,
         ),
         (
-            vec!["--first-deadline", "1s", "--role", "nobody"],
+            vec!["--startup-timeout", "1s", "--role", "nobody"],
             server.address.clone(),
             4,
         ),

@@ -60,7 +60,7 @@ impl Place {
             format!(
                 "certificate \"{name}\" {{\n  component = \"{name}\"\n  mount = \"pki_int\"\n  \
                  role = \"{role}\"\n  ip_sans = [\"127.0.0.1\"]\n  dir = \"{name}\"\n  \
-                 first_deadline = \"1s\"\n}}\n"
+                 startup_timeout = \"1s\"\n}}\n"
             )
         };
         let file = self.path("certagent.hcl");
@@ -125,7 +125,7 @@ fn several_certificates_are_all_there_and_told_apart_by_name() {
 fn a_first_start_that_fails_starts_nothing_and_has_the_code_of_run() {
     let place = Place::new();
     let mut process = place.script(
-        &["--first-deadline", "1s", "--role", "nobody"],
+        &["--startup-timeout", "1s", "--role", "nobody"],
         "echo started",
     );
     assert_eq!(code(&mut process), Some(4), "{}", process.output());

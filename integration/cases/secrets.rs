@@ -109,7 +109,7 @@ fn search_a_run(mut command: Command, dir: &Path, mut hidden: Hidden) {
         .env("CERTAGENT_HTTP_LISTEN", "127.0.0.1:0")
         .env("CERTAGENT_STATUS_SOCKET", dir.join("run/status.sock"))
         .env("CERTAGENT_TTL", "5s")
-        .env("CERTAGENT_FIRST_DEADLINE", "20s");
+        .env("CERTAGENT_STARTUP_TIMEOUT", "20s");
     let mut process = Process::start(&mut command);
     let key = dir.join("certs/key.pem");
     let mut last = Vec::new();
@@ -249,7 +249,7 @@ fn a_broken_answer_is_not_quoted_with_its_key() {
     let mut command = loud(&["run"], dir.path(), &address);
     command
         .env("VAULT_TOKEN", token)
-        .env("CERTAGENT_FIRST_DEADLINE", "2s");
+        .env("CERTAGENT_STARTUP_TIMEOUT", "2s");
     let mut process = Process::start(&mut command);
     let status = process.wait(PATIENCE);
     assert!(!status.success(), "{}", process.output());

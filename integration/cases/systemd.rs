@@ -146,7 +146,7 @@ fn an_abstract_socket_is_told_and_the_watchdog_is_fed_twice_as_often_as_asked() 
 fn a_certificate_that_cannot_be_had_is_never_ready() {
     let (server, dir) = (Embedded::start(), tempfile::tempdir().unwrap());
     let fake = Fake::at_path(&dir);
-    let arguments = ["run", "--role", "nobody", "--first-deadline", "1s"];
+    let arguments = ["run", "--role", "nobody", "--startup-timeout", "1s"];
     let mut process = Process::start(&mut service(&server, &dir, &fake, &arguments));
     assert_eq!(
         process.wait(PATIENCE).code(),

@@ -29,7 +29,7 @@ Examples:
       certagent run --component ingester --ip-sans 192.0.2.7 --dir /run/certs";
 
 pub(super) const EXEC: &str = "\
-The command starts once every certificate is published; the first-deadline and its exit codes are
+The command starts once every certificate is published; the startup-timeout and its exit codes are
 those of `certagent run`. It finds CERTAGENT_DIR, CERTAGENT_CA_FILE, CERTAGENT_CERT_FILE and
 CERTAGENT_KEY_FILE in its environment (with several certificates CERTAGENT_DIR_<NAME> and so on),
 and no token of certagent.

@@ -174,7 +174,7 @@ impl Sidecar {
         );
         let agent = agent.with(Arc::new(LocalApplication::new(reloader)));
         Ok(Self {
-            deadline: agent.first_deadline(),
+            deadline: agent.startup_timeout(),
             agent,
             vault,
             servers,

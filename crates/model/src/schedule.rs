@@ -33,7 +33,7 @@ pub struct RenewPolicy {
     /// Issuances per hour that are never exceeded, whatever the issuer answers.
     pub max_issuances_per_hour: u32,
     /// How long the first start may go on failing before the process ends with the failure's code.
-    pub first_deadline: Duration,
+    pub startup_timeout: Duration,
 }
 
 /// The renewal point before splay.

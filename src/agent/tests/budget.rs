@@ -148,7 +148,7 @@ async fn refusals_do_not_use_up_the_budget() {
     let mut rig = Rig::new();
     rig.issuer
         .set_script(|_| Err(failure(FailureClass::Unavailable, "sealed")));
-    rig.configs[0].renew.first_deadline = DAY;
+    rig.configs[0].renew.startup_timeout = DAY;
     rig.start();
     tokio::time::sleep(secs(1_800)).await;
     assert!(rig.issuer.count() > 20);

@@ -125,7 +125,7 @@ fn skewed(rig: &Rig, ahead: i64) {
 async fn an_issuer_fifteen_minutes_ahead_is_waited_for_and_the_difference_is_known() {
     let mut rig = Rig::new();
     skewed(&rig, 900);
-    rig.configs[0].renew.first_deadline = secs(60);
+    rig.configs[0].renew.startup_timeout = secs(60);
     rig.start();
     tokio::time::sleep(secs(300)).await;
     let status = rig.status();

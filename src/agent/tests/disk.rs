@@ -34,7 +34,7 @@ async fn an_issued_pair_that_cannot_be_written_is_kept_and_not_issued_again() {
         *holder.lock().unwrap() = Some(hold(&dir));
         Ok(answer(&ca, call))
     });
-    rig.configs[0].renew.first_deadline = 10 * DAY;
+    rig.configs[0].renew.startup_timeout = 10 * DAY;
     rig.start();
     tokio::time::sleep(DAY).await;
     let status = rig.status();

@@ -222,7 +222,7 @@ pub(super) fn config(temp: &TempDir, name: &str) -> CertConfig {
             splay_seed: format!("5a0e6f2c/{name}"),
             min_remaining: secs(1),
             max_issuances_per_hour: budget_for(request.ttl),
-            first_deadline: secs(600),
+            startup_timeout: secs(600),
         },
         request,
         files: Files {

@@ -22,7 +22,7 @@ fn config(dir: PathBuf) -> CertConfig {
             splay_seed: "alloc/loki".to_owned(),
             min_remaining: Duration::from_secs(60),
             max_issuances_per_hour: 10,
-            first_deadline: Duration::from_secs(300),
+            startup_timeout: Duration::from_secs(300),
         },
         files: Files {
             dir,

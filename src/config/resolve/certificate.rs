@@ -253,7 +253,7 @@ fn renew(
     let budget = ttl.map(|ttl| Derived::new(budget(ttl).to_string(), "the ttl"));
     let max_issuances_per_hour =
         layers.read_or("max_issuances_per_hour", budget, values::at_least_one);
-    let first_deadline = layers.read("first_deadline", values::positive);
+    let startup_timeout = layers.read("startup_timeout", values::positive);
     if let (Some(ttl), Some(margin)) = (ttl, min_remaining)
         && margin >= ttl
     {
@@ -276,7 +276,7 @@ fn renew(
         splay_seed: format!("{}/{}", splay_seed?, name?),
         min_remaining: min_remaining?,
         max_issuances_per_hour: max_issuances_per_hour?,
-        first_deadline: first_deadline?,
+        startup_timeout: startup_timeout?,
     })
 }
 

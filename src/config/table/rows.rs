@@ -48,7 +48,7 @@ pub const SETTINGS: &[Setting] = &[
         "refuse a certificate with less life left than this"),
     row(Certificate, "max_issuances_per_hour", "max-issuances-per-hour", Count, Derived("4 h / ttl, from 10 to 3600"),
         "most issuances in any hour"),
-    row(Certificate, "first_deadline", "first-deadline", Duration, Value("5m"),
+    row(Certificate, "startup_timeout", "startup-timeout", Duration, Value("5m"),
         "give up when there is no certificate after this long; only at the first start"),
     row(Certificate, "dir", "dir", Path, Derived("$NOMAD_SECRETS_DIR/certs, else secrets/certs"),
         "directory for CA.pem, cert.pem and key.pem"),

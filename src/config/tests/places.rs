@@ -181,7 +181,7 @@ const SAMPLES: &[Sample] = &[
     ("splay-seed", "other", &[]),
     ("min-remaining", "7s", &[]),
     ("max-issuances-per-hour", "77", &[]),
-    ("first-deadline", "77s", &[]),
+    ("startup-timeout", "77s", &[]),
     ("dir", "/other", &[]),
     ("cert-mode", "0640", &[]),
     ("key-mode", "0640", &[]),

@@ -17,7 +17,7 @@ fn policy(ttl: u64) -> RenewPolicy {
         splay_seed: "alloc/loki".to_owned(),
         min_remaining: Duration::from_secs(1),
         max_issuances_per_hour: u32::try_from((4 * 3_600 / ttl.max(1)).clamp(10, 3_600)).unwrap(),
-        first_deadline: Duration::from_secs(300),
+        startup_timeout: Duration::from_secs(300),
     }
 }
 

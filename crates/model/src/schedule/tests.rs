@@ -14,7 +14,7 @@ fn policy(at: RenewAt, splay: Duration, key: &str) -> RenewPolicy {
         splay_seed: key.to_owned(),
         min_remaining: Duration::from_secs(1),
         max_issuances_per_hour: 10,
-        first_deadline: Duration::from_secs(300),
+        startup_timeout: Duration::from_secs(300),
     }
 }
 
