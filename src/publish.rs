@@ -132,7 +132,7 @@ impl CertDir {
         let dir = Self {
             path: files.dir.clone(),
             rules: Rules {
-                cert_mode: files.cert_mode,
+                cert_perms: files.cert_perms,
                 key_mode: files.key_mode,
                 uid: files.uid,
                 gid: files.gid,

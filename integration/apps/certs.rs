@@ -99,7 +99,7 @@ impl Authority {
         let set = self.issue();
         let files = Files {
             dir: dir.to_owned(),
-            cert_mode: 0o644,
+            cert_perms: 0o644,
             key_mode: 0o600,
             uid: owner.map(|owner| owner.0),
             gid: owner.map(|owner| owner.1),

@@ -45,7 +45,7 @@ fn temp() -> TempDir {
 fn files(temp: &Path) -> Files {
     Files {
         dir: temp.join("certs"),
-        cert_mode: 0o644,
+        cert_perms: 0o644,
         key_mode: 0o600,
         uid: None,
         gid: None,

@@ -246,7 +246,7 @@ pub struct Files {
     /// The directory: `secrets/certs`.
     pub dir: PathBuf,
     /// Mode of cert.pem and CA.pem.
-    pub cert_mode: u32,
+    pub cert_perms: u32,
     /// Mode of key.pem.
     pub key_mode: u32,
     /// Owner of all files, when it shall differ from the process's.

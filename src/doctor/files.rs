@@ -268,7 +268,7 @@ pub(super) fn reader(facts: &Facts) -> Outcome {
             .map(|(path, owned)| (path.clone(), *owned, 1))
             .collect();
         ways.push((look.path.clone(), directory, 1));
-        for (name, mode) in [("cert.pem", files.cert_mode), ("key.pem", files.key_mode)] {
+        for (name, mode) in [("cert.pem", files.cert_perms), ("key.pem", files.key_mode)] {
             let live = one.dir.live.iter().find(|(live, _)| *live == name);
             let owned = live.map_or_else(|| planned(mode), |(_, owned)| *owned);
             ways.push((look.path.join(name), owned, 4));

@@ -83,7 +83,7 @@ impl FromStr for GenerationId {
 /// Modes and owner of everything in one certificate directory.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Rules {
-    pub(super) cert_mode: u32,
+    pub(super) cert_perms: u32,
     pub(super) key_mode: u32,
     pub(super) uid: Option<u32>,
     pub(super) gid: Option<u32>,
@@ -93,7 +93,7 @@ impl Rules {
     pub(super) fn file(&self, name: &str) -> Access {
         self.with_mode(match name {
             "key.pem" => self.key_mode,
-            _ => self.cert_mode,
+            _ => self.cert_perms,
         })
     }
 

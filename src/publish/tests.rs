@@ -20,7 +20,7 @@ pub(super) fn set(tag: &str) -> Rendered {
 pub(super) fn files(dir: &Path) -> Files {
     Files {
         dir: dir.join("certs"),
-        cert_mode: 0o644,
+        cert_perms: 0o644,
         key_mode: 0o600,
         uid: None,
         gid: None,

@@ -227,7 +227,7 @@ pub(super) fn config(temp: &TempDir, name: &str) -> CertConfig {
         request,
         files: Files {
             dir: temp.path().join(name).join("certs"),
-            cert_mode: 0o644,
+            cert_perms: 0o644,
             key_mode: 0o600,
             uid: None,
             gid: None,

@@ -26,7 +26,7 @@ fn config(dir: PathBuf) -> CertConfig {
         },
         files: Files {
             dir,
-            cert_mode: 0o644,
+            cert_perms: 0o644,
             key_mode: 0o600,
             uid: None,
             gid: None,

@@ -297,13 +297,13 @@ fn files(layers: &mut Layers<'_, '_>, one_of: Option<&str>) -> Option<Files> {
         None => Derived::new(format!("secrets/{last}"), "the working directory"),
     };
     let dir = layers.read_or("dir", Some(derived), path);
-    let cert_mode = layers.read("cert_mode", values::mode);
+    let cert_perms = layers.read("cert_perms", values::mode);
     let key_mode = layers.read("key_mode", values::key_mode);
     let uid = layers.read("uid", values::count);
     let gid = layers.read("gid", values::count);
     Some(Files {
         dir: dir?,
-        cert_mode: cert_mode?,
+        cert_perms: cert_perms?,
         key_mode: key_mode?,
         uid,
         gid,

@@ -52,7 +52,7 @@ pub const SETTINGS: &[Setting] = &[
         "give up when there is no certificate after this long; only at the first start"),
     row(Certificate, "dir", "dir", Path, Derived("$NOMAD_SECRETS_DIR/certs, else secrets/certs"),
         "directory for CA.pem, cert.pem and key.pem"),
-    row(Certificate, "cert_mode", "cert-mode", Mode, Value("0644"),
+    row(Certificate, "cert_perms", "cert-perms", Mode, Value("0644"),
         "mode of cert.pem and CA.pem"),
     row(Certificate, "key_mode", "key-mode", Mode, Value("0600"),
         "mode of key.pem"),

@@ -183,7 +183,7 @@ const SAMPLES: &[Sample] = &[
     ("max-issuances-per-hour", "77", &[]),
     ("startup-timeout", "77s", &[]),
     ("dir", "/other", &[]),
-    ("cert-mode", "0640", &[]),
+    ("cert-perms", "0640", &[]),
     ("key-mode", "0640", &[]),
     ("uid", "77", &[]),
     ("gid", "77", &[]),
