@@ -29,7 +29,7 @@ certificate "database" {
   ip_sans     = ["192.0.2.10"]
   dir         = "/secrets/db"
   marker      = "/alloc/certagent/db.json"
-  key_mode    = "0640"
+  key_perms    = "0640"
   gid         = 10001
 
   # Over loopback, which is not in the certificate: db.example is the name to prove.

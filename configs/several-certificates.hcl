@@ -45,7 +45,7 @@ certificate "gateway" {
   dns_sans    = ["gateway", "*.gateway.example"]
   ip_sans     = ["192.0.2.10", "2001:db8::10"]
   key_type    = "rsa-3072"
-  key_mode    = "0640"
+  key_perms    = "0640"
   gid         = 10001
   dir         = "/secrets/gateway"
   marker      = "/alloc/certagent/gateway.json"

@@ -133,7 +133,7 @@ impl CertDir {
             path: files.dir.clone(),
             rules: Rules {
                 cert_perms: files.cert_perms,
-                key_mode: files.key_mode,
+                key_perms: files.key_perms,
                 uid: files.uid,
                 gid: files.gid,
             },

@@ -100,7 +100,7 @@ impl Authority {
         let files = Files {
             dir: dir.to_owned(),
             cert_perms: 0o644,
-            key_mode: 0o600,
+            key_perms: 0o600,
             uid: owner.map(|owner| owner.0),
             gid: owner.map(|owner| owner.1),
         };

@@ -46,7 +46,7 @@ fn files(temp: &Path) -> Files {
     Files {
         dir: temp.join("certs"),
         cert_perms: 0o644,
-        key_mode: 0o600,
+        key_perms: 0o600,
         uid: None,
         gid: None,
     }

@@ -283,7 +283,7 @@ fn contradictions_are_refused() {
             "ttl = \"1h\"\n min_remaining = \"1h\"",
             "not less than the ttl",
         ),
-        ("key_mode = \"0644\"", "must not be open to everybody"),
+        ("key_perms = \"0644\"", "must not be open to everybody"),
         ("common_name = \"a b\"", "not a DNS name"),
     ];
     for (line, wanted) in cases {

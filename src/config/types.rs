@@ -248,7 +248,7 @@ pub struct Files {
     /// Mode of cert.pem and CA.pem.
     pub cert_perms: u32,
     /// Mode of key.pem.
-    pub key_mode: u32,
+    pub key_perms: u32,
     /// Owner of all files, when it shall differ from the process's.
     pub uid: Option<u32>,
     /// Group of all files, when it shall differ from the process's.

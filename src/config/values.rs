@@ -53,7 +53,7 @@ pub(super) fn mode(text: &str) -> Result<u32, String> {
 }
 
 /// A key is never for everybody.
-pub(super) fn key_mode(text: &str) -> Result<u32, String> {
+pub(super) fn key_perms(text: &str) -> Result<u32, String> {
     match mode(text)? {
         open if open & 0o007 != 0 => Err("a private key must not be open to everybody".to_owned()),
         closed => Ok(closed),

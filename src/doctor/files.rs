@@ -218,9 +218,9 @@ pub(super) fn dir_open(facts: &Facts) -> Outcome {
 pub(super) fn key_open(facts: &Facts) -> Outcome {
     facts.each(|one| {
         let mut found = Vec::new();
-        let configured = one.config.files.key_mode;
+        let configured = one.config.files.key_perms;
         if configured & 0o007 != 0 {
-            let reason = format!("key_mode is {configured:04o}: every user can read the key");
+            let reason = format!("key_perms is {configured:04o}: every user can read the key");
             found.push(Found::new(&one.config.name, reason));
         }
         let key = one.dir.live.iter().find(|(name, _)| *name == "key.pem");
@@ -268,7 +268,7 @@ pub(super) fn reader(facts: &Facts) -> Outcome {
             .map(|(path, owned)| (path.clone(), *owned, 1))
             .collect();
         ways.push((look.path.clone(), directory, 1));
-        for (name, mode) in [("cert.pem", files.cert_perms), ("key.pem", files.key_mode)] {
+        for (name, mode) in [("cert.pem", files.cert_perms), ("key.pem", files.key_perms)] {
             let live = one.dir.live.iter().find(|(live, _)| *live == name);
             let owned = live.map_or_else(|| planned(mode), |(_, owned)| *owned);
             ways.push((look.path.join(name), owned, 4));

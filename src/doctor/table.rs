@@ -437,7 +437,7 @@ pub const CHECKS: &[Check] = &[
         "key-open",
         Exit::CannotPublish,
         "everybody on this machine can read the private key",
-        "set key_mode to 0600 or 0640, and the owner to the application's user",
+        "set key_perms to 0600 or 0640, and the owner to the application's user",
         files::key_open,
     ),
     fail(
@@ -451,7 +451,7 @@ pub const CHECKS: &[Check] = &[
         "reader-shut-out",
         Exit::CannotPublish,
         "the application's user can't read the set (only with --reader)",
-        "run both as one user, or set uid, gid and key_mode",
+        "run both as one user, or set uid, gid and key_perms",
         files::reader,
     ),
     warn(

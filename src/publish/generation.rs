@@ -84,7 +84,7 @@ impl FromStr for GenerationId {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Rules {
     pub(super) cert_perms: u32,
-    pub(super) key_mode: u32,
+    pub(super) key_perms: u32,
     pub(super) uid: Option<u32>,
     pub(super) gid: Option<u32>,
 }
@@ -92,7 +92,7 @@ pub(super) struct Rules {
 impl Rules {
     pub(super) fn file(&self, name: &str) -> Access {
         self.with_mode(match name {
-            "key.pem" => self.key_mode,
+            "key.pem" => self.key_perms,
             _ => self.cert_perms,
         })
     }

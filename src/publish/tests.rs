@@ -21,7 +21,7 @@ pub(super) fn files(dir: &Path) -> Files {
     Files {
         dir: dir.join("certs"),
         cert_perms: 0o644,
-        key_mode: 0o600,
+        key_perms: 0o600,
         uid: None,
         gid: None,
     }

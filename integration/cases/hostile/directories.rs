@@ -8,7 +8,7 @@ use std::{
 
 use super::*;
 
-const GROUP_READS: &[&str] = &["--ttl", "1h", "--key-mode", "0640"];
+const GROUP_READS: &[&str] = &["--ttl", "1h", "--key-perms", "0640"];
 
 /// H1: whoever may write in `secrets/` makes the directory first.
 #[test]
@@ -40,7 +40,7 @@ fn a_directory_that_somebody_else_made_never_gets_a_key() {
 #[ignore = "needs root"]
 fn a_directory_that_is_exchanged_gets_nothing_and_its_end_is_the_end_of_the_trouble() {
     let place = Allocation::new();
-    let mut process = place.running(&["--ttl", "20s", "--key-mode", "0640"]);
+    let mut process = place.running(&["--ttl", "20s", "--key-perms", "0640"]);
     let moved = place.path("secrets/x");
     let before = fs::read(place.certs().join("key.pem")).unwrap();
     other_does(
@@ -151,7 +151,7 @@ fn no_link_of_the_other_one_gets_into_the_directory() {
 #[ignore = "needs root"]
 fn no_key_gets_into_a_directory_that_is_exchanged_in_a_loop() {
     let place = Allocation::new();
-    let mut process = place.running(&["--ttl", "10s", "--key-mode", "0640"]);
+    let mut process = place.running(&["--ttl", "10s", "--key-perms", "0640"]);
     let script = "set +e; mkdir \"$2\"; chmod 2777 \"$2\"; end=$(($(date +%s) + 15)); \
                   while [ $(date +%s) -lt $end ]; do \
                   mv -T \"$1\" \"$1.x\" && mv -T \"$2\" \"$1\"; \

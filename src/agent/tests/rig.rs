@@ -228,7 +228,7 @@ pub(super) fn config(temp: &TempDir, name: &str) -> CertConfig {
         files: Files {
             dir: temp.path().join(name).join("certs"),
             cert_perms: 0o644,
-            key_mode: 0o600,
+            key_perms: 0o600,
             uid: None,
             gid: None,
         },

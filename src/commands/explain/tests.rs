@@ -27,7 +27,7 @@ fn config(dir: PathBuf) -> CertConfig {
         files: Files {
             dir,
             cert_perms: 0o644,
-            key_mode: 0o600,
+            key_perms: 0o600,
             uid: None,
             gid: None,
         },

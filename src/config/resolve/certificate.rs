@@ -298,13 +298,13 @@ fn files(layers: &mut Layers<'_, '_>, one_of: Option<&str>) -> Option<Files> {
     };
     let dir = layers.read_or("dir", Some(derived), path);
     let cert_perms = layers.read("cert_perms", values::mode);
-    let key_mode = layers.read("key_mode", values::key_mode);
+    let key_perms = layers.read("key_perms", values::key_perms);
     let uid = layers.read("uid", values::count);
     let gid = layers.read("gid", values::count);
     Some(Files {
         dir: dir?,
         cert_perms: cert_perms?,
-        key_mode: key_mode?,
+        key_perms: key_perms?,
         uid,
         gid,
     })

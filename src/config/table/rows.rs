@@ -54,7 +54,7 @@ pub const SETTINGS: &[Setting] = &[
         "directory for CA.pem, cert.pem and key.pem"),
     row(Certificate, "cert_perms", "cert-perms", Mode, Value("0644"),
         "mode of cert.pem and CA.pem"),
-    row(Certificate, "key_mode", "key-mode", Mode, Value("0600"),
+    row(Certificate, "key_perms", "key-perms", Mode, Value("0600"),
         "mode of key.pem"),
     row(Certificate, "uid", "uid", Count, Derived("of the process"),
         "numeric owner of the files"),

@@ -184,7 +184,7 @@ const SAMPLES: &[Sample] = &[
     ("startup-timeout", "77s", &[]),
     ("dir", "/other", &[]),
     ("cert-perms", "0640", &[]),
-    ("key-mode", "0640", &[]),
+    ("key-perms", "0640", &[]),
     ("uid", "77", &[]),
     ("gid", "77", &[]),
     ("marker", "/other/ready.json", &[]),

@@ -54,11 +54,11 @@ fn addresses_keep_their_prefix_and_lose_the_last_slash() {
 fn modes_are_octal_and_keys_are_closed() {
     assert_eq!(mode("0640"), Ok(0o640));
     assert_eq!(mode("644"), Ok(0o644));
-    assert_eq!(key_mode("0600"), Ok(0o600));
+    assert_eq!(key_perms("0600"), Ok(0o600));
     for bad in ["0755", "0244", "1640", "rw", "", "0800"] {
         assert!(mode(bad).is_err(), "{bad}");
     }
-    assert!(key_mode("0644").is_err());
+    assert!(key_perms("0644").is_err());
 }
 
 #[test]
