@@ -245,14 +245,14 @@ fn poll_mounts<I: Issuer + 'static, C: Clock + 'static>(
 ) -> BTreeMap<MountKey, watch::Receiver<MountCas>> {
     let mut mounts = BTreeMap::new();
     for Certificate { config, .. } in certificates {
-        if config.trust_poll.is_zero() {
+        if config.ca_poll_interval.is_zero() {
             continue;
         }
         mounts.entry(mount_key(config)).or_insert_with(|| {
             let (known, receiver) = watch::channel(None);
             let mount = Mount {
                 path: config.request.mount.clone(),
-                every: config.trust_poll,
+                every: config.ca_poll_interval,
                 seed: config.renew.splay_seed.clone(),
             };
             let span = info_span!("mount", path = %mount.path);
@@ -272,7 +272,7 @@ fn poll_mounts<I: Issuer + 'static, C: Clock + 'static>(
 type MountKey = (String, Duration);
 
 fn mount_key(config: &CertConfig) -> MountKey {
-    (config.request.mount.clone(), config.trust_poll)
+    (config.request.mount.clone(), config.ca_poll_interval)
 }
 
 /// Tells each loop about changes in its directory.

@@ -149,7 +149,7 @@ pub struct CertConfig {
     /// Extra trust anchors for CA.pem (PEM file).
     pub extra_ca: Option<PathBuf>,
     /// How often to look for new issuers of the mount; zero is never.
-    pub trust_poll: Duration,
+    pub ca_poll_interval: Duration,
     /// How long an anchor that nobody vouches for any more stays in CA.pem.
     pub trust_overlap: Duration,
     /// How to see which certificate the application serves, when it shall be looked at.

@@ -90,7 +90,7 @@ impl Place {
             ])
             .args(["--max-issuances-per-hour", "1000", "--app", "generic"])
             .args(["--attest-within", self.step, "--probe-every", "1s"])
-            .args(["--trust-poll", "0"])
+            .args(["--ca-poll-interval", "0"])
             .args(["--probe-address", &self.address, "--tell-signal", "SIGHUP"])
             .arg("--dir")
             .arg(self.dir())

@@ -50,7 +50,7 @@ impl Holdings {
         let vouched = Vouched {
             chain: slice::from_ref(verified.path_anchor()),
             // without a poll only chain and configuration vouch
-            mount: if config.trust_poll.is_zero() {
+            mount: if config.ca_poll_interval.is_zero() {
                 Some(&[])
             } else {
                 mount

@@ -32,7 +32,7 @@ async fn a_life_of_years_is_renewed_a_few_times() {
     let year = 365 * DAY;
     let mut rig = Rig::of_ttl(10 * year);
     rig.look = 2 * DAY;
-    rig.configs[0].trust_poll = 30 * DAY;
+    rig.configs[0].ca_poll_interval = 30 * DAY;
     rig.start();
     rig.until_live().await;
     tokio::time::sleep(4 * year).await;

@@ -224,7 +224,7 @@ async fn new_issuers_of_the_mount_reach_ca_pem_without_an_order() {
 #[tokio::test(start_paused = true)]
 async fn a_new_issuer_is_in_ca_pem_right_after_the_poll_that_found_it() {
     let mut rig = Rig::new();
-    rig.configs[0].trust_poll = secs(5);
+    rig.configs[0].ca_poll_interval = secs(5);
     rig.start();
     let before = rig.until_live().await;
     tokio::time::sleep(secs(60)).await;

@@ -234,7 +234,7 @@ pub(super) fn config(temp: &TempDir, name: &str) -> CertConfig {
         },
         marker: Some(temp.path().join(name).join("ready.json")),
         extra_ca: None,
-        trust_poll: secs(600),
+        ca_poll_interval: secs(600),
         trust_overlap: 3 * DAY,
         probe: None,
         tell: None,

@@ -33,7 +33,7 @@ fn config(dir: PathBuf) -> CertConfig {
         },
         marker: None,
         extra_ca: None,
-        trust_poll: Duration::ZERO,
+        ca_poll_interval: Duration::ZERO,
         trust_overlap: Duration::ZERO,
         probe: None,
         tell: None,

@@ -53,7 +53,7 @@ pub(super) fn certificate(
     let files = files(&mut layers, name.as_deref().filter(|_| several));
     let marker = marker(&mut layers, name.as_deref().filter(|_| several));
     let extra_ca = layers.read("extra_ca", path);
-    let trust_poll = layers.read("trust_poll", values::duration);
+    let ca_poll_interval = layers.read("ca_poll_interval", values::duration);
     let trust_overlap = trust_overlap(&mut layers, request.as_ref());
     let names = request.as_ref().map(|request| &request.names);
     let probe = probe::probe(&mut layers.inner(Section::Probe), names);
@@ -69,7 +69,7 @@ pub(super) fn certificate(
         files: files?,
         marker,
         extra_ca,
-        trust_poll: trust_poll?,
+        ca_poll_interval: ca_poll_interval?,
         trust_overlap: trust_overlap?,
         probe,
         tell: Some(tell?),

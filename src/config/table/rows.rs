@@ -64,7 +64,7 @@ pub const SETTINGS: &[Setting] = &[
         "ready marker for certagent wait; it holds no secret"),
     row(Certificate, "extra_ca", "extra-ca", Path, Nothing,
         "PEM file with more trust anchors for CA.pem"),
-    row(Certificate, "trust_poll", "trust-poll", Duration, Value("10m"),
+    row(Certificate, "ca_poll_interval", "ca-poll-interval", Duration, Value("10m"),
         "how often to look for new issuers of the mount; 0 is never"),
     row(Certificate, "trust_overlap", "trust-overlap", Duration, Derived("ttl, at least 24h"),
         "how long an anchor that is no longer vouched for stays in CA.pem: until what it signed for others has ended"),

@@ -189,7 +189,7 @@ const SAMPLES: &[Sample] = &[
     ("gid", "77", &[]),
     ("marker", "/other/ready.json", &[]),
     ("extra-ca", "/ca.pem", &[]),
-    ("trust-poll", "0", &[]),
+    ("ca-poll-interval", "0", &[]),
     ("trust-overlap", "1h", &[]),
     ("probe", "false", PROBE),
     ("probe-address", "other:1", &[]),
