@@ -29,7 +29,7 @@ ROTATION_TTL = "15s"  # due after 10 s or a little less
 OUTAGE_TTL = "40s"  # due after 23 to 27 s; the rest is for the return
 AWAY_AFTER_DUE = 2  # seconds that OpenBao stays away when every member's renewal has failed
 CHANGE_TTL = "10m"  # everybody has time to wait for his turn
-CHANGE = {"CERTAGENT_CA_POLL_INTERVAL": "2s", "CERTAGENT_TRUST_OVERLAP": "5s"}
+CHANGE = {"CERTAGENT_CA_POLL_INTERVAL": "2s", "CERTAGENT_CA_RETENTION": "5s"}
 GAP = 3  # seconds from a member that was started again to the next one's end; the slots leave 4 s from end to end
 PATIENCE = 15  # seconds for which a write is repeated while members restart
 

@@ -452,7 +452,7 @@ fn take_over(held: &LiveFiles, state: &mut State, config: &CertConfig, now: Time
             chain: held.verified.anchors(),
             ..Vouched::default()
         };
-        state.trust = trust::union(vouched, &state.trust, config.trust_overlap, now).memory;
+        state.trust = trust::union(vouched, &state.trust, config.ca_retention, now).memory;
     }
 }
 

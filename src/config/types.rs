@@ -151,7 +151,7 @@ pub struct CertConfig {
     /// How often to look for new issuers of the mount; zero is never.
     pub ca_poll_interval: Duration,
     /// How long an anchor that nobody vouches for any more stays in CA.pem.
-    pub trust_overlap: Duration,
+    pub ca_retention: Duration,
     /// How to see which certificate the application serves, when it shall be looked at.
     pub probe: Option<ProbeConfig>,
     /// How to make the application load it; without it nobody is told.

@@ -57,7 +57,7 @@ impl Holdings {
             },
             extras: &self.extras,
         };
-        let trust = trust::union(vouched, &self.state.trust, config.trust_overlap, now);
+        let trust = trust::union(vouched, &self.state.trust, config.ca_retention, now);
         self.unsaved |= self.state.trust != trust.memory;
         self.state.trust = trust.memory;
         verified.with_anchors(&trust.anchors)

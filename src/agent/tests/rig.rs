@@ -235,7 +235,7 @@ pub(super) fn config(temp: &TempDir, name: &str) -> CertConfig {
         marker: Some(temp.path().join(name).join("ready.json")),
         extra_ca: None,
         ca_poll_interval: secs(600),
-        trust_overlap: 3 * DAY,
+        ca_retention: 3 * DAY,
         probe: None,
         tell: None,
         rollback: None,

@@ -34,7 +34,7 @@ fn config(dir: PathBuf) -> CertConfig {
         marker: None,
         extra_ca: None,
         ca_poll_interval: Duration::ZERO,
-        trust_overlap: Duration::ZERO,
+        ca_retention: Duration::ZERO,
         probe: None,
         tell: None,
         rollback: None,

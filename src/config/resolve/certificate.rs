@@ -54,7 +54,7 @@ pub(super) fn certificate(
     let marker = marker(&mut layers, name.as_deref().filter(|_| several));
     let extra_ca = layers.read("extra_ca", path);
     let ca_poll_interval = layers.read("ca_poll_interval", values::duration);
-    let trust_overlap = trust_overlap(&mut layers, request.as_ref());
+    let ca_retention = ca_retention(&mut layers, request.as_ref());
     let names = request.as_ref().map(|request| &request.names);
     let probe = probe::probe(&mut layers.inner(Section::Probe), names);
     let common_name = names.map(|names| names.common_name.as_str());
@@ -70,7 +70,7 @@ pub(super) fn certificate(
         marker,
         extra_ca,
         ca_poll_interval: ca_poll_interval?,
-        trust_overlap: trust_overlap?,
+        ca_retention: ca_retention?,
         probe,
         tell: Some(tell?),
         rollback,
@@ -78,12 +78,12 @@ pub(super) fn certificate(
 }
 
 /// Until everything that an issuer could have signed for the peers, before it left, has ended.
-fn trust_overlap(layers: &mut Layers<'_, '_>, request: Option<&Request>) -> Option<Duration> {
+fn ca_retention(layers: &mut Layers<'_, '_>, request: Option<&Request>) -> Option<Duration> {
     let derived = request.map(|request| {
         let span = request.ttl.max(SHORTEST_OVERLAP);
         Derived::new(duration::print(span), "the ttl")
     });
-    layers.read_or("trust_overlap", derived, values::duration)
+    layers.read_or("ca_retention", derived, values::duration)
 }
 
 /// Two certificates in one directory, or with one marker, would overwrite each other.

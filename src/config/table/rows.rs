@@ -66,7 +66,7 @@ pub const SETTINGS: &[Setting] = &[
         "PEM file with more trust anchors for CA.pem"),
     row(Certificate, "ca_poll_interval", "ca-poll-interval", Duration, Value("10m"),
         "how often to look for new issuers of the mount; 0 is never"),
-    row(Certificate, "trust_overlap", "trust-overlap", Duration, Derived("ttl, at least 24h"),
+    row(Certificate, "ca_retention", "ca-retention", Duration, Derived("ttl, at least 24h"),
         "how long an anchor that is no longer vouched for stays in CA.pem: until what it signed for others has ended"),
 
     row(Probe, "enabled", "probe", Bool, Derived("true when anything of the probe is written"),

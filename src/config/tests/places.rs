@@ -190,7 +190,7 @@ const SAMPLES: &[Sample] = &[
     ("marker", "/other/ready.json", &[]),
     ("extra-ca", "/ca.pem", &[]),
     ("ca-poll-interval", "0", &[]),
-    ("trust-overlap", "1h", &[]),
+    ("ca-retention", "1h", &[]),
     ("probe", "false", PROBE),
     ("probe-address", "other:1", &[]),
     ("probe-server-name", "other", PROBE),
