@@ -22,7 +22,7 @@ certificate "etcd" {
 
   tell {
     app      = "generic"
-    on_leaf  = ["none"]
+    on_cert_change  = ["none"]
     on_trust = ["exec"]
     argv     = ["/usr/bin/systemctl", "restart", "etcd.service"]
 

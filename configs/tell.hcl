@@ -16,7 +16,7 @@ certificate "nginx" {
 
   tell {
     app      = "generic"
-    on_leaf  = ["exec", "exec"] # a second try, when the first one shows nothing
+    on_cert_change  = ["exec", "exec"] # a second try, when the first one shows nothing
     on_trust = ["exec"]
     argv     = ["/usr/sbin/nginx", "-s", "reload"]
   }
@@ -37,7 +37,7 @@ certificate "postgres" {
 
   tell {
     app           = "generic"
-    on_leaf       = ["signal"]
+    on_cert_change       = ["signal"]
     on_trust      = ["signal"]
     signal        = "SIGHUP"
     pid_file      = "/var/lib/postgresql/15/main/postmaster.pid"

@@ -30,7 +30,7 @@ fn an_application_that_ignores_k_signals_ends_attested_or_in_a_loud_failure() {
 /// Four signals, one a second: after three ignored ones the last is heard.
 fn ignoring(bench: &Bench, ignore: u32) {
     let mut place = bench.place();
-    place.settings = ["--on-leaf", "signal,signal,signal,signal"]
+    place.settings = ["--on-cert-change", "signal,signal,signal,signal"]
         .map(str::to_owned)
         .into();
     let mut agent = place.start();
@@ -74,7 +74,7 @@ fn ignoring(bench: &Bench, ignore: u32) {
 fn an_application_that_dies_of_the_new_set_gets_the_old_one_back() {
     let bench = Bench::new();
     let mut place = bench.place();
-    place.settings = ["--on-leaf", "signal", "--on-trust", "signal"]
+    place.settings = ["--on-cert-change", "signal", "--on-trust", "signal"]
         .map(str::to_owned)
         .into();
     let mut agent = place.start();
@@ -121,7 +121,7 @@ fn an_application_that_dies_of_the_new_set_gets_the_old_one_back() {
 fn an_application_that_falls_back_to_old_files_is_told_again() {
     let bench = Bench::new();
     let mut place = bench.place();
-    place.settings = ["--on-leaf", "signal"].map(str::to_owned).into();
+    place.settings = ["--on-cert-change", "signal"].map(str::to_owned).into();
     let mut agent = place.start();
     agent.wait_for_line("published a certificate", PATIENCE);
     let app = place.start_app(Behaviour::default());
@@ -139,7 +139,7 @@ fn an_application_that_falls_back_to_old_files_is_told_again() {
 fn an_application_that_serves_another_certificate_is_an_alarm() {
     let bench = Bench::new();
     let mut place = bench.place();
-    place.settings = ["--on-leaf", "signal"].map(str::to_owned).into();
+    place.settings = ["--on-cert-change", "signal"].map(str::to_owned).into();
     let other = place.home().join("other");
     crate::apps::Authority::new().publish(&other, None);
     let _app = place.start_app_on(&other, Behaviour::default());

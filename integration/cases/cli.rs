@@ -192,7 +192,7 @@ fn the_words_of_a_command_may_begin_with_a_hyphen() {
     let apart = words.map(|word| ["--tell-argv".to_owned(), word.to_owned()]);
     let joined = words.map(|word| format!("--tell-argv={word}"));
     for flags in [apart.concat(), joined.to_vec()] {
-        let mut arguments = vec!["check-config", "--json", "--on-leaf", "exec"];
+        let mut arguments = vec!["check-config", "--json", "--on-cert-change", "exec"];
         arguments.extend(flags.iter().map(String::as_str));
         let mut command = rig::certagent(arguments);
         command.envs(GOOD.iter().copied());

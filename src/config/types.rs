@@ -166,7 +166,7 @@ pub struct TellConfig {
     /// What `auto` means.
     pub app: App,
     /// Escalation list for a new leaf; not empty.
-    pub on_leaf: Vec<Step>,
+    pub on_cert_change: Vec<Step>,
     /// Escalation list for new anchors; not empty.
     pub on_trust: Vec<Step>,
     /// Task of the same Nomad group.

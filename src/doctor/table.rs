@@ -600,7 +600,7 @@ pub const CHECKS: &[Check] = &[
     warn(
         "loki-memberlist-tls",
         "memberlist with TLS never reads a new certificate",
-        "use Consul for the rings, or restart on every renewal (on_leaf = nomad_restart)",
+        "use Consul for the rings, or restart on every renewal (on_cert_change = nomad_restart)",
         loki::memberlist,
     ),
     warn(

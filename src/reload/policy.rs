@@ -11,7 +11,7 @@ use crate::{
 /// Does any list say `auto` for an application whose version decides?
 #[must_use]
 pub fn needs_version(tell: &TellConfig) -> bool {
-    tell.app == App::Loki && tell.on_leaf.contains(&Step::Auto)
+    tell.app == App::Loki && tell.on_cert_change.contains(&Step::Auto)
 }
 
 /// How the application of this certificate is told; `None` when nobody is.
@@ -20,7 +20,7 @@ pub fn policy(certificate: &CertConfig, version: Option<Version>) -> Option<Relo
     let tell = certificate.tell.as_ref()?;
     let probe = certificate.probe.as_ref();
     Some(ReloadPolicy {
-        leaf: list(tell, &tell.on_leaf, EventKind::Leaf, version),
+        leaf: list(tell, &tell.on_cert_change, EventKind::Leaf, version),
         trust: list(tell, &tell.on_trust, EventKind::Trust, version),
         verify_timeout: tell.attest_within,
         probed: probe.is_some(),

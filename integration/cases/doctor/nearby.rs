@@ -52,7 +52,7 @@ pub(super) const SEEDS: &[Seed] = &[
         let process = Process::start(Command::new("sleep").arg("1000"));
         let file = bench.write("app.pid", &format!("{}\n", process.pid()), 0o644);
         bench.set("CERTAGENT_APP", "generic");
-        bench.set("CERTAGENT_ON_LEAF", "signal");
+        bench.set("CERTAGENT_ON_CERT_CHANGE", "signal");
         bench.set("CERTAGENT_TELL_SIGNAL", "SIGUSR1");
         bench.set("CERTAGENT_TELL_PID_FILE", file.display());
         bench.keep(process);

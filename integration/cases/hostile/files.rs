@@ -117,7 +117,7 @@ fn daemon(place: &Allocation) -> (Process, PathBuf) {
 }
 
 const SIGNAL: [&str; 5] = [
-    "--on-leaf",
+    "--on-cert-change",
     "signal",
     "--tell-signal",
     "SIGUSR1",

@@ -96,7 +96,9 @@ pub(super) fn alert(
     let todo = match why {
         Why::NotStarted => "start it, or correct the probe's address",
         Why::NotReloaded => "mend what the last attempt says; it is tried again and again",
-        _ => "restart it by hand, and let the lists on_leaf and on_trust end with nomad_restart",
+        _ => {
+            "restart it by hand, and let the lists on_cert_change and on_trust end with nomad_restart"
+        }
     };
     let ends = record.old_expires_at.map_or_else(String::new, |ends| {
         format!("; what it served before ends at {ends}")

@@ -27,7 +27,10 @@ pub(super) fn restart() -> Step {
 }
 
 /// One certificate that is probed every five minutes and told by these lists.
-pub(super) fn rig_with(on_leaf: Vec<Step>, on_trust: Vec<Step>) -> (Rig, Arc<FakeApplication>) {
+pub(super) fn rig_with(
+    on_cert_change: Vec<Step>,
+    on_trust: Vec<Step>,
+) -> (Rig, Arc<FakeApplication>) {
     let mut rig = Rig::new();
     let config = &mut rig.configs[0];
     config.probe = Some(ProbeConfig {
@@ -44,7 +47,7 @@ pub(super) fn rig_with(on_leaf: Vec<Step>, on_trust: Vec<Step>) -> (Rig, Arc<Fak
     });
     config.tell = Some(TellConfig {
         app: App::Loki,
-        on_leaf,
+        on_cert_change,
         on_trust,
         task: Some("loki".to_owned()),
         version_url: Some("http://127.0.0.1:1".to_owned()),

@@ -178,7 +178,7 @@ async fn a_lock_that_lapsed_is_asked_for_anew_before_the_next_step() {
         with_lock(member, index, &lock);
         member.rig.configs[0].rollback = None;
         let tell = member.rig.configs[0].tell.as_mut().unwrap();
-        tell.on_leaf = vec![restart(), restart()];
+        tell.on_cert_change = vec![restart(), restart()];
         tell.attest_within = secs(300);
     })
     .await;

@@ -40,7 +40,7 @@ pub(super) fn tell(layers: &mut Layers<'_, '_>, common_name: Option<&str>) -> Op
     let kill_timeout = layers.read("kill_timeout", values::duration);
     let lock = layers.read("lock", values::variable_path);
     let settle = settle(layers, parts.as_ref().map(|parts| parts.app));
-    let on_leaf = layers.read_list("on_leaf", None, word);
+    let on_cert_change = layers.read_list("on_cert_change", None, word);
     let on_trust = layers.read_list("on_trust", None, word);
     let slots = slots(&mut layers.inner(Section::Slots));
     let parts = parts?;
@@ -54,11 +54,11 @@ pub(super) fn tell(layers: &mut Layers<'_, '_>, common_name: Option<&str>) -> Op
             .collect();
         steps.into_iter().collect()
     };
-    let on_leaf = steps("on_leaf", on_leaf);
+    let on_cert_change = steps("on_cert_change", on_cert_change);
     let on_trust = steps("on_trust", on_trust);
     let found = TellConfig {
         app: parts.app,
-        on_leaf: on_leaf?,
+        on_cert_change: on_cert_change?,
         on_trust: on_trust?,
         task: parts.task,
         version_url,
@@ -265,7 +265,7 @@ fn warn(layers: &mut Layers<'_, '_>, found: &TellConfig, signal: Option<SignalNa
         let notes = &mut layers.all.notes;
         notes.push(format!("certificate {name}: {text}"));
     };
-    let all = || found.on_leaf.iter().chain(&found.on_trust);
+    let all = || found.on_cert_change.iter().chain(&found.on_trust);
     let sends = |step: &Step| {
         matches!(
             step,

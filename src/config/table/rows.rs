@@ -90,7 +90,7 @@ pub const SETTINGS: &[Setting] = &[
 
     row(Tell, "app", "app", Choice(&["loki", "generic"]), Derived("loki for a name loki-... on Nomad, else generic"),
         "what auto means: for loki as its version needs it, for generic nothing"),
-    row(Tell, "on_leaf", "on-leaf", List, Value("auto"),
+    row(Tell, "on_cert_change", "on-cert-change", List, Value("auto"),
         "what to do about a new leaf, one after the other until it is served: auto, none, nomad_signal, nomad_restart, signal, exec, http"),
     row(Tell, "on_trust", "on-trust", List, Value("auto"),
         "what to do about new trust anchors, in the same words"),

@@ -201,16 +201,20 @@ const SAMPLES: &[Sample] = &[
     ("probe-every", "7s", PROBE),
     ("probe-timeout", "7s", PROBE),
     ("app", "loki", &[]),
-    ("on-leaf", "none", &[]),
+    ("on-cert-change", "none", &[]),
     ("on-trust", "none", &[]),
     ("tell-task", "other", &[("app", "loki")]),
-    ("tell-signal", "SIGUSR1", &[("on-leaf", "signal")]),
+    ("tell-signal", "SIGUSR1", &[("on-cert-change", "signal")]),
     ("tell-pid", "7", SIGNAL),
     ("tell-pid-file", "/pid", SIGNAL),
-    ("tell-argv", "a,b", &[("on-leaf", "exec")]),
+    ("tell-argv", "a,b", &[("on-cert-change", "exec")]),
     ("tell-env", "A=b", EXEC),
     ("tell-exec-timeout", "7s", EXEC),
-    ("tell-url", "http://127.0.0.1:1/x", &[("on-leaf", "http")]),
+    (
+        "tell-url",
+        "http://127.0.0.1:1/x",
+        &[("on-cert-change", "http")],
+    ),
     ("tell-method", "PUT", HTTP),
     ("tell-expect", "204", HTTP),
     ("tell-http-timeout", "7s", HTTP),
@@ -296,9 +300,12 @@ const SAMPLES: &[Sample] = &[
 
 const PROBE: &[(&str, &str)] = &[("probe-address", "a:1")];
 
-const SIGNAL: &[(&str, &str)] = &[("on-leaf", "signal"), ("tell-signal", "SIGHUP")];
-const EXEC: &[(&str, &str)] = &[("on-leaf", "exec"), ("tell-argv", "a")];
-const HTTP: &[(&str, &str)] = &[("on-leaf", "http"), ("tell-url", "http://127.0.0.1:1/")];
+const SIGNAL: &[(&str, &str)] = &[("on-cert-change", "signal"), ("tell-signal", "SIGHUP")];
+const EXEC: &[(&str, &str)] = &[("on-cert-change", "exec"), ("tell-argv", "a")];
+const HTTP: &[(&str, &str)] = &[
+    ("on-cert-change", "http"),
+    ("tell-url", "http://127.0.0.1:1/"),
+];
 
 fn debug(text: &str, environment: &Environment, flags: &Flags) -> String {
     shown(&load(text, environment, flags))
@@ -310,16 +317,20 @@ fn shown(config: &Config) -> String {
         .certificates
         .iter()
         .filter_map(|one| one.tell.as_ref());
-    let actions = tells.flat_map(|tell| &tell.on_leaf).map(|step| match step {
-        Step::Do(Action::Exec { argv, timeout, env }) => format!("{argv:?} {timeout:?} {env:?}"),
-        Step::Do(Action::Http {
-            method,
-            url,
-            expect,
-            timeout,
-        }) => format!("{method} {url} {expect:?} {timeout:?}"),
-        other => format!("{other:?}"),
-    });
+    let actions = tells
+        .flat_map(|tell| &tell.on_cert_change)
+        .map(|step| match step {
+            Step::Do(Action::Exec { argv, timeout, env }) => {
+                format!("{argv:?} {timeout:?} {env:?}")
+            }
+            Step::Do(Action::Http {
+                method,
+                url,
+                expect,
+                timeout,
+            }) => format!("{method} {url} {expect:?} {timeout:?}"),
+            other => format!("{other:?}"),
+        });
     format!("{config:?} {:?}", actions.collect::<Vec<_>>())
 }
 

@@ -31,7 +31,7 @@ fn auto_means_loki_on_nomad_and_nothing_elsewhere() {
     assert_eq!((loki.app, loki.task.as_deref()), (App::Loki, Some("loki")));
     assert_eq!(loki.version_url.as_deref(), Some("http://192.0.2.7:3100"));
     assert_eq!(
-        (&loki.on_leaf, &loki.on_trust),
+        (&loki.on_cert_change, &loki.on_trust),
         (&vec![Step::Auto], &vec![Step::Auto])
     );
     assert_eq!(told("", &least()).app, App::Generic);
@@ -65,7 +65,7 @@ fn auto_means_loki_on_nomad_and_nothing_elsewhere() {
 fn every_step_has_what_it_needs() {
     let text = r#"certificate "x" {
  tell {
-        on_leaf = ["none", "nomad_signal", "nomad_restart", "signal", "exec", "http", "auto"]
+        on_cert_change = ["none", "nomad_signal", "nomad_restart", "signal", "exec", "http", "auto"]
         on_trust = ["signal"]
         app = "generic"
         task = "app"
@@ -82,7 +82,7 @@ fn every_step_has_what_it_needs() {
     let found = told(text, &least());
     assert_eq!(found.attest_within, Duration::from_secs(30));
     let names: Vec<_> = found
-        .on_leaf
+        .on_cert_change
         .iter()
         .map(|step| match step {
             Step::Auto => "auto",
@@ -108,11 +108,11 @@ fn every_step_has_what_it_needs() {
             ..
         })]
     ));
-    let Step::Do(Action::Exec { argv, env, .. }) = &found.on_leaf[4] else {
+    let Step::Do(Action::Exec { argv, env, .. }) = &found.on_cert_change[4] else {
         panic!("exec");
     };
     assert_eq!((argv.len(), env["A"].as_str()), (2, "b=c"));
-    let Step::Do(Action::Http { expect, .. }) = &found.on_leaf[5] else {
+    let Step::Do(Action::Http { expect, .. }) = &found.on_cert_change[5] else {
         panic!("http");
     };
     assert_eq!(expect, &[200, 204]);
@@ -122,26 +122,26 @@ fn every_step_has_what_it_needs() {
 fn what_is_missing_or_wrong_is_named_with_its_place() {
     for (inside, wanted) in [
         (
-            r#"on_leaf = ["nomad_restart"]"#,
-            "certificate.tell.task: on_leaf says nomad_restart, which needs it",
+            r#"on_cert_change = ["nomad_restart"]"#,
+            "certificate.tell.task: on_cert_change says nomad_restart, which needs it",
         ),
         (
             r#"on_trust = ["nomad_signal"]"#,
             "certificate.tell.signal: on_trust says nomad_signal",
         ),
         (
-            r#"on_leaf = ["exec"]"#,
-            "certificate.tell.argv: on_leaf says exec",
+            r#"on_cert_change = ["exec"]"#,
+            "certificate.tell.argv: on_cert_change says exec",
         ),
         (
-            r#"on_leaf = ["http"]"#,
-            "certificate.tell.url: on_leaf says http",
+            r#"on_cert_change = ["http"]"#,
+            "certificate.tell.url: on_cert_change says http",
         ),
         (
-            r#"on_leaf = []"#,
-            "certificate.tell.on_leaf: needs at least one step",
+            r#"on_cert_change = []"#,
+            "certificate.tell.on_cert_change: needs at least one step",
         ),
-        (r#"on_leaf = ["restart"]"#, "not one of auto, none"),
+        (r#"on_cert_change = ["restart"]"#, "not one of auto, none"),
         (r#"signal = "HUP""#, "write SIGHUP"),
         (r#"signal = "sighup""#, "write SIGHUP"),
         (r#"url = "http://10.0.0.1/""#, "only http:// on loopback"),
