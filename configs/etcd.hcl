@@ -23,7 +23,7 @@ certificate "etcd" {
   tell {
     app      = "generic"
     on_cert_change  = ["none"]
-    on_trust = ["exec"]
+    on_ca_change = ["exec"]
     argv     = ["/usr/bin/systemctl", "restart", "etcd.service"]
 
     # Two of three members have to be up. Each begins in the first half of its slot of 10 s, so the next one

@@ -17,7 +17,7 @@ certificate "nginx" {
   tell {
     app      = "generic"
     on_cert_change  = ["exec", "exec"] # a second try, when the first one shows nothing
-    on_trust = ["exec"]
+    on_ca_change = ["exec"]
     argv     = ["/usr/sbin/nginx", "-s", "reload"]
   }
 
@@ -38,7 +38,7 @@ certificate "postgres" {
   tell {
     app           = "generic"
     on_cert_change       = ["signal"]
-    on_trust      = ["signal"]
+    on_ca_change      = ["signal"]
     signal        = "SIGHUP"
     pid_file      = "/var/lib/postgresql/15/main/postmaster.pid"
     attest_within = "30s"

@@ -74,7 +74,7 @@ fn ignoring(bench: &Bench, ignore: u32) {
 fn an_application_that_dies_of_the_new_set_gets_the_old_one_back() {
     let bench = Bench::new();
     let mut place = bench.place();
-    place.settings = ["--on-cert-change", "signal", "--on-trust", "signal"]
+    place.settings = ["--on-cert-change", "signal", "--on-ca-change", "signal"]
         .map(str::to_owned)
         .into();
     let mut agent = place.start();

@@ -35,7 +35,7 @@ OTHER_IP = "10.214.0.1"
 # New trust is told through Nomad's Task API, which is seen to fail while that is away: by a signal on which Loki
 # does nothing, instead of the restart, because no Loki may end here.
 SETTINGS = {
-    "CERTAGENT_ON_TRUST": "nomad_signal",
+    "CERTAGENT_ON_CA_CHANGE": "nomad_signal",
     "CERTAGENT_TELL_SIGNAL": "SIGCONT",
     "CERTAGENT_TELL_LOCK": "",
     "CERTAGENT_CA_POLL_INTERVAL": "3s",

@@ -299,7 +299,7 @@ impl<I, C: Clock> Reloader<I, C> {
     /// Looks at the processes that actions mean, while they are known to be the right ones.
     fn remember(&self) {
         let tell = self.config.tell.iter();
-        for step in tell.flat_map(|tell| tell.on_cert_change.iter().chain(&tell.on_trust)) {
+        for step in tell.flat_map(|tell| tell.on_cert_change.iter().chain(&tell.on_ca_change)) {
             if let Step::Do(action) = step {
                 self.context.application.remember(action);
             }

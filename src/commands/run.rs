@@ -120,7 +120,7 @@ fn refuse_child(config: &Config) -> Result<(), Stopped> {
     };
     for one in &config.certificates {
         let tell = one.tell.iter();
-        let mut steps = tell.flat_map(|tell| tell.on_cert_change.iter().chain(&tell.on_trust));
+        let mut steps = tell.flat_map(|tell| tell.on_cert_change.iter().chain(&tell.on_ca_change));
         if steps.any(|step| child(&step)) {
             return Err(Stopped::usage(
                 format!("certificate {}: signal has no process to go to", one.name),

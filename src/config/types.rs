@@ -168,7 +168,7 @@ pub struct TellConfig {
     /// Escalation list for a new leaf; not empty.
     pub on_cert_change: Vec<Step>,
     /// Escalation list for new anchors; not empty.
-    pub on_trust: Vec<Step>,
+    pub on_ca_change: Vec<Step>,
     /// Task of the same Nomad group.
     pub task: Option<String>,
     /// Where Loki says which version it is.

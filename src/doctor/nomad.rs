@@ -64,7 +64,7 @@ fn uses_nomad(config: &Config) -> bool {
         .iter()
         .filter_map(|one| one.tell.as_ref());
     tells.into_iter().any(|tell| {
-        let steps = tell.on_cert_change.iter().chain(&tell.on_trust);
+        let steps = tell.on_cert_change.iter().chain(&tell.on_ca_change);
         let through = |step: &Step| match step {
             Step::Auto => tell.app == App::Loki,
             Step::Do(action) => matches!(

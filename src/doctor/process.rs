@@ -44,7 +44,7 @@ impl ProcessFacts {
         });
         let certificates = config.iter().flat_map(|config| &config.certificates);
         let tells = certificates.filter_map(|one| one.tell.as_ref());
-        let steps = tells.flat_map(|tell| tell.on_cert_change.iter().chain(&tell.on_trust));
+        let steps = tells.flat_map(|tell| tell.on_cert_change.iter().chain(&tell.on_ca_change));
         let configured = steps.filter_map(|step| match step {
             Step::Do(Action::Signal { target, signal }) => match target {
                 SignalTarget::PidFile(path) => Some((path.clone(), Ok(*signal), read(path))),

@@ -21,7 +21,7 @@ pub fn policy(certificate: &CertConfig, version: Option<Version>) -> Option<Relo
     let probe = certificate.probe.as_ref();
     Some(ReloadPolicy {
         leaf: list(tell, &tell.on_cert_change, EventKind::Leaf, version),
-        trust: list(tell, &tell.on_trust, EventKind::Trust, version),
+        trust: list(tell, &tell.on_ca_change, EventKind::Trust, version),
         verify_timeout: tell.attest_within,
         probed: probe.is_some(),
         probe_every: probe.map_or(tell.attest_within, |probe| probe.every),

@@ -42,7 +42,7 @@ fn kill_9_at_each_step_loses_no_word_and_repeats_it_once_at_most() {
     let bench = Bench::new();
     let mut place = bench.place();
     place.step = "20s";
-    place.settings = ["--on-cert-change", "exec", "--on-trust", "exec"]
+    place.settings = ["--on-cert-change", "exec", "--on-ca-change", "exec"]
         .map(str::to_owned)
         .into();
     for argument in ["/bin/sh", "-c", &hook(&place)] {

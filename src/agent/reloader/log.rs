@@ -97,7 +97,7 @@ pub(super) fn alert(
         Why::NotStarted => "start it, or correct the probe's address",
         Why::NotReloaded => "mend what the last attempt says; it is tried again and again",
         _ => {
-            "restart it by hand, and let the lists on_cert_change and on_trust end with nomad_restart"
+            "restart it by hand, and let the lists on_cert_change and on_ca_change end with nomad_restart"
         }
     };
     let ends = record.old_expires_at.map_or_else(String::new, |ends| {

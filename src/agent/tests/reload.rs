@@ -29,7 +29,7 @@ pub(super) fn restart() -> Step {
 /// One certificate that is probed every five minutes and told by these lists.
 pub(super) fn rig_with(
     on_cert_change: Vec<Step>,
-    on_trust: Vec<Step>,
+    on_ca_change: Vec<Step>,
 ) -> (Rig, Arc<FakeApplication>) {
     let mut rig = Rig::new();
     let config = &mut rig.configs[0];
@@ -48,7 +48,7 @@ pub(super) fn rig_with(
     config.tell = Some(TellConfig {
         app: App::Loki,
         on_cert_change,
-        on_trust,
+        on_ca_change,
         task: Some("loki".to_owned()),
         version_url: Some("http://127.0.0.1:1".to_owned()),
         attest_within: secs(60),

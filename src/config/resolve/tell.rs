@@ -41,7 +41,7 @@ pub(super) fn tell(layers: &mut Layers<'_, '_>, common_name: Option<&str>) -> Op
     let lock = layers.read("lock", values::variable_path);
     let settle = settle(layers, parts.as_ref().map(|parts| parts.app));
     let on_cert_change = layers.read_list("on_cert_change", None, word);
-    let on_trust = layers.read_list("on_trust", None, word);
+    let on_ca_change = layers.read_list("on_ca_change", None, word);
     let slots = slots(&mut layers.inner(Section::Slots));
     let parts = parts?;
     let mut steps = |key, words: Vec<&'static str>| -> Option<Vec<Step>> {
@@ -55,11 +55,11 @@ pub(super) fn tell(layers: &mut Layers<'_, '_>, common_name: Option<&str>) -> Op
         steps.into_iter().collect()
     };
     let on_cert_change = steps("on_cert_change", on_cert_change);
-    let on_trust = steps("on_trust", on_trust);
+    let on_ca_change = steps("on_ca_change", on_ca_change);
     let found = TellConfig {
         app: parts.app,
         on_cert_change: on_cert_change?,
-        on_trust: on_trust?,
+        on_ca_change: on_ca_change?,
         task: parts.task,
         version_url,
         attest_within: attest_within?,
@@ -265,7 +265,7 @@ fn warn(layers: &mut Layers<'_, '_>, found: &TellConfig, signal: Option<SignalNa
         let notes = &mut layers.all.notes;
         notes.push(format!("certificate {name}: {text}"));
     };
-    let all = || found.on_cert_change.iter().chain(&found.on_trust);
+    let all = || found.on_cert_change.iter().chain(&found.on_ca_change);
     let sends = |step: &Step| {
         matches!(
             step,
@@ -282,9 +282,9 @@ fn warn(layers: &mut Layers<'_, '_>, found: &TellConfig, signal: Option<SignalNa
     {
         note(format!("tell.signal: {warning}"));
     }
-    if found.on_trust.len() > 1 && found.on_trust.first() == Some(&Step::Do(Action::None)) {
+    if found.on_ca_change.len() > 1 && found.on_ca_change.first() == Some(&Step::Do(Action::None)) {
         note(
-            "tell.on_trust begins with none: a probe can't show whether new trust anchors \
+            "tell.on_ca_change begins with none: a probe can't show whether new trust anchors \
              were loaded, so the other steps will hardly be reached"
                 .to_owned(),
         );

@@ -92,7 +92,7 @@ pub const SETTINGS: &[Setting] = &[
         "what auto means: for loki as its version needs it, for generic nothing"),
     row(Tell, "on_cert_change", "on-cert-change", List, Value("auto"),
         "what to do about a new leaf, one after the other until it is served: auto, none, nomad_signal, nomad_restart, signal, exec, http"),
-    row(Tell, "on_trust", "on-trust", List, Value("auto"),
+    row(Tell, "on_ca_change", "on-ca-change", List, Value("auto"),
         "what to do about new trust anchors, in the same words"),
     row(Tell, "task", "tell-task", Text, Derived("loki for app loki"),
         "task of the same group: auto, nomad_signal, nomad_restart"),

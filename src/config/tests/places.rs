@@ -202,7 +202,7 @@ const SAMPLES: &[Sample] = &[
     ("probe-timeout", "7s", PROBE),
     ("app", "loki", &[]),
     ("on-cert-change", "none", &[]),
-    ("on-trust", "none", &[]),
+    ("on-ca-change", "none", &[]),
     ("tell-task", "other", &[("app", "loki")]),
     ("tell-signal", "SIGUSR1", &[("on-cert-change", "signal")]),
     ("tell-pid", "7", SIGNAL),

@@ -31,7 +31,7 @@ fn auto_means_loki_on_nomad_and_nothing_elsewhere() {
     assert_eq!((loki.app, loki.task.as_deref()), (App::Loki, Some("loki")));
     assert_eq!(loki.version_url.as_deref(), Some("http://192.0.2.7:3100"));
     assert_eq!(
-        (&loki.on_cert_change, &loki.on_trust),
+        (&loki.on_cert_change, &loki.on_ca_change),
         (&vec![Step::Auto], &vec![Step::Auto])
     );
     assert_eq!(told("", &least()).app, App::Generic);
@@ -66,7 +66,7 @@ fn every_step_has_what_it_needs() {
     let text = r#"certificate "x" {
  tell {
         on_cert_change = ["none", "nomad_signal", "nomad_restart", "signal", "exec", "http", "auto"]
-        on_trust = ["signal"]
+        on_ca_change = ["signal"]
         app = "generic"
         task = "app"
         signal = "SIGUSR1"
@@ -102,7 +102,7 @@ fn every_step_has_what_it_needs() {
         ]
     );
     assert!(matches!(
-        &found.on_trust[..],
+        &found.on_ca_change[..],
         [Step::Do(Action::Signal {
             target: SignalTarget::PidFile(_),
             ..
@@ -126,8 +126,8 @@ fn what_is_missing_or_wrong_is_named_with_its_place() {
             "certificate.tell.task: on_cert_change says nomad_restart, which needs it",
         ),
         (
-            r#"on_trust = ["nomad_signal"]"#,
-            "certificate.tell.signal: on_trust says nomad_signal",
+            r#"on_ca_change = ["nomad_signal"]"#,
+            "certificate.tell.signal: on_ca_change says nomad_signal",
         ),
         (
             r#"on_cert_change = ["exec"]"#,
@@ -209,7 +209,7 @@ fn a_hangup_for_loki_and_a_list_that_hides_its_rest_are_noted() {
             "SIGHUP kills Loki",
         ),
         (
-            "on_trust = [\"none\", \"nomad_restart\"]\ntask = \"app\"",
+            "on_ca_change = [\"none\", \"nomad_restart\"]\ntask = \"app\"",
             "begins with none",
         ),
     ] {
