@@ -41,7 +41,7 @@ certificate "postgres" {
     on_ca_change      = ["signal"]
     signal        = "SIGHUP"
     pid_file      = "/var/lib/postgresql/15/main/postmaster.pid"
-    attest_within = "30s"
+    verify_timeout = "30s"
   }
 
   probe {

@@ -174,7 +174,7 @@ pub struct TellConfig {
     /// Where Loki says which version it is.
     pub version_url: Option<String>,
     /// How long each step has.
-    pub attest_within: Duration,
+    pub verify_timeout: Duration,
     /// `kill_timeout` of the task.
     pub kill_timeout: Duration,
     /// Turns of the group's allocations.

@@ -22,9 +22,9 @@ pub fn policy(certificate: &CertConfig, version: Option<Version>) -> Option<Relo
     Some(ReloadPolicy {
         leaf: list(tell, &tell.on_cert_change, EventKind::Leaf, version),
         trust: list(tell, &tell.on_ca_change, EventKind::Trust, version),
-        verify_timeout: tell.attest_within,
+        verify_timeout: tell.verify_timeout,
         probed: probe.is_some(),
-        probe_every: probe.map_or(tell.attest_within, |probe| probe.every),
+        probe_every: probe.map_or(tell.verify_timeout, |probe| probe.every),
         slots: tell.slots,
         rollback: certificate.rollback,
     })

@@ -51,7 +51,7 @@ pub(super) fn rig_with(
         on_ca_change,
         task: Some("loki".to_owned()),
         version_url: Some("http://127.0.0.1:1".to_owned()),
-        attest_within: secs(60),
+        verify_timeout: secs(60),
         kill_timeout: secs(5),
         slots: None,
         lock: None,

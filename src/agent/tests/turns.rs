@@ -105,7 +105,7 @@ async fn a_lock_is_kept_alive_until_the_alarm_and_lets_the_others_go_on_then() {
         with_lock(member, index, &lock);
         member.rig.configs[0].rollback = None;
         let tell = member.rig.configs[0].tell.as_mut().unwrap();
-        tell.attest_within = secs(300);
+        tell.verify_timeout = secs(300);
     })
     .await;
     fleet[0].app.behave(|one| one.habit = Habit::Ignores);
@@ -179,7 +179,7 @@ async fn a_lock_that_lapsed_is_asked_for_anew_before_the_next_step() {
         member.rig.configs[0].rollback = None;
         let tell = member.rig.configs[0].tell.as_mut().unwrap();
         tell.on_cert_change = vec![restart(), restart()];
-        tell.attest_within = secs(300);
+        tell.verify_timeout = secs(300);
     })
     .await;
     let one = &mut fleet[0];

@@ -36,7 +36,7 @@ struct Parts {
 pub(super) fn tell(layers: &mut Layers<'_, '_>, common_name: Option<&str>) -> Option<TellConfig> {
     let parts = parts(layers, common_name);
     let version_url = version_url(layers);
-    let attest_within = layers.read("attest_within", values::positive);
+    let verify_timeout = layers.read("verify_timeout", values::positive);
     let kill_timeout = layers.read("kill_timeout", values::duration);
     let lock = layers.read("lock", values::variable_path);
     let settle = settle(layers, parts.as_ref().map(|parts| parts.app));
@@ -62,7 +62,7 @@ pub(super) fn tell(layers: &mut Layers<'_, '_>, common_name: Option<&str>) -> Op
         on_ca_change: on_ca_change?,
         task: parts.task,
         version_url,
-        attest_within: attest_within?,
+        verify_timeout: verify_timeout?,
         kill_timeout: kill_timeout?,
         slots: slots.ok()?,
         lock,

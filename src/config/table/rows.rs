@@ -118,7 +118,7 @@ pub const SETTINGS: &[Setting] = &[
         "limit for request and answer: http"),
     row(Tell, "version_url", "tell-version-url", Text, Derived("http://$NOMAD_ADDR_http"),
         "where Loki says which version it is: auto"),
-    row(Tell, "attest_within", "attest-within", Duration, Value("1m"),
+    row(Tell, "verify_timeout", "verify-timeout", Duration, Value("1m"),
         "how long each step of the list has until the application serves the certificate"),
     row(Tell, "kill_timeout", "kill-timeout", Duration, Value("5s"),
         "kill_timeout of the task; nomad_restart is given longer than that"),

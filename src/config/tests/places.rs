@@ -219,7 +219,7 @@ const SAMPLES: &[Sample] = &[
     ("tell-expect", "204", HTTP),
     ("tell-http-timeout", "7s", HTTP),
     ("tell-version-url", "http://127.0.0.1:1", &[]),
-    ("attest-within", "7s", &[]),
+    ("verify-timeout", "7s", &[]),
     ("kill-timeout", "7s", &[]),
     ("tell-lock", "a/b", &[]),
     ("tell-settle", "7s", &[]),

@@ -76,11 +76,11 @@ fn every_step_has_what_it_needs() {
         url = "http://localhost:1/x"
         method = "PUT"
         expect = [200, 204]
-        attest_within = "30s"
+        verify_timeout = "30s"
     }
 }"#;
     let found = told(text, &least());
-    assert_eq!(found.attest_within, Duration::from_secs(30));
+    assert_eq!(found.verify_timeout, Duration::from_secs(30));
     let names: Vec<_> = found
         .on_cert_change
         .iter()
