@@ -18,7 +18,7 @@ certificate "etcd" {
   ip_sans     = ["192.0.2.11"] # etcd compares it with the address a peer comes from
   ttl         = "10d"
   dir         = "/var/lib/certagent/etcd"
-  marker      = "/var/lib/certagent/etcd.json"
+  ready_file      = "/var/lib/certagent/etcd.json"
 
   tell {
     app      = "generic"

@@ -32,5 +32,5 @@ certificate "index-gateway" {
   ttl   = "10d"
 
   dir    = "/secrets/certs"
-  marker = "/alloc/certagent/ready.json"
+  ready_file = "/alloc/certagent/ready.json"
 }

@@ -15,7 +15,7 @@ certificate "ingester" {
   component = "ingester"
   ip_sans   = ["192.0.2.10"]
   dir       = "/secrets/certs"
-  marker    = "/alloc/certagent/ready.json"
+  ready_file    = "/alloc/certagent/ready.json"
 
   # On Nomad, with a port called grpc, an empty block is enough.
   probe {
@@ -28,7 +28,7 @@ certificate "database" {
   common_name = "db.example"
   ip_sans     = ["192.0.2.10"]
   dir         = "/secrets/db"
-  marker      = "/alloc/certagent/db.json"
+  ready_file      = "/alloc/certagent/db.json"
   key_perms    = "0640"
   gid         = 10001
 

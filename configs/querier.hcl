@@ -30,5 +30,5 @@ certificate "querier" {
   ttl   = "10d"
 
   dir    = "/secrets/certs"
-  marker = "/alloc/certagent/ready.json"
+  ready_file = "/alloc/certagent/ready.json"
 }

@@ -29,5 +29,5 @@ certificate "query-frontend" {
   ttl   = "10d"
 
   dir    = "/secrets/certs"
-  marker = "/alloc/certagent/ready.json"
+  ready_file = "/alloc/certagent/ready.json"
 }

@@ -34,5 +34,5 @@ certificate "query-scheduler" {
   ttl   = "10d"
 
   dir    = "/secrets/certs"
-  marker = "/alloc/certagent/ready.json"
+  ready_file = "/alloc/certagent/ready.json"
 }

@@ -1,4 +1,4 @@
-# Several certificates in one process. Each has a name, a directory and a marker of its own, and each fails
+# Several certificates in one process. Each has a name, a directory and a ready file of its own, and each fails
 # on its own; the login is shared.
 #
 # Flags and variables for a certificate would be ambiguous here and are refused, unless one is chosen:
@@ -21,7 +21,7 @@ certificate "ingester" {
   component = "ingester"
   ip_sans   = ["192.0.2.10"]
   dir       = "/secrets/certs"
-  marker    = "/alloc/certagent/ready.json"
+  ready_file    = "/alloc/certagent/ready.json"
 }
 
 # A short-lived client certificate, its key made here.
@@ -36,7 +36,7 @@ certificate "object-store" {
   renew_at    = "50%"
   splay       = "2m"
   dir         = "/secrets/objects"
-  marker      = "/alloc/certagent/objects.json"
+  ready_file      = "/alloc/certagent/objects.json"
 }
 
 # Dual-homed, with another owner for the files.
@@ -48,5 +48,5 @@ certificate "gateway" {
   key_perms    = "0640"
   gid         = 10001
   dir         = "/secrets/gateway"
-  marker      = "/alloc/certagent/gateway.json"
+  ready_file      = "/alloc/certagent/gateway.json"
 }

@@ -467,7 +467,7 @@ job "loki" {
           for_each = local.docker ? [1] : []
           content {
             image = var.certagent_image
-            args  = ["wait", "--marker", "$${NOMAD_ALLOC_DIR}/certagent/ready.json", "--timeout", "4m"]
+            args  = ["wait", "--ready-file", "$${NOMAD_ALLOC_DIR}/certagent/ready.json", "--timeout", "4m"]
           }
         }
 
@@ -475,7 +475,7 @@ job "loki" {
           for_each = local.docker ? [] : [1]
           content {
             command = var.certagent_command
-            args    = ["wait", "--marker", "$${NOMAD_ALLOC_DIR}/certagent/ready.json", "--timeout", "4m"]
+            args    = ["wait", "--ready-file", "$${NOMAD_ALLOC_DIR}/certagent/ready.json", "--timeout", "4m"]
           }
         }
 

@@ -122,10 +122,10 @@ pub enum IssueFormat {
 #[derive(Args, Clone, Debug)]
 #[command(after_help = help::WAIT)]
 pub struct WaitArgs {
-    /// Ready marker that `certagent run` writes; by default CERTAGENT_MARKER, else
+    /// Ready file that `certagent run` writes; by default CERTAGENT_READY_FILE, else
     /// certagent/ready.json in NOMAD_ALLOC_DIR.
     #[arg(long, value_name = "FILE")]
-    pub marker: Option<PathBuf>,
+    pub ready_file: Option<PathBuf>,
     /// Give up after this long, as `4m`; 0 looks once.
     #[arg(long, value_name = "DURATION", default_value = "4m")]
     pub timeout: String,

@@ -20,8 +20,8 @@ mod error;
 pub mod file;
 mod generation;
 mod glance;
-pub mod marker;
 mod place;
+pub mod ready_file;
 mod repair;
 mod state;
 #[cfg(test)]

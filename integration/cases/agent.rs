@@ -39,7 +39,7 @@ impl Place {
         self.temp.path().join("secrets/certs")
     }
 
-    fn marker(&self) -> PathBuf {
+    fn ready_file(&self) -> PathBuf {
         self.temp.path().join("alloc/ready.json")
     }
 
@@ -62,8 +62,8 @@ impl Place {
             started
                 .arg("--dir")
                 .arg(self.dir())
-                .arg("--marker")
-                .arg(self.marker());
+                .arg("--ready-file")
+                .arg(self.ready_file());
         }
         started
     }
@@ -132,7 +132,7 @@ fn it_starts_renews_reuses_repairs_and_stops() {
     let first = place.wait_for_set(&process, |_| true);
     process.wait_for_line("published a certificate", PATIENCE);
     assert_eq!(verdict(&place.dir()), "good", "{}", process.output());
-    wait_for("marker", PATIENCE, || fs::read(place.marker()).ok());
+    wait_for("ready_file", PATIENCE, || fs::read(place.ready_file()).ok());
     let second = place.wait_for_set(&process, |files| files[1] != first[1]);
     assert_ne!(first[2], second[2], "each certificate has a new key");
     finish(process);

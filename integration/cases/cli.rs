@@ -89,7 +89,7 @@ fn a_wrong_command_line_ends_with_2_and_says_so_on_stderr() {
         &["check-config", "--tll", "1h"],
         &["check-config", "--ttl"],
         &["completions", "cobol"],
-        &["wait", "--timeout", "soon", "--marker", "x"],
+        &["wait", "--timeout", "soon", "--ready-file", "x"],
     ];
     for arguments in wrong {
         let ran = finish(rig::certagent(arguments));

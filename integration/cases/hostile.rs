@@ -59,7 +59,7 @@ impl Allocation {
         self.path("secrets/certs")
     }
 
-    fn marker(&self) -> PathBuf {
+    fn ready_file(&self) -> PathBuf {
         self.path("alloc/certagent/ready.json")
     }
 
@@ -81,11 +81,11 @@ impl Allocation {
         Process::start(&mut self.command("run", settings))
     }
 
-    /// Started, with files published and the marker written.
+    /// Started, with files published and the ready file written.
     fn running(&self, settings: &[&str]) -> Process {
         let process = self.run(settings);
-        wait_for("the certificate files and the marker", PATIENCE, || {
-            (self.live("key.pem").is_some() && self.marker().exists()).then_some(())
+        wait_for("the certificate files and the ready file", PATIENCE, || {
+            (self.live("key.pem").is_some() && self.ready_file().exists()).then_some(())
         });
         process
     }

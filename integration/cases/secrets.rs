@@ -75,7 +75,7 @@ fn loud(arguments: &[&str], dir: &Path, address: &str) -> Command {
         .env("CERTAGENT_COMPONENT", "read")
         .env("CERTAGENT_NODE_IP", "10.0.0.1")
         .env("CERTAGENT_DIR", dir.join("certs"))
-        .env("CERTAGENT_MARKER", dir.join("ready.json"));
+        .env("CERTAGENT_READY_FILE", dir.join("ready.json"));
     command
 }
 

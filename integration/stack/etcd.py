@@ -192,7 +192,7 @@ class Agent(Supervised):
             "CERTAGENT_COMMON_NAME": f"{self.member}.{DOMAIN}",
             "CERTAGENT_IP_SANS": NODE_IP,
             "CERTAGENT_DIR": str(self.certs),
-            "CERTAGENT_MARKER": str(self.dir / "ready.json"),
+            "CERTAGENT_READY_FILE": str(self.dir / "ready.json"),
             "CERTAGENT_STATUS_SOCKET": str(self.dir / "run/status.sock"),
             "CERTAGENT_HTTP_LISTEN": self.metrics,
             "CERTAGENT_SPLAY_SEED": self.member,

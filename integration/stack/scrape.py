@@ -291,7 +291,7 @@ class Certagent(Part):
             "CERTAGENT_TTL": self.ttl,
             "CERTAGENT_RENEW_AT": self.renew_at,
             "CERTAGENT_DIR": str(self.certs),
-            "CERTAGENT_MARKER": str(self.dir / "ready.json"),
+            "CERTAGENT_READY_FILE": str(self.dir / "ready.json"),
             "CERTAGENT_PROBE_ADDRESS": f"{NODE_IP}:{port}",
             "CERTAGENT_HTTP_LISTEN": f"{NODE_IP}:{self.port}",
             "CERTAGENT_HTTP_ALLOW_REMOTE": "true",

@@ -30,7 +30,7 @@ use crate::{
         trust::{self, Vouched},
         verify::Verified,
     },
-    publish::{self, CertDir, GRACE, GenerationId, Repaired, marker::Marker},
+    publish::{self, CertDir, GRACE, GenerationId, Repaired, ready_file::ReadyFile},
 };
 
 /// The published set.
@@ -353,7 +353,7 @@ impl Holdings {
 }
 
 impl Holdings {
-    /// Puts right what is not as it should be on disk: files, marker, record. Returns the repair, when
+    /// Puts right what is not as it should be on disk: files, ready file, record. Returns the repair, when
     /// there was one. Trouble is logged once and tried again at the next check.
     pub(super) fn check_files(&mut self, config: &CertConfig, now: Timestamp) -> Option<Repaired> {
         let dir = self.dir.clone()?;
@@ -396,24 +396,24 @@ impl Holdings {
         Ok(Some(repaired))
     }
 
-    /// Writes the ready marker where it is missing or old; removes it when nothing valid is live.
+    /// Writes the ready file where it is missing or old; removes it when nothing valid is live.
     fn mark(&mut self, config: &CertConfig, now: Timestamp) {
-        let Some(path) = &config.marker else {
+        let Some(path) = &config.ready_file else {
             return;
         };
         let wanted = self.live.as_ref().filter(|held| valid(&held.verified, now));
-        let wanted = wanted.map(|held| marker(held, config));
-        let there = Marker::read(path).unwrap_or_default();
+        let wanted = wanted.map(|held| ready_file(held, config));
+        let there = ReadyFile::read(path).unwrap_or_default();
         if there == wanted {
             return;
         }
         let trust = config.files.trust();
         let done = match wanted {
             Some(wanted) => wanted.write(path, &trust),
-            None => Marker::remove(path, &trust),
+            None => ReadyFile::remove(path, &trust),
         };
         if let Err(error) = done {
-            self.warn_once(&error.into(), "the ready marker is not as it should be");
+            self.warn_once(&error.into(), "the ready file is not as it should be");
         }
     }
 
@@ -461,11 +461,11 @@ fn valid(verified: &Verified, now: Timestamp) -> bool {
     validity.not_before <= now && now < validity.not_after
 }
 
-fn marker(held: &LiveFiles, config: &CertConfig) -> Marker {
+fn ready_file(held: &LiveFiles, config: &CertConfig) -> ReadyFile {
     let leaf = held.verified.leaf();
     let dns = leaf.names.dns.iter().cloned();
     let ips = leaf.names.ips.iter().map(ToString::to_string);
-    Marker {
+    ReadyFile {
         serial: leaf.serial.clone(),
         not_before: leaf.not_before.to_string(),
         not_after: leaf.not_after.to_string(),

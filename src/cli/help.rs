@@ -52,10 +52,10 @@ Examples:
     certagent issue --component ingester --ip-sans 192.0.2.7 --out /tmp/certs";
 
 pub(super) const WAIT: &str = "\
-Ends with 0 as soon as the marker names a certificate that is still valid, with 7 when the time is up.
+Ends with 0 as soon as the ready file names a certificate that is still valid, with 7 when the time is up.
 
 Example:
-  certagent wait --marker alloc/certagent/ready.json --timeout 4m";
+  certagent wait --ready-file alloc/certagent/ready.json --timeout 4m";
 
 pub(super) const STATUS: &str = "\
 Ends with 0 when every certificate is ready, with 1 when one is not or nobody answers.

@@ -1,6 +1,6 @@
 //! `certagent issue`: one certificate, outside the loop, to look at or to have.
 //!
-//! Never touches the agent's directories, markers or records. What stays true: a private key leaves
+//! Never touches the agent's directories, ready files or records. What stays true: a private key leaves
 //! only with `--out` or `--format pem`; a dry run asks for no certificate.
 
 mod dry;

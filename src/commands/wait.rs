@@ -1,6 +1,6 @@
-//! `certagent wait`: returns when the ready marker says that a valid set is published.
+//! `certagent wait`: returns when the ready file says that a valid set is published.
 //!
-//! Never reads a key or a certificate. What stays true: it succeeds only on a marker whose set has
+//! Never reads a key or a certificate. What stays true: it succeeds only on a ready file whose set has
 //! not ended; on a time-out it says what it saw.
 
 use std::{
@@ -18,29 +18,29 @@ use crate::{
     config::Environment,
     exit::Exit,
     model::{duration, time::Timestamp},
-    publish::marker::Marker,
+    publish::ready_file::ReadyFile,
 };
 
-/// How often the marker is looked at. Looking works on every kind of mount, needs no watcher, and a
+/// How often the ready file is looked at. Looking works on every kind of mount, needs no watcher, and a
 /// gate lives for seconds.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// What the last look at the marker showed.
+/// What the last look at the ready file showed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Seen {
     /// No file.
     Nothing,
-    /// A file that is no marker, and why.
+    /// A file that is no ready file, and why.
     Damaged(String),
-    /// A marker of a set that has ended.
+    /// A ready file of a set that has ended.
     Ended(Timestamp),
 }
 
-/// The deadline passed without a marker of a valid set.
+/// The deadline passed without a ready file of a valid set.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NotReady {
-    /// The marker's path.
-    pub marker: PathBuf,
+    /// The ready file's path.
+    pub ready_file: PathBuf,
     /// How long was waited.
     pub waited: Duration,
     /// What the last look showed.
@@ -59,7 +59,7 @@ impl NotReady {
     pub fn hint(&self) -> &'static str {
         match self.seen {
             Seen::Nothing => {
-                "look at the log of the certagent task, and whether both name the same marker"
+                "look at the log of the certagent task, and whether both name the same ready file"
             }
             Seen::Damaged(_) => "only `certagent run` may write this file",
             Seen::Ended(_) => "look at the log of the certagent task: it could not renew",
@@ -69,12 +69,15 @@ impl NotReady {
 
 impl fmt::Display for NotReady {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (path, waited) = (self.marker.display(), self.waited.as_secs_f64());
+        let (path, waited) = (self.ready_file.display(), self.waited.as_secs_f64());
         write!(f, "no certificate set was ready after {waited} s: ")?;
         match &self.seen {
-            Seen::Nothing => write!(f, "there is no marker at {path}"),
+            Seen::Nothing => write!(f, "there is no ready file at {path}"),
             Seen::Damaged(reason) => write!(f, "{reason}"),
-            Seen::Ended(end) => write!(f, "the marker at {path} is of a set that ended at {end}"),
+            Seen::Ended(end) => write!(
+                f,
+                "the ready file at {path} is of a set that ended at {end}"
+            ),
         }
     }
 }
@@ -84,18 +87,18 @@ impl std::error::Error for NotReady {}
 pub(super) async fn run(args: &WaitArgs, environment: &Environment) -> anyhow::Result<Exit> {
     let set = |name| environment.get(name).filter(|text| !text.is_empty());
     let from_nomad = || Some(Path::new(set("NOMAD_ALLOC_DIR")?).join("certagent/ready.json"));
-    let marker = args
-        .marker
+    let ready_file = args
+        .ready_file
         .clone()
-        .or_else(|| set("CERTAGENT_MARKER").map(PathBuf::from))
+        .or_else(|| set("CERTAGENT_READY_FILE").map(PathBuf::from))
         .or_else(from_nomad)
         .ok_or_else(|| {
-            let hint = "give --marker, the file that `certagent run` writes";
-            Stopped::usage("no marker to wait for", hint)
+            let hint = "give --ready-file, the file that `certagent run` writes";
+            Stopped::usage("no ready file to wait for", hint)
         })?;
     let timeout = duration::parse(&args.timeout)
         .map_err(|error| Stopped::usage(format!("--timeout: {error}"), "write it as 4m or 90s"))?;
-    match wait(&marker, timeout, &SystemClock).await {
+    match wait(&ready_file, timeout, &SystemClock).await {
         Ok(_) => Ok(Exit::Done),
         Err(late) => Err(Stopped {
             exit: late.exit(),
@@ -106,21 +109,25 @@ pub(super) async fn run(args: &WaitArgs, environment: &Environment) -> anyhow::R
     }
 }
 
-/// Waits until the marker names a set that has not ended; looks at least once.
+/// Waits until the ready file names a set that has not ended; looks at least once.
 ///
 /// # Errors
 /// [`NotReady`] when `timeout` has passed.
-pub async fn wait(marker: &Path, timeout: Duration, clock: &dyn Clock) -> Result<Marker, NotReady> {
+pub async fn wait(
+    ready_file: &Path,
+    timeout: Duration,
+    clock: &dyn Clock,
+) -> Result<ReadyFile, NotReady> {
     let deadline = time::Instant::now().checked_add(timeout);
     loop {
-        let seen = match look(marker, clock.now()) {
+        let seen = match look(ready_file, clock.now()) {
             Ok(ready) => return Ok(ready),
             Err(seen) => seen,
         };
         let left = deadline.map(|end| end.saturating_duration_since(time::Instant::now()));
         if left == Some(Duration::ZERO) {
             return Err(NotReady {
-                marker: marker.to_owned(),
+                ready_file: ready_file.to_owned(),
                 waited: timeout,
                 seen,
             });
@@ -129,14 +136,14 @@ pub async fn wait(marker: &Path, timeout: Duration, clock: &dyn Clock) -> Result
     }
 }
 
-fn look(path: &Path, now: Timestamp) -> Result<Marker, Seen> {
-    let found = Marker::read(path).map_err(|error| Seen::Damaged(error.to_string()))?;
-    let marker = found.ok_or(Seen::Nothing)?;
-    match marker.ends_at() {
-        Some(end) if end > now => Ok(marker),
+fn look(path: &Path, now: Timestamp) -> Result<ReadyFile, Seen> {
+    let found = ReadyFile::read(path).map_err(|error| Seen::Damaged(error.to_string()))?;
+    let ready_file = found.ok_or(Seen::Nothing)?;
+    match ready_file.ends_at() {
+        Some(end) if end > now => Ok(ready_file),
         Some(end) => Err(Seen::Ended(end)),
         None => Err(Seen::Damaged(format!(
-            "the marker {} has no usable not_after",
+            "the ready file {} has no usable not_after",
             path.display()
         ))),
     }
@@ -158,8 +165,8 @@ mod tests {
         }
     }
 
-    fn marker(not_after: Timestamp) -> Marker {
-        Marker {
+    fn ready_file(not_after: Timestamp) -> ReadyFile {
+        ReadyFile {
             serial: "01".to_owned(),
             not_before: START.to_string(),
             not_after: not_after.to_string(),
@@ -170,7 +177,7 @@ mod tests {
         }
     }
 
-    async fn outcome(path: &Path, timeout: u64) -> Result<Marker, NotReady> {
+    async fn outcome(path: &Path, timeout: u64) -> Result<ReadyFile, NotReady> {
         let clock = Following(time::Instant::now());
         wait(path, Duration::from_secs(timeout), &clock).await
     }
@@ -179,7 +186,7 @@ mod tests {
     async fn a_valid_marker_ends_the_wait_at_once() {
         let temp = tempfile::tempdir().unwrap();
         let path = temp.path().join("ready.json");
-        let valid = marker(START.plus(Duration::from_secs(60)));
+        let valid = ready_file(START.plus(Duration::from_secs(60)));
         valid.write(&path, &Trust::OWN).unwrap();
         assert_eq!(outcome(&path, 0).await, Ok(valid));
     }
@@ -188,7 +195,7 @@ mod tests {
     async fn a_marker_that_comes_later_is_seen() {
         let temp = tempfile::tempdir().unwrap();
         let path = temp.path().join("certagent/ready.json");
-        let valid = marker(START.plus(Duration::from_secs(600)));
+        let valid = ready_file(START.plus(Duration::from_secs(600)));
         let (waited, ()) = tokio::join!(outcome(&path, 60), async {
             time::sleep(Duration::from_secs(30)).await;
             valid.write(&path, &Trust::OWN).unwrap();
@@ -202,11 +209,11 @@ mod tests {
         let path = temp.path().join("ready.json");
         let nothing = outcome(&path, 1).await.unwrap_err();
         assert_eq!(nothing.exit(), Exit::TimedOut);
-        assert!(nothing.to_string().contains("there is no marker at"));
+        assert!(nothing.to_string().contains("there is no ready file at"));
         replace(&path, b"{}", 0o644).unwrap();
         let damaged = outcome(&path, 1).await.unwrap_err();
         assert!(damaged.to_string().contains("can't be read"), "{damaged}");
-        marker(START).write(&path, &Trust::OWN).unwrap();
+        ready_file(START).write(&path, &Trust::OWN).unwrap();
         let ended = outcome(&path, 1).await.unwrap_err();
         assert_eq!(ended.seen, Seen::Ended(START));
         assert!(ended.to_string().contains("ended at 2026-11-24T10:00:00Z"));
@@ -216,7 +223,7 @@ mod tests {
     async fn a_marker_that_ends_during_the_wait_is_not_accepted_later() {
         let temp = tempfile::tempdir().unwrap();
         let path = temp.path().join("ready.json");
-        marker(START.plus(Duration::from_secs(5)))
+        ready_file(START.plus(Duration::from_secs(5)))
             .write(&path, &Trust::OWN)
             .unwrap();
         let clock = Following(time::Instant::now());

@@ -94,8 +94,8 @@ fn on_nomad_no_file_is_needed() {
     let ips: Vec<_> = names.ips.iter().map(ToString::to_string).collect();
     assert_eq!(ips, ["192.0.2.7", "192.0.2.8", "2001:db8::7"]);
     assert_eq!(one.files.dir, secrets.join("certs"));
-    let marker = one.marker.as_ref().unwrap();
-    assert_eq!(marker.to_str(), Some("/alloc/certagent/ready.json"));
+    let ready_file = one.ready_file.as_ref().unwrap();
+    assert_eq!(ready_file.to_str(), Some("/alloc/certagent/ready.json"));
     assert_eq!(one.renew.splay_seed, "5f2c/ingester");
     let auth = format!("{:?}", loaded.config.auth);
     assert!(
@@ -232,7 +232,10 @@ fn several_certificates_have_places_of_their_own() {
             std::path::Path::new("secrets/certs-b")
         ]
     );
-    assert_ne!(config.certificates[0].marker, config.certificates[1].marker);
+    assert_ne!(
+        config.certificates[0].ready_file,
+        config.certificates[1].ready_file
+    );
 
     // One of them is chosen, and flags mean that one.
     let flags = Flags::default().with("ttl", "1h");

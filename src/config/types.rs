@@ -144,8 +144,8 @@ pub struct CertConfig {
     pub renew: RenewPolicy,
     /// Where the set goes, with which modes and owner.
     pub files: Files,
-    /// Non-secret ready marker, for `certagent wait`.
-    pub marker: Option<PathBuf>,
+    /// Non-secret ready file, for `certagent wait`.
+    pub ready_file: Option<PathBuf>,
     /// Extra trust anchors for CA.pem (PEM file).
     pub extra_ca: Option<PathBuf>,
     /// How often to look for new issuers of the mount; zero is never.

@@ -63,7 +63,7 @@ pub struct Facts {
 pub(super) struct CertificateFacts {
     pub(super) config: CertConfig,
     pub(super) dir: DirFacts,
-    pub(super) marker: Option<(PathBuf, Look)>,
+    pub(super) ready_file: Option<(PathBuf, Look)>,
     /// What the agent would find.
     pub(super) next: decide::Facts,
     pub(super) served: Seen,
@@ -132,13 +132,13 @@ pub async fn gather(
 }
 
 async fn look_at(config: &CertConfig, now: Timestamp) -> CertificateFacts {
-    let marker = config.marker.as_ref().map(|path| {
+    let ready_file = config.ready_file.as_ref().map(|path| {
         let directory = path.parent().map(PathBuf::from).unwrap_or_default();
         (path.clone(), Look::at(&directory))
     });
     CertificateFacts {
         dir: DirFacts::look(&config.files),
-        marker,
+        ready_file,
         served: served::look(config).await,
         next: agent::on_disk(config, now),
         config: config.clone(),

@@ -1,4 +1,4 @@
-//! Checks of the certificate directory, of what lies in it, and of the ready marker.
+//! Checks of the certificate directory, of what lies in it, and of the ready file.
 //!
 //! Never opens the directory as a publisher does: that would make it, lock it and clear it. What
 //! stays true: a set is judged by the functions that the agent uses on start.
@@ -13,7 +13,7 @@ use super::{
 use crate::{
     config::Files,
     disk::{Directory, Last, Refusal},
-    publish::{self, MOST_GENERATIONS, marker::Marker},
+    publish::{self, MOST_GENERATIONS, ready_file::ReadyFile},
 };
 
 /// A set with a chain of three and an RSA key of 4096 bits is far below; two of them must fit.
@@ -344,28 +344,28 @@ pub(super) fn unusable_set(facts: &Facts) -> Outcome {
     })
 }
 
-/// The marker says that something is published which is not.
+/// The ready file says that something is published which is not.
 pub(super) fn stale_marker(facts: &Facts) -> Outcome {
     facts.each(|one| {
-        let Some((path, _)) = &one.marker else {
-            return Outcome::skipped("no ready marker is configured");
+        let Some((path, _)) = &one.ready_file else {
+            return Outcome::skipped("no ready file is configured");
         };
         let wrong = |reason: String| Outcome::wrong(path.display().to_string(), reason);
-        match Marker::read(path) {
+        match ReadyFile::read(path) {
             Ok(None) => Outcome::Fine,
             Err(error) => wrong(error.to_string()),
-            Ok(Some(marker)) if marker.ends_at().is_none_or(|end| end <= facts.now) => {
-                wrong(format!("its certificate ended at {}", marker.not_after))
+            Ok(Some(ready_file)) if ready_file.ends_at().is_none_or(|end| end <= facts.now) => {
+                wrong(format!("its certificate ended at {}", ready_file.not_after))
             }
-            Ok(Some(marker)) => match &one.next.live {
-                Some(live) if live.serial == marker.serial => Outcome::Fine,
+            Ok(Some(ready_file)) => match &one.next.live {
+                Some(live) if live.serial == ready_file.serial => Outcome::Fine,
                 Some(live) => wrong(format!(
                     "it names the serial {}, {} is published",
-                    marker.serial, live.serial
+                    ready_file.serial, live.serial
                 )),
                 None => wrong(format!(
                     "it names the serial {}, nothing usable is published",
-                    marker.serial
+                    ready_file.serial
                 )),
             },
         }
@@ -374,8 +374,8 @@ pub(super) fn stale_marker(facts: &Facts) -> Outcome {
 
 pub(super) fn marker_place(facts: &Facts) -> Outcome {
     facts.each(|one| {
-        let Some((path, look)) = &one.marker else {
-            return Outcome::skipped("no ready marker is configured");
+        let Some((path, look)) = &one.ready_file else {
+            return Outcome::skipped("no ready file is configured");
         };
         match &look.writable {
             Err(why) => Outcome::wrong(

@@ -117,7 +117,7 @@ impl Socket {
     }
 }
 
-/// Its parents are for others too, as is the ready marker's directory.
+/// Its parents are for others too, as is the ready file's directory.
 fn own_directory(dir: &Path) -> Result<Directory, Refusal> {
     if let Some(parent) = dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {
         Directory::make(parent, Last::Followed, 0o755, &Trust::OWN)?;

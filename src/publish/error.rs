@@ -39,10 +39,10 @@ pub enum PublishError {
         /// The certificate directory.
         path: PathBuf,
     },
-    /// The ready marker is not a marker.
-    #[error("the marker {} can't be read: {reason}", path.display())]
-    Marker {
-        /// The marker's path.
+    /// The ready file is not a ready file.
+    #[error("the ready file {} can't be read: {reason}", path.display())]
+    ReadyFile {
+        /// The ready file's path.
         path: PathBuf,
         /// What is wrong with it.
         reason: String,
@@ -63,7 +63,7 @@ impl PublishError {
             Self::Refused(refusal) => refusal.code(),
             Self::InUse { .. } => "dir-in-use",
             Self::NoSuchGeneration { .. } => "generation-missing",
-            Self::Marker { .. } => "marker-unreadable",
+            Self::ReadyFile { .. } => "marker-unreadable",
         }
     }
 

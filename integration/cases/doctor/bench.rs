@@ -147,8 +147,8 @@ impl<'a> Bench<'a> {
         bench.identity(&Claims::default());
         bench.set("CERTAGENT_AUTH_PATH", bench.path("jwt").display());
         bench.set("CERTAGENT_DIR", bench.dir().display());
-        let marker = bench.path("alloc/certagent/ready.json");
-        bench.set("CERTAGENT_MARKER", marker.display());
+        let ready_file = bench.path("alloc/certagent/ready.json");
+        bench.set("CERTAGENT_READY_FILE", ready_file.display());
         fs::create_dir(bench.path("secrets")).unwrap();
         fs::create_dir(bench.path("alloc")).unwrap();
         bench

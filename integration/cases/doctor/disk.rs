@@ -76,16 +76,16 @@ pub(super) const SEEDS: &[Seed] = &[
         let other = rcgen::KeyPair::generate().unwrap();
         fs::write(bench.live("key.pem"), other.serialize_pem()).unwrap();
     }),
-    seed("marker-stale", &[], |bench| {
+    seed("ready-file-stale", &[], |bench| {
         bench.publish();
         fs::create_dir(bench.path("alloc/certagent")).unwrap();
-        let marker = serde_json::json!({
+        let ready_file = serde_json::json!({
             "serial": "0a:1b", "not_before": "2040-01-01T00:00:00Z", "not_after": "2040-02-01T00:00:00Z",
             "sha256": "00", "generation": "1", "names": [], "dir": bench.dir(),
         });
-        bench.write("alloc/certagent/ready.json", &marker.to_string(), 0o644);
+        bench.write("alloc/certagent/ready.json", &ready_file.to_string(), 0o644);
     }),
-    seed("marker-not-writable", &[], |bench| {
+    seed("ready-file-not-writable", &[], |bench| {
         bench.as_nobody();
         let place = bench.path("alloc/certagent");
         make(&place, 0o755);

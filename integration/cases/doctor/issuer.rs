@@ -189,7 +189,7 @@ fn two_names_for_one_directory(bench: &mut Bench<'_>) {
     let block = |name: &str, place: &Path| {
         format!(
             "certificate \"{name}\" {{\n  common_name = \"loki-{name}.service.consul\"\n  \
-             ip_sans = [\"127.0.0.1\"]\n  ttl = \"1h\"\n  dir = \"{}\"\n  marker = \"{}\"\n}}\n",
+             ip_sans = [\"127.0.0.1\"]\n  ttl = \"1h\"\n  dir = \"{}\"\n  ready_file = \"{}\"\n}}\n",
             place.join("certs").display(),
             bench.path(&format!("alloc/{name}.json")).display()
         )
@@ -201,7 +201,7 @@ fn two_names_for_one_directory(bench: &mut Bench<'_>) {
         "CERTAGENT_IP_SANS",
         "CERTAGENT_TTL",
         "CERTAGENT_DIR",
-        "CERTAGENT_MARKER",
+        "CERTAGENT_READY_FILE",
         "CERTAGENT_SPLAY_SEED",
     ]);
     bench.args(&["-c", &file.display().to_string()]);

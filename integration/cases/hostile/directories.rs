@@ -197,7 +197,7 @@ fn a_foreign_directory_gets_no_ready_file_and_stops_no_renewal() {
     process.wait_for_line("directory-foreign", PATIENCE);
     wait_for("files", PATIENCE, || place.live("key.pem"));
     place.renews(&mut process);
-    assert!(!place.marker().exists());
+    assert!(!place.ready_file().exists());
     ends(process);
 }
 

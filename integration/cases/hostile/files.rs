@@ -27,11 +27,11 @@ fn a_fifo_in_the_place_of_the_ready_file_stops_nothing() {
     // in a directory of our own it is replaced
     fs::remove_dir_all(place.path("alloc/certagent")).unwrap();
     fs::create_dir(place.path("alloc/certagent")).unwrap();
-    fifo(&place.marker());
+    fifo(&place.ready_file());
     let mut process = place.run(&["--ttl", "20s"]);
     wait_for("a ready file", PATIENCE, || {
         place
-            .marker()
+            .ready_file()
             .symlink_metadata()
             .ok()?
             .is_file()
@@ -56,7 +56,7 @@ fn wait_ends_in_its_time_at_a_fifo_a_device_and_a_directory() {
     for making in makings {
         let path = place.path("alloc/there");
         other_does(making, &[&path]);
-        let mut command = certagent(["wait", "--timeout", "1s", "--marker"]);
+        let mut command = certagent(["wait", "--timeout", "1s", "--ready-file"]);
         let began = Instant::now();
         let mut process = Process::start(command.arg(&path));
         let status = process.wait(Duration::from_secs(8));

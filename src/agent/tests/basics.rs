@@ -12,7 +12,7 @@ use crate::{
         request::Mode,
         schedule,
     },
-    publish::marker::Marker,
+    publish::ready_file::ReadyFile,
     testing::issuer::failure,
 };
 
@@ -26,11 +26,11 @@ async fn a_start_publishes_a_set_and_marks_it_ready() {
     let live = status.live.unwrap();
     assert_eq!(live.serial, leaf.serial);
     assert!(ca.ends_with('\n') && cert.ends_with('\n') && key.ends_with('\n'));
-    let marker = Marker::read(rig.configs[0].marker.as_ref().unwrap())
+    let ready_file = ReadyFile::read(rig.configs[0].ready_file.as_ref().unwrap())
         .unwrap()
         .unwrap();
     assert_eq!(
-        (marker.serial, marker.generation),
+        (ready_file.serial, ready_file.generation),
         (leaf.serial, live.generation)
     );
     assert_eq!(status.counts.orders, 1);

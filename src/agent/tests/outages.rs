@@ -91,14 +91,14 @@ async fn after_the_end_it_goes_on_trying_and_nothing_is_removed() {
     });
     tokio::time::sleep(3 * DAY - secs(30)).await;
     assert_eq!(rig.files(), files);
-    let marker = rig.configs[0].marker.clone().unwrap();
-    assert!(!marker.exists(), "an ended certificate is not ready");
+    let ready_file = rig.configs[0].ready_file.clone().unwrap();
+    assert!(!ready_file.exists(), "an ended certificate is not ready");
     assert_eq!(rig.status().runway, Some(0));
     let again = rig
         .until(secs(150), |status| status.counts.published == 2)
         .await;
     assert!(again.failure.is_none());
-    assert!(marker.exists());
+    assert!(ready_file.exists());
 }
 
 #[tokio::test(start_paused = true)]

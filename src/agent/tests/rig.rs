@@ -232,7 +232,7 @@ pub(super) fn config(temp: &TempDir, name: &str) -> CertConfig {
             uid: None,
             gid: None,
         },
-        marker: Some(temp.path().join(name).join("ready.json")),
+        ready_file: Some(temp.path().join(name).join("ready.json")),
         extra_ca: None,
         ca_poll_interval: secs(600),
         ca_retention: 3 * DAY,

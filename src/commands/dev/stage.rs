@@ -103,7 +103,7 @@ impl Stage {
             ("CERTAGENT_NODE_IP", "127.0.0.1".to_owned()),
             ("CERTAGENT_TTL", duration::print(ttl)),
             ("CERTAGENT_DIR", path(&self.certs())),
-            ("CERTAGENT_MARKER", path(&self.dir.join("ready.json"))),
+            ("CERTAGENT_READY_FILE", path(&self.dir.join("ready.json"))),
             ("CERTAGENT_SPLAY_SEED", "demonstration".to_owned()),
         ]
         .into_iter()

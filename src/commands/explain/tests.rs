@@ -31,7 +31,7 @@ fn config(dir: PathBuf) -> CertConfig {
             uid: None,
             gid: None,
         },
-        marker: None,
+        ready_file: None,
         extra_ca: None,
         ca_poll_interval: Duration::ZERO,
         ca_retention: Duration::ZERO,

@@ -51,7 +51,7 @@ pub(super) fn certificate(
     let seed = request.as_ref().map(|request| seed_of(&request.names));
     let renew = renew(&mut layers, name.as_deref(), request.as_ref(), seed);
     let files = files(&mut layers, name.as_deref().filter(|_| several));
-    let marker = marker(&mut layers, name.as_deref().filter(|_| several));
+    let ready_file = ready_file(&mut layers, name.as_deref().filter(|_| several));
     let extra_ca = layers.read("extra_ca", path);
     let ca_poll_interval = layers.read("ca_poll_interval", values::duration);
     let ca_retention = ca_retention(&mut layers, request.as_ref());
@@ -67,7 +67,7 @@ pub(super) fn certificate(
         request: request?,
         renew: renew?,
         files: files?,
-        marker,
+        ready_file,
         extra_ca,
         ca_poll_interval: ca_poll_interval?,
         ca_retention: ca_retention?,
@@ -86,13 +86,13 @@ fn ca_retention(layers: &mut Layers<'_, '_>, request: Option<&Request>) -> Optio
     layers.read_or("ca_retention", derived, values::duration)
 }
 
-/// Two certificates in one directory, or with one marker, would overwrite each other.
+/// Two certificates in one directory, or with one ready file, would overwrite each other.
 pub(super) fn distinct(all: &mut Gathered<'_>, found: &[CertConfig]) {
     let mut taken = BTreeMap::new();
     for one in found {
         let places = [
             ("dir", Some(&one.files.dir)),
-            ("marker", one.marker.as_ref()),
+            ("ready_file", one.ready_file.as_ref()),
         ];
         for (key, path) in places {
             let Some(path) = path else { continue };
@@ -310,7 +310,7 @@ fn files(layers: &mut Layers<'_, '_>, one_of: Option<&str>) -> Option<Files> {
     })
 }
 
-fn marker(layers: &mut Layers<'_, '_>, one_of: Option<&str>) -> Option<PathBuf> {
+fn ready_file(layers: &mut Layers<'_, '_>, one_of: Option<&str>) -> Option<PathBuf> {
     let last = one_of.map_or_else(
         || "ready.json".to_owned(),
         |name| format!("ready-{name}.json"),
@@ -319,5 +319,5 @@ fn marker(layers: &mut Layers<'_, '_>, one_of: Option<&str>) -> Option<PathBuf> 
         let path = Path::new(&alloc).join("certagent").join(last);
         Derived::new(path.display().to_string(), "NOMAD_ALLOC_DIR")
     });
-    layers.read_or("marker", derived, path)
+    layers.read_or("ready_file", derived, path)
 }

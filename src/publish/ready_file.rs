@@ -1,4 +1,4 @@
-//! The non-secret ready marker that `certagent wait` looks at.
+//! The non-secret ready file that `certagent wait` looks at.
 //!
 //! Never holds key material. What stays true: it exists only while a valid set is published.
 
@@ -13,13 +13,13 @@ use crate::{
     model::time::Timestamp,
 };
 
-/// Bytes of the largest marker: a leaf with hundreds of names is far below.
+/// Bytes of the largest ready file: a leaf with hundreds of names is far below.
 const LARGEST: u64 = 64 * 1024;
 
 /// What is published, for readers without access to the certificate directory. Every field may be
 /// shown to anybody.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Marker {
+pub struct ReadyFile {
     /// Serial of the leaf, lower-case hex with colons.
     pub serial: String,
     /// RFC 3339, UTC.
@@ -36,12 +36,12 @@ pub struct Marker {
     pub dir: PathBuf,
 }
 
-impl Marker {
-    /// Replaces the marker: mode 0644, parent directory made when missing. That directory has to
+impl ReadyFile {
+    /// Replaces the ready file: mode 0644, parent directory made when missing. That directory has to
     /// be root's, ours or the configured owner's, and nobody else may write in it.
     ///
     /// # Errors
-    /// [`PublishError`]; an old marker is still there then.
+    /// [`PublishError`]; an old ready file is still there then.
     pub fn write(&self, path: &Path, trust: &Trust) -> Result<(), PublishError> {
         let mut text = serde_json::to_vec_pretty(self)
             .map_err(|source| file::failed("write down", path, source.into()))?;
@@ -49,13 +49,13 @@ impl Marker {
         file::replace_for(path, &text, 0o644, trust)
     }
 
-    /// Reads a marker; `None` when there is none. Whoever wrote it: a reader may be somebody else
+    /// Reads a ready file; `None` when there is none. Whoever wrote it: a reader may be somebody else
     /// than the agent. Never waits, whatever lies there.
     ///
     /// # Errors
-    /// [`PublishError::Marker`] when something is there that is no marker.
+    /// [`PublishError::ReadyFile`] when something is there that is no ready file.
     pub fn read(path: &Path) -> Result<Option<Self>, PublishError> {
-        let damaged = |reason: String| PublishError::Marker {
+        let damaged = |reason: String| PublishError::ReadyFile {
             path: path.to_owned(),
             reason,
         };
@@ -68,10 +68,10 @@ impl Marker {
         }
     }
 
-    /// Removes a marker that is no longer true; absent is fine.
+    /// Removes a ready file that is no longer true; absent is fine.
     ///
     /// # Errors
-    /// As [`Marker::write`].
+    /// As [`ReadyFile::write`].
     pub fn remove(path: &Path, trust: &Trust) -> Result<(), PublishError> {
         file::remove(path, trust)
     }
@@ -91,8 +91,8 @@ mod tests {
 
     use super::*;
 
-    fn marker() -> Marker {
-        Marker {
+    fn ready_file() -> ReadyFile {
+        ReadyFile {
             serial: "0a:1b".to_owned(),
             not_before: "2026-11-24T10:00:00Z".to_owned(),
             not_after: "2026-12-04T10:00:00Z".to_owned(),
@@ -107,15 +107,15 @@ mod tests {
     fn a_marker_comes_back_as_written_with_mode_0644_and_its_directory_made() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("certagent/ready.json");
-        marker().write(&path, &Trust::OWN).unwrap();
-        marker().write(&path, &Trust::OWN).unwrap();
-        assert_eq!(Marker::read(&path).unwrap(), Some(marker()));
+        ready_file().write(&path, &Trust::OWN).unwrap();
+        ready_file().write(&path, &Trust::OWN).unwrap();
+        assert_eq!(ReadyFile::read(&path).unwrap(), Some(ready_file()));
         let mode = std::fs::metadata(&path).unwrap().permissions().mode();
         assert_eq!(mode & 0o7777, 0o644);
         let names = std::fs::read_dir(path.parent().unwrap()).unwrap().count();
         assert_eq!(names, 1, "nothing is left beside it");
         assert_eq!(
-            marker().ends_at(),
+            ready_file().ends_at(),
             Some(Timestamp::from_unix_secs(1_796_378_400))
         );
     }
@@ -125,7 +125,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (path, other) = (dir.path().join("ready.json"), dir.path().join("other"));
         std::os::unix::fs::symlink(&other, &path).unwrap();
-        marker().write(&path, &Trust::OWN).unwrap();
+        ready_file().write(&path, &Trust::OWN).unwrap();
         assert!(!other.exists());
         assert!(path.symlink_metadata().unwrap().is_file());
     }
@@ -134,10 +134,10 @@ mod tests {
     fn absent_is_none_garbage_is_an_error_and_removal_is_idempotent() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("ready.json");
-        assert_eq!(Marker::read(&path).unwrap(), None);
+        assert_eq!(ReadyFile::read(&path).unwrap(), None);
         file::replace(&path, b"{\"serial\":", 0o600).unwrap();
-        assert!(Marker::read(&path).is_err());
-        Marker::remove(&path, &Trust::OWN).unwrap();
-        Marker::remove(&path, &Trust::OWN).unwrap();
+        assert!(ReadyFile::read(&path).is_err());
+        ReadyFile::remove(&path, &Trust::OWN).unwrap();
+        ReadyFile::remove(&path, &Trust::OWN).unwrap();
     }
 }
