@@ -36,7 +36,7 @@ certificate "database" {
   probe {
     address  = "127.0.0.1:5432"
     starttls = "postgres"
-    every    = "15m"
+    interval    = "15m"
     timeout  = "10s"
   }
 }

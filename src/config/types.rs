@@ -209,7 +209,7 @@ pub struct ProbeConfig {
     /// Where and how.
     pub target: ProbeTarget,
     /// Pause between two looks once the certificate was seen.
-    pub every: Duration,
+    pub interval: Duration,
 }
 
 /// One place where a certificate is served.

@@ -24,7 +24,7 @@ pub fn policy(certificate: &CertConfig, version: Option<Version>) -> Option<Relo
         trust: list(tell, &tell.on_ca_change, EventKind::Trust, version),
         verify_timeout: tell.verify_timeout,
         probed: probe.is_some(),
-        probe_every: probe.map_or(tell.verify_timeout, |probe| probe.every),
+        probe_interval: probe.map_or(tell.verify_timeout, |probe| probe.interval),
         slots: tell.slots,
         rollback: certificate.rollback,
     })

@@ -80,7 +80,7 @@ pub struct ReloadPolicy {
     /// A probe is configured.
     pub probed: bool,
     /// How often to look again at what is served.
-    pub probe_every: Duration,
+    pub probe_interval: Duration,
     /// Take turns with the other allocations of the job.
     pub slots: Option<Slots>,
     /// Go back to the generation before when it lasts this much longer; `None` is never.
@@ -338,7 +338,7 @@ impl Facts<'_> {
         let newest = self.probed.map(|probed| probed.at);
         if let Phase::Verified { at, .. } = record.phase {
             let last = newest.map_or(at, |probed| probed.max(at));
-            return Some(last.plus(policy.probe_every));
+            return Some(last.plus(policy.probe_interval));
         }
         if record.needs_reload(policy) && record.reached() == 0 && !record.about.first {
             return None;
@@ -348,10 +348,10 @@ impl Facts<'_> {
             return Some(since);
         };
         let slowest = match record.phase {
-            Phase::Exhausted { .. } => policy.probe_every,
+            Phase::Exhausted { .. } => policy.probe_interval,
             _ => (policy.verify_timeout / 4)
                 .min(SLOWEST_PROBE)
-                .min(policy.probe_every),
+                .min(policy.probe_interval),
         };
         let pace = (since.until(last) / 2).min(slowest).max(QUICKEST_PROBE);
         Some(last.plus(pace))

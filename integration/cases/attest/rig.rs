@@ -89,7 +89,7 @@ impl Place {
                 "10d",
             ])
             .args(["--max-issuances-per-hour", "1000", "--app", "generic"])
-            .args(["--verify-timeout", self.step, "--probe-every", "1s"])
+            .args(["--verify-timeout", self.step, "--probe-interval", "1s"])
             .args(["--ca-poll-interval", "0"])
             .args(["--probe-address", &self.address, "--tell-signal", "SIGHUP"])
             .arg("--dir")

@@ -72,7 +72,7 @@ fn policy_of(config: &CertConfig, version: Option<Version>) -> ReloadPolicy {
             trust: vec![Action::None],
             verify_timeout: VERIFY_TIMEOUT,
             probed: probe.is_some(),
-            probe_every: probe.map_or(VERIFY_TIMEOUT, |probe| probe.every),
+            probe_interval: probe.map_or(VERIFY_TIMEOUT, |probe| probe.interval),
             slots: None,
             rollback: config.rollback,
         }

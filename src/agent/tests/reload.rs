@@ -43,7 +43,7 @@ pub(super) fn rig_with(
             grpc_health: false,
             timeout: secs(5),
         },
-        every: secs(300),
+        interval: secs(300),
     });
     config.tell = Some(TellConfig {
         app: App::Loki,

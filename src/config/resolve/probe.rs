@@ -40,7 +40,7 @@ pub(super) fn probe(layers: &mut Layers<'_, '_>, names: Option<&Names>) -> Optio
     let grpc_health = layers.read_or("grpc_health", Some(health), values::truth);
     let h2 = (grpc_health == Some(true)).then(|| Derived::new("h2", "grpc_health"));
     let alpn = layers.read_list("alpn", h2, alpn);
-    let every = layers.read("every", values::positive);
+    let interval = layers.read("interval", values::positive);
     let timeout = layers.read("timeout", values::positive);
     if grpc_health == Some(true) && !alpn.iter().any(|one| one == "h2") {
         layers.problem("alpn", "gRPC needs h2 among the protocols");
@@ -58,7 +58,7 @@ pub(super) fn probe(layers: &mut Layers<'_, '_>, names: Option<&Names>) -> Optio
             grpc_health: grpc_health?,
             timeout: timeout?.min(Duration::from_secs(300)),
         },
-        every: every?,
+        interval: interval?,
     };
     (enabled == Some(true)).then_some(found)
 }

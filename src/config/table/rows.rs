@@ -83,7 +83,7 @@ pub const SETTINGS: &[Setting] = &[
         "how the connection becomes TLS, where it does not begin as such"),
     row(Probe, "grpc_health", "probe-grpc-health", Bool, Derived("true when the address is NOMAD_ADDR_grpc"),
         "also ask grpc.health.v1.Health/Check"),
-    row(Probe, "every", "probe-every", Duration, Value("5m"),
+    row(Probe, "interval", "probe-interval", Duration, Value("5m"),
         "how often to look again once the certificate was seen"),
     row(Probe, "timeout", "probe-timeout", Duration, Value("5s"),
         "limit for one look, from the name to the last answer"),

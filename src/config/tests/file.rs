@@ -150,10 +150,10 @@ fn a_probe_stands_in_its_certificate_and_takes_its_address_from_nomad() {
     environment.insert("NOMAD_IP_grpc".to_owned(), "10.0.0.7".to_owned());
     let none = load("", &environment, &Flags::default());
     assert_eq!(none.certificates[0].probe, None);
-    let text = "certificate \"a\" {\n  probe {\n    every = \"1m\"\n  }\n}\n";
+    let text = "certificate \"a\" {\n  probe {\n    interval = \"1m\"\n  }\n}\n";
     let config = load(text, &environment, &Flags::default());
     let probe = config.certificates[0].probe.clone().unwrap();
-    assert_eq!(probe.every, std::time::Duration::from_secs(60));
+    assert_eq!(probe.interval, std::time::Duration::from_secs(60));
     assert_eq!(probe.target.address, "10.0.0.7:9095");
     assert_eq!(probe.target.server_name, "10.0.0.7");
     assert_eq!(probe.target.alpn, ["h2"]);

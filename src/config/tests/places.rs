@@ -198,7 +198,7 @@ const SAMPLES: &[Sample] = &[
     ("probe-mtls", "false", PROBE),
     ("probe-starttls", "smtp", PROBE),
     ("probe-grpc-health", "true", PROBE),
-    ("probe-every", "7s", PROBE),
+    ("probe-interval", "7s", PROBE),
     ("probe-timeout", "7s", PROBE),
     ("app", "loki", &[]),
     ("on-cert-change", "none", &[]),

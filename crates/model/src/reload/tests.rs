@@ -31,7 +31,7 @@ fn policy(leaf: Vec<Action>) -> ReloadPolicy {
         trust: vec![restart()],
         verify_timeout: MINUTE,
         probed: true,
-        probe_every: 5 * MINUTE,
+        probe_interval: 5 * MINUTE,
         slots: None,
         rollback: None,
     }
