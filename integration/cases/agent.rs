@@ -132,7 +132,7 @@ fn it_starts_renews_reuses_repairs_and_stops() {
     let first = place.wait_for_set(&process, |_| true);
     process.wait_for_line("published a certificate", PATIENCE);
     assert_eq!(verdict(&place.dir()), "good", "{}", process.output());
-    wait_for("ready_file", PATIENCE, || fs::read(place.ready_file()).ok());
+    wait_for("ready file", PATIENCE, || fs::read(place.ready_file()).ok());
     let second = place.wait_for_set(&process, |files| files[1] != first[1]);
     assert_ne!(first[2], second[2], "each certificate has a new key");
     finish(process);

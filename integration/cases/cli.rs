@@ -222,7 +222,7 @@ fn the_file_can_come_from_a_variable() {
 }
 
 #[test]
-fn wait_without_a_marker_is_a_usage_error_and_a_late_one_is_7() {
+fn wait_without_a_ready_file_is_a_usage_error_and_a_late_one_is_7() {
     assert_eq!(run(["wait"], &[]).code, code(Exit::Usage));
     let dir = tempfile::tempdir().unwrap();
     let environment = [("NOMAD_ALLOC_DIR", dir.path().to_str().unwrap())];

@@ -1,6 +1,6 @@
 """certagent beside the three template blocks that it replaces: the same load, ttl, servers and Loki.
 
-Writes what it has measured into docs/comparison.md, between ready files. Never changes a number by hand; what
+Writes what it has measured into docs/comparison.md, between markers. Never changes a number by hand; what
 stays true: both sides go through the same steps of the same function.
 """
 

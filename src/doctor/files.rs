@@ -345,7 +345,7 @@ pub(super) fn unusable_set(facts: &Facts) -> Outcome {
 }
 
 /// The ready file says that something is published which is not.
-pub(super) fn stale_marker(facts: &Facts) -> Outcome {
+pub(super) fn stale_ready_file(facts: &Facts) -> Outcome {
     facts.each(|one| {
         let Some((path, _)) = &one.ready_file else {
             return Outcome::skipped("no ready file is configured");
@@ -372,7 +372,7 @@ pub(super) fn stale_marker(facts: &Facts) -> Outcome {
     })
 }
 
-pub(super) fn marker_place(facts: &Facts) -> Outcome {
+pub(super) fn ready_file_place(facts: &Facts) -> Outcome {
     facts.each(|one| {
         let Some((path, look)) = &one.ready_file else {
             return Outcome::skipped("no ready file is configured");

@@ -471,14 +471,14 @@ pub const CHECKS: &[Check] = &[
         "ready-file-stale",
         "the ready file names a set that is not the published one, or has ended",
         "start the agent; `certagent wait` does not accept an ended one",
-        files::stale_marker,
+        files::stale_ready_file,
     ),
     fail(
         "ready-file-not-writable",
         Exit::CannotPublish,
         "the ready file can't be written, or is where nobody can see it",
         "let it be in the shared alloc directory",
-        files::marker_place,
+        files::ready_file_place,
     ),
     fail(
         "nomad-socket-missing",

@@ -63,7 +63,7 @@ impl PublishError {
             Self::Refused(refusal) => refusal.code(),
             Self::InUse { .. } => "dir-in-use",
             Self::NoSuchGeneration { .. } => "generation-missing",
-            Self::ReadyFile { .. } => "marker-unreadable",
+            Self::ReadyFile { .. } => "ready-file-unreadable",
         }
     }
 

@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn a_link_at_the_markers_name_is_replaced_and_not_followed() {
+    fn a_link_at_the_name_of_the_ready_file_is_replaced_and_not_followed() {
         let dir = tempfile::tempdir().unwrap();
         let (path, other) = (dir.path().join("ready.json"), dir.path().join("other"));
         std::os::unix::fs::symlink(&other, &path).unwrap();

@@ -60,7 +60,7 @@ pub const SETTINGS: &[Setting] = &[
         "numeric owner of the files"),
     row(Certificate, "gid", "gid", Count, Derived("of the process"),
         "numeric group of the files"),
-    row(Certificate, "ready_file", "ready_file", Path, Derived("$NOMAD_ALLOC_DIR/certagent/ready.json"),
+    row(Certificate, "ready_file", "ready-file", Path, Derived("$NOMAD_ALLOC_DIR/certagent/ready.json"),
         "ready file for certagent wait; it holds no secret"),
     row(Certificate, "extra_ca", "extra-ca", Path, Nothing,
         "PEM file with more trust anchors for CA.pem"),

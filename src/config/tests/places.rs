@@ -187,7 +187,7 @@ const SAMPLES: &[Sample] = &[
     ("key-perms", "0640", &[]),
     ("uid", "77", &[]),
     ("gid", "77", &[]),
-    ("ready_file", "/other/ready.json", &[]),
+    ("ready-file", "/other/ready.json", &[]),
     ("extra-ca", "/ca.pem", &[]),
     ("ca-poll-interval", "0", &[]),
     ("ca-retention", "1h", &[]),
