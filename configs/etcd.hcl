@@ -20,7 +20,7 @@ certificate "etcd" {
   dir         = "/var/lib/certagent/etcd"
   ready_file      = "/var/lib/certagent/etcd.json"
 
-  tell {
+  reload {
     app      = "generic"
     on_cert_change  = ["none"]
     on_ca_change = ["exec"]

@@ -425,7 +425,7 @@ job "loki" {
             CERTAGENT_PROBE_ADDRESS     = local.probe_address
             CERTAGENT_PROBE_GRPC_HEALTH = "true"
             # New trust needs a restart of Loki: one at a time in the whole job.
-            CERTAGENT_TELL_LOCK    = "nomad/jobs/loki/certagent-lock"
+            CERTAGENT_RELOAD_LOCK    = "nomad/jobs/loki/certagent-lock"
             CERTAGENT_KILL_TIMEOUT = var.kill_timeout
 
             CERTAGENT_HTTP_LISTEN       = local.metrics_address
@@ -433,7 +433,7 @@ job "loki" {
           },
           var.vault_ca == "" ? {} : { VAULT_CACERT_BYTES = var.vault_ca },
           # What auto does depends on Loki's version; the port http has only /metrics there.
-          var.connect ? { CERTAGENT_TELL_VERSION_URL = "http://127.0.0.1:80" } : {},
+          var.connect ? { CERTAGENT_RELOAD_VERSION_URL = "http://127.0.0.1:80" } : {},
           var.certagent_env
         )
 

@@ -25,7 +25,7 @@ pub use problem::{Problem, Problems, Source};
 pub(crate) use resolve::status_socket;
 pub use types::{
     App, Auth, CertConfig, Config, Files, Listen, LogFormat, LoggingConfig, ProbeConfig,
-    ProbeTarget, StartTls, StatusSocket, Step, TellConfig, TlsConfig, VaultConfig,
+    ProbeTarget, ReloadConfig, StartTls, StatusSocket, Step, TlsConfig, VaultConfig,
 };
 
 /// The environment, read once at the start of the process. It may hold tokens: never print it.

@@ -102,7 +102,7 @@ pub struct App {
     /// Times that a generation was taken back since the process started.
     pub rollbacks: u64,
     /// Tellings since the process started, by action and outcome (`ok` or a failure's code).
-    pub tells: BTreeMap<(&'static str, &'static str), u64>,
+    pub reloads: BTreeMap<(&'static str, &'static str), u64>,
     /// Probes since the process started, by outcome (`ok`, `other` or a failure's code).
     pub probes: BTreeMap<&'static str, u64>,
 }

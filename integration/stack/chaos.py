@@ -36,8 +36,8 @@ OTHER_IP = "10.214.0.1"
 # does nothing, instead of the restart, because no Loki may end here.
 SETTINGS = {
     "CERTAGENT_ON_CA_CHANGE": "nomad_signal",
-    "CERTAGENT_TELL_SIGNAL": "SIGCONT",
-    "CERTAGENT_TELL_LOCK": "",
+    "CERTAGENT_RELOAD_SIGNAL": "SIGCONT",
+    "CERTAGENT_RELOAD_LOCK": "",
     "CERTAGENT_CA_POLL_INTERVAL": "3s",
     "CERTAGENT_VERIFY_TIMEOUT": "10s",
 }

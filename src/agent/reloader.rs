@@ -160,7 +160,11 @@ impl<I, C: Clock> Reloader<I, C> {
         let outcome = result
             .as_ref()
             .map_or_else(|failure| failure.code, |_| "ok");
-        *self.app.tells.entry((action.name(), outcome)).or_default() += 1;
+        *self
+            .app
+            .reloads
+            .entry((action.name(), outcome))
+            .or_default() += 1;
         record.answered(result, policy, now);
         self.holdings.lock().keep_record(record.clone());
         if record.is_verified() {
@@ -298,8 +302,10 @@ impl<I, C: Clock> Reloader<I, C> {
 
     /// Looks at the processes that actions mean, while they are known to be the right ones.
     fn remember(&self) {
-        let tell = self.config.tell.iter();
-        for step in tell.flat_map(|tell| tell.on_cert_change.iter().chain(&tell.on_ca_change)) {
+        let reload = self.config.reload.iter();
+        for step in
+            reload.flat_map(|reload| reload.on_cert_change.iter().chain(&reload.on_ca_change))
+        {
             if let Step::Do(action) = step {
                 self.context.application.remember(action);
             }

@@ -51,7 +51,7 @@ pub(super) async fn run(args: &RenewArgs, environment: &Environment) -> anyhow::
     };
     let answer = answer?;
     match answer.status {
-        200 => tell(&answer.body),
+        200 => reload(&answer.body),
         404 => Err(Stopped::usage(
             format!("the agent has no certificate {name:?}"),
             hint(&answer.body),
@@ -72,7 +72,7 @@ fn hint(body: &str) -> String {
 }
 
 /// One line for each; the exit code of the first that brought nothing.
-fn tell(body: &str) -> anyhow::Result<Exit> {
+fn reload(body: &str) -> anyhow::Result<Exit> {
     let renewed: Renewed = serde_json::from_str(body).context("the agent's answer is damaged")?;
     let (mut text, mut exit) = (String::new(), Exit::Done);
     for one in &renewed.certificates {

@@ -119,12 +119,13 @@ fn refuse_child(config: &Config) -> Result<(), Stopped> {
         _ => false,
     };
     for one in &config.certificates {
-        let tell = one.tell.iter();
-        let mut steps = tell.flat_map(|tell| tell.on_cert_change.iter().chain(&tell.on_ca_change));
+        let reload = one.reload.iter();
+        let mut steps =
+            reload.flat_map(|reload| reload.on_cert_change.iter().chain(&reload.on_ca_change));
         if steps.any(|step| child(&step)) {
             return Err(Stopped::usage(
                 format!("certificate {}: signal has no process to go to", one.name),
-                "set tell.pid_file, or start the application with certagent exec",
+                "set reload.pid_file, or start the application with certagent exec",
             ));
         }
     }
@@ -159,11 +160,11 @@ impl Sidecar {
             config.vault.addresses.join(", ")
         );
         let servers = Servers::bind(config.http.as_ref(), config.status.as_ref())?;
-        let tells = config
+        let reloads = config
             .certificates
             .iter()
-            .filter_map(|one| one.tell.as_ref());
-        let kill_timeout = tells.map(|tell| tell.kill_timeout).max();
+            .filter_map(|one| one.reload.as_ref());
+        let kill_timeout = reloads.map(|reload| reload.kill_timeout).max();
         let nomad = NomadConfig::of(environment, kill_timeout.unwrap_or_default());
         let reloader = ActionRunner::new(nomad.and_then(Nomad::new), environment);
         let child = reloader.child();

@@ -6,8 +6,8 @@
 mod auth;
 mod certificate;
 mod probe;
+mod reload;
 mod seen;
-mod tell;
 mod vault;
 
 pub(crate) use seen::status_socket;

@@ -25,9 +25,9 @@ pub enum Section {
     Status,
     /// `probe { }` in a certificate's block: how to see which certificate the application serves.
     Probe,
-    /// `tell { }` in a certificate's block: how to make the application load it.
-    Tell,
-    /// `slots { }` in `tell`: the turns of the allocations of a group.
+    /// `reload { }` in a certificate's block: how to make the application load it.
+    Reload,
+    /// `slots { }` in `reload`: the turns of the allocations of a group.
     Slots,
     /// `rollback { }` in a certificate's block: back to the set before.
     Rollback,
@@ -38,7 +38,7 @@ impl Section {
     pub const ALL: [Self; 10] = [
         Self::Certificate,
         Self::Probe,
-        Self::Tell,
+        Self::Reload,
         Self::Slots,
         Self::Rollback,
         Self::Vault,
@@ -59,7 +59,7 @@ impl Section {
             Self::Http => "http",
             Self::Status => "status",
             Self::Probe => "probe",
-            Self::Tell => "tell",
+            Self::Reload => "reload",
             Self::Slots => "slots",
             Self::Rollback => "rollback",
         }
@@ -69,8 +69,8 @@ impl Section {
     #[must_use]
     pub fn parent(self) -> Option<Self> {
         match self {
-            Self::Probe | Self::Tell | Self::Rollback => Some(Self::Certificate),
-            Self::Slots => Some(Self::Tell),
+            Self::Probe | Self::Reload | Self::Rollback => Some(Self::Certificate),
+            Self::Slots => Some(Self::Reload),
             Self::Vault
             | Self::Auth
             | Self::Certificate
@@ -106,7 +106,7 @@ impl Section {
             | Self::Http
             | Self::Status
             | Self::Probe
-            | Self::Tell
+            | Self::Reload
             | Self::Slots
             | Self::Rollback => None,
         }
@@ -129,7 +129,7 @@ impl Section {
             Self::Http => "Health and metrics",
             Self::Status => "Status socket",
             Self::Probe => "Proof that the application serves it",
-            Self::Tell => "Telling the application",
+            Self::Reload => "Telling the application",
             Self::Slots => "Turns of the allocations of a group",
             Self::Rollback => "Going back",
         }

@@ -4,8 +4,8 @@ mod auth;
 mod file;
 mod issuer;
 mod places;
+mod reload;
 mod seen;
-mod tell;
 
 use super::{
     Config, Environment, Flags, Loaded, Problems, file::Written, layers::Gathered, parse,

@@ -155,14 +155,14 @@ pub struct CertConfig {
     /// How to see which certificate the application serves, when it shall be looked at.
     pub probe: Option<ProbeConfig>,
     /// How to make the application load it; without it nobody is told.
-    pub tell: Option<TellConfig>,
+    pub reload: Option<ReloadConfig>,
     /// Go back to the set before, when that one lasts so much longer; `None` is never.
     pub rollback: Option<Duration>,
 }
 
 /// How to make one application load new files.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TellConfig {
+pub struct ReloadConfig {
     /// What `auto` means.
     pub app: App,
     /// Escalation list for a new leaf; not empty.

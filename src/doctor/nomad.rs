@@ -41,7 +41,7 @@ pub(super) async fn ask(
     environment: &Environment,
 ) -> Result<NomadFacts, &'static str> {
     if !config.is_some_and(uses_nomad) {
-        return Err("nobody is told through Nomad (tell)");
+        return Err("nobody is told through Nomad (reload)");
     }
     if variable(environment, "NOMAD_ALLOC_ID").is_none() {
         return Err("this is no allocation of Nomad (NOMAD_ALLOC_ID is not set)");
@@ -59,20 +59,20 @@ pub(super) async fn ask(
 
 /// `auto` restarts Loki at least when its trust anchors change.
 fn uses_nomad(config: &Config) -> bool {
-    let tells = config
+    let reloads = config
         .certificates
         .iter()
-        .filter_map(|one| one.tell.as_ref());
-    tells.into_iter().any(|tell| {
-        let steps = tell.on_cert_change.iter().chain(&tell.on_ca_change);
+        .filter_map(|one| one.reload.as_ref());
+    reloads.into_iter().any(|reload| {
+        let steps = reload.on_cert_change.iter().chain(&reload.on_ca_change);
         let through = |step: &Step| match step {
-            Step::Auto => tell.app == App::Loki,
+            Step::Auto => reload.app == App::Loki,
             Step::Do(action) => matches!(
                 action,
                 Action::NomadSignal { .. } | Action::NomadRestart { .. }
             ),
         };
-        tell.lock.is_some() || steps.into_iter().any(through)
+        reload.lock.is_some() || steps.into_iter().any(through)
     })
 }
 

@@ -43,8 +43,9 @@ impl ProcessFacts {
             (pid_file.to_owned(), signal, read(pid_file))
         });
         let certificates = config.iter().flat_map(|config| &config.certificates);
-        let tells = certificates.filter_map(|one| one.tell.as_ref());
-        let steps = tells.flat_map(|tell| tell.on_cert_change.iter().chain(&tell.on_ca_change));
+        let reloads = certificates.filter_map(|one| one.reload.as_ref());
+        let steps =
+            reloads.flat_map(|reload| reload.on_cert_change.iter().chain(&reload.on_ca_change));
         let configured = steps.filter_map(|step| match step {
             Step::Do(Action::Signal { target, signal }) => match target {
                 SignalTarget::PidFile(path) => Some((path.clone(), Ok(*signal), read(path))),

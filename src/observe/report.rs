@@ -232,7 +232,7 @@ pub struct AppReport {
     pub quarantined: Option<String>,
     pub rollbacks: u64,
     /// By `<action>/<outcome>`.
-    pub tells: BTreeMap<String, u64>,
+    pub reloads: BTreeMap<String, u64>,
     /// By outcome.
     pub probes: BTreeMap<String, u64>,
 }
@@ -365,7 +365,7 @@ fn anchors(status: &Status) -> Vec<AnchorReport> {
 
 fn app(status: &Status) -> AppReport {
     let app = &status.app;
-    let tells = app.tells.iter();
+    let reloads = app.reloads.iter();
     let probes = app.probes.iter();
     AppReport {
         probed: app.probed,
@@ -382,7 +382,7 @@ fn app(status: &Status) -> AppReport {
         alarm: app.alarm.clone(),
         quarantined: app.quarantined.clone(),
         rollbacks: app.rollbacks,
-        tells: tells
+        reloads: reloads
             .map(|((action, outcome), times)| (format!("{action}/{outcome}"), *times))
             .collect(),
         probes: probes

@@ -91,10 +91,15 @@ impl Place {
             .args(["--max-issuances-per-hour", "1000", "--app", "generic"])
             .args(["--verify-timeout", self.step, "--probe-interval", "1s"])
             .args(["--ca-poll-interval", "0"])
-            .args(["--probe-address", &self.address, "--tell-signal", "SIGHUP"])
+            .args([
+                "--probe-address",
+                &self.address,
+                "--reload-signal",
+                "SIGHUP",
+            ])
             .arg("--dir")
             .arg(self.dir())
-            .arg("--tell-pid-file")
+            .arg("--reload-pid-file")
             .arg(self.pid_file())
             .args(&self.settings)
             .env("VAULT_ADDR", &self.issuer.0)

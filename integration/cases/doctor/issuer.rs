@@ -25,7 +25,7 @@ pub(super) const SEEDS: &[Seed] = &[
     seed("config-doubtful", &[], |bench| {
         bench.set("CERTAGENT_APP", "loki");
         bench.set("CERTAGENT_ON_CERT_CHANGE", "nomad_signal");
-        bench.set("CERTAGENT_TELL_SIGNAL", "SIGHUP");
+        bench.set("CERTAGENT_RELOAD_SIGNAL", "SIGHUP");
     }),
     seed("directory-shared", &[], two_names_for_one_directory),
     seed("address-plain", &["address-dead"], |bench| {

@@ -53,8 +53,8 @@ pub(super) const SEEDS: &[Seed] = &[
         let file = bench.write("app.pid", &format!("{}\n", process.pid()), 0o644);
         bench.set("CERTAGENT_APP", "generic");
         bench.set("CERTAGENT_ON_CERT_CHANGE", "signal");
-        bench.set("CERTAGENT_TELL_SIGNAL", "SIGUSR1");
-        bench.set("CERTAGENT_TELL_PID_FILE", file.display());
+        bench.set("CERTAGENT_RELOAD_SIGNAL", "SIGUSR1");
+        bench.set("CERTAGENT_RELOAD_PID_FILE", file.display());
         bench.keep(process);
     }),
     seed("sighup-for-loki", &["signal-not-caught"], |bench| {

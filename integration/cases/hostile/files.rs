@@ -119,9 +119,9 @@ fn daemon(place: &Allocation) -> (Process, PathBuf) {
 const SIGNAL: [&str; 5] = [
     "--on-cert-change",
     "signal",
-    "--tell-signal",
+    "--reload-signal",
     "SIGUSR1",
-    "--tell-pid-file",
+    "--reload-pid-file",
 ];
 
 /// M7: the other one names a daemon of root's; nothing is sent. Written by root, it is.

@@ -35,8 +35,8 @@ impl<I, C: Clock> Reloader<I, C> {
     /// May the action leave: there is no lock, it is ours, or it can't be waited for any longer?
     /// Otherwise it has waited for a while.
     pub(super) async fn take(&mut self, record: &ReloadRecord, policy: &ReloadPolicy) -> bool {
-        let tell = self.config.tell.as_ref();
-        let Some(path) = tell.and_then(|tell| tell.lock.clone()) else {
+        let reload = self.config.reload.as_ref();
+        let Some(path) = reload.and_then(|reload| reload.lock.clone()) else {
             return true;
         };
         if self.lease.held.is_some() {
@@ -80,9 +80,9 @@ impl<I, C: Clock> Reloader<I, C> {
     pub(super) async fn settle(&mut self) -> bool {
         let span = self
             .config
-            .tell
+            .reload
             .as_ref()
-            .map_or(Duration::ZERO, |tell| tell.settle);
+            .map_or(Duration::ZERO, |reload| reload.settle);
         let until = self.now().plus(span);
         self.lease.until.get_or_insert(until);
         self.settling().await

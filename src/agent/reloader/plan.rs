@@ -47,12 +47,12 @@ impl<I, C: Clock> Reloader<I, C> {
 
     /// Loki's version, where `auto` depends on it.
     async fn version(&self, event: EventKind) -> Option<Version> {
-        let tell = self.config.tell.as_ref()?;
+        let reload = self.config.reload.as_ref()?;
         // for new anchors no version makes a difference
-        if event != EventKind::Leaf || !policy::needs_version(tell) {
+        if event != EventKind::Leaf || !policy::needs_version(reload) {
             return None;
         }
-        let url = tell.version_url.as_ref()?;
+        let url = reload.version_url.as_ref()?;
         match self.context.application.version(url).await {
             Ok(version) => Some(version),
             Err(why) => {
@@ -63,7 +63,7 @@ impl<I, C: Clock> Reloader<I, C> {
     }
 }
 
-/// Without a `tell` block there is no action; what is served may still be probed.
+/// Without a `reload` block there is no action; what is served may still be probed.
 fn policy_of(config: &CertConfig, version: Option<Version>) -> ReloadPolicy {
     policy::policy(config, version).unwrap_or_else(|| {
         let probe = config.probe.as_ref();

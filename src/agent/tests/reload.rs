@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Duration};
 use super::rig::{DAY, EPOCH, Rig, secs};
 use crate::{
     clock::Clock as _,
-    config::{App, ProbeConfig, ProbeTarget, Step, TellConfig},
+    config::{App, ProbeConfig, ProbeTarget, ReloadConfig, Step},
     loki::Version,
     model::{
         failure::FailureClass,
@@ -45,7 +45,7 @@ pub(super) fn rig_with(
         },
         interval: secs(300),
     });
-    config.tell = Some(TellConfig {
+    config.reload = Some(ReloadConfig {
         app: App::Loki,
         on_cert_change,
         on_ca_change,
@@ -113,7 +113,7 @@ async fn a_new_leaf_is_told_once_and_attested_and_the_first_one_not_told() {
     );
     let status = rig.status();
     assert_eq!(heard[0].serial, status.live.unwrap().serial);
-    assert_eq!(status.app.tells[&("nomad_restart", "ok")], 1);
+    assert_eq!(status.app.reloads[&("nomad_restart", "ok")], 1);
     assert_eq!(status.app.alarm, None);
     assert_eq!(status.app.told.unwrap().generation, second);
     let looks = app.looks();
@@ -216,7 +216,7 @@ async fn an_action_that_is_refused_is_an_alarm_and_tried_again() {
         .until(secs(120), |status| status.app.alarm.is_some())
         .await;
     assert!(status.app.alarm.unwrap().contains("Nomad answered 403"));
-    assert!(status.app.tells[&("nomad_restart", "nomad-denied")] >= 1);
+    assert!(status.app.reloads[&("nomad_restart", "nomad-denied")] >= 1);
     // somebody attaches the policy
     app.behave(|one| one.habit = Habit::Reloads);
     until_attested(&mut rig, &second, secs(1_800)).await;
@@ -227,7 +227,7 @@ async fn an_action_that_is_refused_is_an_alarm_and_tried_again() {
 async fn a_lock_that_is_never_free_holds_back_an_action_but_not_for_ever() {
     let (mut rig, app) = rig_with(vec![restart()], vec![restart()]);
     let lock = Some("nomad/jobs/loki/lock".to_owned());
-    rig.configs[0].tell.as_mut().unwrap().lock = lock;
+    rig.configs[0].reload.as_mut().unwrap().lock = lock;
     attested(&mut rig, &app).await;
     let ends = rig.status().live.unwrap().not_after;
     app.behave(|one| one.locked = true);

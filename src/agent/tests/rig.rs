@@ -237,7 +237,7 @@ pub(super) fn config(temp: &TempDir, name: &str) -> CertConfig {
         ca_poll_interval: secs(600),
         ca_retention: 3 * DAY,
         probe: None,
-        tell: None,
+        reload: None,
         rollback: None,
     }
 }

@@ -62,8 +62,8 @@ async fn renew_all(fleet: &mut [Member], limit: Duration) {
 }
 
 fn with_lock(member: &mut Member, index: u32, lock: &Arc<FakeLock>) {
-    let tell = member.rig.configs[0].tell.as_mut().unwrap();
-    tell.lock = Some(PATH.to_owned());
+    let reload = member.rig.configs[0].reload.as_mut().unwrap();
+    reload.lock = Some(PATH.to_owned());
     let lock = Arc::clone(lock);
     member.app.behave(|one| {
         one.latency = secs(25);
@@ -104,8 +104,8 @@ async fn a_lock_is_kept_alive_until_the_alarm_and_lets_the_others_go_on_then() {
     let mut fleet = fleet(2, |index, member| {
         with_lock(member, index, &lock);
         member.rig.configs[0].rollback = None;
-        let tell = member.rig.configs[0].tell.as_mut().unwrap();
-        tell.verify_timeout = secs(300);
+        let reload = member.rig.configs[0].reload.as_mut().unwrap();
+        reload.verify_timeout = secs(300);
     })
     .await;
     fleet[0].app.behave(|one| one.habit = Habit::Ignores);
@@ -150,7 +150,7 @@ async fn allocations_act_in_their_own_slots_and_never_together() {
     };
     let mut fleet = fleet(3, |index, member| {
         member.app.behave(|one| one.latency = secs(40));
-        member.rig.configs[0].tell.as_mut().unwrap().slots = Some(slots(index));
+        member.rig.configs[0].reload.as_mut().unwrap().slots = Some(slots(index));
     })
     .await;
     let began = fleet[0].rig.clock.now();
@@ -177,9 +177,9 @@ async fn a_lock_that_lapsed_is_asked_for_anew_before_the_next_step() {
     let mut fleet = fleet(1, |index, member| {
         with_lock(member, index, &lock);
         member.rig.configs[0].rollback = None;
-        let tell = member.rig.configs[0].tell.as_mut().unwrap();
-        tell.on_cert_change = vec![restart(), restart()];
-        tell.verify_timeout = secs(300);
+        let reload = member.rig.configs[0].reload.as_mut().unwrap();
+        reload.on_cert_change = vec![restart(), restart()];
+        reload.verify_timeout = secs(300);
     })
     .await;
     let one = &mut fleet[0];

@@ -36,7 +36,7 @@ fn config(dir: PathBuf) -> CertConfig {
         ca_poll_interval: Duration::ZERO,
         ca_retention: Duration::ZERO,
         probe: None,
-        tell: None,
+        reload: None,
         rollback: None,
     }
 }

@@ -14,7 +14,7 @@ use super::super::{
     types::{CertConfig, Files},
     values,
 };
-use super::{probe, tell};
+use super::{probe, reload};
 use crate::model::{
     duration,
     request::{KeyType, Mode, Names, Request},
@@ -58,10 +58,10 @@ pub(super) fn certificate(
     let names = request.as_ref().map(|request| &request.names);
     let probe = probe::probe(&mut layers.inner(Section::Probe), names);
     let common_name = names.map(|names| names.common_name.as_str());
-    let tell = tell::tell(&mut layers.inner(Section::Tell), common_name);
+    let reload = reload::reload(&mut layers.inner(Section::Reload), common_name);
     let ttl = request.as_ref().map(|request| request.ttl);
     let inner = &mut layers.inner(Section::Rollback);
-    let rollback = tell::rollback(inner, ttl, probe.is_some());
+    let rollback = reload::rollback(inner, ttl, probe.is_some());
     Some(CertConfig {
         name: name?,
         request: request?,
@@ -72,7 +72,7 @@ pub(super) fn certificate(
         ca_poll_interval: ca_poll_interval?,
         ca_retention: ca_retention?,
         probe,
-        tell: Some(tell?),
+        reload: Some(reload?),
         rollback,
     })
 }

@@ -203,26 +203,26 @@ const SAMPLES: &[Sample] = &[
     ("app", "loki", &[]),
     ("on-cert-change", "none", &[]),
     ("on-ca-change", "none", &[]),
-    ("tell-task", "other", &[("app", "loki")]),
-    ("tell-signal", "SIGUSR1", &[("on-cert-change", "signal")]),
-    ("tell-pid", "7", SIGNAL),
-    ("tell-pid-file", "/pid", SIGNAL),
-    ("tell-argv", "a,b", &[("on-cert-change", "exec")]),
-    ("tell-env", "A=b", EXEC),
-    ("tell-exec-timeout", "7s", EXEC),
+    ("reload-task", "other", &[("app", "loki")]),
+    ("reload-signal", "SIGUSR1", &[("on-cert-change", "signal")]),
+    ("reload-pid", "7", SIGNAL),
+    ("reload-pid-file", "/pid", SIGNAL),
+    ("reload-argv", "a,b", &[("on-cert-change", "exec")]),
+    ("reload-env", "A=b", EXEC),
+    ("reload-exec-timeout", "7s", EXEC),
     (
-        "tell-url",
+        "reload-url",
         "http://127.0.0.1:1/x",
         &[("on-cert-change", "http")],
     ),
-    ("tell-method", "PUT", HTTP),
-    ("tell-expect", "204", HTTP),
-    ("tell-http-timeout", "7s", HTTP),
-    ("tell-version-url", "http://127.0.0.1:1", &[]),
+    ("reload-method", "PUT", HTTP),
+    ("reload-expect", "204", HTTP),
+    ("reload-http-timeout", "7s", HTTP),
+    ("reload-version-url", "http://127.0.0.1:1", &[]),
     ("verify-timeout", "7s", &[]),
     ("kill-timeout", "7s", &[]),
-    ("tell-lock", "a/b", &[]),
-    ("tell-settle", "7s", &[]),
+    ("reload-lock", "a/b", &[]),
+    ("reload-settle", "7s", &[]),
     (
         "slots-window",
         "7s",
@@ -300,11 +300,11 @@ const SAMPLES: &[Sample] = &[
 
 const PROBE: &[(&str, &str)] = &[("probe-address", "a:1")];
 
-const SIGNAL: &[(&str, &str)] = &[("on-cert-change", "signal"), ("tell-signal", "SIGHUP")];
-const EXEC: &[(&str, &str)] = &[("on-cert-change", "exec"), ("tell-argv", "a")];
+const SIGNAL: &[(&str, &str)] = &[("on-cert-change", "signal"), ("reload-signal", "SIGHUP")];
+const EXEC: &[(&str, &str)] = &[("on-cert-change", "exec"), ("reload-argv", "a")];
 const HTTP: &[(&str, &str)] = &[
     ("on-cert-change", "http"),
-    ("tell-url", "http://127.0.0.1:1/"),
+    ("reload-url", "http://127.0.0.1:1/"),
 ];
 
 fn debug(text: &str, environment: &Environment, flags: &Flags) -> String {
@@ -313,12 +313,12 @@ fn debug(text: &str, environment: &Environment, flags: &Flags) -> String {
 
 /// With what an action does not show in a log.
 fn shown(config: &Config) -> String {
-    let tells = config
+    let reloads = config
         .certificates
         .iter()
-        .filter_map(|one| one.tell.as_ref());
-    let actions = tells
-        .flat_map(|tell| &tell.on_cert_change)
+        .filter_map(|one| one.reload.as_ref());
+    let actions = reloads
+        .flat_map(|reload| &reload.on_cert_change)
         .map(|step| match step {
             Step::Do(Action::Exec { argv, timeout, env }) => {
                 format!("{argv:?} {timeout:?} {env:?}")

@@ -116,7 +116,7 @@ pub const METRICS: &[Metric] = &[
         |view, out| each(view, |one| out.moment(&[&one.name], one.app.told.as_ref().map(|told| told.at)))),
     row("certagent_tells", Counter, PLAIN, &["certificate", "action", "outcome"],
         "Times that the application was told, by action and outcome",
-        |view, out| each(view, |one| for ((action, outcome), times) in &one.app.tells { out.whole(&[&one.name, action, outcome], *times) })),
+        |view, out| each(view, |one| for ((action, outcome), times) in &one.app.reloads { out.whole(&[&one.name, action, outcome], *times) })),
     row("certagent_probes", Counter, PLAIN, &["certificate", "outcome"],
         "Looks at what the application serves, by outcome",
         |view, out| each(view, |one| for (outcome, times) in &one.app.probes { out.whole(&[&one.name, outcome], *times) })),

@@ -30,7 +30,7 @@ fn full() -> View {
         serial: None,
         message: None,
     });
-    status.app.tells.insert(("nomad_restart", "ok"), 3);
+    status.app.reloads.insert(("nomad_restart", "ok"), 3);
     status.app.probes.insert("ok", 4);
     View {
         started: NOW,

@@ -42,7 +42,7 @@ impl App {
         Some(*state % sides)
     }
 
-    fn tell(
+    fn reload(
         &mut self,
         round: u32,
         step: usize,
@@ -198,7 +198,7 @@ impl Sim {
         let action = &self.policy.actions(self.record.about.event)[step];
         let result = if action.touches() {
             let (round, serial) = (self.record.round, self.record.about.serial.clone());
-            self.app.tell(round, step, &serial)
+            self.app.reload(round, step, &serial)
         } else {
             Ok(Delivery::Delivered)
         };

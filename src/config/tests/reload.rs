@@ -1,8 +1,8 @@
-//! `tell`, `slots` and `rollback`.
+//! `reload`, `slots` and `rollback`.
 
 use std::time::Duration;
 
-use super::super::{App, Environment, Flags, Step, TellConfig};
+use super::super::{App, Environment, Flags, ReloadConfig, Step};
 use super::{env, least, load, refused, try_load};
 use crate::{
     loki::Version,
@@ -10,9 +10,9 @@ use crate::{
     reload::policy::policy,
 };
 
-fn told(text: &str, environment: &Environment) -> TellConfig {
+fn told(text: &str, environment: &Environment) -> ReloadConfig {
     let config = load(text, environment, &Flags::default());
-    config.certificates[0].tell.clone().unwrap()
+    config.certificates[0].reload.clone().unwrap()
 }
 
 fn on_nomad() -> Environment {
@@ -123,23 +123,23 @@ fn what_is_missing_or_wrong_is_named_with_its_place() {
     for (inside, wanted) in [
         (
             r#"on_cert_change = ["nomad_restart"]"#,
-            "certificate.tell.task: on_cert_change says nomad_restart, which needs it",
+            "certificate.reload.task: on_cert_change says nomad_restart, which needs it",
         ),
         (
             r#"on_ca_change = ["nomad_signal"]"#,
-            "certificate.tell.signal: on_ca_change says nomad_signal",
+            "certificate.reload.signal: on_ca_change says nomad_signal",
         ),
         (
             r#"on_cert_change = ["exec"]"#,
-            "certificate.tell.argv: on_cert_change says exec",
+            "certificate.reload.argv: on_cert_change says exec",
         ),
         (
             r#"on_cert_change = ["http"]"#,
-            "certificate.tell.url: on_cert_change says http",
+            "certificate.reload.url: on_cert_change says http",
         ),
         (
             r#"on_cert_change = []"#,
-            "certificate.tell.on_cert_change: needs at least one step",
+            "certificate.reload.on_cert_change: needs at least one step",
         ),
         (r#"on_cert_change = ["restart"]"#, "not one of auto, none"),
         (r#"signal = "HUP""#, "write SIGHUP"),
@@ -153,12 +153,12 @@ fn what_is_missing_or_wrong_is_named_with_its_place() {
         (r#"version_url = "https://x""#, "not http://host:port"),
         (
             r#"slots { window = "1m" }"#,
-            "certificate.tell.slots.count: turns need",
+            "certificate.reload.slots.count: turns need",
         ),
         (r#"slots { count = 0 }"#, "needs at least 1"),
         (
             r#"slots { count = 3 }"#,
-            "certificate.tell.slots.index: turns need",
+            "certificate.reload.slots.index: turns need",
         ),
     ] {
         let text = format!("certificate \"x\" {{\ntell {{\n app = \"generic\"\n{inside}\n }}\n}}");

@@ -1,4 +1,4 @@
-//! The `tell` and `rollback` blocks of a certificate: how the application gets to know of it.
+//! The `reload` and `rollback` blocks of a certificate: how the application gets to know of it.
 //!
 //! Never tells anybody. What stays true: every step of a list has all that it needs, and what is
 //! known to do harm is noted.
@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, time::Duration};
 use super::super::{
     layers::{Derived, Layers},
     table::Section,
-    types::{App, Step, TellConfig},
+    types::{App, ReloadConfig, Step},
     values,
 };
 use crate::model::{
@@ -33,7 +33,10 @@ struct Parts {
 }
 
 /// What the block and its flags and variables say.
-pub(super) fn tell(layers: &mut Layers<'_, '_>, common_name: Option<&str>) -> Option<TellConfig> {
+pub(super) fn reload(
+    layers: &mut Layers<'_, '_>,
+    common_name: Option<&str>,
+) -> Option<ReloadConfig> {
     let parts = parts(layers, common_name);
     let version_url = version_url(layers);
     let verify_timeout = layers.read("verify_timeout", values::positive);
@@ -56,7 +59,7 @@ pub(super) fn tell(layers: &mut Layers<'_, '_>, common_name: Option<&str>) -> Op
     };
     let on_cert_change = steps("on_cert_change", on_cert_change);
     let on_ca_change = steps("on_ca_change", on_ca_change);
-    let found = TellConfig {
+    let found = ReloadConfig {
         app: parts.app,
         on_cert_change: on_cert_change?,
         on_ca_change: on_ca_change?,
@@ -259,7 +262,7 @@ fn step(layers: &mut Layers<'_, '_>, list: &str, word: &str, parts: &Parts) -> O
 }
 
 /// What works, but not as somebody may believe.
-fn warn(layers: &mut Layers<'_, '_>, found: &TellConfig, signal: Option<SignalName>) {
+fn warn(layers: &mut Layers<'_, '_>, found: &ReloadConfig, signal: Option<SignalName>) {
     let name = layers.certificate.clone().unwrap_or_default();
     let mut note = |text: String| {
         let notes = &mut layers.all.notes;
@@ -280,11 +283,11 @@ fn warn(layers: &mut Layers<'_, '_>, found: &TellConfig, signal: Option<SignalNa
         .filter(|_| all().any(sends))
         .and_then(|one| one.warning(app))
     {
-        note(format!("tell.signal: {warning}"));
+        note(format!("reload.signal: {warning}"));
     }
     if found.on_ca_change.len() > 1 && found.on_ca_change.first() == Some(&Step::Do(Action::None)) {
         note(
-            "tell.on_ca_change begins with none: a probe can't show whether new trust anchors \
+            "reload.on_ca_change begins with none: a probe can't show whether new trust anchors \
              were loaded, so the other steps will hardly be reached"
                 .to_owned(),
         );

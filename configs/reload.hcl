@@ -14,7 +14,7 @@ certificate "nginx" {
   common_name = "www.service.consul"
   ip_sans     = ["192.0.2.10"]
 
-  tell {
+  reload {
     app      = "generic"
     on_cert_change  = ["exec", "exec"] # a second try, when the first one shows nothing
     on_ca_change = ["exec"]
@@ -35,7 +35,7 @@ certificate "postgres" {
   common_name = "db.service.consul"
   ip_sans     = ["192.0.2.10"]
 
-  tell {
+  reload {
     app           = "generic"
     on_cert_change       = ["signal"]
     on_ca_change      = ["signal"]
