@@ -28,7 +28,7 @@ certificate "etcd" {
 
     # Two of three members have to be up. Each begins in the first half of its slot of 10 s, so the next one
     # is left alone for at least 5 s; a larger store needs a longer window.
-    slots {
+    stagger {
       window = "30s"
       count  = 3
       index  = 0 # 1 and 2 on the other members

@@ -198,8 +198,8 @@ class Agent(Supervised):
             "CERTAGENT_SPLAY_SEED": self.member,
             "CERTAGENT_PROBE_ADDRESS": f"{NODE_IP}:{client_port(self.member)}",
             "CERTAGENT_RELOAD_ARGV": f"{ROOT / 'integration/stack/restart.sh'},{pid_file}",
-            "CERTAGENT_SLOTS_WINDOW": TURNS,
-            "CERTAGENT_SLOTS_INDEX": str(MEMBERS.index(self.member)),
+            "CERTAGENT_STAGGER_WINDOW": TURNS,
+            "CERTAGENT_STAGGER_INDEX": str(MEMBERS.index(self.member)),
         }
 
     def environment(self) -> dict[str, str]:

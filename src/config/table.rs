@@ -27,8 +27,8 @@ pub enum Section {
     Probe,
     /// `reload { }` in a certificate's block: how to make the application load it.
     Reload,
-    /// `slots { }` in `reload`: the turns of the allocations of a group.
-    Slots,
+    /// `stagger { }` in `reload`: the turns of the allocations of a group.
+    Stagger,
     /// `rollback { }` in a certificate's block: back to the set before.
     Rollback,
 }
@@ -39,7 +39,7 @@ impl Section {
         Self::Certificate,
         Self::Probe,
         Self::Reload,
-        Self::Slots,
+        Self::Stagger,
         Self::Rollback,
         Self::Vault,
         Self::Auth,
@@ -60,7 +60,7 @@ impl Section {
             Self::Status => "status",
             Self::Probe => "probe",
             Self::Reload => "reload",
-            Self::Slots => "slots",
+            Self::Stagger => "stagger",
             Self::Rollback => "rollback",
         }
     }
@@ -70,7 +70,7 @@ impl Section {
     pub fn parent(self) -> Option<Self> {
         match self {
             Self::Probe | Self::Reload | Self::Rollback => Some(Self::Certificate),
-            Self::Slots => Some(Self::Reload),
+            Self::Stagger => Some(Self::Reload),
             Self::Vault
             | Self::Auth
             | Self::Certificate
@@ -107,7 +107,7 @@ impl Section {
             | Self::Status
             | Self::Probe
             | Self::Reload
-            | Self::Slots
+            | Self::Stagger
             | Self::Rollback => None,
         }
     }
@@ -130,7 +130,7 @@ impl Section {
             Self::Status => "Status socket",
             Self::Probe => "Proof that the application serves it",
             Self::Reload => "Telling the application",
-            Self::Slots => "Turns of the allocations of a group",
+            Self::Stagger => "Turns of the allocations of a group",
             Self::Rollback => "Going back",
         }
     }

@@ -7,7 +7,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 use crate::{
     disk::Trust,
     model::{
-        reload::Action, request::Request, schedule::RenewPolicy, secret::Secret, slots::Slots,
+        reload::Action, request::Request, schedule::RenewPolicy, secret::Secret, stagger::Stagger,
     },
 };
 
@@ -178,7 +178,7 @@ pub struct ReloadConfig {
     /// `kill_timeout` of the task.
     pub kill_timeout: Duration,
     /// Turns of the group's allocations.
-    pub slots: Option<Slots>,
+    pub stagger: Option<Stagger>,
     /// Nomad variable with a lock.
     pub lock: Option<String>,
     /// How long the lock is kept after the proof.

@@ -25,7 +25,7 @@ pub fn policy(certificate: &CertConfig, version: Option<Version>) -> Option<Relo
         verify_timeout: reload.verify_timeout,
         probed: probe.is_some(),
         probe_interval: probe.map_or(reload.verify_timeout, |probe| probe.interval),
-        slots: reload.slots,
+        stagger: reload.stagger,
         rollback: certificate.rollback,
     })
 }

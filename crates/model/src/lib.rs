@@ -20,7 +20,7 @@ pub mod retry;
 pub mod schedule;
 pub mod secret;
 pub mod served;
-pub mod slots;
+pub mod stagger;
 pub mod state;
 #[cfg(any(test, feature = "test-util"))]
 pub mod testing;

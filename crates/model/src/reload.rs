@@ -29,7 +29,7 @@ pub use self::{
 };
 use crate::{
     served::{Mismatch, Served},
-    slots::Slots,
+    stagger::Stagger,
     time::Timestamp,
 };
 
@@ -82,7 +82,7 @@ pub struct ReloadPolicy {
     /// How often to look again at what is served.
     pub probe_interval: Duration,
     /// Take turns with the other allocations of the job.
-    pub slots: Option<Slots>,
+    pub stagger: Option<Stagger>,
     /// Go back to the generation before when it lasts this much longer; `None` is never.
     pub rollback: Option<Duration>,
 }
@@ -103,8 +103,8 @@ impl ReloadPolicy {
     #[must_use]
     pub fn deadline(&self, event: EventKind) -> Duration {
         let steps = u32::try_from(self.actions(event).len()).unwrap_or(u32::MAX);
-        let turn = self.slots.map_or(Duration::ZERO, |slots| {
-            slots.width().saturating_mul(slots.count.max(1))
+        let turn = self.stagger.map_or(Duration::ZERO, |stagger| {
+            stagger.width().saturating_mul(stagger.count.max(1))
         });
         let step = self.verify_timeout.saturating_add(turn);
         step.saturating_mul(steps)
@@ -439,8 +439,8 @@ impl Facts<'_> {
         let touches = actions.get(step).is_some_and(Action::touches);
         let free = self
             .policy
-            .slots
-            .map_or(self.now, |slots| slots.free_at(self.now));
+            .stagger
+            .map_or(self.now, |stagger| stagger.free_at(self.now));
         if touches && free > self.now && may_wait(self.record, self.policy, self.now) {
             return ReloadNext::WaitUntil(Some(free), Why::Slot);
         }

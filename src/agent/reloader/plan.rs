@@ -73,7 +73,7 @@ fn policy_of(config: &CertConfig, version: Option<Version>) -> ReloadPolicy {
             verify_timeout: VERIFY_TIMEOUT,
             probed: probe.is_some(),
             probe_interval: probe.map_or(VERIFY_TIMEOUT, |probe| probe.interval),
-            slots: None,
+            stagger: None,
             rollback: config.rollback,
         }
     })

@@ -53,7 +53,7 @@ pub(super) fn rig_with(
         version_url: Some("http://127.0.0.1:1".to_owned()),
         verify_timeout: secs(60),
         kill_timeout: secs(5),
-        slots: None,
+        stagger: None,
         lock: None,
         settle: secs(15),
     });

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     clock::Clock as _,
-    model::{slots::Slots, time::Timestamp},
+    model::{stagger::Stagger, time::Timestamp},
     nomad::Taken,
     testing::{
         application::{FakeApplication, Habit},
@@ -143,14 +143,14 @@ async fn a_holder_that_is_killed_blocks_nobody_for_longer_than_the_lock_lasts() 
 
 #[tokio::test(start_paused = true)]
 async fn allocations_act_in_their_own_slots_and_never_together() {
-    let slots = |index| Slots {
+    let stagger = |index| Stagger {
         window: secs(600),
         count: 3,
         index,
     };
     let mut fleet = fleet(3, |index, member| {
         member.app.behave(|one| one.latency = secs(40));
-        member.rig.configs[0].reload.as_mut().unwrap().slots = Some(slots(index));
+        member.rig.configs[0].reload.as_mut().unwrap().stagger = Some(stagger(index));
     })
     .await;
     let began = fleet[0].rig.clock.now();
@@ -159,7 +159,7 @@ async fn allocations_act_in_their_own_slots_and_never_together() {
     for (index, member) in (0..).zip(&fleet) {
         // the log has the end of the action
         let told = member.told_at().minus(secs(40));
-        assert_eq!(slots(index).free_at(told), told, "in its own slot");
+        assert_eq!(stagger(index).free_at(told), told, "in its own slot");
         assert!(told <= began.plus(secs(600 + 60)), "within one window");
         assert_eq!(member.app.heard().len(), 1);
         turns.push((told, member.attested_at()));

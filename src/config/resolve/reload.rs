@@ -14,7 +14,7 @@ use super::super::{
 use crate::model::{
     duration,
     reload::{Action, SignalName, SignalTarget},
-    slots::Slots,
+    stagger::Stagger,
 };
 
 /// What the steps of both lists are made of.
@@ -45,7 +45,7 @@ pub(super) fn reload(
     let settle = settle(layers, parts.as_ref().map(|parts| parts.app));
     let on_cert_change = layers.read_list("on_cert_change", None, word);
     let on_ca_change = layers.read_list("on_ca_change", None, word);
-    let slots = slots(&mut layers.inner(Section::Slots));
+    let stagger = stagger(&mut layers.inner(Section::Stagger));
     let parts = parts?;
     let mut steps = |key, words: Vec<&'static str>| -> Option<Vec<Step>> {
         if words.is_empty() {
@@ -67,7 +67,7 @@ pub(super) fn reload(
         version_url,
         verify_timeout: verify_timeout?,
         kill_timeout: kill_timeout?,
-        slots: slots.ok()?,
+        stagger: stagger.ok()?,
         lock,
         settle: settle?,
     };
@@ -163,7 +163,7 @@ fn version_url(layers: &mut Layers<'_, '_>) -> Option<String> {
     })
 }
 
-fn slots(layers: &mut Layers<'_, '_>) -> Result<Option<Slots>, ()> {
+fn stagger(layers: &mut Layers<'_, '_>) -> Result<Option<Stagger>, ()> {
     let before = layers.all.problems.list().len();
     let window = layers.read("window", values::positive);
     let count = layers.read("count", values::at_least_one);
@@ -182,7 +182,7 @@ fn slots(layers: &mut Layers<'_, '_>) -> Result<Option<Slots>, ()> {
         return Err(());
     }
     Ok(match (window, count, index) {
-        (Some(window), Some(count), Some(index)) => Some(Slots {
+        (Some(window), Some(count), Some(index)) => Some(Stagger {
             window,
             count,
             index,

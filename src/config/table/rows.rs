@@ -3,7 +3,9 @@
 use super::{
     Fallback::{self, Derived, Nothing, Value},
     Kind::{self, Bool, Choice, Count, Duration, Headers, List, Mode, Path, Text},
-    Section::{self, Auth, Certificate, Http, Log, Probe, Reload, Rollback, Slots, Status, Vault},
+    Section::{
+        self, Auth, Certificate, Http, Log, Probe, Reload, Rollback, Stagger, Status, Vault,
+    },
     Setting,
 };
 
@@ -127,11 +129,11 @@ pub const SETTINGS: &[Setting] = &[
     row(Reload, "settle", "reload-settle", Duration, Derived("15s for app loki, else 0s"),
         "keep the lock for so long after the application was seen to serve, so that its peers have found it again"),
 
-    row(Slots, "window", "slots-window", Duration, Value("10m"),
+    row(Stagger, "window", "stagger-window", Duration, Value("10m"),
         "in this time every allocation of the group has its turn once"),
-    row(Slots, "count", "slots-count", Count, Nothing,
+    row(Stagger, "count", "stagger-count", Count, Nothing,
         "count of the group, which Nomad does not tell; without it there are no turns"),
-    row(Slots, "index", "slots-index", Count, Derived("NOMAD_ALLOC_INDEX"),
+    row(Stagger, "index", "stagger-index", Count, Derived("NOMAD_ALLOC_INDEX"),
         "which allocation this is, from 0"),
 
     row(Rollback, "enabled", "rollback", Bool, Derived("true with a probe"),

@@ -1,4 +1,4 @@
-//! `reload`, `slots` and `rollback`.
+//! `reload`, `stagger` and `rollback`.
 
 use std::time::Duration;
 
@@ -152,13 +152,13 @@ fn what_is_missing_or_wrong_is_named_with_its_place() {
         ("pid = 1\npid_file = \"x\"", "exclude each other"),
         (r#"version_url = "https://x""#, "not http://host:port"),
         (
-            r#"slots { window = "1m" }"#,
-            "certificate.reload.slots.count: turns need",
+            r#"stagger { window = "1m" }"#,
+            "certificate.reload.stagger.count: turns need",
         ),
-        (r#"slots { count = 0 }"#, "needs at least 1"),
+        (r#"stagger { count = 0 }"#, "needs at least 1"),
         (
-            r#"slots { count = 3 }"#,
-            "certificate.reload.slots.index: turns need",
+            r#"stagger { count = 3 }"#,
+            "certificate.reload.stagger.index: turns need",
         ),
     ] {
         let text = format!("certificate \"x\" {{\ntell {{\n app = \"generic\"\n{inside}\n }}\n}}");
@@ -176,12 +176,12 @@ fn what_is_missing_or_wrong_is_named_with_its_place() {
 #[test]
 fn turns_take_the_index_from_nomad_and_the_count_from_the_file() {
     let text = "certificate \"x\" {\ntell {\nslots { count = 3 }\n}\n}";
-    let slots = told(text, &on_nomad()).slots.unwrap();
+    let stagger = told(text, &on_nomad()).stagger.unwrap();
     assert_eq!(
-        (slots.count, slots.index, slots.window.as_secs()),
+        (stagger.count, stagger.index, stagger.window.as_secs()),
         (3, 2, 600)
     );
-    assert_eq!(told("", &on_nomad()).slots, None);
+    assert_eq!(told("", &on_nomad()).stagger, None);
 }
 
 #[test]

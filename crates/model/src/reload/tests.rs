@@ -32,7 +32,7 @@ fn policy(leaf: Vec<Action>) -> ReloadPolicy {
         verify_timeout: MINUTE,
         probed: true,
         probe_interval: 5 * MINUTE,
-        slots: None,
+        stagger: None,
         rollback: None,
     }
 }
@@ -330,18 +330,18 @@ fn what_was_not_told_yet_is_carried_over_to_the_next_generation() {
 
 #[test]
 fn a_turn_is_waited_for_until_the_certificate_would_end() {
-    let slots = Slots {
+    let stagger = Stagger {
         window: 10 * MINUTE,
         count: 5,
         index: 3,
     };
     let policy = ReloadPolicy {
-        slots: Some(slots),
+        stagger: Some(stagger),
         probed: false,
         ..policy(vec![hup()])
     };
     let mut record = published(EventKind::Leaf);
-    let turn = slots.free_at(START);
+    let turn = stagger.free_at(START);
     assert!(turn > START);
     assert_eq!(
         next(&record, &policy, None, START),

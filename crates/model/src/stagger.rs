@@ -10,10 +10,10 @@ use crate::time::Timestamp;
 /// A slot is never narrower than this, whatever window was asked for.
 const NARROWEST: Duration = Duration::from_secs(1);
 
-/// Slots of one job. Windows follow each other without a gap, counted from the epoch, so that all
+/// Stagger of one job. Windows follow each other without a gap, counted from the epoch, so that all
 /// allocations agree on them; their clocks may differ by half a slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Slots {
+pub struct Stagger {
     /// In this time every allocation has its turn once.
     pub window: Duration,
     /// How many allocations the group has (`count`).
@@ -22,7 +22,7 @@ pub struct Slots {
     pub index: u32,
 }
 
-impl Slots {
+impl Stagger {
     /// The width of one slot: the window shared by all, at least one second.
     #[must_use]
     pub fn width(&self) -> Duration {
@@ -63,24 +63,26 @@ mod tests {
     #[test]
     fn three_allocations_take_turns() {
         let starts = |index| {
-            let slots = Slots {
+            let stagger = Stagger {
                 window: TEN_MINUTES,
                 count: 3,
                 index,
             };
-            slots.free_at(Timestamp::from_unix_secs(6_000)).unix_secs()
+            stagger
+                .free_at(Timestamp::from_unix_secs(6_000))
+                .unix_secs()
         };
         assert_eq!([starts(0), starts(1), starts(2)], [6_000, 6_200, 6_400]);
     }
 
     #[test]
     fn who_comes_late_in_his_slot_waits_for_the_next() {
-        let slots = Slots {
+        let stagger = Stagger {
             window: TEN_MINUTES,
             count: 2,
             index: 0,
         };
-        let at = |secs| slots.free_at(Timestamp::from_unix_secs(secs)).unix_secs();
+        let at = |secs| stagger.free_at(Timestamp::from_unix_secs(secs)).unix_secs();
         assert_eq!(at(6_150), 6_150, "half of 300 s is still his");
         assert_eq!(at(6_151), 6_600, "the next window");
     }
@@ -89,13 +91,13 @@ mod tests {
     fn odd_input_gives_a_moment() {
         for (count, index) in [(0, 0), (1, 7), (2, u32::MAX), (u32::MAX, u32::MAX)] {
             for window in [Duration::ZERO, Duration::MAX] {
-                let slots = Slots {
+                let stagger = Stagger {
                     window,
                     count,
                     index,
                 };
                 for now in [Timestamp::MIN, Timestamp::MAX] {
-                    assert!(slots.free_at(now) >= now);
+                    assert!(stagger.free_at(now) >= now);
                 }
             }
         }
@@ -112,14 +114,14 @@ mod tests {
             let window = Duration::from_secs(window);
             let mut spans = Vec::new();
             for index in 0..count {
-                let slots = Slots { window, count, index };
+                let stagger = Stagger { window, count, index };
                 let offset = Duration::from_millis(offsets[index as usize]);
                 let now = Timestamp::from_unix_millis(epoch).plus(offset);
-                let start = slots.free_at(now);
+                let start = stagger.free_at(now);
                 prop_assert!(start >= now);
                 // Everybody has a turn within one window.
-                prop_assert!(start <= now.plus(slots.width() * count));
-                spans.push((start, start.plus(slots.width() / 2)));
+                prop_assert!(start <= now.plus(stagger.width() * count));
+                spans.push((start, start.plus(stagger.width() / 2)));
             }
             spans.sort();
             for pair in spans.windows(2) {
