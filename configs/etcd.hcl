@@ -24,7 +24,7 @@ certificate "etcd" {
     app      = "generic"
     on_cert_change  = ["none"]
     on_ca_change = ["exec"]
-    argv     = ["/usr/bin/systemctl", "restart", "etcd.service"]
+    command     = ["/usr/bin/systemctl", "restart", "etcd.service"]
 
     # Two of three members have to be up. Each begins in the first half of its slot of 10 s, so the next one
     # is left alone for at least 5 s; a larger store needs a longer window.

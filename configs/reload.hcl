@@ -18,7 +18,7 @@ certificate "nginx" {
     app      = "generic"
     on_cert_change  = ["exec", "exec"] # a second try, when the first one shows nothing
     on_ca_change = ["exec"]
-    argv     = ["/usr/sbin/nginx", "-s", "reload"]
+    command     = ["/usr/sbin/nginx", "-s", "reload"]
   }
 
   probe {

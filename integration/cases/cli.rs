@@ -189,8 +189,8 @@ fn check_config_tells_all_problems_with_file_line_and_key() {
 #[test]
 fn the_words_of_a_command_may_begin_with_a_hyphen() {
     let words = ["/bin/sh", "-c", "kill -HUP 1", "--", "--now", "-9"];
-    let apart = words.map(|word| ["--reload-argv".to_owned(), word.to_owned()]);
-    let joined = words.map(|word| format!("--reload-argv={word}"));
+    let apart = words.map(|word| ["--reload-command".to_owned(), word.to_owned()]);
+    let joined = words.map(|word| format!("--reload-command={word}"));
     for flags in [apart.concat(), joined.to_vec()] {
         let mut arguments = vec!["check-config", "--json", "--on-cert-change", "exec"];
         arguments.extend(flags.iter().map(String::as_str));
@@ -202,7 +202,7 @@ fn the_words_of_a_command_may_begin_with_a_hyphen() {
         let settings = report["settings"].as_array().unwrap();
         let argv = settings
             .iter()
-            .find(|row| row["key"] == "certificate.reload.argv");
+            .find(|row| row["key"] == "certificate.reload.command");
         assert_eq!(argv.unwrap()["value"], serde_json::json!(words));
     }
     // of other flags a value that looks like a flag is a slip

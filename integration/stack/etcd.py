@@ -197,7 +197,7 @@ class Agent(Supervised):
             "CERTAGENT_HTTP_LISTEN": self.metrics,
             "CERTAGENT_SPLAY_SEED": self.member,
             "CERTAGENT_PROBE_ADDRESS": f"{NODE_IP}:{client_port(self.member)}",
-            "CERTAGENT_RELOAD_ARGV": f"{ROOT / 'integration/stack/restart.sh'},{pid_file}",
+            "CERTAGENT_RELOAD_COMMAND": f"{ROOT / 'integration/stack/restart.sh'},{pid_file}",
             "CERTAGENT_STAGGER_WINDOW": TURNS,
             "CERTAGENT_STAGGER_INDEX": str(MEMBERS.index(self.member)),
         }

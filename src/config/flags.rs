@@ -41,7 +41,7 @@ const OFTEN: &[&str] = &[
 ];
 
 /// Words of another program's command line: a value may begin with a hyphen.
-const WORDS: &[&str] = &["reload-argv"];
+const WORDS: &[&str] = &["reload-command"];
 
 /// The flags that were given, and their values as typed.
 #[derive(Clone, Debug, Default)]

@@ -48,7 +48,7 @@ fn kill_9_at_each_step_loses_no_word_and_repeats_it_once_at_most() {
     for argument in ["/bin/sh", "-c", &hook(&place)] {
         place
             .settings
-            .extend(["--reload-argv".to_owned(), argument.to_owned()]);
+            .extend(["--reload-command".to_owned(), argument.to_owned()]);
     }
     let mut agent = place.start();
     agent.wait_for_line("published a certificate", PATIENCE);

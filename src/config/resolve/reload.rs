@@ -23,7 +23,7 @@ struct Parts {
     task: Option<String>,
     signal: Option<SignalName>,
     target: SignalTarget,
-    argv: Vec<String>,
+    command: Vec<String>,
     env: BTreeMap<String, String>,
     exec_timeout: Duration,
     url: Option<String>,
@@ -118,7 +118,7 @@ fn parts(layers: &mut Layers<'_, '_>, common_name: Option<&str>) -> Option<Parts
         (None, Some(path)) => SignalTarget::PidFile(path.into()),
         (None, None) => SignalTarget::Child,
     };
-    let argv = layers.read_list("argv", None, values::text);
+    let command = layers.read_list("command", None, values::text);
     let env = layers.read_list("env", None, variable);
     let exec_timeout = layers.read("exec_timeout", values::positive);
     let url = layers.read("url", values::loopback_url);
@@ -136,7 +136,7 @@ fn parts(layers: &mut Layers<'_, '_>, common_name: Option<&str>) -> Option<Parts
         task,
         signal,
         target,
-        argv,
+        command,
         env: env.into_iter().collect(),
         exec_timeout: exec_timeout?,
         url,
@@ -227,8 +227,8 @@ fn step(layers: &mut Layers<'_, '_>, list: &str, word: &str, parts: &Parts) -> O
     if matches!(word, "nomad_signal" | "signal") && parts.signal.is_none() {
         lacks("signal");
     }
-    if word == "exec" && parts.argv.is_empty() {
-        lacks("argv");
+    if word == "exec" && parts.command.is_empty() {
+        lacks("command");
     }
     if word == "http" && parts.url.is_none() {
         lacks("url");
@@ -247,7 +247,7 @@ fn step(layers: &mut Layers<'_, '_>, list: &str, word: &str, parts: &Parts) -> O
             signal: parts.signal?,
         },
         "exec" => Action::Exec {
-            argv: parts.argv.clone(),
+            argv: parts.command.clone(),
             timeout: parts.exec_timeout,
             env: parts.env.clone(),
         },

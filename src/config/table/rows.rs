@@ -104,7 +104,7 @@ pub const SETTINGS: &[Setting] = &[
         "process id: signal"),
     row(Reload, "pid_file", "reload-pid-file", Path, Derived("the child of certagent exec"),
         "file with the process id, read each time: signal"),
-    row(Reload, "argv", "reload-argv", List, Nothing,
+    row(Reload, "command", "reload-command", List, Nothing,
         "program and arguments, without a shell: exec"),
     row(Reload, "env", "reload-env", List, Nothing,
         "name=value, added to the environment of the program: exec"),

@@ -207,7 +207,7 @@ const SAMPLES: &[Sample] = &[
     ("reload-signal", "SIGUSR1", &[("on-cert-change", "signal")]),
     ("reload-pid", "7", SIGNAL),
     ("reload-pid-file", "/pid", SIGNAL),
-    ("reload-argv", "a,b", &[("on-cert-change", "exec")]),
+    ("reload-command", "a,b", &[("on-cert-change", "exec")]),
     ("reload-env", "A=b", EXEC),
     ("reload-exec-timeout", "7s", EXEC),
     (
@@ -301,7 +301,7 @@ const SAMPLES: &[Sample] = &[
 const PROBE: &[(&str, &str)] = &[("probe-address", "a:1")];
 
 const SIGNAL: &[(&str, &str)] = &[("on-cert-change", "signal"), ("reload-signal", "SIGHUP")];
-const EXEC: &[(&str, &str)] = &[("on-cert-change", "exec"), ("reload-argv", "a")];
+const EXEC: &[(&str, &str)] = &[("on-cert-change", "exec"), ("reload-command", "a")];
 const HTTP: &[(&str, &str)] = &[
     ("on-cert-change", "http"),
     ("reload-url", "http://127.0.0.1:1/"),

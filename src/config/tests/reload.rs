@@ -71,7 +71,7 @@ fn every_step_has_what_it_needs() {
         task = "app"
         signal = "SIGUSR1"
         pid_file = "/run/app.pid"
-        argv = ["/bin/reload", "now"]
+        command = ["/bin/reload", "now"]
         env = ["A=b=c"]
         url = "http://localhost:1/x"
         method = "PUT"
@@ -108,10 +108,13 @@ fn every_step_has_what_it_needs() {
             ..
         })]
     ));
-    let Step::Do(Action::Exec { argv, env, .. }) = &found.on_cert_change[4] else {
+    let Step::Do(Action::Exec {
+        argv: command, env, ..
+    }) = &found.on_cert_change[4]
+    else {
         panic!("exec");
     };
-    assert_eq!((argv.len(), env["A"].as_str()), (2, "b=c"));
+    assert_eq!((command.len(), env["A"].as_str()), (2, "b=c"));
     let Step::Do(Action::Http { expect, .. }) = &found.on_cert_change[5] else {
         panic!("http");
     };
@@ -131,7 +134,7 @@ fn what_is_missing_or_wrong_is_named_with_its_place() {
         ),
         (
             r#"on_cert_change = ["exec"]"#,
-            "certificate.reload.argv: on_cert_change says exec",
+            "certificate.reload.command: on_cert_change says exec",
         ),
         (
             r#"on_cert_change = ["http"]"#,
