@@ -126,7 +126,7 @@ fn parts(layers: &mut Layers<'_, '_>, common_name: Option<&str>) -> Option<Parts
         "POST" | "PUT" | "GET" => Ok(text.to_owned()),
         _ => Err("not POST, PUT or GET".to_owned()),
     });
-    let expect = layers.read_list("expect", None, |text| match text.parse() {
+    let expect = layers.read_list("expect_status", None, |text| match text.parse() {
         Ok(status @ 100..=599) => Ok(status),
         _ => Err("not a status from 100 to 599".to_owned()),
     });

@@ -114,7 +114,7 @@ pub const SETTINGS: &[Setting] = &[
         "where to, http:// on loopback only: http"),
     row(Reload, "method", "reload-method", Choice(&["POST", "PUT", "GET"]), Value("POST"),
         "method of the request: http"),
-    row(Reload, "expect", "reload-expect", List, Derived("any 2xx"),
+    row(Reload, "expect_status", "reload-expect-status", List, Derived("any 2xx"),
         "statuses that mean success: http"),
     row(Reload, "http_timeout", "reload-http-timeout", Duration, Value("10s"),
         "limit for request and answer: http"),

@@ -216,7 +216,7 @@ const SAMPLES: &[Sample] = &[
         &[("on-cert-change", "http")],
     ),
     ("reload-method", "PUT", HTTP),
-    ("reload-expect", "204", HTTP),
+    ("reload-expect-status", "204", HTTP),
     ("reload-http-timeout", "7s", HTTP),
     ("reload-version-url", "http://127.0.0.1:1", &[]),
     ("verify-timeout", "7s", &[]),

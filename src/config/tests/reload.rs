@@ -75,7 +75,7 @@ fn every_step_has_what_it_needs() {
         env = ["A=b=c"]
         url = "http://localhost:1/x"
         method = "PUT"
-        expect = [200, 204]
+        expect_status = [200, 204]
         verify_timeout = "30s"
     }
 }"#;
@@ -149,7 +149,7 @@ fn what_is_missing_or_wrong_is_named_with_its_place() {
         (r#"signal = "sighup""#, "write SIGHUP"),
         (r#"url = "http://10.0.0.1/""#, "only http:// on loopback"),
         (r#"url = "https://127.0.0.1/""#, "not a URL such as"),
-        (r#"expect = [7]"#, "not a status"),
+        (r#"expect_status = [7]"#, "not a status"),
         (r#"env = ["A"]"#, "not NAME=value"),
         (r#"lock = "a b""#, "not the path of a Nomad variable"),
         ("pid = 1\npid_file = \"x\"", "exclude each other"),
