@@ -182,7 +182,7 @@ pub struct ReloadConfig {
     /// Nomad variable with a lock.
     pub lock: Option<String>,
     /// How long the lock is kept after the proof.
-    pub settle: Duration,
+    pub min_healthy_time: Duration,
 }
 
 /// What kind of application it is.

@@ -77,12 +77,12 @@ impl<I, C: Clock> Reloader<I, C> {
     }
 
     /// The proof came: the lock is given back after the time to settle. True while it is kept.
-    pub(super) async fn settle(&mut self) -> bool {
+    pub(super) async fn min_healthy_time(&mut self) -> bool {
         let span = self
             .config
             .reload
             .as_ref()
-            .map_or(Duration::ZERO, |reload| reload.settle);
+            .map_or(Duration::ZERO, |reload| reload.min_healthy_time);
         let until = self.now().plus(span);
         self.lease.until.get_or_insert(until);
         self.settling().await

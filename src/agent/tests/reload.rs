@@ -55,7 +55,7 @@ pub(super) fn rig_with(
         kill_timeout: secs(5),
         stagger: None,
         lock: None,
-        settle: secs(15),
+        min_healthy_time: secs(15),
     });
     config.rollback = Some(secs(3_600));
     let app = Arc::new(FakeApplication::new(Arc::clone(&rig.clock), rig.dir()));

@@ -42,7 +42,7 @@ pub(super) fn reload(
     let verify_timeout = layers.read("verify_timeout", values::positive);
     let kill_timeout = layers.read("kill_timeout", values::duration);
     let lock = layers.read("lock", values::variable_path);
-    let settle = settle(layers, parts.as_ref().map(|parts| parts.app));
+    let min_healthy_time = min_healthy_time(layers, parts.as_ref().map(|parts| parts.app));
     let on_cert_change = layers.read_list("on_cert_change", None, word);
     let on_ca_change = layers.read_list("on_ca_change", None, word);
     let stagger = stagger(&mut layers.inner(Section::Stagger));
@@ -69,7 +69,7 @@ pub(super) fn reload(
         kill_timeout: kill_timeout?,
         stagger: stagger.ok()?,
         lock,
-        settle: settle?,
+        min_healthy_time: min_healthy_time?,
     };
     warn(layers, &found, parts.signal);
     Some(found)
@@ -147,9 +147,13 @@ fn parts(layers: &mut Layers<'_, '_>, common_name: Option<&str>) -> Option<Parts
 }
 
 /// Loki's own look-ups and reconnects: 10 s by DNS, 15 s for what was found to be unhealthy.
-fn settle(layers: &mut Layers<'_, '_>, app: Option<App>) -> Option<Duration> {
+fn min_healthy_time(layers: &mut Layers<'_, '_>, app: Option<App>) -> Option<Duration> {
     let usual = if app == Some(App::Loki) { "15s" } else { "0s" };
-    layers.read_or("settle", Some(Derived::new(usual, "app")), values::duration)
+    layers.read_or(
+        "min_healthy_time",
+        Some(Derived::new(usual, "app")),
+        values::duration,
+    )
 }
 
 fn version_url(layers: &mut Layers<'_, '_>) -> Option<String> {

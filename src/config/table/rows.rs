@@ -126,7 +126,7 @@ pub const SETTINGS: &[Setting] = &[
         "kill_timeout of the task; nomad_restart is given longer than that"),
     row(Reload, "lock", "reload-lock", Text, Nothing,
         "path of a Nomad variable whose lock lets one allocation act at a time"),
-    row(Reload, "settle", "reload-settle", Duration, Derived("15s for app loki, else 0s"),
+    row(Reload, "min_healthy_time", "reload-min-healthy-time", Duration, Derived("15s for app loki, else 0s"),
         "keep the lock for so long after the application was seen to serve, so that its peers have found it again"),
 
     row(Stagger, "window", "stagger-window", Duration, Value("10m"),

@@ -222,7 +222,7 @@ const SAMPLES: &[Sample] = &[
     ("verify-timeout", "7s", &[]),
     ("kill-timeout", "7s", &[]),
     ("reload-lock", "a/b", &[]),
-    ("reload-settle", "7s", &[]),
+    ("reload-min-healthy-time", "7s", &[]),
     (
         "stagger-window",
         "7s",
