@@ -84,7 +84,7 @@ pub(super) fn rollback(
     let wanted = Derived::new(probed.to_string(), "the probe");
     let enabled = layers.read_or("enabled", Some(wanted), values::truth);
     let margin = ttl.map(|ttl| Derived::new(duration::print(ttl / 10), "the ttl"));
-    let margin = layers.read_or("margin", margin, values::duration);
+    let margin = layers.read_or("min_previous_validity", margin, values::duration);
     if enabled == Some(true) && !probed {
         layers.problem(
             "enabled",

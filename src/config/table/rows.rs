@@ -138,7 +138,7 @@ pub const SETTINGS: &[Setting] = &[
 
     row(Rollback, "enabled", "rollback", Bool, Derived("true with a probe"),
         "go back to the set before when the application breaks on the new one"),
-    row(Rollback, "margin", "rollback-margin", Duration, Derived("ttl / 10"),
+    row(Rollback, "min_previous_validity", "rollback-min-previous-validity", Duration, Derived("ttl / 10"),
         "only while that one lasts this much longer"),
 
     row(Vault, "address", "vault-addr", List, Value("https://127.0.0.1:8200"),

@@ -231,7 +231,7 @@ const SAMPLES: &[Sample] = &[
     ("stagger-count", "3", &[("stagger-index", "1")]),
     ("stagger-index", "1", &[("stagger-count", "3")]),
     ("rollback", "false", PROBE),
-    ("rollback-margin", "7s", PROBE),
+    ("rollback-min-previous-validity", "7s", PROBE),
     ("vault-addr", "https://a,https://b", &[]),
     ("vault-namespace", "team", &[]),
     ("vault-ca-cert", "/ca.pem", &[]),

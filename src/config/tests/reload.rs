@@ -197,7 +197,7 @@ fn going_back_comes_with_a_probe_and_keeps_a_tenth_of_the_ttl() {
     let text = |more: &str| format!("certificate \"x\" {{\n{probe}\n{more}\n}}");
     assert_eq!(rollback(&text("")), Some(Duration::from_secs(86_400)));
     assert_eq!(
-        rollback(&text("rollback { margin = \"1h\" }")),
+        rollback(&text("rollback { min_previous_validity = \"1h\" }")),
         Some(Duration::from_secs(3600))
     );
     assert_eq!(rollback(&text("rollback { enabled = false }")), None);
