@@ -28,6 +28,6 @@ certificate "distributor" {
   role  = "internal"
   ttl   = "10d"
 
-  dir    = "/secrets/certs"
+  dir        = "/secrets/certs"
   ready_file = "/alloc/certagent/ready.json"
 }

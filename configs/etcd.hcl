@@ -18,13 +18,13 @@ certificate "etcd" {
   ip_sans     = ["192.0.2.11"] # etcd compares it with the address a peer comes from
   ttl         = "10d"
   dir         = "/var/lib/certagent/etcd"
-  ready_file      = "/var/lib/certagent/etcd.json"
+  ready_file  = "/var/lib/certagent/etcd.json"
 
   reload {
-    app      = "generic"
-    on_cert_change  = ["none"]
-    on_ca_change = ["exec"]
-    command     = ["/usr/bin/systemctl", "restart", "etcd.service"]
+    app            = "generic"
+    on_cert_change = ["none"]
+    on_ca_change   = ["exec"]
+    command        = ["/usr/bin/systemctl", "restart", "etcd.service"]
 
     # Two of three members have to be up. Each begins in the first half of its slot of 10 s, so the next one
     # is left alone for at least 5 s; a larger store needs a longer window.

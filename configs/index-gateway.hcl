@@ -31,6 +31,6 @@ certificate "index-gateway" {
   role  = "internal"
   ttl   = "10d"
 
-  dir    = "/secrets/certs"
+  dir        = "/secrets/certs"
   ready_file = "/alloc/certagent/ready.json"
 }

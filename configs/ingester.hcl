@@ -29,6 +29,6 @@ certificate "ingester" {
   role  = "internal"
   ttl   = "10d"
 
-  dir    = "/secrets/certs"
+  dir        = "/secrets/certs"
   ready_file = "/alloc/certagent/ready.json"
 }

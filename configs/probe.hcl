@@ -12,10 +12,10 @@ auth "jwt" {
 }
 
 certificate "ingester" {
-  component = "ingester"
-  ip_sans   = ["192.0.2.10"]
-  dir       = "/secrets/certs"
-  ready_file    = "/alloc/certagent/ready.json"
+  component  = "ingester"
+  ip_sans    = ["192.0.2.10"]
+  dir        = "/secrets/certs"
+  ready_file = "/alloc/certagent/ready.json"
 
   # On Nomad, with a port called grpc, an empty block is enough.
   probe {
@@ -28,15 +28,15 @@ certificate "database" {
   common_name = "db.example"
   ip_sans     = ["192.0.2.10"]
   dir         = "/secrets/db"
-  ready_file      = "/alloc/certagent/db.json"
-  key_perms    = "0640"
+  ready_file  = "/alloc/certagent/db.json"
+  key_perms   = "0640"
   gid         = 10001
 
   # Over loopback, which is not in the certificate: db.example is the name to prove.
   probe {
     address  = "127.0.0.1:5432"
     starttls = "postgres"
-    interval    = "15m"
+    interval = "15m"
     timeout  = "10s"
   }
 }

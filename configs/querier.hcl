@@ -29,6 +29,6 @@ certificate "querier" {
   role  = "internal"
   ttl   = "10d"
 
-  dir    = "/secrets/certs"
+  dir        = "/secrets/certs"
   ready_file = "/alloc/certagent/ready.json"
 }

@@ -15,10 +15,10 @@ certificate "nginx" {
   ip_sans     = ["192.0.2.10"]
 
   reload {
-    app      = "generic"
-    on_cert_change  = ["exec", "exec"] # a second try, when the first one shows nothing
-    on_ca_change = ["exec"]
-    command     = ["/usr/sbin/nginx", "-s", "reload"]
+    app            = "generic"
+    on_cert_change = ["exec", "exec"] # a second try, when the first one shows nothing
+    on_ca_change   = ["exec"]
+    command        = ["/usr/sbin/nginx", "-s", "reload"]
   }
 
   probe {
@@ -36,11 +36,11 @@ certificate "postgres" {
   ip_sans     = ["192.0.2.10"]
 
   reload {
-    app           = "generic"
-    on_cert_change       = ["signal"]
-    on_ca_change      = ["signal"]
-    signal        = "SIGHUP"
-    pid_file      = "/var/lib/postgresql/15/main/postmaster.pid"
+    app            = "generic"
+    on_cert_change = ["signal"]
+    on_ca_change   = ["signal"]
+    signal         = "SIGHUP"
+    pid_file       = "/var/lib/postgresql/15/main/postmaster.pid"
     verify_timeout = "30s"
   }
 

@@ -29,6 +29,6 @@ certificate "ruler" {
   role  = "internal"
   ttl   = "10d"
 
-  dir    = "/secrets/certs"
+  dir        = "/secrets/certs"
   ready_file = "/alloc/certagent/ready.json"
 }

@@ -18,10 +18,10 @@ auth "jwt" {
 }
 
 certificate "ingester" {
-  component = "ingester"
-  ip_sans   = ["192.0.2.10"]
-  dir       = "/secrets/certs"
-  ready_file    = "/alloc/certagent/ready.json"
+  component  = "ingester"
+  ip_sans    = ["192.0.2.10"]
+  dir        = "/secrets/certs"
+  ready_file = "/alloc/certagent/ready.json"
 }
 
 # A short-lived client certificate, its key made here.
@@ -36,7 +36,7 @@ certificate "object-store" {
   renew_at    = "50%"
   splay       = "2m"
   dir         = "/secrets/objects"
-  ready_file      = "/alloc/certagent/objects.json"
+  ready_file  = "/alloc/certagent/objects.json"
 }
 
 # Dual-homed, with another owner for the files.
@@ -45,8 +45,8 @@ certificate "gateway" {
   dns_sans    = ["gateway", "*.gateway.example"]
   ip_sans     = ["192.0.2.10", "2001:db8::10"]
   key_type    = "rsa-3072"
-  key_perms    = "0640"
+  key_perms   = "0640"
   gid         = 10001
   dir         = "/secrets/gateway"
-  ready_file      = "/alloc/certagent/gateway.json"
+  ready_file  = "/alloc/certagent/gateway.json"
 }

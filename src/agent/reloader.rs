@@ -103,7 +103,7 @@ impl<I, C: Clock> Reloader<I, C> {
                 debug!(why = why.name(), ?at, "nothing to do: {why}");
                 self.wait(at).await;
             }
-            ReloadNext::Done if self.settle().await => self.wait(None).await,
+            ReloadNext::Done if self.hold_lock().await => self.wait(None).await,
             ReloadNext::Done => self.inputs.published().await,
             ReloadNext::Alert(why) => {
                 let text = log::alert(record, &policy, why, &self.app, &self.config);
@@ -226,7 +226,7 @@ impl<I, C: Clock> Reloader<I, C> {
             Verdict::Verified => {
                 log::verified(&before, now);
                 self.remember();
-                self.settle().await;
+                self.hold_lock().await;
             }
             Verdict::Lost => log::lost(&before, &self.app),
             Verdict::Unchanged => {}

@@ -77,7 +77,7 @@ impl<I, C: Clock> Reloader<I, C> {
     }
 
     /// The proof came: the lock is given back after the time to settle. True while it is kept.
-    pub(super) async fn min_healthy_time(&mut self) -> bool {
+    pub(super) async fn hold_lock(&mut self) -> bool {
         let span = self
             .config
             .reload

@@ -92,7 +92,10 @@ async fn who_holds_the_lock_keeps_it_until_the_peers_had_time_after_the_proof_an
     for (span, (told, proven)) in spans.iter().zip(&turns) {
         assert!(span.from < *told && span.until.unwrap() >= *proven);
         let kept = span.until.unwrap().since(*proven);
-        assert!(kept >= secs(15) && kept < secs(16), "settle: {kept:?}");
+        assert!(
+            kept >= secs(15) && kept < secs(16),
+            "min_healthy_time: {kept:?}"
+        );
     }
     assert!(fleet.iter().all(|member| member.app.heard().len() == 1));
 }

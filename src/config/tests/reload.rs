@@ -64,7 +64,7 @@ fn auto_means_loki_on_nomad_and_nothing_elsewhere() {
 #[test]
 fn every_step_has_what_it_needs() {
     let text = r#"certificate "x" {
- tell {
+ reload {
         on_cert_change = ["none", "nomad_signal", "nomad_restart", "signal", "exec", "http", "auto"]
         on_ca_change = ["signal"]
         app = "generic"
