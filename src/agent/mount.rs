@@ -87,7 +87,15 @@ fn note(mount: &Mount, texts: &[String], known: &watch::Sender<MountCas>) {
     let mut cas: Vec<Vec<u8>> = Vec::new();
     for text in texts {
         match pem::parse(text) {
-            Ok(blocks) => cas.extend(blocks.into_iter().map(|block| block.der.to_vec())),
+            // one certificate each, so that their number is that of the list
+            Ok(blocks) => match blocks.as_slice() {
+                [block] => cas.push(block.der.to_vec()),
+                several => debug!(
+                    mount = %mount.path,
+                    "an issuer of the mount is left out: {} certificates, not one",
+                    several.len()
+                ),
+            },
             Err(error) => {
                 debug!(mount = %mount.path, "an issuer of the mount is left out: {error}")
             }

@@ -12,6 +12,7 @@ use zeroize::Zeroize;
 
 use super::{
     bundle::{self, Bundle, PrivateKey},
+    foreign::shortened,
     leaf::CertFacts,
     verify::{Problem, Refusal},
 };
@@ -75,8 +76,9 @@ fn assemble(
     }
     if let Some(lease) = &lease_id {
         warnings.push(format!(
-            "the certificate hangs on lease {lease}: it is revoked when the login token ends; \
-             set generate_lease=false in the role"
+            "the certificate hangs on lease {}: it is revoked when the login token ends; \
+             set generate_lease=false in the role",
+            shortened(lease, fields::TEXT)
         ));
     }
     Bundle {
@@ -158,7 +160,10 @@ fn envelope_problems(envelope: &Map<String, Value>, problems: &mut Vec<Problem>)
     if let Some(errors) = envelope.get("errors").filter(|errors| !errors.is_null()) {
         let listed = fields::texts(errors).unwrap_or_default();
         if !listed.is_empty() || !errors.is_array() {
-            let message = format!("the issuer lists errors: {}", listed.join(", "));
+            let message = format!(
+                "the issuer lists errors: {}",
+                shortened(&listed.join(", "), fields::TEXT)
+            );
             problems.push(Problem::new("errors-listed", message));
         }
     }

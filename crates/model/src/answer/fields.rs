@@ -7,10 +7,16 @@ use serde_json::{Map, Value};
 use super::CHAIN_LIMIT;
 use crate::{
     bundle::{KeyError, PrivateKey},
+    foreign::shortened,
     leaf::CertFacts,
     pem::{self, Block},
     verify::Problem,
 };
+
+/// The most warnings that are kept.
+const WARNINGS: usize = 20;
+/// The most characters of a text of the answer that are shown.
+pub(super) const TEXT: usize = 400;
 
 /// A certificate with its facts.
 pub(super) type Cert = (Vec<u8>, CertFacts);
@@ -24,11 +30,11 @@ pub(super) fn texts(value: &Value) -> Option<Vec<String>> {
         .collect()
 }
 
-/// `warnings`: null, absent, or a list of texts.
+/// `warnings`: null, absent, or a list of texts; the first [`WARNINGS`] of them, shortened.
 pub(super) fn warnings(value: Option<&Value>, problems: &mut Vec<Problem>) -> Vec<String> {
     match value {
         None | Some(Value::Null) => Vec::new(),
-        Some(value) => texts(value).unwrap_or_else(|| {
+        Some(value) => texts(value).map(few).unwrap_or_else(|| {
             problems.push(Problem::new(
                 "warnings-wrong-type",
                 "`warnings` is not a list of texts",
@@ -36,6 +42,16 @@ pub(super) fn warnings(value: Option<&Value>, problems: &mut Vec<Problem>) -> Ve
             Vec::new()
         }),
     }
+}
+
+fn few(all: Vec<String>) -> Vec<String> {
+    let more = all.len().saturating_sub(WARNINGS);
+    let first = all.iter().take(WARNINGS);
+    let mut few: Vec<String> = first.map(|text| shortened(text, TEXT)).collect();
+    if more > 0 {
+        few.push(format!("{more} more warnings are left out"));
+    }
+    few
 }
 
 /// `lease_id`: absent, null or empty means none.

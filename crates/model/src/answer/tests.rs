@@ -51,6 +51,52 @@ fn sign_answers_may_send_no_key_null_or_nothing() {
 }
 
 #[test]
+fn warnings_and_lease_are_bounded_and_make_no_lines() {
+    let ca = TestCa::new(NOW);
+    let mut answer = ca.answer_json(&request(), NOW);
+    let mut warnings = vec![format!(
+        "a\n2026 ERROR forged\u{1b}[2J{}",
+        "w".repeat(5_000)
+    )];
+    warnings.extend(std::iter::repeat_n("w".to_owned(), 30_000));
+    answer["warnings"] = json!(warnings);
+    answer["lease_id"] = json!("l\n".repeat(10_000));
+    let bundle = parse(answer.to_string().as_bytes(), Some(own_key()));
+    let bundle = bundle
+        .or_else(|_| parse(answer.to_string().as_bytes(), None))
+        .unwrap();
+    assert_eq!(bundle.warnings.len(), 22);
+    assert_eq!(bundle.warnings[20], "29981 more warnings are left out");
+    for warning in &bundle.warnings {
+        assert!(warning.chars().count() < 1_000, "{warning}");
+        assert!(!warning.chars().any(char::is_control), "{warning}");
+    }
+}
+
+#[test]
+fn no_number_of_an_answer_is_more_than_a_refusal() {
+    let ca = TestCa::new(NOW);
+    for number in [
+        "18446744073709551615",
+        "9223372036854775808",
+        "18446744073709551616",
+        "-9223372036854775808",
+        "1.5",
+        "1e308",
+    ] {
+        let mut answer = ca.answer_json(&request(), NOW);
+        answer["lease_duration"] = serde_json::from_str(number).unwrap();
+        assert!(
+            parse(answer.to_string().as_bytes(), None).is_ok(),
+            "{number}"
+        );
+        answer["data"]["expiration"] = serde_json::from_str(number).unwrap();
+        let refusal = parse(answer.to_string().as_bytes(), None).unwrap_err();
+        assert_eq!(refusal.problems[0].code, "expiration-disagrees", "{number}");
+    }
+}
+
+#[test]
 fn all_faults_of_the_form_come_at_once_and_in_order() {
     let ca = TestCa::new(NOW);
     let mut answer = ca.answer_json(&request(), NOW);
