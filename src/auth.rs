@@ -4,6 +4,8 @@
 //! file: each login reads it anew. What stays true: no credential reaches a message.
 
 mod file;
+// Numbers from outside end up here, and an overflow ends the process.
+#[deny(clippy::arithmetic_side_effects)]
 mod token;
 
 use serde_json::{Map, Value};

@@ -32,7 +32,7 @@ pub(crate) fn with_first_limits<T>(start: impl FnOnce() -> T) -> T {
         return start();
     };
     // lowering and raising a soft limit within the hard one needs no privilege
-    let _raised = setrlimit(Resource::Core, before.clone());
+    let _raised = setrlimit(Resource::Core, *before);
     let started = start();
     let _lowered = setrlimit(Resource::Core, no_core(before));
     started

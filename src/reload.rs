@@ -7,6 +7,8 @@
 mod exec;
 mod http;
 pub mod policy;
+// Numbers from outside end up here, and an overflow ends the process.
+#[deny(clippy::arithmetic_side_effects)]
 pub mod signal;
 
 #[cfg(test)]

@@ -8,11 +8,15 @@ mod address;
 mod call;
 mod cause;
 mod classify;
+// Numbers from outside end up here, and an overflow ends the process.
+#[deny(clippy::arithmetic_side_effects)]
 mod header;
 mod look;
 mod messages;
 mod order;
 mod rate;
+// Numbers from outside end up here, and an overflow ends the process.
+#[deny(clippy::arithmetic_side_effects)]
 mod session;
 mod tls;
 mod wire;

@@ -129,3 +129,56 @@ fn a_batch_or_leased_token_is_not_revoked() {
     leased.note_lease();
     assert!(!leased.revocable(now));
 }
+
+/// Every number that an answer may hold instead of a lease or a number of uses.
+const NUMBERS: [&str; 9] = [
+    "18446744073709551615",
+    "9223372036854775808",
+    "9223372036854775807",
+    "18446744073709551616",
+    "-1",
+    "-9223372036854775808",
+    "1.5",
+    "1e308",
+    "0",
+];
+
+/// Uses every duration and moment that a token has.
+fn ask_everything(token: &Token, now: Instant) {
+    for later in [0, 1, 86_400, 100 * 365 * 86_400] {
+        let now = now + Duration::from_secs(later);
+        token.usable(now);
+        token.left(now);
+        token.revocable(now);
+        token.renew_at();
+        assert!(token.lease() < Some(Duration::from_secs(11 * 365 * 86_400)));
+    }
+}
+
+#[test]
+fn no_number_of_an_answer_ends_the_process() {
+    let now = Instant::now();
+    let given = Token::given(Secret::new("t".to_owned()), now);
+    for number in NUMBERS {
+        for field in ["lease_duration", "num_uses"] {
+            let other = ["num_uses", "lease_duration"][usize::from(field == "num_uses")];
+            let body = format!(
+                r#"{{"auth":{{"client_token":"t","renewable":true,"{field}":{number},"{other}":0}}}}"#
+            );
+            if let Ok(token) = Token::from_login(body.as_bytes(), now) {
+                ask_everything(&token, now);
+            }
+            if let Some((lease, renewable)) = parse_renewal(body.as_bytes()) {
+                ask_everything(&given.renewed(lease, renewable, now), now);
+            }
+        }
+        for field in ["ttl", "num_uses"] {
+            let body = format!(r#"{{"data":{{"renewable":true,"{field}":{number}}}}}"#);
+            ask_everything(&given.looked_up(body.as_bytes(), now), now);
+        }
+    }
+    let body =
+        br#"{"auth":{"client_token":"t","renewable":true,"lease_duration":18446744073709551615}}"#;
+    let token = Token::from_login(body, now).unwrap();
+    assert!(token.usable(now) && token.renew_at().is_some(), "{token:?}");
+}

@@ -16,6 +16,9 @@ use crate::model::secret::Secret;
 /// A token is not used any more when less than this share of its lease is left.
 const SPENT: u32 = 20;
 
+/// A lease that is longer, or has no end that can be written down, counts as this: ten years.
+const LONGEST: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
+
 /// An issuer's token with what is known of its lease.
 pub struct Token {
     secret: Secret,
@@ -86,7 +89,7 @@ pub(crate) fn parse_renewal(body: &[u8]) -> Option<(Duration, bool)> {
         .ok()?
         .auth?;
     Some((
-        Duration::from_secs(renewal.lease_duration),
+        Duration::from_secs(renewal.lease_duration).min(LONGEST),
         renewal.renewable,
     ))
 }
@@ -202,7 +205,7 @@ impl Token {
     /// True while it is worth sending: it has uses and more than a twentieth of its lease left.
     pub(crate) fn usable(&self, now: Instant) -> bool {
         let fresh = match (self.lease, self.left(now)) {
-            (Some(lease), Some(left)) => left > lease / SPENT,
+            (Some(lease), Some(left)) => left.saturating_mul(SPENT) > lease,
             _ => true,
         };
         fresh && self.uses.load(Ordering::Relaxed) > 0
@@ -219,8 +222,9 @@ impl Token {
         if !self.renewable || self.batch || limited {
             return None;
         }
-        let wait = (self.lease? * 2 / 3).max(Duration::from_secs(1));
-        Some(self.since + wait)
+        let third = self.lease?.checked_div(3)?;
+        let wait = third.saturating_mul(2).max(Duration::from_secs(1));
+        self.since.checked_add(wait)
     }
 
     /// Counts one request against a limited number of uses.
@@ -259,7 +263,7 @@ impl std::fmt::Debug for Token {
 
 /// Zero means that it never ends.
 fn lease(secs: u64) -> Option<Duration> {
-    (secs > 0).then(|| Duration::from_secs(secs))
+    (secs > 0).then(|| Duration::from_secs(secs).min(LONGEST))
 }
 
 /// Zero means as many as you like.

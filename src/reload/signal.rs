@@ -254,15 +254,21 @@ fn is_younger(held: &Held, file: &Stat) -> bool {
     let (Some(written), Some(boot)) = (written, boot_time()) else {
         return false;
     };
-    let started = boot + Duration::from_millis(held.identity.started * 1000 / TICKS_PER_SECOND);
+    let ticks = held.identity.started.saturating_mul(1000);
+    let since_boot = Duration::from_millis(ticks.checked_div(TICKS_PER_SECOND).unwrap_or(0));
+    // Whoever may write the file may give it any time.
+    let latest = written.checked_add(PID_FILE_SLACK);
+    let (Some(started), Some(latest)) = (boot.checked_add(since_boot), latest) else {
+        return false;
+    };
     // A file from before the boot was written with another clock.
-    written > boot && started > written + PID_FILE_SLACK
+    written > boot && started > latest
 }
 
 fn boot_time() -> Option<SystemTime> {
     let text = fs::read_to_string("/proc/stat").ok()?;
     let line = text.lines().find_map(|line| line.strip_prefix("btime "))?;
-    Some(UNIX_EPOCH + Duration::from_secs(line.trim().parse().ok()?))
+    UNIX_EPOCH.checked_add(Duration::from_secs(line.trim().parse().ok()?))
 }
 
 /// Takes hold of a process and reads what it is; `None` when there is none with that id.
@@ -356,7 +362,7 @@ fn catches(held: &Held, signal: SignalName) -> Result<(), ReloadFailure> {
         let hint = "use auto, none or nomad_restart";
         return Err(ReloadFailure::lasting("signal-kills", text, hint));
     }
-    let bit = u32::try_from(signal.number() - 1).unwrap_or(u32::MAX);
+    let bit = u32::try_from(signal.number().saturating_sub(1)).unwrap_or(u32::MAX);
     if held.caught.checked_shr(bit).unwrap_or(0) & 1 == 1 {
         return Ok(());
     }

@@ -4,6 +4,8 @@
 //! asynchronous; whoever needs the time passes `now`. The manifest and `clippy.toml` enforce it.
 #![forbid(unsafe_code)]
 
+// Numbers from outside end up here, and an overflow ends the process.
+#[deny(clippy::arithmetic_side_effects)]
 pub mod answer;
 pub mod budget;
 pub mod bundle;
@@ -21,9 +23,13 @@ pub mod schedule;
 pub mod secret;
 pub mod served;
 pub mod stagger;
+// Numbers from outside end up here, and an overflow ends the process.
+#[deny(clippy::arithmetic_side_effects)]
 pub mod state;
 #[cfg(any(test, feature = "test-util"))]
 pub mod testing;
+// Numbers from outside end up here, and an overflow ends the process.
+#[deny(clippy::arithmetic_side_effects)]
 pub mod time;
 pub mod trust;
 pub mod verify;

@@ -155,7 +155,9 @@ mod tests {
         got: Receiver<Vec<u8>>,
     }
 
-    static GATE: Mutex<Option<(Receiver<()>, Sender<Vec<u8>>)>> = Mutex::new(None);
+    type Ends = (Receiver<()>, Sender<Vec<u8>>);
+
+    static GATE: Mutex<Option<Ends>> = Mutex::new(None);
 
     fn gate() -> Gate {
         let (open, opened) = channel();

@@ -315,12 +315,29 @@ fn inside() {
     }
 }
 
+/// Whoever may write the file may give it any time.
+#[test]
+fn no_time_of_a_pid_file_ends_the_process() {
+    let held = hold(i32::try_from(std::process::id()).unwrap()).unwrap();
+    let held = held.unwrap();
+    let file = tempfile::tempfile().unwrap();
+    let mut stat = rustix::fs::fstat(&file).unwrap();
+    for time in [i64::MAX, i64::MAX - 1, i64::MIN, -1, 0] {
+        stat.st_mtime = time;
+        assert!(!is_younger(&held, &stat), "{time}");
+    }
+}
+
 /// A listener with exactly this id.
 fn with_id(pid: u32) -> Listener {
     let began = Instant::now();
     loop {
         // mkfifo takes an id before it.
-        fs::write("/proc/sys/kernel/ns_last_pid", (pid - 2).to_string()).unwrap();
+        fs::write(
+            "/proc/sys/kernel/ns_last_pid",
+            pid.saturating_sub(2).to_string(),
+        )
+        .unwrap();
         let listener = Listener::start();
         if listener.pid() == pid {
             return listener;

@@ -38,7 +38,8 @@ impl Session {
                     Ok(()) => not_before = Instant::now(),
                     Err(failure) => {
                         tracing::warn!(%failure, "the token was not renewed");
-                        not_before = Instant::now() + AGAIN;
+                        let now = Instant::now();
+                        not_before = now.checked_add(AGAIN).unwrap_or(now);
                     }
                 },
                 () = self.changed.notified() => {}
@@ -212,6 +213,6 @@ fn renewed(token: &Token, body: &[u8], now: Instant) -> Token {
     };
     let gained = token
         .left(now)
-        .is_none_or(|left| lease > left + Duration::from_secs(1));
+        .is_none_or(|left| lease > left.saturating_add(Duration::from_secs(1)));
     token.renewed(lease, renewable && gained, now)
 }

@@ -77,11 +77,11 @@ pub(super) async fn unwrap(
 /// `auth/<mount>/role/<role>/secret-id`, perhaps below a namespace.
 fn is_secret_id_path(path: &str, mount: &str) -> bool {
     let start = format!("auth/{}/role/", mount.trim_matches('/'));
-    let Some(at) = path.find(&start) else {
+    let Some((above, rest)) = path.split_once(&start) else {
         return false;
     };
-    let below = at == 0 || path[..at].ends_with('/');
-    let mut rest = path[at + start.len()..].split('/');
+    let below = above.is_empty() || above.ends_with('/');
+    let mut rest = rest.split('/');
     let role = rest.next().is_some_and(|role| !role.is_empty());
     below && role && rest.next() == Some("secret-id") && rest.next().is_none()
 }
