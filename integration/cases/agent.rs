@@ -3,16 +3,14 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    process::Command,
     thread,
     time::{Duration, Instant},
 };
 
 use rustix::process::Signal;
 use serde_json::Value;
-use tempfile::TempDir;
 
-use crate::rig::{OpenBao, PATIENCE, Process, certagent, wait_for};
+use crate::rig::{OpenBao, PATIENCE, Place, Process, certagent, wait_for};
 
 /// How many certificates the mount has issued, its own included.
 fn issued(server: &OpenBao) -> usize {
@@ -23,87 +21,28 @@ fn issued(server: &OpenBao) -> usize {
         .map_or(0, Vec::len)
 }
 
-/// One place for one agent.
-struct Place {
-    temp: TempDir,
+fn ready_file(place: &Place) -> PathBuf {
+    place.path("alloc/ready.json")
 }
 
-impl Place {
-    fn new() -> Self {
-        Self {
-            temp: tempfile::tempdir().unwrap(),
+fn start(place: &Place, settings: &[&str]) -> Process {
+    let mut command = place.agent(settings);
+    Process::start(command.arg("--ready-file").arg(ready_file(place)))
+}
+
+fn wait_for_set(
+    place: &Place,
+    process: &Process,
+    wished: impl Fn(&[String; 3]) -> bool,
+) -> [String; 3] {
+    let began = Instant::now();
+    loop {
+        if let Some(files) = place.files().filter(|files| wished(files)) {
+            return files;
         }
-    }
-
-    fn dir(&self) -> PathBuf {
-        self.temp.path().join("secrets/certs")
-    }
-
-    fn ready_file(&self) -> PathBuf {
-        self.temp.path().join("alloc/ready.json")
-    }
-
-    fn command(&self, server: &OpenBao, command: &str, settings: &[&str]) -> Command {
-        let mut started = certagent([command]);
-        started
-            .args([
-                "--component",
-                "ingester",
-                "--mount",
-                "pki_int",
-                "--role",
-                "internal",
-            ])
-            .args(["--ip-sans", "127.0.0.1"])
-            .args(settings)
-            .env("VAULT_ADDR", &server.address)
-            .env("VAULT_TOKEN", &server.token);
-        if command == "run" {
-            started
-                .arg("--dir")
-                .arg(self.dir())
-                .arg("--ready-file")
-                .arg(self.ready_file());
-        }
-        started
-    }
-
-    fn start(&self, server: &OpenBao, settings: &[&str]) -> Process {
-        Process::start(&mut self.command(server, "run", settings))
-    }
-
-    /// CA.pem, cert.pem, key.pem of one generation.
-    fn files(&self) -> Option<[String; 3]> {
-        let base = self
-            .dir()
-            .join(fs::read_link(self.dir().join("..data")).ok()?);
-        let read = |name: &str| fs::read_to_string(base.join(name)).ok();
-        Some([read("CA.pem")?, read("cert.pem")?, read("key.pem")?])
-    }
-
-    fn wait_for_set(
-        &self,
-        process: &Process,
-        wished: impl Fn(&[String; 3]) -> bool,
-    ) -> [String; 3] {
-        let began = Instant::now();
-        loop {
-            if let Some(files) = self.files().filter(|files| wished(files)) {
-                return files;
-            }
-            assert!(
-                began.elapsed() < PATIENCE,
-                "no such set
-{}",
-                process.output()
-            );
-            thread::sleep(Duration::from_millis(10));
-        }
-    }
-
-    fn state(&self) -> Value {
-        let text = fs::read(self.dir().join("..state.json")).unwrap();
-        serde_json::from_slice(&text).unwrap()
+        let over = began.elapsed() > PATIENCE;
+        assert!(!over, "no such set\n{}", process.output());
+        thread::sleep(Duration::from_millis(10));
     }
 }
 
@@ -127,30 +66,30 @@ fn finish(mut process: Process) {
 #[ignore = "needs openbao"]
 fn it_starts_renews_reuses_repairs_and_stops() {
     let server = &OpenBao::ready();
-    let place = Place::new();
-    let mut process = place.start(server, &["--ttl", "10s"]);
-    let first = place.wait_for_set(&process, |_| true);
+    let place = Place::at(server);
+    let mut process = start(&place, &["--ttl", "10s"]);
+    let first = wait_for_set(&place, &process, |_| true);
     process.wait_for_line("published a certificate", PATIENCE);
-    assert_eq!(verdict(&place.dir()), "good", "{}", process.output());
-    wait_for("ready file", PATIENCE, || fs::read(place.ready_file()).ok());
-    let second = place.wait_for_set(&process, |files| files[1] != first[1]);
+    assert_eq!(verdict(&place.certs()), "good", "{}", process.output());
+    wait_for("ready file", PATIENCE, || fs::read(ready_file(&place)).ok());
+    let second = wait_for_set(&place, &process, |files| files[1] != first[1]);
     assert_ne!(first[2], second[2], "each certificate has a new key");
     finish(process);
     assert_eq!(place.files().unwrap()[0], second[0], "files stay");
 
     // another ttl is another request; a set of an hour is then used again
-    let process = place.start(server, &["--ttl", "1h"]);
-    let long = place.wait_for_set(&process, |files| files[1] != second[1]);
+    let process = start(&place, &["--ttl", "1h"]);
+    let long = wait_for_set(&place, &process, |files| files[1] != second[1]);
     let orders = place.state()["issuances"].as_array().unwrap().len();
     finish(process);
     let before = issued(server);
-    let mut process = place.start(server, &["--ttl", "1h"]);
+    let mut process = start(&place, &["--ttl", "1h"]);
     process.wait_for_line("using the set that is on disk", PATIENCE);
     for name in ["cert.pem", "key.pem", "CA.pem", "..data/key.pem"] {
-        fs::remove_file(place.dir().join(name)).unwrap();
+        fs::remove_file(place.certs().join(name)).unwrap();
         let began = Instant::now();
-        place.wait_for_set(&process, |files| {
-            files == &long && fs::read_to_string(place.dir().join(name)).is_ok()
+        wait_for_set(&place, &process, |files| {
+            files == &long && fs::read_to_string(place.certs().join(name)).is_ok()
         });
         assert!(
             began.elapsed() < Duration::from_secs(2),
@@ -167,13 +106,13 @@ fn it_starts_renews_reuses_repairs_and_stops() {
 #[ignore = "needs openbao"]
 fn sign_mode_keeps_the_key_when_told_to() {
     let server = &OpenBao::ready();
-    let place = Place::new();
+    let place = Place::at(server);
     let settings = ["--mode", "sign", "--reuse-key", "--ttl", "6s"];
-    let process = place.start(server, &settings);
-    let first = place.wait_for_set(&process, |_| true);
-    let second = place.wait_for_set(&process, |files| files[1] != first[1]);
+    let process = start(&place, &settings);
+    let first = wait_for_set(&place, &process, |_| true);
+    let second = wait_for_set(&place, &process, |files| files[1] != first[1]);
     assert_eq!(first[2], second[2]);
-    assert_eq!(verdict(&place.dir()), "good");
+    assert_eq!(verdict(&place.certs()), "good");
     finish(process);
 }
 
@@ -181,34 +120,20 @@ fn sign_mode_keeps_the_key_when_told_to() {
 #[ignore = "needs openbao"]
 fn several_certificates_fail_on_their_own() {
     let server = &OpenBao::ready();
-    let place = Place::new();
-    let file = place.temp.path().join("certagent.hcl");
-    let block = |name: &str, role: &str| {
-        let dir = place.temp.path().join(name);
-        format!(
-            "certificate \"{name}\" {{\n  component = \"{name}\"\n  mount = \"pki_int\"\n  \
-             role = \"{role}\"\n  ip_sans = [\"127.0.0.1\"]\n  dir = \"{}\"\n}}\n",
-            dir.display()
-        )
-    };
+    let place = Place::at(server);
     let text = [
-        block("ingester", "internal"),
-        block("querier", "nobody"),
-        block("ruler", "internal"),
+        place.block("ingester", "internal", ""),
+        place.block("querier", "nobody", ""),
+        place.block("ruler", "internal", ""),
     ];
-    fs::write(&file, text.concat()).unwrap();
-    let mut process = Process::start(
-        certagent(["run", "-c"])
-            .arg(&file)
-            .env("VAULT_ADDR", &server.address)
-            .env("VAULT_TOKEN", &server.token),
-    );
+    let file = place.config(&text.concat());
+    let mut process = Process::start(place.certagent(&["run", "-c"]).arg(file));
     for name in ["ingester", "ruler"] {
-        let cert = place.temp.path().join(name).join("cert.pem");
+        let cert = place.path(name).join("cert.pem");
         wait_for(name, PATIENCE, || fs::read(&cert).ok());
     }
     process.wait_for_line("no certificate yet", PATIENCE);
-    assert!(!place.temp.path().join("querier/cert.pem").exists());
+    assert!(!place.path("querier/cert.pem").exists());
     assert!(process.ended().is_none());
     finish(process);
 }
@@ -217,27 +142,27 @@ fn several_certificates_fail_on_their_own() {
 #[ignore = "needs openbao"]
 fn kill_9_at_any_moment_leaves_a_whole_set_and_keeps_the_budget() {
     let server = &OpenBao::ready();
-    let place = Place::new();
+    let place = Place::at(server);
     let before = issued(server);
     for round in 0_u64..20 {
-        let mut process = place.start(server, &["--ttl", "10d"]);
+        let mut process = start(&place, &["--ttl", "10d"]);
         // spread over start, login, order, publication and idling
         thread::sleep(Duration::from_millis((round * 37) % 160));
         process.signal(Signal::KILL);
         process.wait(PATIENCE);
-        if place.dir().join("..data").exists() {
-            assert_eq!(verdict(&place.dir()), "good", "round {round}");
+        if place.certs().join("..data").exists() {
+            assert_eq!(verdict(&place.certs()), "good", "round {round}");
         }
     }
     let made = issued(server) - before;
     assert!(made <= 10, "{made} certificates, the budget is ten an hour");
     // On a slow machine every kill may have come between order and publication, and used the
     // budget up: the set must come all the same when there is room.
-    let mut process = place.start(server, &["--ttl", "10d", "--max-issuances-per-hour", "100"]);
-    place.wait_for_set(&process, |_| true);
+    let mut process = start(&place, &["--ttl", "10d", "--max-issuances-per-hour", "100"]);
+    wait_for_set(&place, &process, |_| true);
     // it may be there from before: a signal that comes before it listens would just end it
     process.wait_for_line("valid until", PATIENCE);
-    assert_eq!(verdict(&place.dir()), "good");
+    assert_eq!(verdict(&place.certs()), "good");
     assert!(process.ended().is_none());
     finish(process);
 }
@@ -259,12 +184,9 @@ fn a_first_start_that_fails_until_its_deadline_ends_with_its_code() {
             4,
         ),
     ] {
-        let place = Place::new();
-        let mut command = certagent(["run", "--component", "ingester", "--mount", "pki_int"]);
-        command.args(&settings).arg("--dir").arg(place.dir());
-        command
-            .env("VAULT_ADDR", address)
-            .env("VAULT_TOKEN", &server.token);
+        let place = Place::at(&server);
+        let mut command = place.agent(&settings);
+        command.env("VAULT_ADDR", address);
         let mut process = Process::start(&mut command);
         let status = process.wait(PATIENCE);
         assert_eq!(status.code(), Some(code), "{}", process.output());
@@ -275,10 +197,10 @@ fn a_first_start_that_fails_until_its_deadline_ends_with_its_code() {
 #[ignore = "needs openbao"]
 fn issue_reports_writes_and_shows_the_key_only_where_asked() {
     let server = &OpenBao::ready();
-    let place = Place::new();
-    let out = place.temp.path().join("out");
+    let place = Place::at(server);
+    let out = place.path("out");
     let run = |settings: &[&str]| {
-        let output = place.command(server, "issue", settings).output().unwrap();
+        let output = place.one("issue").args(settings).output().unwrap();
         let text = String::from_utf8(output.stdout).unwrap();
         let errors = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(0), "{text}\n{errors}");
@@ -305,12 +227,9 @@ fn issue_reports_writes_and_shows_the_key_only_where_asked() {
 #[ignore = "needs openbao"]
 fn a_dry_run_asks_for_nothing_and_says_what_would_be_refused() {
     let server = &OpenBao::ready();
-    let place = Place::new();
+    let place = Place::at(server);
     let before = issued(server);
-    let output = place
-        .command(server, "issue", &["--dry-run"])
-        .output()
-        .unwrap();
+    let output = place.one("issue").arg("--dry-run").output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
     assert_eq!(output.status.code(), Some(0), "{text}");
     assert!(

@@ -3,71 +3,46 @@
 use std::{
     fs,
     io::Write as _,
-    path::{Path, PathBuf},
+    path::Path,
     process::Command,
     time::{Duration, Instant},
 };
 
 use rustix::process::{Pid, Signal, kill_process};
-use tempfile::TempDir;
 
-use crate::rig::{Embedded, PATIENCE, Process, certagent, free_ports, tool, wait_for};
+use crate::rig::{PATIENCE, Place, Process, free_ports, tool, wait_for};
 
-/// The embedded PKI and a directory.
-struct Place {
-    server: Embedded,
-    temp: TempDir,
+/// The embedded PKI and a directory, for commands that find a shell.
+fn place() -> Place {
+    let mut place = Place::new();
+    place.set("PATH", "/usr/bin:/bin");
+    place
 }
 
-impl Place {
-    fn new() -> Self {
-        Self {
-            server: Embedded::start(),
-            temp: tempfile::tempdir().unwrap(),
-        }
-    }
+/// `certagent exec` with these settings, in the directory, ready for `-- CMD`.
+fn exec(place: &Place, settings: &[&str]) -> Command {
+    let mut command = place.one("exec");
+    command
+        .args(["--dir", "certs"])
+        .args(settings)
+        .current_dir(place.home());
+    command
+}
 
-    fn path(&self, name: &str) -> PathBuf {
-        self.temp.path().join(name)
-    }
+/// The same with a script as the command.
+fn run_script(place: &Place, settings: &[&str], script: &str) -> Process {
+    Process::start(exec(place, settings).args(["--", "/bin/sh", "-c", script]))
+}
 
-    /// `certagent exec` with these settings, in the directory, ready for `-- CMD`.
-    fn exec(&self, settings: &[&str]) -> Command {
-        let mut command = certagent(["exec", "--component", "ingester", "--mount", "pki_int"]);
-        command
-            .args(["--ip-sans", "127.0.0.1", "--dir", "certs"])
-            .args(settings);
-        self.fit_out(&mut command);
-        command
-    }
-
-    fn fit_out(&self, command: &mut Command) {
-        command
-            .env("PATH", "/usr/bin:/bin")
-            .env("VAULT_ADDR", &self.server.address)
-            .env("VAULT_TOKEN", &self.server.token)
-            .current_dir(self.temp.path());
-    }
-
-    /// The same with a script as the command.
-    fn script(&self, settings: &[&str], script: &str) -> Process {
-        let mut command = self.exec(settings);
-        Process::start(command.args(["--", "/bin/sh", "-c", script]))
-    }
-
-    fn config(&self, blocks: &[(&str, &str)]) -> PathBuf {
-        let block = |(name, role): &(&str, &str)| {
-            format!(
-                "certificate \"{name}\" {{\n  component = \"{name}\"\n  mount = \"pki_int\"\n  \
-                 role = \"{role}\"\n  ip_sans = [\"127.0.0.1\"]\n  dir = \"{name}\"\n  \
-                 startup_timeout = \"1s\"\n}}\n"
-            )
-        };
-        let file = self.path("certagent.hcl");
-        let text: String = blocks.iter().map(block).collect();
-        fs::write(&file, text).unwrap();
-        file
-    }
+/// `certagent exec` with a file of these certificates and roles.
+fn exec_file(place: &Place, blocks: &[(&str, &str)]) -> Command {
+    let text: String = blocks
+        .iter()
+        .map(|(name, role)| place.block(name, role, "  startup_timeout = \"1s\"\n"))
+        .collect();
+    let mut command = place.certagent(&["exec", "-c"]);
+    command.arg(place.config(&text)).current_dir(place.home());
+    command
 }
 
 fn code(process: &mut Process) -> Option<i32> {
@@ -76,8 +51,8 @@ fn code(process: &mut Process) -> Option<i32> {
 
 #[test]
 fn the_command_finds_the_set_and_its_code_is_ours() {
-    let place = Place::new();
-    let mut command = place.exec(&[]);
+    let place = place();
+    let mut command = exec(&place, &[]);
     let script = "test -s $CERTAGENT_CA_FILE -a -s $CERTAGENT_CERT_FILE -a -s $CERTAGENT_KEY_FILE \
                   && test $CERTAGENT_CERT_FILE = $CERTAGENT_DIR/cert.pem || exit 9\n\
                   env; echo files: $(ls /proc/$$/fd); cat; exit 7";
@@ -85,8 +60,8 @@ fn the_command_finds_the_set_and_its_code_is_ours() {
     let mut plain = Process::start(plain.args(["-c", &script.replace(" || exit 9", "")]));
     let files = plain.wait_for_line("files: ", PATIENCE);
     command
-        .env("BAO_TOKEN", &place.server.token)
-        .env("CERTAGENT_AUTH_TOKEN", &place.server.token)
+        .env("BAO_TOKEN", &place.token)
+        .env("CERTAGENT_AUTH_TOKEN", &place.token)
         .env("APP_SETTING", "kept")
         .args(["--", "/bin/sh", "-c", script]);
     let mut process = Process::start(&mut command);
@@ -96,7 +71,7 @@ fn the_command_finds_the_set_and_its_code_is_ours() {
     for line in [dir.as_str(), "APP_SETTING=kept", files.as_str()] {
         assert!(stdout.lines().any(|one| one == line), "{line}\n{stdout}");
     }
-    assert!(!stdout.contains(&place.server.token), "{stdout}");
+    assert!(!stdout.contains(&place.token), "{stdout}");
     assert!(!stdout.contains("TOKEN"), "{stdout}");
     assert!(stderr.contains("published a certificate"), "{stderr}");
     assert!(!stdout.contains("published"), "our log is on stderr only");
@@ -104,10 +79,8 @@ fn the_command_finds_the_set_and_its_code_is_ours() {
 
 #[test]
 fn several_certificates_are_all_there_and_told_apart_by_name() {
-    let place = Place::new();
-    let file = place.config(&[("grpc-a", "internal"), ("http", "internal")]);
-    let mut command = certagent(["exec", "-c", file.to_str().unwrap()]);
-    place.fit_out(&mut command);
+    let place = place();
+    let mut command = exec_file(&place, &[("grpc-a", "internal"), ("http", "internal")]);
     let script = "test -s $CERTAGENT_KEY_FILE_GRPC_A -a -s $CERTAGENT_CERT_FILE_HTTP || exit 9\n\
                   VAULT_TOKEN=x $0 check-config -c certagent.hcl >&2 || exit 8\n\
                   echo plain: ${CERTAGENT_DIR-none}; exit 0";
@@ -123,8 +96,9 @@ fn several_certificates_are_all_there_and_told_apart_by_name() {
 
 #[test]
 fn a_first_start_that_fails_starts_nothing_and_has_the_code_of_run() {
-    let place = Place::new();
-    let mut process = place.script(
+    let place = place();
+    let mut process = run_script(
+        &place,
         &["--startup-timeout", "1s", "--role", "nobody"],
         "echo started",
     );
@@ -132,10 +106,8 @@ fn a_first_start_that_fails_starts_nothing_and_has_the_code_of_run() {
     assert_eq!(process.stdout(), "");
 
     // one of two is not enough for a command that may need both
-    let file = place.config(&[("a", "internal"), ("b", "nobody")]);
-    let mut command = certagent(["exec", "-c", file.to_str().unwrap(), "--"]);
-    place.fit_out(&mut command);
-    let mut process = Process::start(command.args(["/bin/echo", "started"]));
+    let mut command = exec_file(&place, &[("a", "internal"), ("b", "nobody")]);
+    let mut process = Process::start(command.args(["--", "/bin/echo", "started"]));
     assert_eq!(code(&mut process), Some(4), "{}", process.output());
     assert_eq!(process.stdout(), "");
     assert!(
@@ -147,8 +119,8 @@ fn a_first_start_that_fails_starts_nothing_and_has_the_code_of_run() {
 
 #[test]
 fn a_signal_before_the_command_ends_it_with_the_signals_code() {
-    let place = Place::new();
-    let mut command = place.exec(&["--log-level", "debug"]);
+    let place = place();
+    let mut command = exec(&place, &["--log-level", "debug"]);
     command.env("VAULT_ADDR", format!("http://127.0.0.1:{}", free_ports().0));
     let mut process = Process::start(command.args(["--", "/bin/echo", "started"]));
     process.wait_for_line("no certificate yet", PATIENCE);
@@ -167,8 +139,8 @@ echo listening; while :; do sleep 0.02; done";
 
 #[test]
 fn every_signal_is_passed_on_and_term_again_and_again() {
-    let place = Place::new();
-    let mut process = place.script(&["--kill-after", "0"], LISTENER);
+    let place = place();
+    let mut process = run_script(&place, &["--kill-after", "0"], LISTENER);
     process.wait_for_line("listening", PATIENCE);
     for (signal, name) in [
         (Signal::INT, "INT"),
@@ -193,16 +165,16 @@ fn every_signal_is_passed_on_and_term_again_and_again() {
 
 #[test]
 fn a_killed_command_gives_128_and_the_signal() {
-    let place = Place::new();
-    let mut process = place.script(&[], "kill -KILL $$");
+    let place = place();
+    let mut process = run_script(&place, &[], "kill -KILL $$");
     assert_eq!(code(&mut process), Some(137), "{}", process.output());
 }
 
 #[test]
 fn a_command_that_does_not_follow_term_is_killed_after_the_limit() {
-    let place = Place::new();
+    let place = place();
     let script = "trap '' TERM; echo listening; while :; do sleep 0.02; done";
-    let mut process = place.script(&["--kill-after", "300ms"], script);
+    let mut process = run_script(&place, &["--kill-after", "300ms"], script);
     process.wait_for_line("listening", PATIENCE);
     let asked = Instant::now();
     process.signal(Signal::TERM);
@@ -213,29 +185,29 @@ fn a_command_that_does_not_follow_term_is_killed_after_the_limit() {
 
 #[test]
 fn a_command_that_cannot_be_run_has_the_shells_codes() {
-    let place = Place::new();
+    let place = place();
     fs::write(place.path("plain"), "text").unwrap();
     for (program, expected) in [("no-such-program", 127), ("./plain", 126)] {
-        let mut process = Process::start(place.exec(&[]).args(["--", program]));
+        let mut process = Process::start(exec(&place, &[]).args(["--", program]));
         assert_eq!(code(&mut process), Some(expected), "{}", process.output());
         assert!(process.stderr().contains(program), "{}", process.output());
     }
-    let without = place.exec(&[]).output().unwrap();
+    let without = exec(&place, &[]).output().unwrap();
     assert_eq!(without.status.code(), Some(2), "no command at all");
 }
 
 #[test]
 fn certificates_are_renewed_while_the_command_runs() {
-    let place = Place::new();
+    let place = place();
     let script = "cp $CERTAGENT_CERT_FILE first\n\
                   while cmp -s first $CERTAGENT_CERT_FILE; do sleep 0.05; done; exit 3";
-    let mut process = place.script(&["--ttl", "4s"], script);
+    let mut process = run_script(&place, &["--ttl", "4s"], script);
     assert_eq!(code(&mut process), Some(3), "{}", process.output());
 }
 
 #[test]
 fn a_key_on_the_terminal_reaches_the_command_once() {
-    let place = Place::new();
+    let place = place();
     let keys = place.path("keys");
     assert!(
         Command::new("mkfifo")
@@ -247,7 +219,7 @@ fn a_key_on_the_terminal_reaches_the_command_once() {
     let script = "n=0; trap 'n=$((n + 1)); echo got INT $n; test $n = 2 && exit 5' INT\n\
                   echo listening; while :; do sleep 0.02; done";
     fs::write(place.path("listener"), script).unwrap();
-    let exec = place.exec(&["--log-level", "debug"]);
+    let exec = exec(&place, &["--log-level", "debug"]);
     let words = exec.get_args().map(|word| word.to_str().unwrap());
     let words: Vec<&str> = words.chain(["--", "/bin/sh", "listener"]).collect();
     let program = exec.get_program().to_str().unwrap();
@@ -256,6 +228,7 @@ fn a_key_on_the_terminal_reaches_the_command_once() {
     let terminal = "exec script -qec \"$0\" /dev/null < keys";
     command.args(["-c", terminal, &line]).env_clear();
     place.fit_out(&mut command);
+    command.current_dir(place.home());
     let mut process = Process::start(&mut command);
     let mut keys = fs::OpenOptions::new().write(true).open(keys).unwrap();
     process.wait_for_line("listening", PATIENCE);
@@ -274,7 +247,7 @@ fn a_key_on_the_terminal_reaches_the_command_once() {
 
 /// Starts certagent as PID 1 of a namespace of its own, and returns its number out here.
 fn as_pid_1(place: &Place, script: &str) -> (Process, Pid) {
-    let exec = place.exec(&["--log-level", "debug"]);
+    let exec = exec(&place, &["--log-level", "debug"]);
     let mut command = Command::new(tool("userns"));
     command
         .args(["-Urpf", "--mount-proc", "--kill-child"])
@@ -283,6 +256,7 @@ fn as_pid_1(place: &Place, script: &str) -> (Process, Pid) {
         .args(["--", "/bin/sh", "-c", script])
         .env_clear();
     place.fit_out(&mut command);
+    command.current_dir(place.home());
     let mut process = Process::start(&mut command);
     let outer = process.pid();
     let list = format!("/proc/{outer}/task/{outer}/children");
@@ -298,7 +272,7 @@ fn as_pid_1(place: &Place, script: &str) -> (Process, Pid) {
 #[test]
 #[ignore = "needs userns"]
 fn as_pid_1_it_reaps_orphans_and_hands_the_code_on() {
-    let place = Place::new();
+    let place = place();
     let script = "\
 test $PPID = 1 && test $(cat /proc/1/comm) = certagent || exit 8
 for n in 1 2 3 4 5; do (sleep 0.3 & echo $! >> orphans); done
@@ -316,7 +290,7 @@ exit 42";
 #[test]
 #[ignore = "needs userns"]
 fn as_pid_1_it_passes_signals_on_and_ends_with_the_command() {
-    let place = Place::new();
+    let place = place();
     let (mut process, inner) = as_pid_1(&place, LISTENER);
     process.wait_for_line("listening", PATIENCE);
     for (signal, line) in [(Signal::HUP, "got HUP"), (Signal::TERM, "got TERM 1")] {

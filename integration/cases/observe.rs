@@ -15,73 +15,49 @@ use std::{
 use certagent::observe::metrics::{METRICS, Metric};
 use rustix::process::Signal;
 use serde_json::Value;
-use tempfile::TempDir;
 
-use crate::rig::{PATIENCE, Process, certagent, http, tool, wait_for};
+use crate::rig::{PATIENCE, Place, Process, http, tool, wait_for};
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// The embedded PKI and where an agent of it keeps its things.
-struct Stage {
-    pki: Process,
-    address: String,
-    token: String,
-    dir: TempDir,
-}
+/// The embedded PKI, and an agent's environment as in a Nomad task.
+struct Stage(Place);
 
 impl Stage {
     fn new() -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let mut command = certagent(["dev", "--pki-only"]);
-        command.env("TMPDIR", dir.path());
-        let mut pki = Process::start(&mut command);
-        pki.wait_for_line("ready", PATIENCE);
-        let stdout = pki.stdout();
-        let after = |label: &str| {
-            let line = stdout.lines().find(|line| line.starts_with(label)).unwrap();
-            line[label.len()..].trim().to_owned()
-        };
-        Self {
-            address: after("address"),
-            token: fs::read_to_string(after("root token")).unwrap(),
-            pki,
-            dir,
+        let mut place = Place::new();
+        for name in ["NOMAD_ALLOC_DIR", "NOMAD_SECRETS_DIR"] {
+            place.set(name, place.path(""));
         }
+        for (name, value) in [
+            ("CERTAGENT_COMPONENT", "demo"),
+            ("CERTAGENT_NODE_IP", "127.0.0.1"),
+            ("CERTAGENT_MOUNT", "pki_int"),
+            ("CERTAGENT_TTL", "1h"),
+            ("CERTAGENT_VAULT_MAX_RETRIES", "0"),
+        ] {
+            place.set(name, value);
+        }
+        Self(place)
     }
 
     fn socket(&self) -> PathBuf {
-        self.dir.path().join("certagent/run/status.sock")
+        self.0.path("certagent/run/status.sock")
     }
 
-    /// A command with the agent's environment, as in a Nomad task.
-    fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = certagent(arguments);
-        command
-            .env("VAULT_ADDR", &self.address)
-            .env("VAULT_TOKEN", &self.token)
-            .env("NOMAD_ALLOC_DIR", self.dir.path())
-            .env("NOMAD_SECRETS_DIR", self.dir.path())
-            .env("CERTAGENT_COMPONENT", "demo")
-            .env("CERTAGENT_NODE_IP", "127.0.0.1")
-            .env("CERTAGENT_MOUNT", "pki_int")
-            .env("CERTAGENT_TTL", "1h")
-            .env("CERTAGENT_VAULT_MAX_RETRIES", "0");
-        command
+    fn ask(&self, arguments: &[&str]) -> Output {
+        self.0.ask(arguments)
     }
 
     /// A running agent and the address of its health and metrics.
     fn agent(&self) -> (Process, String) {
-        let mut command = self.command(&["run", "--http-listen", "127.0.0.1:0"]);
+        let mut command = self.0.certagent(&["run", "--http-listen", "127.0.0.1:0"]);
         let mut agent = Process::start(&mut command);
         let line = agent.wait_for_line("health and metrics at ", PATIENCE);
         let address = line.rsplit(' ').next().unwrap().to_owned();
         (agent, address)
-    }
-
-    fn ask(&self, arguments: &[&str]) -> Output {
-        self.command(arguments).output().unwrap()
     }
 
     fn status(&self) -> Value {
@@ -154,7 +130,7 @@ fn health_and_metrics_are_served_and_nothing_else() {
 #[test]
 fn an_agent_without_a_certificate_is_live_and_not_ready() {
     let stage = Stage::new();
-    let mut command = stage.command(&["run", "--http-listen", "127.0.0.1:0"]);
+    let mut command = stage.0.certagent(&["run", "--http-listen", "127.0.0.1:0"]);
     command.env("VAULT_TOKEN", "s.wrongwrongwrongwrongwrong");
     let mut agent = Process::start(&mut command);
     let line = agent.wait_for_line("health and metrics at ", PATIENCE);
@@ -257,14 +233,15 @@ fn only_our_own_user_and_root_reach_the_status_socket() {
     let dir = socket.parent().unwrap();
     assert_eq!((mode(&socket), mode(dir)), (0o600, 0o700));
     let second = stage
-        .command(&["run", "--status-socket", socket.to_str().unwrap()])
+        .0
+        .certagent(&["run", "--status-socket", socket.to_str().unwrap()])
         .output();
     let second = second.unwrap();
     assert_eq!(second.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&second.stderr).contains("another process answers"));
     if rustix::process::geteuid().is_root() {
         // Although the file's rights would let them in.
-        for open in [stage.dir.path(), dir, &socket] {
+        for open in [stage.0.home(), dir, &socket] {
             fs::set_permissions(open, fs::Permissions::from_mode(0o777)).unwrap();
         }
         let mut other = Command::new("/bin/sh");
@@ -320,8 +297,7 @@ fn a_renewal_can_be_asked_for_and_one_that_fails_changes_nothing() {
     });
     assert_eq!(third["certificates"][0]["counts"]["issuances"], 3);
     assert_eq!(stage.ask(&["renew", "nobody"]).status.code(), Some(2));
-    stage.pki.signal(Signal::KILL);
-    stage.pki.wait(PATIENCE);
+    stage.0.end_issuer();
     let refused = stage.ask(&["renew", "demo"]);
     assert_eq!(refused.status.code(), Some(3), "{refused:?}");
     let after = stage.status();

@@ -12,9 +12,8 @@ use std::{
 };
 
 use rustix::process::Signal;
-use tempfile::TempDir;
 
-use crate::rig::{Embedded, PATIENCE, Process, certagent, tool};
+use crate::rig::{Embedded, PATIENCE, Place, Process, certagent, tool};
 
 /// A supervisor of ours: what it was told.
 struct Fake {
@@ -23,14 +22,14 @@ struct Fake {
 }
 
 impl Fake {
-    fn at_path(dir: &TempDir) -> Self {
-        let path = dir.path().join("notify");
+    fn at_path(dir: &Path) -> Self {
+        let path = dir.join("notify");
         let socket = UnixDatagram::bind(&path).unwrap();
         Self::new(socket, path.to_str().unwrap().to_owned())
     }
 
-    fn abstract_name(dir: &TempDir) -> Self {
-        let name = dir.path().to_str().unwrap();
+    fn abstract_name(dir: &Path) -> Self {
+        let name = dir.to_str().unwrap();
         let address = SocketAddr::from_abstract_name(name).unwrap();
         let socket = UnixDatagram::bind_addr(&address).unwrap();
         Self::new(socket, format!("@{name}"))
@@ -71,15 +70,14 @@ impl Fake {
     }
 }
 
-fn service(server: &Embedded, dir: &TempDir, fake: &Fake, command: &[&str]) -> Command {
-    let mut service = certagent(command);
+/// A command whose supervisor is the fake.
+fn service(place: &Place, fake: &Fake, command: &[&str]) -> Command {
+    let mut service = place.certagent(command);
     service
         .env("CERTAGENT_COMPONENT", "ingester")
         .env("CERTAGENT_MOUNT", "pki_int")
         .env("CERTAGENT_IP_SANS", "127.0.0.1")
-        .env("CERTAGENT_DIR", dir.path().join("certs"))
-        .env("VAULT_ADDR", &server.address)
-        .env("VAULT_TOKEN", &server.token)
+        .env("CERTAGENT_DIR", place.certs())
         .env("PATH", "/usr/bin:/bin")
         .env("NOTIFY_SOCKET", &fake.name);
     service
@@ -98,11 +96,11 @@ fn stop(mut process: Process, fake: &Fake) {
 
 #[test]
 fn ready_comes_with_the_first_set_and_every_renewal_is_a_reload() {
-    let (server, dir) = (Embedded::start(), tempfile::tempdir().unwrap());
-    let fake = Fake::at_path(&dir);
-    let process = Process::start(&mut service(&server, &dir, &fake, &["run", "--ttl", "4s"]));
+    let place = Place::new();
+    let fake = Fake::at_path(place.home());
+    let process = Process::start(&mut service(&place, &fake, &["run", "--ttl", "4s"]));
     let first = fake.until("READY=1", &process);
-    assert!(dir.path().join("certs/cert.pem").exists());
+    assert!(place.certs().join("cert.pem").exists());
     let ready = first.last().unwrap();
     assert!(ready.contains("\nSTATUS=published; notAfter 20"), "{ready}");
     assert!(
@@ -126,9 +124,9 @@ fn ready_comes_with_the_first_set_and_every_renewal_is_a_reload() {
 
 #[test]
 fn an_abstract_socket_is_told_and_the_watchdog_is_fed_twice_as_often_as_asked() {
-    let (server, dir) = (Embedded::start(), tempfile::tempdir().unwrap());
-    let fake = Fake::abstract_name(&dir);
-    let mut command = service(&server, &dir, &fake, &["run"]);
+    let place = Place::new();
+    let fake = Fake::abstract_name(place.home());
+    let mut command = service(&place, &fake, &["run"]);
     command.env("WATCHDOG_USEC", "400000");
     let process = Process::start(&mut command);
     fake.until("READY=1", &process);
@@ -144,10 +142,10 @@ fn an_abstract_socket_is_told_and_the_watchdog_is_fed_twice_as_often_as_asked() 
 
 #[test]
 fn a_certificate_that_cannot_be_had_is_never_ready() {
-    let (server, dir) = (Embedded::start(), tempfile::tempdir().unwrap());
-    let fake = Fake::at_path(&dir);
+    let place = Place::new();
+    let fake = Fake::at_path(place.home());
     let arguments = ["run", "--role", "nobody", "--startup-timeout", "1s"];
-    let mut process = Process::start(&mut service(&server, &dir, &fake, &arguments));
+    let mut process = Process::start(&mut service(&place, &fake, &arguments));
     assert_eq!(
         process.wait(PATIENCE).code(),
         Some(4),
@@ -162,11 +160,11 @@ fn a_certificate_that_cannot_be_had_is_never_ready() {
 
 #[test]
 fn exec_is_ready_once_its_command_was_started_and_keeps_the_socket_to_itself() {
-    let (server, dir) = (Embedded::start(), tempfile::tempdir().unwrap());
-    let fake = Fake::at_path(&dir);
+    let place = Place::new();
+    let fake = Fake::at_path(place.home());
     let script = "echo socket: ${NOTIFY_SOCKET-none}; exec sleep 60";
     let arguments = ["exec", "--", "/bin/sh", "-c", script];
-    let mut process = Process::start(&mut service(&server, &dir, &fake, &arguments));
+    let mut process = Process::start(&mut service(&place, &fake, &arguments));
     fake.until("READY=1", &process);
     process.wait_for_line("socket: none", PATIENCE);
     process.signal(Signal::TERM);
@@ -179,7 +177,7 @@ fn exec_is_ready_once_its_command_was_started_and_keeps_the_socket_to_itself() {
     );
 
     let arguments = ["exec", "--", "no-such-program"];
-    let mut process = Process::start(&mut service(&server, &dir, &fake, &arguments));
+    let mut process = Process::start(&mut service(&place, &fake, &arguments));
     assert_eq!(
         process.wait(PATIENCE).code(),
         Some(127),
@@ -192,10 +190,10 @@ fn exec_is_ready_once_its_command_was_started_and_keeps_the_socket_to_itself() {
 
 #[test]
 fn a_supervisor_that_is_gone_is_a_warning_only() {
-    let (server, dir) = (Embedded::start(), tempfile::tempdir().unwrap());
-    let fake = Fake::at_path(&dir);
-    let mut command = service(&server, &dir, &fake, &["run"]);
-    command.env("NOTIFY_SOCKET", dir.path().join("nobody"));
+    let place = Place::new();
+    let fake = Fake::at_path(place.home());
+    let mut command = service(&place, &fake, &["run"]);
+    command.env("NOTIFY_SOCKET", place.path("nobody"));
     let mut process = Process::start(&mut command);
     process.wait_for_line("cannot tell the supervisor", PATIENCE);
     process.wait_for_line("published a certificate", PATIENCE);
@@ -231,7 +229,7 @@ fn the_shipped_units_log_in_with_their_credential() {
         ("certagent.service", "/etc/certagent/certagent.hcl"),
     ] {
         let dir = tempfile::tempdir().unwrap();
-        let fake = Fake::at_path(&dir);
+        let fake = Fake::at_path(dir.path());
         let (config, credentials) = (dir.path().join("x.hcl"), dir.path().join("credentials"));
         fs::create_dir(&credentials).unwrap();
         fs::write(credentials.join("login"), format!("{}\n", server.token)).unwrap();

@@ -11,6 +11,7 @@
 mod embedded;
 pub(crate) mod http;
 mod openbao;
+mod place;
 mod process;
 
 use std::{
@@ -21,6 +22,7 @@ use std::{
 
 pub(crate) use embedded::Embedded;
 pub(crate) use openbao::{Claims, OpenBao, Options, Stored, jwt};
+pub(crate) use place::Place;
 pub(crate) use process::Process;
 
 /// Nothing on loopback takes longer than this, even on a busy machine.
