@@ -189,7 +189,7 @@ fn status_metrics_and_explain_say_the_same() {
         (
             "/live/obtained_at",
             "/renewal/obtained_at",
-            "certagent_last_success_timestamp_seconds",
+            "certagent_last_renewal_success_timestamp_seconds",
         ),
         (
             "/due",
@@ -209,8 +209,8 @@ fn status_metrics_and_explain_say_the_same() {
         assert_eq!(sample(&metrics, name), millis as f64 / 1000.0, "{name}");
     }
     for (key, name) in [
-        ("used", "certagent_budget_used"),
-        ("per_hour", "certagent_budget_limit"),
+        ("used", "certagent_issuance_limit_used"),
+        ("per_hour", "certagent_issuance_limit"),
     ] {
         assert_eq!(one["budget"][key], explained["budget"][key]);
         assert_eq!(sample(&metrics, name), one["budget"][key].as_f64().unwrap());
@@ -218,7 +218,7 @@ fn status_metrics_and_explain_say_the_same() {
     let planned = &explained["renewal"]["planned_attempts"];
     assert_eq!(&one["runway_attempts"], planned);
     assert_eq!(
-        sample(&metrics, "certagent_runway_attempts"),
+        sample(&metrics, "certagent_renewal_attempts_remaining"),
         planned.as_f64().unwrap()
     );
 }

@@ -205,7 +205,7 @@ def task_api_gone(stack: Stack, report: Report, metrics: Metrics) -> None:
 
 
 def without_agent(stack: Stack, report: Report, metrics: Metrics, what: str, seconds: float) -> None:
-    tells = Moved(metrics, "certagent_tells_total", lambda labels: 'outcome="ok"' not in labels)
+    tells = Moved(metrics, "certagent_reloads_total", lambda labels: 'outcome="ok"' not in labels)
     began = time.monotonic()
     stack.nomad.stop()
     new_root(stack, f"Loki internal CA, {what}")  # something to tell
@@ -234,7 +234,7 @@ def node_ip_changed(stack: Stack, report: Report, metrics: Metrics) -> None:
     # A certagent that finds its set on disk orders nothing at its start, unless it has to ask for something else.
     wait_for(
         "every certagent to order anew at its start",
-        lambda: min(metrics.of("certagent_issuances_total").values()) > 0,
+        lambda: min(metrics.of("certagent_issuance_requests_total").values()) > 0,
         30,
     )
     report.check(

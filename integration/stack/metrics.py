@@ -47,9 +47,9 @@ class Metrics:
         rows = self.read()
         good = {
             "certagent_ready": 1,
-            "certagent_attested": 1,
+            "certagent_application_serves_current": 1,
             "certagent_consecutive_failures": 0,
-            "certagent_alarm": 0,
+            "certagent_reload_exhausted": 0,
         }
         return [
             f"{instance} {name}"

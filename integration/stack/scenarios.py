@@ -207,7 +207,7 @@ def change_root(stack: Stack, report: Report, last: int) -> None:
     bao, every, metrics = stack.bao, sum(stack.counts.values()), Metrics(stack)
     metrics.well()
     old = bao.must("GET", "pki/config/issuers")["data"]["default"]
-    told = Moved(metrics, "certagent_tells_total", label("action", "nomad_restart"))
+    told = Moved(metrics, "certagent_reloads_total", label("action", "nomad_restart"))
     new = new_root(stack, "Loki internal CA 2")
     began = time.monotonic()
     all_trust(stack, 2, 60)

@@ -35,9 +35,9 @@ TOOLS = ["openbao", "consul", "prometheus"]
 REFRESH = 30  # seconds, at most: how often Prometheus asks Consul again for one service
 # Metrics that have samples only in states that neither scenario brings about: a panel on one of these may be empty.
 ABSENT = {
-    "certagent_budget_free_timestamp_seconds": "the budget is not used up",
-    "certagent_told_timestamp_seconds": "nothing has to be told",
-    "certagent_tells_total": "nothing has to be told",
+    "certagent_issuance_limit_reset_timestamp_seconds": "the issuance limit is not reached",
+    "certagent_last_reload_timestamp_seconds": "nothing has to be reloaded",
+    "certagent_reloads_total": "nothing has to be reloaded",
 }
 
 

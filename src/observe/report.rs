@@ -132,7 +132,7 @@ pub struct CertReport {
     pub next: Option<Moment>,
     pub runway_attempts: Option<u32>,
     pub staged: bool,
-    /// `issued`, `published`, `told`, `attested`, as far as they are known.
+    /// `issued`, `published`, `reloaded`, `verified`, as far as they are known.
     pub generations: BTreeMap<String, String>,
     pub failure: Option<FailureReport>,
     pub looked: Option<LookReport>,
@@ -480,11 +480,11 @@ mod tests {
                 one.next.unwrap().unix_millis,
             ),
             (
-                "certagent_last_success_timestamp_seconds{",
+                "certagent_last_renewal_success_timestamp_seconds{",
                 live.obtained_at.unwrap().unix_millis,
             ),
             (
-                "certagent_issuer_clock_offset_seconds{",
+                "certagent_vault_clock_offset_seconds{",
                 one.issuer_ahead_millis.unwrap(),
             ),
             (
@@ -496,10 +496,13 @@ mod tests {
             assert_eq!(sample(name), millis as f64 / 1000.0, "{name}");
         }
         assert_eq!(
-            sample("certagent_runway_attempts{"),
+            sample("certagent_renewal_attempts_remaining{"),
             f64::from(one.runway_attempts.unwrap())
         );
-        assert_eq!(sample("certagent_budget_used{"), f64::from(one.budget.used));
+        assert_eq!(
+            sample("certagent_issuance_limit_used{"),
+            f64::from(one.budget.used)
+        );
         assert_eq!(
             sample("certagent_consecutive_failures{"),
             f64::from(one.failure.unwrap().in_a_row)

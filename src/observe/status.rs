@@ -209,8 +209,8 @@ pub fn generations(status: &Status) -> [(&'static str, Option<&str>); 4] {
     [
         ("issued", status.staged_generation.as_deref().or(live)),
         ("published", live),
-        ("told", told.map(|told| told.generation.as_str())),
-        ("attested", attested.map(|seen| seen.generation.as_str())),
+        ("reloaded", told.map(|told| told.generation.as_str())),
+        ("verified", attested.map(|seen| seen.generation.as_str())),
     ]
 }
 

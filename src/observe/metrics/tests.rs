@@ -81,10 +81,10 @@ fn samples_have_the_labels_and_values_of_the_status() {
         "certagent_certificate_info{certificate=\"ingester\",serial=\"0a:0b\",generation=\"001900000000000\"} 1",
         "certagent_failures_total{certificate=\"ingester\",class=\"denied\"} 1",
         "certagent_failures_total{certificate=\"ingester\",class=\"transport\"} 0",
-        "certagent_generation{certificate=\"ingester\",stage=\"attested\"} 1900000000000",
-        "certagent_issuer_clock_offset_seconds{certificate=\"ingester\"} -1.5",
-        "certagent_tells_total{certificate=\"ingester\",action=\"nomad_restart\",outcome=\"ok\"} 3",
-        "certagent_attested{certificate=\"ingester\"} 1",
+        "certagent_generation{certificate=\"ingester\",stage=\"verified\"} 1900000000000",
+        "certagent_vault_clock_offset_seconds{certificate=\"ingester\"} -1.5",
+        "certagent_reloads_total{certificate=\"ingester\",action=\"nomad_restart\",outcome=\"ok\"} 3",
+        "certagent_application_serves_current{certificate=\"ingester\"} 1",
         "# UNIT certagent_certificate_not_after_timestamp_seconds seconds",
     ] {
         assert!(text.lines().any(|one| one == line), "{line}\n{text}");
