@@ -118,7 +118,7 @@ pub(super) fn out_of_budget(live: Option<&LiveFiles>, per_hour: u32, free: Times
 /// Why a renewal that was asked for can't be now.
 pub(super) fn not_now(until: Timestamp, why: Why) -> Failure {
     let (class, code) = match why {
-        Why::Budget => (FailureClass::Budget, "budget"),
+        Why::Budget => (FailureClass::Budget, "issuance_limit"),
         Why::Quarantine => (FailureClass::Local, "quarantine"),
         Why::Retry(class) => (class, "retry"),
         _ => (FailureClass::Local, "staged"),

@@ -107,7 +107,7 @@ impl Why {
             Self::Expired => "expired",
             Self::Staged => "staged",
             Self::Retry(_) => "retry",
-            Self::Budget => "budget",
+            Self::Budget => "issuance_limit",
             Self::Quarantine => "quarantine",
         }
     }

@@ -52,7 +52,7 @@ impl FailureClass {
             Self::Misconfigured => "misconfigured",
             Self::BadAnswer => "bad_answer",
             Self::Local => "local",
-            Self::Budget => "budget",
+            Self::Budget => "issuance_limit",
         }
     }
 }

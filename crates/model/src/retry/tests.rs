@@ -93,7 +93,7 @@ fn the_stated_bounds_of_a_ten_day_leaf_from_due_to_its_end() {
             ("misconfigured", 117),
             ("bad_answer", 90),
             ("local", 4_841),
-            ("budget", 1_011),
+            ("issuance_limit", 1_011),
         ]
     );
 }
