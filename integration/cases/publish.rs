@@ -56,7 +56,7 @@ fn files(temp: &Path) -> Files {
 fn child(role: &str, temp: &Path) -> Command {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command
-        .args(["publish::child::child", "--exact", "--nocapture"])
+        .args(["cases::publish::child::child", "--exact", "--nocapture"])
         .env(ROLE, role)
         .env(DIR, temp)
         .stdout(Stdio::piped())
@@ -274,7 +274,7 @@ fn a_full_tmpfs_keeps_the_old_set_and_is_usable_when_there_is_room_again() {
     fs::create_dir(&small).unwrap();
     let output = Command::new(unshare)
         .args(["-U", "-r", "-m", "sh", "-ec"])
-        .arg("mount -t tmpfs -o size=48k none \"$1\"; exec \"$2\" publish::child::child --exact --nocapture")
+        .arg("mount -t tmpfs -o size=48k none \"$1\"; exec \"$2\" cases::publish::child::child --exact --nocapture")
         .arg("sh")
         .args([&small, &std::env::current_exe().unwrap()])
         .env(ROLE, "full")

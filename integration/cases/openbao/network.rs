@@ -230,7 +230,7 @@ fn proxy_variables_of_the_environment_are_not_obeyed() {
         .args([
             "--exact",
             "--ignored",
-            "openbao::network::an_order_to_a_plain_server",
+            "cases::openbao::network::an_order_to_a_plain_server",
         ])
         .envs(
             ["HTTP_PROXY", "http_proxy", "ALL_PROXY", "HTTPS_PROXY"]
