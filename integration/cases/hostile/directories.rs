@@ -44,8 +44,9 @@ fn a_directory_that_is_exchanged_gets_nothing_and_its_end_is_the_end_of_the_trou
     let moved = place.path("secrets/x");
     let before = fs::read(place.certs().join("key.pem")).unwrap();
     other_does(
-        "mv \"$1\" \"$2\"; mkdir \"$1\"; chmod 2777 \"$1\"",
-        &[&place.certs(), &moved],
+        "mkdir \"$3\"; chmod 2777 \"$3\"; mv \"$1\" \"$2\"; i=0; \
+         until mv -T \"$3\" \"$1\"; do mv \"$1\" \"$2.again$i\" || true; i=$((i+1)); done",
+        &[&place.certs(), &moved, &place.path("secrets/theirs")],
     );
     process.wait_for_line("directory-foreign", PATIENCE);
     std::thread::sleep(Duration::from_secs(16));
@@ -258,9 +259,10 @@ fn a_deep_tree_under_our_name_stops_no_renewal() {
     let place = Allocation::new();
     let settings = ["--ttl", "20s", "--uid", "65534", "--gid", "65534"];
     let mut process = place.running(&settings);
+    // Made under another name first: the agent begins to remove them at once.
     let script = "cd \"$1\"; for name in ..new ..data.tmp ..state.json.tmp; do \
-                  (mkdir $name; cd $name; i=0; while [ $i -lt 1200 ]; do mkdir a; cd a; i=$((i+1)); done); \
-                  done";
+                  (mkdir deep; cd deep; i=0; while [ $i -lt 1200 ]; do mkdir a; cd a; i=$((i+1)); done); \
+                  until mv -T deep $name; do sleep 0.01; done; done";
     other_does(script, &[&place.certs()]);
     let pid = process.pid().to_string();
     let limited = Command::new("prlimit")
