@@ -7,6 +7,7 @@
 //!
 //! One token is had and given back, as every command does that talks to the issuer.
 
+mod check;
 mod configuration;
 mod credential;
 mod disk;
@@ -26,9 +27,10 @@ mod tests;
 
 use serde::Serialize;
 
+pub use check::{Check, Severity};
 pub use disk::Reader;
 pub use facts::{Facts, Options, gather};
-pub use table::{CHECKS, Check, Severity};
+pub use table::CHECKS;
 
 use crate::exit::Exit;
 
