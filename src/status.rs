@@ -1,9 +1,11 @@
 //! What the loop knows about one certificate, as a value that others may watch.
 //!
-//! Never read by the loop itself. What stays true: it holds no secret, and every field is set at
-//! the same moment as the fact it tells.
+//! As JSON it is what `certagent status --json` prints. Never read by the loop itself. What stays
+//! true: it holds no secret, and every field is set at the same moment as the fact it tells.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
+
+use serde::{Deserialize, Serialize, Serializer};
 
 use crate::model::{
     failure::{Failure, FailureClass, FailureRun},
@@ -12,32 +14,39 @@ use crate::model::{
 };
 
 /// One certificate as its loop sees it; the newest value is in a `tokio::sync::watch`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Status {
     /// Name of the certificate block.
     pub name: String,
     /// What is published; absent until the first success.
     pub live: Option<Live>,
     /// When the published set is due for renewal.
+    #[serde(serialize_with = "moment_or_none")]
     pub due: Option<Timestamp>,
     /// When the loop will act next, as decided at its last look.
+    #[serde(serialize_with = "moment_or_none")]
     pub next: Option<Timestamp>,
     /// The failures since the last success.
+    #[serde(serialize_with = "failure_run")]
     pub failure: Option<FailureRun>,
     /// The newest look at an issuer that was away, while its return is waited for.
     pub looked: Option<HealthCheck>,
     /// Attempts left before the published set expires: by the plan of the present failure, without
     /// one by the plan for an issuer that is away from the due time on.
+    #[serde(rename = "runway_attempts")]
     pub runway: Option<u32>,
     /// A complete set was issued and is not live yet.
     pub staged: bool,
     /// Generation of that set, once it is on disk.
+    #[serde(skip)]
     pub staged_generation: Option<String>,
     /// Counts since the process started.
     pub counts: Counts,
     /// How often the files were put right in the last ten minutes.
+    #[serde(skip)]
     pub repairs_lately: usize,
     /// What is not as it should be on disk and could not be put right at the last look.
+    #[serde(skip)]
     pub files: Option<Failure>,
     /// The issuance budget.
     pub budget: Budget,
@@ -49,31 +58,36 @@ pub struct Status {
     /// How the last renewal that somebody asked for ended.
     pub forced: Option<Forced>,
     /// What the application was told, and what it serves.
+    #[serde(skip)]
     pub app: App,
 }
 
 /// What a look at an issuer that was away found.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct HealthCheck {
     /// When it began.
+    #[serde(serialize_with = "moment")]
     pub at: Timestamp,
     /// Who says that it can serve, or why nobody does.
+    #[serde(flatten, serialize_with = "found")]
     pub found: Result<IssuerHealth, String>,
 }
 
 /// One trust anchor in CA.pem.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Anchor {
     /// Distinguished name.
     pub subject: String,
     /// SHA-256 of its DER form, in hex.
     pub sha256: String,
     /// End of validity.
+    #[serde(serialize_with = "moment")]
     pub not_after: Timestamp,
 }
 
 /// The answer to the wish for a renewal that is not due; wishes made together have one answer.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(into = "ForcedReport")]
 pub struct Forced {
     /// Counts the answers of this process, from 1.
     pub number: u64,
@@ -85,13 +99,15 @@ pub struct Forced {
 
 /// The application that uses the set: what it was told and what it was seen to serve. Empty where
 /// nothing is configured to be told or probed.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct App {
     /// A probe is set: a generation counts as served only when it was attested.
     pub probed: bool,
     /// The newest telling.
+    #[serde(skip)]
     pub told: Option<LastReload>,
     /// The newest proof that a generation is served.
+    #[serde(skip)]
     pub attested: Option<LastVerified>,
     /// The newest probe, whatever came of it.
     pub last_probe: Option<LastProbe>,
@@ -102,6 +118,7 @@ pub struct App {
     /// Times that a generation was taken back since the process started.
     pub rollbacks: u64,
     /// Tellings since the process started, by action and outcome (`ok` or a failure's code).
+    #[serde(serialize_with = "reloads")]
     pub reloads: BTreeMap<(&'static str, &'static str), u64>,
     /// Probes since the process started, by outcome (`ok`, `other` or a failure's code).
     pub probes: BTreeMap<&'static str, u64>,
@@ -128,9 +145,10 @@ pub struct LastVerified {
 }
 
 /// One look at what the application serves.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct LastProbe {
     /// When.
+    #[serde(serialize_with = "moment")]
     pub at: Timestamp,
     /// `ok`, `other` (another certificate) or a failure's code.
     pub outcome: &'static str,
@@ -141,26 +159,31 @@ pub struct LastProbe {
 }
 
 /// The published set.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Live {
     /// Generation id that `..data` points at.
     pub generation: String,
     /// Serial number, lower-case hex with colons.
     pub serial: String,
     /// Start of validity.
+    #[serde(serialize_with = "moment")]
     pub not_before: Timestamp,
     /// End of validity.
+    #[serde(serialize_with = "moment")]
     pub not_after: Timestamp,
     /// When the leaf came back from the issuer; unknown when the record was lost.
+    #[serde(serialize_with = "moment_or_none")]
     pub obtained_at: Option<Timestamp>,
 }
 
 /// Counts since the process started; none ever goes down.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Counts {
     /// Logins at the issuer, of all certificates together.
+    #[serde(skip)]
     pub logins: u64,
     /// Orders sent to the issuer.
+    #[serde(rename = "issuances")]
     pub orders: u64,
     /// Looks at the issuer while it was away.
     pub looks: u64,
@@ -171,6 +194,7 @@ pub struct Counts {
     /// Failed attempts.
     pub failures: u64,
     /// The same by class, in the order of [`FailureClass::ALL`].
+    #[serde(serialize_with = "by_class")]
     pub failures_by_class: [u64; FailureClass::ALL.len()],
 }
 
@@ -186,13 +210,14 @@ impl Counts {
 }
 
 /// The issuance budget as of the last look.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Budget {
     /// Issuances allowed per hour.
     pub per_hour: u32,
     /// Issuances in the last hour.
     pub used: u32,
     /// When the next one is allowed, while the budget is used up.
+    #[serde(serialize_with = "moment_or_none")]
     pub free_at: Option<Timestamp>,
 }
 
@@ -246,4 +271,125 @@ impl Status {
     pub fn settled(&self) -> bool {
         self.usable() || self.failed_with().is_some()
     }
+}
+
+/// A moment, for people and for machines.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Moment {
+    /// RFC 3339.
+    pub time: String,
+    /// Milliseconds since 1970.
+    pub unix_millis: i64,
+}
+
+impl From<Timestamp> for Moment {
+    fn from(at: Timestamp) -> Self {
+        Self {
+            time: at.to_string(),
+            unix_millis: at.unix_millis(),
+        }
+    }
+}
+
+impl Moment {
+    /// The moment for calculations.
+    #[must_use]
+    pub fn at(&self) -> Timestamp {
+        Timestamp::from_unix_millis(self.unix_millis)
+    }
+
+    /// How long it is from this moment until `later`; zero when that has passed.
+    #[must_use]
+    pub fn until(&self, later: &Self) -> Duration {
+        self.at().until(later.at())
+    }
+}
+
+/// A failure as JSON shows it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+#[expect(missing_docs, reason = "documented in model::failure")]
+pub struct FailureReport {
+    pub class: String,
+    pub code: String,
+    pub message: String,
+    pub hint: Option<String>,
+    pub in_a_row: u32,
+    pub at: Moment,
+}
+
+impl FailureReport {
+    fn new(failure: &Failure, in_a_row: u32, at: Timestamp) -> Self {
+        Self {
+            class: failure.class.name().to_owned(),
+            code: failure.code.clone(),
+            message: failure.message.clone(),
+            hint: failure.hint.clone(),
+            in_a_row,
+            at: at.into(),
+        }
+    }
+}
+
+/// [`Forced`] as JSON shows it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+#[expect(missing_docs, reason = "documented in Forced")]
+pub struct ForcedReport {
+    pub number: u64,
+    pub at: Moment,
+    pub serial: Option<String>,
+    pub failure: Option<FailureReport>,
+}
+
+impl From<Forced> for ForcedReport {
+    fn from(forced: Forced) -> Self {
+        let failure = forced.outcome.as_ref().err();
+        Self {
+            number: forced.number,
+            at: forced.at.into(),
+            failure: failure.map(|failure| FailureReport::new(failure, 1, forced.at)),
+            serial: forced.outcome.ok(),
+        }
+    }
+}
+
+fn moment<S: Serializer>(at: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
+    Moment::from(*at).serialize(serializer)
+}
+
+fn moment_or_none<S: Serializer>(at: &Option<Timestamp>, to: S) -> Result<S::Ok, S::Error> {
+    at.map(Moment::from).serialize(to)
+}
+
+fn failure_run<S: Serializer>(run: &Option<FailureRun>, to: S) -> Result<S::Ok, S::Error> {
+    run.as_ref()
+        .map(|run| FailureReport::new(&run.last, run.total, run.at))
+        .serialize(to)
+}
+
+fn found<S: Serializer>(found: &Result<IssuerHealth, String>, to: S) -> Result<S::Ok, S::Error> {
+    #[derive(Serialize)]
+    struct Found<'a> {
+        able: bool,
+        trouble: Option<&'a String>,
+    }
+    let (able, trouble) = (found.is_ok(), found.as_ref().err());
+    Found { able, trouble }.serialize(to)
+}
+
+type Reloads = BTreeMap<(&'static str, &'static str), u64>;
+
+/// By `<action>/<outcome>`.
+fn reloads<S: Serializer>(reloads: &Reloads, to: S) -> Result<S::Ok, S::Error> {
+    let each = reloads.iter();
+    to.collect_map(each.map(|((action, outcome), times)| (format!("{action}/{outcome}"), times)))
+}
+
+fn by_class<S: Serializer>(
+    counts: &[u64; FailureClass::ALL.len()],
+    to: S,
+) -> Result<S::Ok, S::Error> {
+    let names = FailureClass::ALL.iter().map(|class| class.name());
+    to.collect_map(names.zip(counts))
 }

@@ -23,7 +23,7 @@ use crate::{
         schedule::{self, Due, RenewAt},
         time::Timestamp,
     },
-    observe::report::Moment,
+    status::Moment,
     terminal::Screen,
 };
 

@@ -11,9 +11,7 @@ use anyhow::Context as _;
 use tokio::time::sleep;
 
 use super::ask;
-use crate::{
-    cli::StatusArgs, config::Environment, exit::Exit, observe::report::Report, terminal::Screen,
-};
+use crate::{cli::StatusArgs, config::Environment, exit::Exit, terminal::Screen};
 
 /// How often `--watch` asks.
 const EVERY: Duration = Duration::from_secs(1);
@@ -31,7 +29,7 @@ pub(super) async fn run(args: &StatusArgs, environment: &Environment) -> anyhow:
             "the agent refused with {}",
             answer.status
         );
-        let report: Report =
+        let report: text::Report =
             serde_json::from_str(&answer.body).context("the agent's answer is damaged")?;
         super::print(&match (args.json, args.watch) {
             (true, true) => format!("{}\n", answer.body.trim_end()),

@@ -27,11 +27,14 @@ use tracing::{info, warn};
 
 use super::{
     metrics,
-    report::{ForcedReport, Ready, Renewed, RenewedCert, Report},
+    report::{Ready, Renewed, RenewedCert, Report},
     socket::{Limited, OwnUser, Socket, SocketError},
     status::Seen,
 };
-use crate::config::{Listen, StatusSocket};
+use crate::{
+    config::{Listen, StatusSocket},
+    status::{ForcedReport, Status},
+};
 
 /// How long one connection to health and metrics may take in all.
 const LIFE: Duration = Duration::from_secs(10);
@@ -224,8 +227,8 @@ async fn exposition(State(seen): State<Seen>) -> Response {
     }
 }
 
-async fn status(State(seen): State<Seen>) -> Json<Report> {
-    Json(Report::from(&seen.view()))
+async fn status(State(seen): State<Seen>) -> Response {
+    Json(Report::from(&seen.view())).into_response()
 }
 
 async fn renew_all(State(seen): State<Seen>) -> Response {
@@ -269,7 +272,7 @@ async fn renew(seen: &Seen, names: Vec<String>) -> Response {
         let Ok(ended) = status.wait_for(|status| number(status) > before).await else {
             return refused(StatusCode::SERVICE_UNAVAILABLE, "the agent is ending");
         };
-        let forced = ended.forced.as_ref().map(ForcedReport::from);
+        let forced = ended.forced.clone().map(ForcedReport::from);
         let forced = forced.unwrap_or_default();
         answer.certificates.push(RenewedCert {
             name,
@@ -280,6 +283,6 @@ async fn renew(seen: &Seen, names: Vec<String>) -> Response {
     Json(answer).into_response()
 }
 
-fn number(status: &crate::status::Status) -> u64 {
+fn number(status: &Status) -> u64 {
     status.forced.as_ref().map_or(0, |forced| forced.number)
 }

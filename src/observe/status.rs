@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use serde::Serialize;
 use tokio::sync::watch;
 
 use crate::{clock::Clock, control::Force, model::time::Timestamp, status::Status};
@@ -75,7 +76,7 @@ pub struct View {
 }
 
 /// Whether a certificate can be used, and what is not as it should be.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Readiness {
     /// Why it is not ready; empty means ready.
     pub reasons: Vec<Reason>,
@@ -92,7 +93,7 @@ impl Readiness {
 }
 
 /// One reason.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Reason {
     /// A short stable name, as `not-attested`.
     pub code: &'static str,

@@ -1,8 +1,10 @@
 //! The status for people: one line a certificate, and below it what is wrong.
 
+use serde::Deserialize;
+
 use crate::{
     model::duration,
-    observe::report::{CertReport, Moment, Report},
+    status::Moment,
     terminal::{Screen, Style, harmless},
 };
 
@@ -10,6 +12,51 @@ const HEAD: [&str; 6] = ["NAME", "STATE", "LEFT", "RENEWS", "SERIAL", "APPLICATI
 
 /// Bytes of a serial that tell certificates apart on a screen.
 const SERIAL: usize = 17;
+
+/// What is shown of the agent's answer. A field that the agent does not know is empty, one that this
+/// program does not know is left out, never an error.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Report {
+    version: String,
+    started: Moment,
+    now: Moment,
+    pub(super) ready: bool,
+    certificates: Vec<CertReport>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+struct CertReport {
+    name: String,
+    ready: bool,
+    reasons: Vec<Reason>,
+    degraded: Vec<Reason>,
+    live: Option<Live>,
+    due: Option<Moment>,
+    app: App,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+struct Reason {
+    message: String,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+struct Live {
+    serial: String,
+    not_before: Moment,
+    not_after: Moment,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+struct App {
+    attested: Option<bool>,
+    told_at: Option<Moment>,
+}
 
 pub(super) fn render(report: &Report, screen: Screen) -> String {
     let now = &report.now;
@@ -110,10 +157,7 @@ fn row(one: &CertReport, now: &Moment) -> [String; 6] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        model::time::Timestamp,
-        observe::report::{AppReport, LiveReport, Text},
-    };
+    use crate::model::time::Timestamp;
 
     fn report() -> Report {
         let now = Timestamp::from_unix_secs(1_900_000_000);
@@ -121,23 +165,21 @@ mod tests {
         let good = CertReport {
             name: "ingester".to_owned(),
             ready: true,
-            live: Some(LiveReport {
+            live: Some(Live {
                 serial: "0a:0b:0c:0d:0e:0f:10:11".to_owned(),
                 not_before: now.minus(hours(24)).into(),
                 not_after: now.plus(hours(72)).into(),
-                ..LiveReport::default()
             }),
             due: Some(now.plus(hours(40)).into()),
-            app: AppReport {
+            app: App {
                 attested: Some(true),
-                ..AppReport::default()
+                ..App::default()
             },
             ..CertReport::default()
         };
         let bad = CertReport {
             name: "ruler".to_owned(),
-            reasons: vec![Text {
-                code: "nothing-published".to_owned(),
+            reasons: vec![Reason {
                 message: "nothing is published: \x1b[2J".to_owned(),
             }],
             ..CertReport::default()
@@ -149,6 +191,13 @@ mod tests {
             ready: false,
             certificates: vec![good, bad],
         }
+    }
+
+    #[test]
+    fn an_older_or_newer_agent_is_understood() {
+        let answer = r#"{"certificates":[{"name":"a","new":1}],"new":1}"#;
+        let report: Report = serde_json::from_str(answer).unwrap();
+        assert!(render(&report, Screen::PLAIN).contains("not ready"));
     }
 
     #[test]
