@@ -11,12 +11,14 @@ use crate::{
     model::{
         answer,
         bundle::PrivateKey,
-        failure::{Failure, FailureClass},
+        failure::Failure,
         request::{KeyType, Mode, Request},
         time::Timestamp,
         verify::{self, Expect, Verified},
     },
 };
+
+const BROKEN_OFF: &str = "could not make a private key: its making was broken off";
 
 /// An issuance request that is ready to be sent.
 pub(crate) struct Issuance<'a> {
@@ -102,18 +104,8 @@ async fn new_key(kind: KeyType) -> Result<PrivateKey, Failure> {
     match kind {
         KeyType::Rsa2048 | KeyType::Rsa3072 | KeyType::Rsa4096 => {
             let made = tokio::task::spawn_blocking(move || issue::new_key(kind)).await;
-            made.unwrap_or_else(|_| Err(broken_off()))
+            made.unwrap_or_else(|_| Err(Failure::local("key-generation", BROKEN_OFF.to_owned())))
         }
         KeyType::EcP256 | KeyType::EcP384 | KeyType::Ed25519 => issue::new_key(kind),
-    }
-}
-
-fn broken_off() -> Failure {
-    Failure {
-        class: FailureClass::Local,
-        code: "key".to_owned(),
-        message: "could not make a private key: its making was broken off".to_owned(),
-        hint: None,
-        retry_after: None,
     }
 }

@@ -12,7 +12,7 @@ use zeroize::Zeroize;
 
 use crate::model::{
     bundle::PrivateKey,
-    failure::{Failure, FailureClass},
+    failure::Failure,
     leaf::KeyFacts,
     request::{KeyType, Names, Request},
 };
@@ -124,11 +124,8 @@ fn params(names: &Names) -> Result<CertificateParams, rcgen::Error> {
 
 fn local(code: &str, message: String, hint: Option<String>) -> Failure {
     Failure {
-        class: FailureClass::Local,
-        code: code.to_owned(),
-        message,
         hint,
-        retry_after: None,
+        ..Failure::local(code, message)
     }
 }
 

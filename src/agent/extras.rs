@@ -6,10 +6,7 @@ use std::path::Path;
 
 use crate::{
     disk,
-    model::{
-        failure::{Failure, FailureClass},
-        pem,
-    },
+    model::{failure::Failure, pem},
 };
 
 /// Bytes of the largest file: all public roots of the web are a fifth of it.
@@ -27,14 +24,12 @@ pub(super) fn read(path: &Path) -> Result<Vec<Vec<u8>>, Failure> {
 }
 
 fn failed(path: &Path, why: &str) -> Failure {
+    let message = format!(
+        "could not read the extra trust anchors {}: {why}",
+        path.display()
+    );
     Failure {
-        class: FailureClass::Local,
-        code: "extra-ca".to_owned(),
-        message: format!(
-            "could not read the extra trust anchors {}: {why}",
-            path.display()
-        ),
         hint: Some("the file must hold CA certificates in PEM and nothing else".to_owned()),
-        retry_after: None,
+        ..Failure::local("extra-ca", message)
     }
 }

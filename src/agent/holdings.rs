@@ -21,7 +21,7 @@ use crate::{
         budget,
         bundle::PrivateKey,
         decide::{self, Facts},
-        failure::{Failure, FailureClass, FailureRun},
+        failure::{Failure, FailureRun},
         health::HealthHistory,
         reload,
         schedule::{self, Due},
@@ -342,12 +342,9 @@ impl Holdings {
     }
 
     fn opened(&self) -> Result<&CertDir, Failure> {
-        self.dir.as_ref().ok_or_else(|| Failure {
-            class: FailureClass::Local,
-            code: "dir-not-open".to_owned(),
-            message: "the certificate directory is not open".to_owned(),
-            hint: None,
-            retry_after: None,
+        self.dir.as_ref().ok_or_else(|| {
+            let message = "the certificate directory is not open".to_owned();
+            Failure::local("dir-not-open", message)
         })
     }
 }

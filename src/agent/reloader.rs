@@ -100,7 +100,7 @@ impl<I, C: Clock> Reloader<I, C> {
             ReloadNext::Act(step) => self.act(record, step, &policy).await,
             ReloadNext::Probe => self.probe(record, &policy).await,
             ReloadNext::WaitUntil(at, why) => {
-                debug!(why = why.name(), ?at, "nothing to do: {why}");
+                debug!(?at, "nothing to do: {why}");
                 self.wait(at).await;
             }
             ReloadNext::Done if self.hold_lock().await => self.wait(None).await,

@@ -2,11 +2,16 @@
 //!
 //! Never asks for a version (`loki::version` does). What stays true: `auto` sends no signal.
 
+use std::time::Duration;
+
 use crate::{
     config::{App, CertConfig, ReloadConfig, Step},
     loki::{self, Version},
     model::reload::{Action, EventKind, ReloadPolicy},
 };
+
+/// How long the proof may take where nothing else is said.
+const VERIFY_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Does any list say `auto` for an application whose version decides?
 #[must_use]
@@ -14,20 +19,24 @@ pub fn needs_version(reload: &ReloadConfig) -> bool {
     reload.app == App::Loki && reload.on_cert_change.contains(&Step::Auto)
 }
 
-/// How the application of this certificate is told; `None` when nobody is.
+/// How the application of this certificate is reloaded. Without a `reload` block there is no action;
+/// what is served may still be probed.
 #[must_use]
-pub fn policy(certificate: &CertConfig, version: Option<Version>) -> Option<ReloadPolicy> {
-    let reload = certificate.reload.as_ref()?;
-    let probe = certificate.probe.as_ref();
-    Some(ReloadPolicy {
-        leaf: list(reload, &reload.on_cert_change, EventKind::Leaf, version),
-        trust: list(reload, &reload.on_ca_change, EventKind::Trust, version),
-        verify_timeout: reload.verify_timeout,
+pub fn policy(certificate: &CertConfig, version: Option<Version>) -> ReloadPolicy {
+    let (reload, probe) = (certificate.reload.as_ref(), certificate.probe.as_ref());
+    let verify_timeout = reload.map_or(VERIFY_TIMEOUT, |reload| reload.verify_timeout);
+    let steps = |of: fn(&ReloadConfig) -> &[Step], event| {
+        reload.map_or_else(Vec::new, |reload| list(reload, of(reload), event, version))
+    };
+    ReloadPolicy {
+        leaf: steps(|reload| &reload.on_cert_change, EventKind::Leaf),
+        trust: steps(|reload| &reload.on_ca_change, EventKind::Trust),
+        verify_timeout,
         probed: probe.is_some(),
-        probe_interval: probe.map_or(reload.verify_timeout, |probe| probe.interval),
-        stagger: reload.stagger,
+        probe_interval: probe.map_or(verify_timeout, |probe| probe.interval),
+        stagger: reload.and_then(|reload| reload.stagger),
         rollback: certificate.rollback,
-    })
+    }
 }
 
 fn list(

@@ -78,6 +78,20 @@ pub struct Failure {
     pub retry_after: Option<Duration>,
 }
 
+impl Failure {
+    /// One of this machine or its configuration, without a hint.
+    #[must_use]
+    pub fn local(code: &str, message: String) -> Self {
+        Self {
+            class: FailureClass::Local,
+            code: code.to_owned(),
+            message,
+            hint: None,
+            retry_after: None,
+        }
+    }
+}
+
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.message)?;

@@ -25,7 +25,7 @@ pub use self::{
         Attempt, Delivery, FailedAttempt, Outcome, Phase, Previous, Publication, ReloadRecord,
         Verdict,
     },
-    rollback::{Quarantined, held_until, is_quarantined, quarantine},
+    rollback::{Quarantined, held_until, quarantine},
 };
 use crate::{
     served::{Mismatch, Served},
@@ -164,17 +164,6 @@ impl Finding {
             Self::Refused | Self::Unhealthy | Self::Down => false,
         }
     }
-
-    /// The name used in logs and metrics.
-    #[must_use]
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::Serves { .. } => "serves",
-            Self::Refused => "refused",
-            Self::Unhealthy => "unhealthy",
-            Self::Down => "down",
-        }
-    }
 }
 
 /// The newest probe.
@@ -223,23 +212,6 @@ pub enum Why {
     NotReloaded,
     /// It was reloaded, but shows another certificate, or does not answer.
     NotServed,
-}
-
-impl Why {
-    /// The name used in logs.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Verified => "attested",
-            Self::Verifying => "attesting",
-            Self::Retry => "retry",
-            Self::Slot => "slot",
-            Self::Flapping => "flapping",
-            Self::NotStarted => "not_started",
-            Self::NotReloaded => "not_told",
-            Self::NotServed => "not_served",
-        }
-    }
 }
 
 impl fmt::Display for Why {

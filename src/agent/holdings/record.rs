@@ -8,7 +8,7 @@ use super::{Holdings, LiveFiles, read, valid};
 use crate::{
     config::CertConfig,
     model::{
-        failure::{Failure, FailureClass},
+        failure::Failure,
         leaf::CertFacts,
         pem,
         reload::{self, EventKind, Previous, Publication, Quarantined, ReloadRecord},
@@ -253,11 +253,6 @@ fn previous(set: &SetOnDisk, record: Option<&ReloadRecord>) -> Option<Previous> 
 }
 
 fn gone(why: &str) -> Failure {
-    Failure {
-        class: FailureClass::Local,
-        code: "no-way-back".to_owned(),
-        message: format!("the set before can't be used again: {why}"),
-        hint: None,
-        retry_after: None,
-    }
+    let message = format!("the set before can't be used again: {why}");
+    Failure::local("no-way-back", message)
 }

@@ -3,21 +3,15 @@
 //! Never reloads. What stays true: a list stays the same while its steps are taken; Loki is asked for
 //! its version anew for each publication.
 
-use std::time::Duration;
-
 use tracing::debug;
 
 use super::Reloader;
 use crate::{
     clock::Clock,
-    config::CertConfig,
     loki::Version,
-    model::reload::{Action, EventKind, ReloadPolicy, ReloadRecord},
+    model::reload::{EventKind, ReloadPolicy, ReloadRecord},
     reload::policy,
 };
-
-/// How long the proof may take where nothing else is said.
-const VERIFY_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The lists for one round of reloads for one publication.
 #[derive(Clone, Debug)]
@@ -35,9 +29,9 @@ impl<I, C: Clock> Reloader<I, C> {
         }
         if record.is_verified() {
             // there is nothing to do: the lists do not matter
-            return policy_of(&self.config, None);
+            return policy::policy(&self.config, None);
         }
-        let policy = policy_of(&self.config, self.version(record.about.event).await);
+        let policy = policy::policy(&self.config, self.version(record.about.event).await);
         self.plan = Some(Plan {
             round: record.clone(),
             policy: policy.clone(),
@@ -61,20 +55,4 @@ impl<I, C: Clock> Reloader<I, C> {
             }
         }
     }
-}
-
-/// Without a `reload` block there is no action; what is served may still be probed.
-fn policy_of(config: &CertConfig, version: Option<Version>) -> ReloadPolicy {
-    policy::policy(config, version).unwrap_or_else(|| {
-        let probe = config.probe.as_ref();
-        ReloadPolicy {
-            leaf: vec![Action::None],
-            trust: vec![Action::None],
-            verify_timeout: VERIFY_TIMEOUT,
-            probed: probe.is_some(),
-            probe_interval: probe.map_or(VERIFY_TIMEOUT, |probe| probe.interval),
-            stagger: None,
-            rollback: config.rollback,
-        }
-    })
 }

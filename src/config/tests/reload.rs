@@ -37,7 +37,7 @@ fn auto_means_loki_on_nomad_and_nothing_elsewhere() {
     assert_eq!(told("", &least()).app, App::Generic);
     let config = load("", &on_nomad(), &Flags::default());
     let lists = |version| {
-        let policy = policy(&config.certificates[0], version).unwrap();
+        let policy = policy(&config.certificates[0], version);
         (policy.leaf, policy.trust)
     };
     let restart = Action::NomadRestart {
@@ -53,7 +53,7 @@ fn auto_means_loki_on_nomad_and_nothing_elsewhere() {
         (vec![Action::None, restart.clone()], vec![restart])
     );
     let config = load("", &least(), &Flags::default());
-    let quiet = policy(&config.certificates[0], None).unwrap();
+    let quiet = policy(&config.certificates[0], None);
     assert_eq!(
         (quiet.leaf, quiet.trust),
         (vec![Action::None], vec![Action::None])

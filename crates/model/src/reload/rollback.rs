@@ -115,12 +115,6 @@ pub fn held_until(
         .max()
 }
 
-/// Is it a set that broke the application?
-#[must_use]
-pub fn is_quarantined(quarantined: &[Quarantined], serial: &str) -> bool {
-    quarantined.iter().any(|one| one.serial == serial)
-}
-
 /// Adds one and forgets the oldest beyond sixteen.
 pub fn quarantine(list: &mut Vec<Quarantined>, one: Quarantined) {
     list.retain(|old| old.serial != one.serial);
