@@ -115,6 +115,6 @@ pub(crate) fn figure(rival: Option<&Path>) -> Figure {
         unit: "ms",
         ours: median(&mut ours),
         other: rival.map(|_| median(&mut others)),
-        goal: Goal::ShareOfOther(0.5),
+        goal: Goal::ShareOfOther(0.4),
     }
 }

@@ -2,7 +2,8 @@
 
 use std::{fmt::Write, path::Path};
 
-const BEGIN: &str = "<!-- figures: written by `cargo bench -- --write`, never by hand -->";
+const BEGIN: &str =
+    "<!-- figures: written by `cargo bench --no-default-features -- --write`, never by hand -->";
 const END: &str = "<!-- end of figures -->";
 
 /// What a figure has to keep.
@@ -37,7 +38,7 @@ impl Figure {
 
     fn goal_text(&self) -> String {
         match self.goal {
-            Goal::AtMost(limit) => format!("<= {limit:.0} {}", self.unit),
+            Goal::AtMost(limit) => format!("<= {limit} {}", self.unit),
             Goal::ShareOfOther(limit) => format!("<= {limit:.2} x"),
         }
     }

@@ -8,9 +8,11 @@
     reason = "shared by the tests and the benchmark, each uses a part"
 )]
 
+#[cfg(feature = "dev")]
 mod embedded;
 pub(crate) mod http;
 mod openbao;
+#[cfg(feature = "dev")]
 mod place;
 mod process;
 
@@ -20,8 +22,10 @@ use std::{
     time::{Duration, Instant},
 };
 
+#[cfg(feature = "dev")]
 pub(crate) use embedded::Embedded;
 pub(crate) use openbao::{Claims, OpenBao, Options, Stored, jwt};
+#[cfg(feature = "dev")]
 pub(crate) use place::Place;
 pub(crate) use process::Process;
 
