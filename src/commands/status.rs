@@ -5,16 +5,19 @@
 
 mod text;
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 use anyhow::Context as _;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
-use super::ask;
+use super::{Stopped, ask};
 use crate::{cli::StatusArgs, config::Environment, exit::Exit, terminal::Screen};
 
 /// How often `--watch` asks.
 const EVERY: Duration = Duration::from_secs(1);
+
+/// An agent that runs answers at once; one that is stopped takes the connection and says nothing.
+const LIMIT: Duration = Duration::from_secs(5);
 
 /// To the upper left corner, and clear what is below (ECMA-48).
 const CLEAR: &str = "\x1b[H\x1b[J";
@@ -23,7 +26,8 @@ pub(super) async fn run(args: &StatusArgs, environment: &Environment) -> anyhow:
     let socket = ask::socket(args.socket.as_deref(), environment)?;
     let screen = Screen::stdout(|name| environment.get(name).map(String::as_str));
     loop {
-        let answer = ask::ask(&socket, "GET", "/status").await?;
+        let asking = timeout(LIMIT, ask::ask(&socket, "GET", "/status"));
+        let answer = asking.await.map_err(|_| silent(&socket))??;
         anyhow::ensure!(
             answer.status == 200,
             "the agent refused with {}",
@@ -51,5 +55,15 @@ pub(super) async fn run(args: &StatusArgs, environment: &Environment) -> anyhow:
             });
         }
         sleep(EVERY).await;
+    }
+}
+
+fn silent(socket: &Path) -> Stopped {
+    Stopped {
+        exit: Exit::TimedOut,
+        message: format!("no answer at {} within {LIMIT:?}", socket.display()),
+        hint: Some(
+            "is the agent stopped (SIGSTOP, a frozen cgroup), or the machine busy?".to_owned(),
+        ),
     }
 }

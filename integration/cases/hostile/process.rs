@@ -274,3 +274,23 @@ fn ends_with(mut process: Process, code: i32) {
     let status = process.wait(Duration::from_secs(10));
     assert_eq!(status.code(), Some(code), "{}", process.output());
 }
+
+/// L11: the socket of a stopped agent takes connections, and nobody answers.
+#[test]
+fn status_of_a_stopped_agent_ends_and_says_so() {
+    let agent = Agent::start(&["--ttl", "1h"], Stdio::null());
+    wait_for("the certificate files", PATIENCE, || agent.published());
+    let ask = || {
+        let mut status = certagent(["status"]);
+        status.env("NOMAD_ALLOC_DIR", agent.temp.path().join("alloc"));
+        Process::start(&mut status)
+    };
+    wait_for("an answer", PATIENCE, || {
+        (ask().wait(PATIENCE).code() == Some(0)).then_some(())
+    });
+    agent.signal(Signal::STOP);
+    let mut stopped = ask();
+    assert_eq!(stopped.wait(PATIENCE).code(), Some(7));
+    assert!(stopped.stderr().contains("is the agent stopped"));
+    agent.signal(Signal::CONT);
+}
