@@ -14,7 +14,7 @@ pub mod table;
 mod types;
 mod values;
 
-use std::{collections::BTreeMap, env, fs, path::Path};
+use std::{collections::BTreeMap, env, path::Path};
 
 pub use file::{Written, parse};
 pub use flags::{CERTIFICATE_VARIABLE, CONFIG_VARIABLE, Flags};
@@ -27,6 +27,11 @@ pub use types::{
     App, Auth, CertConfig, Config, Files, Listen, LogFormat, LoggingConfig, ProbeConfig,
     ProbeTarget, ReloadConfig, StartTls, StatusSocket, Step, TlsConfig, VaultConfig,
 };
+
+use crate::disk;
+
+/// Bytes of the largest configuration file.
+const LARGEST: u64 = 1024 * 1024;
 
 /// The environment, read once at the start of the process. It may hold tokens: never print it.
 pub type Environment = BTreeMap<String, String>;
@@ -126,13 +131,15 @@ fn crossed(
 
 fn read(path: &Path, problems: &mut Problems) -> Option<Written> {
     let origin = path.display().to_string();
-    match fs::read_to_string(path) {
-        Ok(text) => file::read(&text, &origin, problems),
-        Err(error) => {
-            problems.add(None, "", format!("cannot read {origin}: {error}"));
-            None
-        }
-    }
+    let found = disk::read(path, LARGEST);
+    let text = found.as_ref().map(|found| found.text());
+    let wrong = match text {
+        Ok(Some(text)) => return file::read(text, &origin, problems),
+        Ok(None) => format!("cannot read {origin}: it is no UTF-8 text"),
+        Err(refusal) => refusal.to_string(),
+    };
+    problems.add(None, "", wrong);
+    None
 }
 
 #[cfg(test)]

@@ -18,8 +18,12 @@ mod tests;
 mod walk;
 
 use std::{
+    ffi::OsString,
     io,
-    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    os::{
+        fd::{AsFd, BorrowedFd, OwnedFd},
+        unix::ffi::OsStringExt as _,
+    },
     path::{Path, PathBuf},
 };
 
@@ -192,6 +196,58 @@ impl AsFd for Directory {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
     }
+}
+
+/// Kind and facts of what a path leads to, links followed; nothing is opened.
+///
+/// # Errors
+/// As stat(2).
+pub(crate) fn look(path: &Path) -> io::Result<(FileType, Stat)> {
+    let stat = fs::stat(path)?;
+    Ok((FileType::from_raw_mode(stat.st_mode), stat))
+}
+
+/// As [`look`], of the link itself where the last name is one.
+///
+/// # Errors
+/// As lstat(2).
+pub(crate) fn look_at_name(path: &Path) -> io::Result<(FileType, Stat)> {
+    let stat = fs::lstat(path)?;
+    Ok((FileType::from_raw_mode(stat.st_mode), stat))
+}
+
+/// What a link says.
+///
+/// # Errors
+/// As readlink(2): no link too.
+pub(crate) fn link_at(path: &Path) -> io::Result<PathBuf> {
+    let text = fs::readlink(path, Vec::new())?;
+    Ok(PathBuf::from(OsString::from_vec(text.into_bytes())))
+}
+
+/// The names in a directory that the operator named, sorted; no others than UTF-8 ones.
+///
+/// # Errors
+/// It is no directory, or may not be read.
+pub(crate) fn names(path: &Path) -> io::Result<Vec<String>> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    list(fs::open(path, flags, Mode::empty())?)
+}
+
+/// As [`names`], of a directory that is open.
+///
+/// # Errors
+/// It may not be read.
+pub(crate) fn list(directory: impl AsFd) -> io::Result<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in fs::Dir::read_from(directory)? {
+        match entry?.file_name().to_str() {
+            Ok("." | "..") | Err(_) => {}
+            Ok(name) => names.push(name.to_owned()),
+        }
+    }
+    names.sort_unstable();
+    Ok(names)
 }
 
 /// The directory (`.` when the path has none) and the file name.

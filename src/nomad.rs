@@ -8,12 +8,12 @@ mod lock;
 mod refused;
 
 use std::{
-    fs,
-    os::unix::{ffi::OsStrExt as _, fs::FileTypeExt as _},
+    os::unix::ffi::OsStrExt as _,
     path::{Path, PathBuf},
     time::Duration,
 };
 
+use rustix::fs::FileType;
 use rustls::RootCertStore;
 use rustls_pki_types::{CertificateDer, pem::PemObject};
 use serde_json::{Value, json};
@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 pub use self::lock::{Lock, Taken};
 use crate::{
     config::Environment,
-    http_client,
+    disk, http_client,
     model::{
         reload::{Delivery, ReloadFailure, SignalName},
         secret::Secret,
@@ -34,6 +34,10 @@ const LIMIT: Duration = Duration::from_secs(15);
 const RESTART_EXTRA: Duration = Duration::from_secs(30);
 /// More of an answer is not looked at.
 const LARGEST: usize = 64 * 1024;
+/// Bytes of the largest workload identity.
+const LARGEST_TOKEN: u64 = 64 * 1024;
+/// Bytes of the largest `NOMAD_CACERT`.
+const LARGEST_CA: u64 = 1024 * 1024;
 /// The longest path of a unix socket (unix(7)).
 const LONGEST_SOCKET: usize = 107;
 
@@ -223,8 +227,8 @@ impl Nomad {
             ReloadFailure::lasting("nomad-client", text, "")
         };
         let missing = match &self.config.socket {
-            Some(socket) => match fs::metadata(socket) {
-                Ok(meta) if meta.file_type().is_socket() => {
+            Some(socket) => match disk::look(socket) {
+                Ok((FileType::Socket, _)) => {
                     let builder = http_client::builder(RootCertStore::empty()).map_err(broken)?;
                     let builder = builder.unix_socket(socket.as_path());
                     let client = http_client::build(builder).map_err(broken)?;
@@ -263,8 +267,8 @@ impl Nomad {
             let text = format!("{what}: NOMAD_CACERT {}: {why}", path.display());
             ReloadFailure::lasting("nomad-ca", text, "")
         };
-        let all = CertificateDer::pem_file_iter(path).map_err(|error| wrong(error.to_string()))?;
-        for one in all {
+        let all = disk::read(path, LARGEST_CA).map_err(|error| wrong(error.to_string()))?;
+        for one in CertificateDer::pem_slice_iter(&all.bytes) {
             let one = one.map_err(|error| wrong(error.to_string()))?;
             roots.add(one).map_err(|error| wrong(error.to_string()))?;
         }
@@ -274,13 +278,14 @@ impl Nomad {
     /// The workload identity's token: the file at this moment, else the variable.
     fn token(&self, what: &str) -> Result<Secret, ReloadFailure> {
         let hint = "give the task an identity { file = true } block";
-        let missing = match self.config.token_file.as_deref().map(fs::read_to_string) {
-            Some(Ok(text)) if !text.trim().is_empty() => {
-                let text = zeroize::Zeroizing::new(text);
-                return Ok(Secret::new(text.trim().to_owned()));
-            }
-            Some(Ok(_)) => "the token file is empty".to_owned(),
-            Some(Err(error)) => format!("reading the token file: {error}"),
+        let read = |path: &PathBuf| disk::read(path, LARGEST_TOKEN);
+        let missing = match self.config.token_file.as_ref().map(read) {
+            Some(Ok(found)) => match found.text().map(str::trim) {
+                Some("") => "the token file is empty".to_owned(),
+                Some(text) => return Ok(Secret::new(text.to_owned())),
+                None => "the token file is no text".to_owned(),
+            },
+            Some(Err(refusal)) => format!("the token file: {refusal}"),
             None => "NOMAD_SECRETS_DIR is not set".to_owned(),
         };
         self.config.token.clone().ok_or_else(|| {

@@ -7,6 +7,7 @@
 
 mod directories;
 mod files;
+mod pipes;
 mod process;
 mod sockets;
 

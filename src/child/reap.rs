@@ -58,6 +58,7 @@ fn sweep() -> io::Result<usize> {
 /// Our children: the kernel's list (`CONFIG_PROC_CHILDREN`), else the parent of every process.
 ///
 /// Orphans belong to the first thread of PID 1.
+#[expect(clippy::disallowed_methods, reason = "/proc is the kernel's")]
 fn children(proc: &Path) -> io::Result<Vec<Pid>> {
     match fs::read_to_string(proc.join("1/task/1/children")) {
         Ok(list) => Ok(list.split_whitespace().filter_map(parse).collect()),
@@ -66,6 +67,7 @@ fn children(proc: &Path) -> io::Result<Vec<Pid>> {
     }
 }
 
+#[expect(clippy::disallowed_methods, reason = "/proc is the kernel's")]
 fn by_parent(proc: &Path) -> io::Result<Vec<Pid>> {
     let entries = fs::read_dir(proc)?.filter_map(Result::ok);
     let children = entries.filter_map(|entry| {

@@ -6,19 +6,17 @@
 mod report;
 mod text;
 
-use std::{
-    fs::File,
-    io::Read as _,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use report::{Report, Verdict};
+use rustix::fs::FileType;
 
 use super::Stopped;
 use crate::{
     cli::InspectArgs,
     clock::{Clock, SystemClock},
     config::Environment,
+    disk::{self, Reason, Refusal},
     exit::Exit,
     model::{secret::Secret, state::State, verify::Verified},
     terminal::Screen,
@@ -53,14 +51,14 @@ pub(super) fn usual(environment: &Environment) -> PathBuf {
 }
 
 fn inspect(path: &Path, clock: &dyn Clock) -> anyhow::Result<Report> {
-    let found = path.metadata().map_err(|error| unreadable(path, &error))?;
-    if !found.is_dir() {
+    let (kind, _) = disk::look(path).map_err(|error| unreadable(path, &error))?;
+    if kind != FileType::Directory {
         let bytes = read(path)?;
         return Ok(report::of_file(path, &bytes, clock.now()));
     }
     // Resolved once: a publication in between must not show a mix of two sets.
     let data = path.join("..data");
-    let (base, generation) = match std::fs::read_link(&data) {
+    let (base, generation) = match disk::link_at(&data) {
         Ok(target) => (path.join(&target), Some(target.display().to_string())),
         Err(_) => (path.to_owned(), None),
     };
@@ -113,18 +111,18 @@ pub(super) fn text_of(path: &Path) -> Result<String, Stopped> {
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, Stopped> {
-    let file = File::open(path).map_err(|error| unreadable(path, &error))?;
-    let mut bytes = Vec::new();
-    let limited = file.take(LARGEST + 1).read_to_end(&mut bytes);
-    limited.map_err(|error| unreadable(path, &error))?;
-    if bytes.len() as u64 > LARGEST {
-        return Err(Stopped {
+    match disk::read(path, LARGEST) {
+        Ok(mut found) => Ok(std::mem::take(&mut *found.bytes)),
+        Err(Refusal {
+            reason: Reason::Io(_, error),
+            ..
+        }) => Err(unreadable(path, &error)),
+        Err(refusal) => Err(Stopped {
             exit: Exit::Refused,
-            message: format!("{} is larger than 4 MiB", path.display()),
+            message: refusal.to_string(),
             hint: Some("this is no file with certificates".to_owned()),
-        });
+        }),
     }
-    Ok(bytes)
 }
 
 fn unreadable(path: &Path, error: &std::io::Error) -> Stopped {

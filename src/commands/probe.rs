@@ -11,6 +11,7 @@ use super::{Stopped, inspect};
 use crate::{
     cli::{ProbeArgs, StartTlsArg},
     config::{Environment, ProbeTarget, StartTls},
+    disk,
     exit::Exit,
     model::{
         duration,
@@ -96,7 +97,7 @@ fn identity(published: &Path, mtls: Option<&Path>) -> Result<Identity, Stopped> 
 
 /// Resolved once: a publication in between must not give a mix of two sets.
 fn live(dir: &Path) -> PathBuf {
-    match std::fs::read_link(dir.join("..data")) {
+    match disk::link_at(&dir.join("..data")) {
         Ok(target) => dir.join(target),
         Err(_) => dir.to_owned(),
     }

@@ -3,19 +3,15 @@
 //! Never keeps or shows the credential; of a JWT it keeps the claims that say when and for whom it
 //! is good. Looks once: the agent waits two seconds for a file that is being written.
 
-use std::{
-    io,
-    os::unix::fs::PermissionsExt,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD as URL_SAFE_NO_PAD};
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
-use crate::{config::Auth, model::time::Timestamp};
+use crate::{config::Auth, disk, model::time::Timestamp};
 
-/// Larger ones are no credential.
+/// Bytes; larger ones are no credential.
 const LARGEST: u64 = 64 * 1024;
 
 /// The credential, as far as it may be told.
@@ -109,25 +105,20 @@ fn claims(jwt: &str) -> Option<Claims> {
 }
 
 fn read(path: &Path, jwt: bool) -> State {
-    let meta = match path.metadata() {
-        Ok(meta) if !meta.is_file() => return State::Unreadable("it is not a file".to_owned()),
-        Ok(meta) if meta.len() > LARGEST => {
-            return State::Unreadable("it has more than 64 KiB".to_owned());
-        }
-        Ok(meta) => meta,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return State::Missing,
-        Err(error) => return State::Unreadable(error.to_string()),
+    let found = match disk::read(path, LARGEST) {
+        Ok(found) => found,
+        Err(refusal) if refusal.is_missing() => return State::Missing,
+        Err(refusal) => return State::Unreadable(refusal.to_string()),
     };
-    let text = match std::fs::read_to_string(path).map(Zeroizing::new) {
-        Ok(text) => text,
-        Err(error) => return State::Unreadable(error.to_string()),
+    let Some(text) = found.text() else {
+        return State::Unreadable("it is no UTF-8 text".to_owned());
     };
     let claims = claims(text.trim());
     if jwt && claims.is_none() {
         return State::Malformed;
     }
     State::Readable {
-        mode: meta.permissions().mode() & 0o7777,
+        mode: found.stat.st_mode & 0o7777,
         claims: claims.filter(|_| jwt),
     }
 }

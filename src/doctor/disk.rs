@@ -4,13 +4,13 @@
 //! worked out from modes. What stays true: access times are the only thing that can change.
 
 use std::{
-    fs::Metadata,
     io,
-    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
 };
 
-use rustix::fs::{self, Access, AtFlags, CWD, StatVfsMountFlags};
+use rustix::fs::{self, Access, AtFlags, CWD, FileType, Stat, StatVfsMountFlags};
+
+use crate::disk;
 
 /// Somebody who has to read the set: Loki.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,11 +52,11 @@ pub(super) struct Owned {
 }
 
 impl Owned {
-    pub(super) fn of(meta: &Metadata) -> Self {
+    pub(super) fn of(stat: &Stat) -> Self {
         Self {
-            mode: meta.mode() & 0o7777,
-            uid: meta.uid(),
-            gid: meta.gid(),
+            mode: stat.st_mode & 0o7777,
+            uid: stat.st_uid,
+            gid: stat.st_gid,
         }
     }
 
@@ -137,28 +137,27 @@ const SYSTEMS: &[(u64, &str, bool, bool)] = &[
 impl Look {
     /// Looks at a directory that shall be, or is.
     pub(super) fn at(path: &Path) -> Self {
-        let kind = match path.symlink_metadata() {
-            Ok(meta) if meta.is_dir() => Kind::Directory,
-            Ok(meta) if meta.is_symlink() => Kind::Link,
-            Ok(_) => Kind::Other,
-            Err(_) => Kind::Missing,
+        let found = disk::look_at_name(path).ok();
+        let kind = match &found {
+            Some((FileType::Directory, _)) => Kind::Directory,
+            Some((FileType::Symlink, _)) => Kind::Link,
+            Some(_) => Kind::Other,
+            None => Kind::Missing,
         };
         let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
         let nearest = absolute
             .ancestors()
-            .find(|place| place.is_dir())
+            .find(|place| matches!(disk::look(place), Ok((FileType::Directory, _))))
             .unwrap_or_else(|| Path::new("/"))
             .to_owned();
-        let owned = (kind == Kind::Directory)
-            .then(|| path.metadata().ok())
-            .flatten();
+        let owned = found.filter(|(kind, _)| *kind == FileType::Directory);
         Self {
             path: path.to_owned(),
             kind,
             writable: writable(&nearest).map_err(|error| error.to_string()),
             system: system(&nearest).map_err(|error| error.to_string()),
-            owned: owned.as_ref().map(Owned::of),
-            names: names(path),
+            owned: owned.map(|(_, stat)| Owned::of(&stat)),
+            names: disk::names(path).unwrap_or_default(),
             above: above(&absolute),
             nearest,
         }
@@ -186,20 +185,11 @@ fn system(place: &Path) -> io::Result<FileSystem> {
     })
 }
 
-fn names(directory: &Path) -> Vec<String> {
-    let entries = std::fs::read_dir(directory).into_iter().flatten();
-    let mut names: Vec<String> = entries
-        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
-        .collect();
-    names.sort_unstable();
-    names
-}
-
 fn above(path: &Path) -> Vec<(PathBuf, Owned)> {
     let mut found: Vec<_> = path
         .ancestors()
         .skip(1)
-        .filter_map(|place| Some((place.to_owned(), Owned::of(&place.metadata().ok()?))))
+        .filter_map(|place| Some((place.to_owned(), Owned::of(&disk::look(place).ok()?.1))))
         .collect();
     found.reverse();
     found

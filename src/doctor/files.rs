@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     config::Files,
-    disk::{Directory, Last, Refusal},
+    disk::{self, Directory, Last, Refusal},
     publish::{self, MOST_GENERATIONS, ready_file::ReadyFile},
 };
 
@@ -55,8 +55,8 @@ impl DirFacts {
         let refusal = found.and_then(|found| found.checked(&trust)).err();
         let names = ["CA.pem", "cert.pem", "key.pem"];
         let live = names.iter().filter_map(|name| {
-            let meta = files.dir.join("..data").join(name).metadata().ok()?;
-            Some((*name, Owned::of(&meta)))
+            let (_, stat) = disk::look(&files.dir.join("..data").join(name)).ok()?;
+            Some((*name, Owned::of(&stat)))
         });
         let sets = publish::sets_in(&files.dir);
         Self {

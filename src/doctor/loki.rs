@@ -11,8 +11,9 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use super::{Facts, Found, Outcome};
+use crate::disk;
 
-/// Larger ones are no configuration.
+/// Bytes; larger ones are no configuration.
 const LARGEST: u64 = 1 << 20;
 
 /// Loki's configuration file.
@@ -32,12 +33,8 @@ impl LokiFacts {
 }
 
 fn read(path: &Path) -> Result<Value, String> {
-    let meta = path.metadata().map_err(|error| error.to_string())?;
-    if meta.len() > LARGEST {
-        return Err("it has more than 1 MiB".to_owned());
-    }
-    let text = std::fs::read_to_string(path).map_err(|error| error.to_string())?;
-    yaml::parse(&text)
+    let found = disk::read(path, LARGEST).map_err(|refusal| refusal.to_string())?;
+    yaml::parse(found.text().ok_or("it is no UTF-8 text")?)
 }
 
 /// A block of a gRPC client, and when Loki uses it.

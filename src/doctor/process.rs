@@ -11,8 +11,12 @@ use std::path::{Path, PathBuf};
 use super::{Facts, Found, Outcome};
 use crate::{
     config::{Config, Step},
+    disk,
     model::reload::{Action, SignalName, SignalTarget},
 };
+
+/// Bytes of the largest pid file; PostgreSQL's has some 100.
+const LARGEST: u64 = 64 * 1024;
 
 /// A process that is told by a signal: where it is named, and what it is.
 #[derive(Debug)]
@@ -74,8 +78,10 @@ impl ProcessFacts {
 }
 
 fn read(pid_file: &Path) -> Result<Process, String> {
-    let text = std::fs::read_to_string(pid_file).map_err(|error| error.to_string())?;
-    let pid: u32 = text
+    let found = disk::read(pid_file, LARGEST).map_err(|refusal| refusal.to_string())?;
+    let pid: u32 = found
+        .text()
+        .unwrap_or_default()
         .split_whitespace()
         .next()
         .and_then(|word| word.parse().ok())
@@ -84,6 +90,7 @@ fn read(pid_file: &Path) -> Result<Process, String> {
     by_id(pid)
 }
 
+#[expect(clippy::disallowed_methods, reason = "/proc is the kernel's")]
 fn by_id(pid: u32) -> Result<Process, String> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status"))
         .map_err(|_| format!("no process {pid} is running here"))?;

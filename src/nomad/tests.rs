@@ -28,7 +28,7 @@ fn config(dir: &Path) -> NomadConfig {
 
 #[expect(clippy::disallowed_methods, reason = "a test plays Nomad")]
 fn token(dir: &Path, text: &str) {
-    fs::write(dir.join("nomad_token"), text).unwrap();
+    std::fs::write(dir.join("nomad_token"), text).unwrap();
 }
 
 fn rig(answers: impl Fn(&str) -> Reply + Send + Sync + 'static) -> Rig {
@@ -172,6 +172,36 @@ async fn a_missing_socket_or_token_is_named_and_the_address_stands_in() {
     };
     let failure = Nomad::new(nomad).unwrap().restart("x").await.unwrap_err();
     assert!(failure.message.contains("at most 107"), "{failure}");
+}
+
+#[tokio::test]
+async fn a_fifo_as_token_or_ca_is_refused_and_not_waited_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let pipe = |name: &str| {
+        let path = dir.path().join(name);
+        let mode = rustix::fs::Mode::RUSR;
+        rustix::fs::mkfifoat(rustix::fs::CWD, &path, mode).unwrap();
+        path
+    };
+    let with_ca = NomadConfig {
+        address: Some("https://127.0.0.1:1".to_owned()),
+        ca_cert: Some(pipe("ca.pem")),
+        ..config(dir.path())
+    };
+    token(dir.path(), SECRET);
+    let failure = Nomad::new(with_ca).unwrap().restart("loki").await;
+    let failure = failure.unwrap_err();
+    assert_eq!(failure.code, "nomad-ca");
+    assert!(failure.message.contains("not a regular file"), "{failure}");
+
+    let with_token = NomadConfig {
+        token_file: Some(pipe("pipe")),
+        ..config(dir.path())
+    };
+    let failure = Nomad::new(with_token).unwrap().restart("loki").await;
+    let failure = failure.unwrap_err();
+    assert_eq!(failure.code, "nomad-token-missing");
+    assert!(failure.message.contains("not a regular file"), "{failure}");
 }
 
 #[tokio::test]

@@ -431,19 +431,7 @@ impl<'w> Place<'w> {
     /// The names in this directory, without `.` and `..`, sorted; names that are not UTF-8 can't be
     /// ours and are left out.
     pub(super) fn names(&self) -> Result<Vec<String>, PublishError> {
-        let list = || -> io::Result<Vec<String>> {
-            let mut names = Vec::new();
-            for entry in fs::Dir::read_from(&self.fd)? {
-                let entry = entry?;
-                match entry.file_name().to_str() {
-                    Ok("." | "..") | Err(_) => {}
-                    Ok(name) => names.push(name.to_owned()),
-                }
-            }
-            names.sort_unstable();
-            Ok(names)
-        };
-        list().map_err(|source| self.failed("list", ".", source))
+        disk::list(&self.fd).map_err(|source| self.failed("list", ".", source))
     }
 }
 

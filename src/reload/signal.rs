@@ -265,6 +265,7 @@ fn is_younger(held: &Held, file: &Stat) -> bool {
     written > boot && started > latest
 }
 
+#[expect(clippy::disallowed_methods, reason = "/proc is the kernel's")]
 fn boot_time() -> Option<SystemTime> {
     let text = fs::read_to_string("/proc/stat").ok()?;
     let line = text.lines().find_map(|line| line.strip_prefix("btime "))?;
@@ -313,6 +314,7 @@ struct Status {
 }
 
 /// Identity, status and state letter of `/proc/<pid>` (proc(5)).
+#[expect(clippy::disallowed_methods, reason = "/proc is the kernel's")]
 fn read(pid: i32) -> Option<(Identity, Status, char)> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The name in brackets may hold anything; the fields after it can't.
@@ -343,6 +345,7 @@ fn plain(program: PathBuf) -> PathBuf {
 }
 
 /// Does the process of this descriptor exist under that id? (`Pid:` is -1 once it was reaped.)
+#[expect(clippy::disallowed_methods, reason = "/proc is the kernel's")]
 fn still_has(fd: &OwnedFd, pid: i32) -> bool {
     let info = fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.as_raw_fd()));
     info.is_ok_and(|info| {

@@ -27,6 +27,10 @@ pub(super) struct Stage {
 
 impl Stage {
     /// The given directory or a new temporary one, with the files that logins need.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a new directory of our own, which no certificate of value is in"
+    )]
     pub(super) fn new(
         given: Option<&Path>,
         environment: &Environment,
@@ -131,6 +135,10 @@ impl Stage {
     }
 
     /// Removes a directory of our own making; a given one stays.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a new directory of our own, which no certificate of value is in"
+    )]
     pub(super) fn clear(&self) {
         if self.temporary {
             // What cannot be removed is in the temporary directory anyway.

@@ -10,7 +10,7 @@ use super::super::{
     types::Auth,
     values,
 };
-use crate::model::secret::Secret;
+use crate::{disk, model::secret::Secret};
 
 const KUBERNETES_TOKEN: &str = "/var/run/secrets/kubernetes.io/serviceaccount/token";
 
@@ -121,7 +121,7 @@ fn choose(layers: &Layers<'_, '_>, client_cert: bool) -> Option<(Method, String)
     if let Some(source) = layers.written("path") {
         return Some((Method::Jwt, named(source)));
     }
-    let there = |path: Option<PathBuf>| path.filter(|path| path.exists());
+    let there = |path: Option<PathBuf>| path.filter(|path| disk::look(path).is_ok());
     if let Some(path) = there(in_secrets(layers, "nomad_certagent.jwt")) {
         return Some((Method::Jwt, path.display().to_string()));
     }
@@ -132,7 +132,7 @@ fn choose(layers: &Layers<'_, '_>, client_cert: bool) -> Option<(Method, String)
         return Some((Method::TokenFile, path.display().to_string()));
     }
     let role = layers.written("role").is_some();
-    if role && Path::new(KUBERNETES_TOKEN).exists() {
+    if role && disk::look(Path::new(KUBERNETES_TOKEN)).is_ok() {
         return Some((Method::Kubernetes, KUBERNETES_TOKEN.to_owned()));
     }
     client_cert.then(|| (Method::Cert, "vault.client_cert".to_owned()))

@@ -84,7 +84,7 @@ fn a_file_that_is_not_there_is_the_only_problem() {
     let problems = super::super::load(Some(missing), &env(&[]), &Flags::default()).unwrap_err();
     let text = problems.to_string();
     assert!(
-        text.starts_with("cannot read /nowhere/certagent.hcl: "),
+        text.starts_with("could not read /nowhere/certagent.hcl: "),
         "{text}"
     );
     assert_eq!(text.lines().count(), 1);
