@@ -247,7 +247,7 @@ fn a_key_on_the_terminal_reaches_the_command_once() {
 
 /// Starts certagent as PID 1 of a namespace of its own, and returns its number out here.
 fn as_pid_1(place: &Place, script: &str) -> (Process, Pid) {
-    let exec = exec(&place, &["--log-level", "debug"]);
+    let exec = exec(place, &["--log-level", "debug"]);
     let mut command = Command::new(tool("userns"));
     command
         .args(["-Urpf", "--mount-proc", "--kill-child"])
