@@ -164,7 +164,8 @@ fn what_is_missing_or_wrong_is_named_with_its_place() {
             "certificate.reload.stagger.index: turns need",
         ),
     ] {
-        let text = format!("certificate \"x\" {{\ntell {{\n app = \"generic\"\n{inside}\n }}\n}}");
+        let text =
+            format!("certificate \"x\" {{\nreload {{\n app = \"generic\"\n{inside}\n }}\n}}");
         let problems = refused(&text, &least(), &Flags::default());
         assert!(problems.contains(wanted), "{inside}: {problems}");
     }
@@ -178,7 +179,7 @@ fn what_is_missing_or_wrong_is_named_with_its_place() {
 
 #[test]
 fn turns_take_the_index_from_nomad_and_the_count_from_the_file() {
-    let text = "certificate \"x\" {\ntell {\nslots { count = 3 }\n}\n}";
+    let text = "certificate \"x\" {\nreload {\nstagger { count = 3 }\n}\n}";
     let stagger = told(text, &on_nomad()).stagger.unwrap();
     assert_eq!(
         (stagger.count, stagger.index, stagger.window.as_secs()),
@@ -208,7 +209,7 @@ fn going_back_comes_with_a_probe_and_keeps_a_tenth_of_the_ttl() {
 fn a_hangup_for_loki_and_a_list_that_hides_its_rest_are_noted() {
     for (inside, part) in [
         (
-            "app = \"loki\"\non_leaf = [\"nomad_signal\"]\nsignal = \"SIGHUP\"",
+            "app = \"loki\"\non_cert_change = [\"nomad_signal\"]\nsignal = \"SIGHUP\"",
             "SIGHUP kills Loki",
         ),
         (
@@ -216,11 +217,11 @@ fn a_hangup_for_loki_and_a_list_that_hides_its_rest_are_noted() {
             "begins with none",
         ),
     ] {
-        let text = format!("certificate \"x\" {{\ntell {{\n{inside}\n}}\n}}");
+        let text = format!("certificate \"x\" {{\nreload {{\n{inside}\n}}\n}}");
         let notes = try_load(&text, &least(), &Flags::default()).unwrap().notes;
         assert!(notes.iter().any(|note| note.contains(part)), "{notes:?}");
     }
-    let quiet = "certificate \"x\" {\ntell {\napp = \"loki\"\nsignal = \"SIGHUP\"\n}\n}";
+    let quiet = "certificate \"x\" {\nreload {\napp = \"loki\"\nsignal = \"SIGHUP\"\n}\n}";
     let notes = try_load(quiet, &least(), &Flags::default()).unwrap().notes;
     assert!(
         !notes.iter().any(|note| note.contains("SIGHUP")),
