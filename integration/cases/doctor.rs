@@ -152,7 +152,7 @@ fn a_healthy_place_is_found_healthy_before_and_after_a_publication() {
     assert_eq!((ran.issued, ran.tokens, ran.changed.len()), (1, 0, 0));
     for code in [
         "serves-other",
-        "order-refused",
+        "issuance-refused",
         "name-not-allowed",
         "policy-missing",
     ] {
@@ -173,7 +173,7 @@ fn where_the_role_may_not_be_read_it_says_so_and_ask_finds_out() {
     assert_eq!((ran.exit, ran.issued), (0, 0), "{}", ran.all());
     bench.args(&["--ask"]);
     let ran = bench.run();
-    assert_eq!(ran.status("order-refused"), "fail");
+    assert_eq!(ran.status("issuance-refused"), "fail");
     assert_eq!(ran.exit, 4);
 }
 

@@ -113,7 +113,7 @@ impl Ran {
 
     /// True when the order was answered with a certificate.
     pub(super) fn ordered(&self) -> bool {
-        self.status("order-refused") == "ok"
+        self.status("issuance-refused") == "ok"
     }
 
     pub(super) fn all(&self) -> String {

@@ -71,7 +71,7 @@ pub(super) const SEEDS: &[Seed] = &[
         bench.publish();
         make(&bench.dir().join("..new"), 0o750);
     }),
-    seed("set-unusable", &[], |bench| {
+    seed("files-unusable", &[], |bench| {
         bench.publish();
         let other = rcgen::KeyPair::generate().unwrap();
         fs::write(bench.live("key.pem"), other.serialize_pem()).unwrap();

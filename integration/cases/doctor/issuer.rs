@@ -40,20 +40,20 @@ pub(super) const SEEDS: &[Seed] = &[
         );
         bench.set("VAULT_ADDR", address);
     }),
-    seed("budget-small", &[], |bench| {
+    seed("issuance-limit-small", &[], |bench| {
         bench.set("CERTAGENT_TTL", "10m");
         bench.set("CERTAGENT_MAX_ISSUANCES_PER_HOUR", "2");
     }),
-    seed("budget-spent", &[], |bench| {
+    seed("issuance-limit-reached", &[], |bench| {
         let now = now_millis();
         fs::create_dir(bench.dir()).unwrap();
         let state = json!({ "form": 1, "issuances": vec![now; 10] });
         bench.write("secrets/certs/..state.json", &state.to_string(), 0o640);
     }),
-    seed("issuer-unreachable", &[], |bench| {
+    seed("vault-unreachable", &[], |bench| {
         bench.set("VAULT_ADDR", closed_port())
     }),
-    seed("issuer-tls", &[], |bench| {
+    seed("vault-tls", &[], |bench| {
         let options = Options {
             tls: true,
             ..Options::default()
@@ -70,13 +70,13 @@ pub(super) const SEEDS: &[Seed] = &[
         let address = format!("{},{}", closed_port(), bench.server().address);
         bench.set("VAULT_ADDR", address);
     }),
-    seed("issuer-sealed", &[], |bench| {
+    seed("vault-sealed", &[], |bench| {
         let server = OpenBao::start();
         assert_eq!(server.request("POST", "sys/seal", None).status, 204);
         bench.set("VAULT_ADDR", &server.address);
         bench.keep(server);
     }),
-    seed("issuer-uninitialized", &[], |bench| {
+    seed("vault-uninitialized", &[], |bench| {
         let options = Options {
             skip_init: true,
             ..Options::default()
@@ -172,7 +172,7 @@ pub(super) const SEEDS: &[Seed] = &[
     }),
     seed("ttl-above-ca", &[], |bench| bench.short_ca("30m")),
     seed("ca-ends-soon", &[], |bench| bench.short_ca("100m")),
-    seed("order-refused", &[], |bench| {
+    seed("issuance-refused", &[], |bench| {
         bench.blind_role(&json!({ "allowed_domains": ["example.com"] }));
         bench.args(&["--ask"]);
     }),
