@@ -17,13 +17,13 @@ pub enum Exit {
     Failure = 1,
     /// The command line or the configuration is wrong; nothing was started.
     Usage = 2,
-    /// The issuer (Vault or OpenBao) could not be reached, or is sealed or busy.
-    IssuerUnreachable = 3,
-    /// The issuer refused: bad credentials, no permission, or the role does not allow the request.
+    /// Vault (or OpenBao) could not be reached, or is sealed or busy.
+    VaultUnavailable = 3,
+    /// Vault refused: bad credentials, no permission, or the role does not allow the request.
     Denied = 4,
-    /// The issuer's answer was refused by certagent's own checks.
+    /// Vault's answer was refused by certagent's own checks.
     Refused = 5,
-    /// The certificate set could not be written.
+    /// The certificate files could not be written.
     CannotPublish = 6,
     /// A deadline passed while waiting.
     TimedOut = 7,
@@ -35,7 +35,7 @@ impl Exit {
         Self::Done,
         Self::Failure,
         Self::Usage,
-        Self::IssuerUnreachable,
+        Self::VaultUnavailable,
         Self::Denied,
         Self::Refused,
         Self::CannotPublish,
@@ -55,10 +55,10 @@ impl Exit {
             Self::Done => "done",
             Self::Failure => "failure without a code of its own",
             Self::Usage => "usage or configuration",
-            Self::IssuerUnreachable => "issuer unreachable",
-            Self::Denied => "denied by the issuer",
+            Self::VaultUnavailable => "Vault unreachable, sealed or busy",
+            Self::Denied => "denied by Vault",
             Self::Refused => "refused by verification",
-            Self::CannotPublish => "cannot publish",
+            Self::CannotPublish => "cannot write the certificate files",
             Self::TimedOut => "timed out waiting",
         }
     }
@@ -69,7 +69,7 @@ impl From<FailureClass> for Exit {
     fn from(class: FailureClass) -> Self {
         match class {
             FailureClass::Transport | FailureClass::Throttled | FailureClass::Unavailable => {
-                Self::IssuerUnreachable
+                Self::VaultUnavailable
             }
             FailureClass::Denied | FailureClass::Misconfigured => Self::Denied,
             FailureClass::BadAnswer => Self::Refused,

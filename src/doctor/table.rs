@@ -67,14 +67,14 @@ pub const CHECKS: &[Check] = &[
     ),
     fail(
         "vault-unreachable",
-        Exit::IssuerUnreachable,
+        Exit::VaultUnavailable,
         "no listed address of the issuer answers",
         "check address, port, name resolution and firewall",
         issuer::unreachable,
     ),
     fail(
         "vault-tls",
-        Exit::IssuerUnreachable,
+        Exit::VaultUnavailable,
         "the issuer's own certificate is not trusted, or names somebody else",
         "set ca_cert (VAULT_CACERT) and use a name that is in the certificate",
         issuer::tls,
@@ -87,14 +87,14 @@ pub const CHECKS: &[Check] = &[
     ),
     fail(
         "vault-sealed",
-        Exit::IssuerUnreachable,
+        Exit::VaultUnavailable,
         "the issuer is sealed",
         "unseal it; a published certificate stays in use",
         issuer::sealed,
     ),
     fail(
         "vault-uninitialized",
-        Exit::IssuerUnreachable,
+        Exit::VaultUnavailable,
         "the issuer was never initialised",
         "initialise and unseal it, or correct the address",
         issuer::uninitialized,

@@ -152,7 +152,7 @@ async fn a_key_made_for_a_lost_order_serves_the_next_one() {
 #[tokio::test(start_paused = true)]
 async fn when_every_certificate_fails_its_first_start_the_process_ends_with_the_firsts_code() {
     for (class, exit) in [
-        (FailureClass::Transport, Exit::IssuerUnreachable),
+        (FailureClass::Transport, Exit::VaultUnavailable),
         (FailureClass::Denied, Exit::Denied),
         (FailureClass::BadAnswer, Exit::Refused),
     ] {
