@@ -112,7 +112,7 @@ fn style(one: &CertReport) -> Style {
 fn row(one: &CertReport, now: &Moment) -> [String; 6] {
     let state = match (one.ready, one.degraded.is_empty()) {
         (true, true) => "ready",
-        (true, false) => "ready, but",
+        (true, false) => "degraded",
         (false, _) => "not ready",
     };
     let none = || "-".to_owned();
