@@ -131,8 +131,6 @@ fn local(code: &str, message: String, hint: Option<String>) -> Failure {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use x509_parser::prelude::{FromDer, GeneralName, X509CertificationRequest};
 
     use super::*;
@@ -140,8 +138,6 @@ mod tests {
 
     fn request(key_type: KeyType) -> Request {
         Request {
-            mount: "pki".to_owned(),
-            role: "internal".to_owned(),
             mode: Mode::Sign,
             names: Names {
                 common_name: "loki-write.service.consul".to_owned(),
@@ -149,11 +145,8 @@ mod tests {
                 ips: ["10.0.0.7".parse().unwrap(), "fd00::7".parse().unwrap()].into(),
                 uris: ["spiffe://prod/loki".to_owned()].into(),
             },
-            ttl: Duration::from_secs(3600),
             key_type,
-            key_type_open: false,
-            reuse_key: false,
-            issuer_sha256: None,
+            ..Request::example()
         }
     }
 

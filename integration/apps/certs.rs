@@ -11,7 +11,7 @@ use certagent::{
     clock::{Clock, SystemClock},
     config::Files,
     model::{
-        request::{KeyType, Mode, Names, Request},
+        request::{Names, Request},
         secret::Secret,
         verify::{self, Expect, Verified},
     },
@@ -69,19 +69,13 @@ impl Authority {
         leaf.not_after = moment(3600);
         let signed = leaf.signed_by(&key, &self.issuer).unwrap();
         let request = Request {
-            mount: "pki".to_owned(),
-            role: "internal".to_owned(),
-            mode: Mode::Issue,
             names: Names {
                 common_name: NAME.to_owned(),
                 ips: [loopback].into(),
                 ..Names::default()
             },
             ttl: Duration::from_secs(3600),
-            key_type: KeyType::EcP256,
-            key_type_open: false,
-            reuse_key: false,
-            issuer_sha256: None,
+            ..Request::example()
         };
         let expect = Expect {
             request: &request,

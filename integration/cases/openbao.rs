@@ -57,9 +57,6 @@ fn identity(dir: &Path, claims: &Claims) -> Auth {
 
 fn request() -> Request {
     Request {
-        mount: "pki".to_owned(),
-        role: "internal".to_owned(),
-        mode: Mode::Issue,
         names: Names {
             common_name: "loki-read.service.consul".to_owned(),
             dns: ["localhost".to_owned()].into(),
@@ -67,10 +64,7 @@ fn request() -> Request {
             uris: ["spiffe://prod/loki".to_owned()].into(),
         },
         ttl: Duration::from_secs(3600),
-        key_type: KeyType::EcP256,
-        key_type_open: false,
-        reuse_key: false,
-        issuer_sha256: None,
+        ..Request::example()
     }
 }
 

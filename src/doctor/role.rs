@@ -157,7 +157,6 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::testing::ca;
 
     fn role() -> Value {
         json!({
@@ -170,7 +169,7 @@ mod tests {
 
     #[test]
     fn a_fitting_role_refuses_nothing() {
-        assert_eq!(judge(&role(), &ca::request()), Judged::new());
+        assert_eq!(judge(&role(), &Request::example()), Judged::new());
     }
 
     #[test]
@@ -199,7 +198,7 @@ mod tests {
         for (field, value, misfit, part) in table {
             let mut role = role();
             role[field] = value;
-            let judged = judge(&role, &ca::request());
+            let judged = judge(&role, &Request::example());
             let found = judged
                 .iter()
                 .any(|(kind, reason)| *kind == misfit && reason.contains(part));
@@ -209,7 +208,7 @@ mod tests {
 
     #[test]
     fn a_stronger_key_may_be_signed_but_is_not_made() {
-        let mut request = ca::request();
+        let mut request = Request::example();
         request.key_type = crate::model::request::KeyType::EcP384;
         request.mode = Mode::Sign;
         assert_eq!(judge(&role(), &request), Judged::new());
@@ -221,6 +220,6 @@ mod tests {
 
     #[test]
     fn an_unknown_role_document_refuses_nothing() {
-        assert_eq!(judge(&json!({}), &ca::request()), Judged::new());
+        assert_eq!(judge(&json!({}), &Request::example()), Judged::new());
     }
 }

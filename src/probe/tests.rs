@@ -21,16 +21,16 @@ use crate::{
         request::Request,
         verify::{self, Verified},
     },
-    testing::ca::{self, TestCa},
+    testing::ca::TestCa,
 };
 
 fn request() -> Request {
     Request {
         names: crate::model::request::Names {
             ips: ["127.0.0.1".parse().unwrap()].into(),
-            ..ca::request().names
+            ..Request::example().names
         },
-        ..ca::request()
+        ..Request::example()
     }
 }
 

@@ -18,7 +18,7 @@ use crate::{
     config::TlsConfig,
     model::{
         failure::FailureClass,
-        request::{KeyType, Mode, Names, Request},
+        request::{Names, Request},
         secret::Secret,
     },
 };
@@ -45,20 +45,13 @@ fn with_token(config: &VaultConfig) -> Vault {
 
 fn request() -> Request {
     Request {
-        mount: "pki".to_owned(),
-        role: "internal".to_owned(),
-        mode: Mode::Issue,
         names: Names {
             common_name: "loki-read.service.consul".to_owned(),
             dns: ["a.service.consul".to_owned(), "b.service.consul".to_owned()].into(),
             ips: ["10.0.0.1".parse().unwrap()].into(),
             uris: ["spiffe://a,b".to_owned()].into(),
         },
-        ttl: Duration::from_secs(864_000),
-        key_type: KeyType::EcP256,
-        key_type_open: false,
-        reuse_key: false,
-        issuer_sha256: None,
+        ..Request::example()
     }
 }
 

@@ -5,7 +5,7 @@ use std::{fs, path::Path, time::Duration};
 use certagent::{
     clock::{Clock, SystemClock},
     model::{
-        request::{KeyType, Mode, Names, Request},
+        request::{Names, Request},
         secret::Secret,
         verify::{self, Expect, Verified},
     },
@@ -41,18 +41,12 @@ pub(super) fn make(temp: &Path, count: usize) -> Vec<Verified> {
 /// The sets that [`make`] made.
 pub(super) fn load(temp: &Path) -> Vec<Verified> {
     let request = Request {
-        mount: "pki".to_owned(),
-        role: "internal".to_owned(),
-        mode: Mode::Issue,
         names: Names {
             common_name: NAME.to_owned(),
             ..Names::default()
         },
         ttl: Duration::from_secs(3600),
-        key_type: KeyType::EcP256,
-        key_type_open: false,
-        reuse_key: false,
-        issuer_sha256: None,
+        ..Request::example()
     };
     let expect = Expect {
         request: &request,

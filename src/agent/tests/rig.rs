@@ -16,13 +16,13 @@ use crate::{
     control::Force,
     exit::Exit,
     model::{
-        request::Mode,
+        request::{Mode, Request},
         schedule::{RenewAt, RenewPolicy},
         time::Timestamp,
     },
     status::Status,
     testing::{
-        ca::{self, TestCa},
+        ca::TestCa,
         clock::TestClock,
         issuer::{Answer, Call, FakeIssuer},
     },
@@ -213,7 +213,7 @@ pub(super) fn answer(ca: &TestCa, call: &Call) -> Vec<u8> {
 }
 
 pub(super) fn config(temp: &TempDir, name: &str) -> CertConfig {
-    let request = ca::request();
+    let request = Request::example();
     CertConfig {
         name: name.to_owned(),
         renew: RenewPolicy {

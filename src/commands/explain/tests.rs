@@ -5,9 +5,9 @@ use std::{path::PathBuf, time::Duration};
 use super::*;
 use crate::{
     config::Files,
-    model::{answer, schedule::RenewPolicy, state::State, verify},
+    model::{answer, request::Request, schedule::RenewPolicy, state::State, verify},
     publish::CertDir,
-    testing::ca::{self, TestCa},
+    testing::ca::TestCa,
 };
 
 const CAME: Timestamp = Timestamp::from_unix_millis(1_795_514_400_250);
@@ -15,7 +15,7 @@ const CAME: Timestamp = Timestamp::from_unix_millis(1_795_514_400_250);
 fn config(dir: PathBuf) -> CertConfig {
     CertConfig {
         name: "loki".to_owned(),
-        request: ca::request(),
+        request: Request::example(),
         renew: RenewPolicy {
             at: RenewAt::Share(schedule::DEFAULT_SHARE),
             splay: Duration::from_secs(300),

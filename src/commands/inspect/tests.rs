@@ -4,9 +4,9 @@ use std::{os::unix::fs::symlink, time::Duration};
 
 use super::*;
 use crate::{
-    model::{answer, time::Timestamp},
+    model::{answer, request::Request, time::Timestamp},
     publish::file::replace,
-    testing::ca::{self, TestCa},
+    testing::ca::TestCa,
 };
 
 const NOW: Timestamp = Timestamp::from_unix_secs(1_795_514_400);
@@ -22,7 +22,7 @@ impl Clock for At {
 /// A directory as `run` publishes it, with one set.
 fn published(ca: &TestCa) -> tempfile::TempDir {
     let temp = tempfile::tempdir().unwrap();
-    let bundle = answer::parse(&ca.answer(&ca::request(), NOW), None).unwrap();
+    let bundle = answer::parse(&ca.answer(&Request::example(), NOW), None).unwrap();
     let gen_dir = temp.path().join("..gen-000000000000007");
     std::fs::create_dir(&gen_dir).unwrap();
     for (name, text) in [

@@ -5,8 +5,8 @@ use serde_json::json;
 
 use super::*;
 use crate::{
-    request::KeyType,
-    testing::ca::{TestCa, keys, leaf_params, new_key, request},
+    request::{KeyType, Request},
+    testing::ca::{TestCa, keys, leaf_params, new_key},
     time::Timestamp,
 };
 
@@ -19,7 +19,7 @@ fn own_key() -> PrivateKey {
 #[test]
 fn the_parts_of_a_good_answer_are_where_they_belong() {
     let ca = TestCa::new(NOW);
-    let bundle = parse(&ca.answer(&request(), NOW), None).unwrap();
+    let bundle = parse(&ca.answer(&Request::example(), NOW), None).unwrap();
     assert_eq!(bundle.chain, std::slice::from_ref(&ca.int.der));
     assert_eq!(bundle.anchors, std::slice::from_ref(&ca.root.der));
     assert_eq!(bundle.lease_id, None);
@@ -30,16 +30,17 @@ fn the_parts_of_a_good_answer_are_where_they_belong() {
 #[test]
 fn a_key_in_the_answer_to_our_csr_is_refused() {
     let ca = TestCa::new(NOW);
-    let refusal = parse(&ca.answer(&request(), NOW), Some(own_key())).unwrap_err();
+    let refusal = parse(&ca.answer(&Request::example(), NOW), Some(own_key())).unwrap_err();
     assert_eq!(refusal.code(), "key-unexpected");
 }
 
 #[test]
 fn sign_answers_may_send_no_key_null_or_nothing() {
     let ca = TestCa::new(NOW);
-    let leaf = ca
-        .int
-        .sign(leaf_params(&request(), NOW), &new_key(KeyType::EcP256));
+    let leaf = ca.int.sign(
+        leaf_params(&Request::example(), NOW),
+        &new_key(KeyType::EcP256),
+    );
     let mut answer = ca.envelope(&leaf, None);
     for key in [None, Some(json!(null)), Some(json!(""))] {
         if let Some(key) = key {
@@ -53,7 +54,7 @@ fn sign_answers_may_send_no_key_null_or_nothing() {
 #[test]
 fn warnings_and_lease_are_bounded_and_make_no_lines() {
     let ca = TestCa::new(NOW);
-    let mut answer = ca.answer_json(&request(), NOW);
+    let mut answer = ca.answer_json(&Request::example(), NOW);
     let mut warnings = vec![format!(
         "a\n2026 ERROR forged\u{1b}[2J{}",
         "w".repeat(5_000)
@@ -84,7 +85,7 @@ fn no_number_of_an_answer_is_more_than_a_refusal() {
         "1.5",
         "1e308",
     ] {
-        let mut answer = ca.answer_json(&request(), NOW);
+        let mut answer = ca.answer_json(&Request::example(), NOW);
         answer["lease_duration"] = serde_json::from_str(number).unwrap();
         assert!(
             parse(answer.to_string().as_bytes(), None).is_ok(),
@@ -99,7 +100,7 @@ fn no_number_of_an_answer_is_more_than_a_refusal() {
 #[test]
 fn all_faults_of_the_form_come_at_once_and_in_order() {
     let ca = TestCa::new(NOW);
-    let mut answer = ca.answer_json(&request(), NOW);
+    let mut answer = ca.answer_json(&Request::example(), NOW);
     answer["warnings"] = json!(1);
     answer["lease_id"] = json!(1);
     answer["data"]["ca_chain"] = json!([1, "x"]);
@@ -125,14 +126,15 @@ fn all_faults_of_the_form_come_at_once_and_in_order() {
 #[test]
 fn no_refusal_repeats_any_of_a_key() {
     let ca = TestCa::new(NOW);
-    let good = ca.answer_json(&request(), NOW);
+    let good = ca.answer_json(&Request::example(), NOW);
     let key = good["data"]["private_key"].as_str().unwrap().to_owned();
     let body_lines: Vec<&str> = key.lines().filter(|line| line.len() > 20).collect();
-    let live = ca.answer(&request(), NOW);
-    let mut bodies: Vec<Vec<u8>> = crate::testing::ca::mutations(&ca, &request(), NOW, &live)
-        .into_iter()
-        .map(|mutation| mutation.body)
-        .collect();
+    let live = ca.answer(&Request::example(), NOW);
+    let mut bodies: Vec<Vec<u8>> =
+        crate::testing::ca::mutations(&ca, &Request::example(), NOW, &live)
+            .into_iter()
+            .map(|mutation| mutation.body)
+            .collect();
     for field in ["certificate", "issuing_ca", "serial_number", "expiration"] {
         let mut answer = good.clone();
         answer["data"][field] = key.as_str().into();
@@ -216,7 +218,7 @@ proptest! {
     fn a_bent_certificate_never_panics(at in any::<prop::sample::Index>(), byte in any::<u8>()) {
         static DER: std::sync::LazyLock<Vec<u8>> = std::sync::LazyLock::new(|| {
             let ca = TestCa::new(NOW);
-            ca.int.sign(leaf_params(&request(), NOW), &new_key(KeyType::EcP256))
+            ca.int.sign(leaf_params(&Request::example(), NOW), &new_key(KeyType::EcP256))
         });
         let mut der = DER.clone();
         let at = at.index(der.len());

@@ -3,8 +3,8 @@
 use super::*;
 use crate::{
     leaf::{CertFacts, KeyFacts},
-    request::KeyType,
-    testing::ca::{Authority, TestCa, keys, leaf_params, new_key, request},
+    request::{KeyType, Request},
+    testing::ca::{Authority, TestCa, keys, leaf_params, new_key},
     time::Timestamp,
 };
 
@@ -100,7 +100,10 @@ fn arrange_all(leaf: &[u8], pool: &[&Vec<u8>]) -> Arranged {
 }
 
 fn leaf_of(ca: &Authority) -> Vec<u8> {
-    ca.sign(leaf_params(&request(), NOW), &new_key(KeyType::EcP256))
+    ca.sign(
+        leaf_params(&Request::example(), NOW),
+        &new_key(KeyType::EcP256),
+    )
 }
 
 #[test]

@@ -173,23 +173,26 @@ pub fn envelope(leaf: &[u8], chain: &[&Vec<u8>], key: Option<&KeyPair>) -> Value
     })
 }
 
-/// What the tests ask for.
-pub fn request() -> Request {
-    Request {
-        mount: "pki".to_owned(),
-        role: "internal".to_owned(),
-        mode: Mode::Issue,
-        names: Names {
-            common_name: "loki-ingester.service.consul".to_owned(),
-            dns: ["loki.service.consul".to_owned()].into(),
-            ips: [IpAddr::from(Ipv4Addr::new(10, 0, 0, 7))].into(),
-            uris: ["spiffe://loki/ingester".to_owned()].into(),
-        },
-        ttl: Duration::from_secs(10 * 86_400),
-        key_type: KeyType::EcP256,
-        key_type_open: false,
-        reuse_key: false,
-        issuer_sha256: None,
+impl Request {
+    /// What the tests ask for: every kind of name, ten days, a key on P-256 that the issuer makes.
+    #[must_use]
+    pub fn example() -> Self {
+        Self {
+            mount: "pki".to_owned(),
+            role: "internal".to_owned(),
+            mode: Mode::Issue,
+            names: Names {
+                common_name: "loki-ingester.service.consul".to_owned(),
+                dns: ["loki.service.consul".to_owned()].into(),
+                ips: [IpAddr::from(Ipv4Addr::new(10, 0, 0, 7))].into(),
+                uris: ["spiffe://loki/ingester".to_owned()].into(),
+            },
+            ttl: Duration::from_secs(10 * 86_400),
+            key_type: KeyType::EcP256,
+            key_type_open: false,
+            reuse_key: false,
+            issuer_sha256: None,
+        }
     }
 }
 

@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::{
     leaf::sha256,
+    request::Request,
     testing::ca::{Authority, TestCa, ca_params, moment},
 };
 
@@ -85,7 +86,7 @@ fn an_intermediate_of_the_mount_is_an_anchor_only_without_its_root() {
 fn leaves_and_junk_never_become_anchors() {
     let key = crate::testing::ca::new_key(crate::request::KeyType::EcP256);
     let ca = TestCa::new(NOW);
-    let request = crate::testing::ca::request();
+    let request = Request::example();
     let leaf = ca
         .int
         .sign(crate::testing::ca::leaf_params(&request, NOW), &key);

@@ -25,7 +25,7 @@ fn expect(request: &Request) -> Expect<'_> {
 
 #[test]
 fn a_good_answer_passes() {
-    let request = ca::request();
+    let request = Request::example();
     let ca = TestCa::new(NOW);
     let bundle = answer::parse(&ca.answer(&request, NOW), None).unwrap();
     let verified = verify(bundle, &expect(&request), NOW).unwrap();
@@ -43,7 +43,7 @@ fn judge(body: &[u8], expect: &Expect<'_>) -> Result<Verified, Refusal> {
 #[test]
 fn every_mutation_is_refused_with_its_code_and_every_code_has_one() {
     let ca = TestCa::new(NOW);
-    let mut request = ca::request();
+    let mut request = Request::example();
     request.issuer_sha256 = Some(sha256(&ca.int.der));
     let live = ca.answer(&request, NOW);
     let verified = judge(&live, &expect(&request)).unwrap();
@@ -88,7 +88,7 @@ fn every_mutation_is_refused_with_its_code_and_every_code_has_one() {
 
 #[test]
 fn odd_but_harmless_answers_pass() {
-    let request = ca::request();
+    let request = Request::example();
     let ca = TestCa::new(NOW);
     for odd in ca::tolerated(&ca, &request, NOW) {
         let verified = judge(&odd.body, &expect(&request))
@@ -117,7 +117,7 @@ fn odd_but_harmless_answers_pass() {
 
 #[test]
 fn a_signed_csr_passes() {
-    let mut request = ca::request();
+    let mut request = Request::example();
     request.mode = Mode::Sign;
     let ca = TestCa::new(NOW);
     let key = ca::new_key(request.key_type);
@@ -149,7 +149,7 @@ fn judge_leaf(
 #[test]
 fn an_open_key_type_takes_what_the_role_makes_but_no_weak_key() {
     let ca = TestCa::new(NOW);
-    let mut request = ca::request();
+    let mut request = Request::example();
     request.key_type = KeyType::EcP256;
     let own = bundle::PrivateKey::from_pem(keys::RSA_2048_PKCS1).unwrap();
     let key = rcgen::KeyPair::try_from(own.expose_pkcs8()).unwrap();
@@ -176,7 +176,7 @@ fn every_key_type_passes_when_asked_for() {
         keys::RSA_4096_PKCS1,
     ];
     for (kind, text) in KeyType::ALL.into_iter().zip(texts) {
-        let mut request = ca::request();
+        let mut request = Request::example();
         request.key_type = kind;
         let own = bundle::PrivateKey::from_pem(text).unwrap();
         let key = rcgen::KeyPair::try_from(own.expose_pkcs8()).unwrap();
@@ -215,7 +215,7 @@ fn names_are_compared_as_tls_clients_do() {
         ("a.example", "b.example", false),
     ];
     for (wanted, has, covered) in table {
-        let mut request = ca::request();
+        let mut request = Request::example();
         request.names.dns = [(*wanted).to_owned()].into();
         let got = judge_leaf(&ca, &request, |params| {
             params
@@ -236,7 +236,7 @@ fn names_are_compared_as_tls_clients_do() {
 fn an_address_as_common_name_wants_an_ip_san() {
     let ca = TestCa::new(NOW);
     for address in ["10.0.0.9", "fd00::9"] {
-        let mut request = ca::request();
+        let mut request = Request::example();
         request.names.common_name = address.to_owned();
         let san = SanType::IpAddress(address.parse().unwrap());
         judge_leaf(&ca, &request, |params| params.subject_alt_names.push(san)).unwrap();
@@ -244,7 +244,7 @@ fn an_address_as_common_name_wants_an_ip_san() {
         assert_eq!(refusal.code(), "ip-missing");
     }
     // IPv4 in IPv6 form is the same address.
-    let mut request = ca::request();
+    let mut request = Request::example();
     request.names.ips = ["::ffff:10.0.0.7".parse().unwrap()].into();
     judge_leaf(&ca, &request, |params| {
         params
@@ -260,7 +260,7 @@ fn an_address_as_common_name_wants_an_ip_san() {
 #[test]
 fn names_that_were_not_asked_for_are_a_warning() {
     let ca = TestCa::new(NOW);
-    let request = ca::request();
+    let request = Request::example();
     let extra = SanType::DnsName("vault.service.consul".try_into().unwrap());
     let verified = judge_leaf(&ca, &request, |params| {
         params.subject_alt_names.push(extra);
@@ -273,7 +273,7 @@ fn names_that_were_not_asked_for_are_a_warning() {
 #[test]
 fn a_leaf_from_the_future_passes_and_says_when_it_starts() {
     let ca = TestCa::new(NOW);
-    let request = ca::request();
+    let request = Request::example();
     let starts = NOW.plus(Duration::from_secs(7200));
     let verified = judge_leaf(&ca, &request, |params| {
         params.not_before = ca::moment(starts);
@@ -285,7 +285,7 @@ fn a_leaf_from_the_future_passes_and_says_when_it_starts() {
 #[test]
 fn the_margin_is_exact() {
     let ca = TestCa::new(NOW);
-    let request = ca::request();
+    let request = Request::example();
     for (left, code) in [(61, None), (60, Some("too-short")), (0, Some("expired"))] {
         let got = judge_leaf(&ca, &request, |params| {
             params.not_after = ca::moment(NOW.plus(Duration::from_secs(left)));
@@ -303,7 +303,7 @@ fn a_ca_that_ends_first_cuts_the_validity_short() {
     let root = Authority::root_from(params);
     let int = root.intermediate("I", now);
     let ca = TestCa { root, int };
-    let request = ca::request();
+    let request = Request::example();
     let verified = judge(&ca.answer(&request, now), &expect(&request)).unwrap();
     assert_eq!(verified.validity().not_after, ends);
     assert!(verified.leaf().not_after > ends);
@@ -313,7 +313,7 @@ fn a_ca_that_ends_first_cuts_the_validity_short() {
 #[test]
 fn all_problems_come_at_once_and_the_failure_names_the_first() {
     let ca = TestCa::new(NOW);
-    let request = ca::request();
+    let request = Request::example();
     let refusal = judge_leaf(&ca, &request, |params| {
         params.not_after = ca::moment(NOW.plus(Duration::from_secs(5)));
         params.subject_alt_names.truncate(1);
@@ -343,7 +343,7 @@ fn all_problems_come_at_once_and_the_failure_names_the_first() {
 #[test]
 fn a_pin_fits_the_issuer_in_any_writing_and_its_cross_signed_copy() {
     let ca = TestCa::new(NOW);
-    let mut request = ca::request();
+    let mut request = Request::example();
     let pin = sha256(&ca.int.der).to_uppercase();
     let pairs: Vec<&str> = pin
         .as_bytes()
@@ -374,7 +374,7 @@ fn a_pin_fits_the_issuer_in_any_writing_and_its_cross_signed_copy() {
 #[test]
 fn a_pinned_root_above_a_chain_without_root_becomes_the_anchor() {
     let ca = TestCa::new(NOW);
-    let request = ca::request();
+    let request = Request::example();
     let mut answer = ca.answer_json(&request, NOW);
     answer["data"]["ca_chain"] = serde_json::json!([ca.int.pem()]);
     let body = answer.to_string();
@@ -394,7 +394,7 @@ fn a_pinned_root_above_a_chain_without_root_becomes_the_anchor() {
 #[test]
 fn expired_links_beside_the_path_are_left_out() {
     let ca = TestCa::new(NOW);
-    let request = ca::request();
+    let request = Request::example();
     let mut params = ca::ca_params("Gone", NOW);
     params.not_after = ca::moment(NOW.minus(Duration::from_secs(1)));
     let gone = Authority::root_from(params);
@@ -411,7 +411,7 @@ fn expired_links_beside_the_path_are_left_out() {
 #[test]
 fn a_set_read_back_from_disk_is_the_same_set() {
     let ca = TestCa::new(NOW);
-    let request = ca::request();
+    let request = Request::example();
     let first = judge(&ca.answer(&request, NOW), &expect(&request)).unwrap();
     let other = Authority::root("Other", NOW).der;
     let first = first.with_anchors(&[other, b"junk".to_vec()]);
@@ -432,7 +432,7 @@ fn a_set_read_back_from_disk_is_the_same_set() {
 #[test]
 fn files_that_cannot_be_read_back_have_their_codes() {
     let ca = TestCa::new(NOW);
-    let request = ca::request();
+    let request = Request::example();
     let set = judge(&ca.answer(&request, NOW), &expect(&request)).unwrap();
     let (root, cert, key) = (set.ca_pem(), set.cert_pem(), set.key_pem());
     let cut = |text: &str| text[..text.len() / 2].to_owned();
@@ -489,7 +489,7 @@ fn codes_are_unique_and_explained() {
 #[test]
 fn debug_of_a_verified_set_shows_no_key() {
     let ca = TestCa::new(NOW);
-    let request = ca::request();
+    let request = Request::example();
     let set = judge(&ca.answer(&request, NOW), &expect(&request)).unwrap();
     let shown = format!("{set:?}");
     for line in set.key_pem().expose().lines() {
@@ -497,11 +497,11 @@ fn debug_of_a_verified_set_shows_no_key() {
     }
 }
 
-/// Answers of OpenBao 2.7.2, issued at this moment to `ca::request()`.
+/// Answers of OpenBao 2.7.2, issued at this moment to `Request::example()`.
 const BAO_NOW: Timestamp = Timestamp::from_unix_secs(1_795_574_175);
 
 fn judge_openbao(body: &str) -> Result<Verified, Refusal> {
-    let request = ca::request();
+    let request = Request::example();
     verify(
         answer::parse(body.as_bytes(), None)?,
         &expect(&request),
