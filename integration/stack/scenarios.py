@@ -202,7 +202,11 @@ def change_root(stack: Stack, report: Report, last: int) -> None:
 
     The ttl is ten minutes: with a minute or less nobody would have time to wait for his turn to restart.
     A query that is inside a scheduler when it stops gets no answer from Loki, and is asked again."""
-    env = {"CERTAGENT_CA_POLL_INTERVAL": "5s", "CERTAGENT_CA_RETENTION": "20s", "CERTAGENT_RELOAD_MIN_HEALTHY_TIME": f"{SETTLE}s"}
+    env = {
+        "CERTAGENT_CA_POLL_INTERVAL": "5s",
+        "CERTAGENT_CA_RETENTION": "20s",
+        "CERTAGENT_RELOAD_MIN_HEALTHY_TIME": f"{SETTLE}s",
+    }
     run = Run(stack, report, ttl="10m", env=env, counts=PAIRS, patience=20, extra={"replication_factor": 3}.items())
     bao, every, metrics = stack.bao, sum(stack.counts.values()), Metrics(stack)
     metrics.well()
