@@ -255,11 +255,11 @@ mod tests {
                 "/next/unix_millis",
             ),
             (
-                "certagent_last_success_timestamp_seconds{",
+                "certagent_last_renewal_success_timestamp_seconds{",
                 "/live/obtained_at/unix_millis",
             ),
             (
-                "certagent_issuer_clock_offset_seconds{",
+                "certagent_vault_clock_offset_seconds{",
                 "/issuer_ahead_millis",
             ),
             (
@@ -272,10 +272,13 @@ mod tests {
             assert_eq!(sample(name), number(at) / 1000.0, "{name}");
         }
         assert_eq!(
-            sample("certagent_runway_attempts{"),
+            sample("certagent_renewal_attempts_remaining{"),
             number("/runway_attempts")
         );
-        assert_eq!(sample("certagent_budget_used{"), number("/budget/used"));
+        assert_eq!(
+            sample("certagent_issuance_limit_used{"),
+            number("/budget/used")
+        );
         assert_eq!(
             sample("certagent_consecutive_failures{"),
             number("/failure/in_a_row")
