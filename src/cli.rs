@@ -280,12 +280,9 @@ pub struct DoctorArgs {
     /// Order one certificate for each block, for real, and throw it away.
     #[arg(long)]
     pub ask: bool,
-    /// Also judge this configuration of Loki (YAML, rendered).
-    #[arg(long, value_name = "FILE")]
-    pub loki_config: Option<PathBuf>,
     /// User that has to read the set, in numbers, as 10001:10001.
     #[arg(long, value_name = "UID[:GID]")]
-    pub reader: Option<crate::doctor::Reader>,
+    pub reader: Option<crate::config::Reader>,
     /// File with the id of the process that shall be signalled.
     #[arg(long, value_name = "FILE")]
     pub pid_file: Option<PathBuf>,

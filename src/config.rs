@@ -24,8 +24,9 @@ use layers::Gathered;
 pub use problem::{Problem, Problems, Source};
 pub(crate) use resolve::status_socket;
 pub use types::{
-    App, Auth, CertConfig, Config, Files, Listen, LogFormat, LoggingConfig, ProbeConfig,
-    ProbeTarget, ReloadConfig, StartTls, StatusSocket, Step, TlsConfig, VaultConfig,
+    App, Auth, CertConfig, Config, Files, Listen, LogFormat, LoggingConfig, MAX_SOCKET_PATH,
+    ProbeConfig, ProbeTarget, Reader, ReloadConfig, StartTls, StatusSocket, Step, TlsConfig,
+    VaultConfig,
 };
 
 use crate::disk;
@@ -35,6 +36,9 @@ const LARGEST: u64 = 1024 * 1024;
 
 /// The environment, read once at the start of the process. It may hold tokens: never print it.
 pub type Environment = BTreeMap<String, String>;
+
+/// The variables by which a supervisor asks to be notified (sd_notify(3)); not for anybody else's eyes.
+pub const NOTIFY_VARIABLES: [&str; 3] = ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"];
 
 /// What `certagent exec` tells its command: variable, and file below the directory. Of several
 /// certificates, each has its name as a suffix.

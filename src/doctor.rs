@@ -1,6 +1,6 @@
 //! `certagent doctor`: misconfigurations found and named, each with what to do about it.
 //!
-//! `facts` looks (reads files, asks the issuer and Nomad, connects to the application), the checks
+//! `gather` looks (reads files, asks the issuer and Nomad, connects to the application), the checks
 //! judge, `table` says what each one means. Never writes, repairs, signals or publishes; asks for a
 //! certificate only with `--ask`. What stays true: after a run the disk is what it was, and the
 //! issuer has issued nothing that was not asked for in so many words.
@@ -13,13 +13,12 @@ mod credential;
 mod disk;
 mod facts;
 mod files;
+mod gather;
 mod issuer;
 mod login;
-mod loki;
 mod mount;
 mod nomad;
 mod process;
-pub mod role;
 mod served;
 pub mod table;
 #[cfg(test)]
@@ -28,8 +27,8 @@ mod tests;
 use serde::Serialize;
 
 pub use check::{Check, Severity};
-pub use disk::Reader;
-pub use facts::{Facts, Options, gather};
+pub use facts::{Facts, Options};
+pub use gather::gather;
 pub use table::CHECKS;
 
 use crate::exit::Exit;

@@ -6,7 +6,7 @@
 use crate::{
     clock::Clock,
     config::CertConfig,
-    issue,
+    csr,
     issuer::{Issuer, Order, Reply},
     model::{
         answer,
@@ -40,11 +40,11 @@ impl<'a> Issuance<'a> {
         let (key, csr) = match request.mode {
             Mode::Issue => (None, None),
             Mode::Sign => {
-                let key = match key.filter(|key| issue::fits(key, request.key_type)) {
+                let key = match key.filter(|key| csr::fits(key, request.key_type)) {
                     Some(key) => key,
                     None => new_key(request.key_type).await?,
                 };
-                let csr = issue::csr(request, &key)?;
+                let csr = csr::csr(request, &key)?;
                 (Some(key), Some(csr))
             }
         };
@@ -103,9 +103,9 @@ pub(crate) async fn issue(
 async fn new_key(kind: KeyType) -> Result<PrivateKey, Failure> {
     match kind {
         KeyType::Rsa2048 | KeyType::Rsa3072 | KeyType::Rsa4096 => {
-            let made = tokio::task::spawn_blocking(move || issue::new_key(kind)).await;
+            let made = tokio::task::spawn_blocking(move || csr::new_key(kind)).await;
             made.unwrap_or_else(|_| Err(Failure::local("key-generation", BROKEN_OFF.to_owned())))
         }
-        KeyType::EcP256 | KeyType::EcP384 | KeyType::Ed25519 => issue::new_key(kind),
+        KeyType::EcP256 | KeyType::EcP384 | KeyType::Ed25519 => csr::new_key(kind),
     }
 }

@@ -1,12 +1,13 @@
 //! certagent keeps one TLS certificate set per allocation fresh.
 //!
 //! ```text
-//! Config -> Token -> Bundle -> Verified -> Published -> Reloaded -> Status
+//! Config -> Order -> Reply -> Bundle -> Verified -> (staged) -> Published
+//!   -> ReloadRecord -> Served -> Status
 //! ```
 //!
-//! Each stage takes the type that the stage before made; nothing looks to its right. `model`
-//! decides and never does, the adapters (`vault`, `auth`, `issue`, `publish`, `watch`) do and never
-//! decide, `agent` joins them.
+//! Each stage takes the type that the stage before made. `model` decides and never does, the
+//! adapters (`vault`, `csr`, `publish`, `reload`, `probe`, `watch`) do and never decide, `agent`
+//! joins them. A module uses only what stands lower in the one list of `integration/repo.rs`.
 
 #![cfg_attr(
     test,
@@ -17,23 +18,20 @@
 )]
 
 pub mod agent;
-pub mod auth;
 pub mod child;
 pub mod cli;
 pub mod clock;
 pub mod commands;
 pub mod config;
 pub mod control;
+pub mod csr;
 pub mod disk;
 pub mod doctor;
 pub mod exit;
 pub mod hardening;
 mod http_client;
 mod issuance;
-pub mod issue;
 pub mod issuer;
-pub mod loki;
-pub mod nomad;
 pub mod observe;
 pub mod probe;
 pub mod publish;

@@ -34,11 +34,12 @@ use std::{
 };
 
 pub use error::PublishError;
+pub(crate) use generation::{DATA, GENERATION_PREFIX, LEFTOVERS, NAMES};
 pub use generation::{GRACE, GenerationId, MOST_GENERATIONS};
-use generation::{NAMES, Rules};
 use glance::{Glance, Seen};
-use place::Place;
+pub(crate) use place::DIR_MODE;
 pub use place::{Op, Step, Witness};
+use place::{Place, Rules};
 pub use repair::{Drift, Finding, Repaired, Wrong};
 use state::StateFile;
 use tokio::time::Instant;

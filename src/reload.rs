@@ -6,6 +6,8 @@
 
 mod exec;
 mod http;
+pub mod loki;
+pub mod nomad;
 pub mod policy;
 // Numbers from outside end up here, and an overflow ends the process.
 #[deny(clippy::arithmetic_side_effects)]
@@ -16,13 +18,13 @@ mod tests;
 
 use std::{path::PathBuf, time::Duration};
 
+use self::nomad::Nomad;
 use crate::{
     config::Environment,
     model::{
         reload::{Action, Delivery, EventKind, ReloadFailure},
         secret::Secret,
     },
-    nomad::Nomad,
 };
 
 /// What the application is told about.

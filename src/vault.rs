@@ -5,6 +5,7 @@
 //! only.
 
 mod address;
+mod auth;
 mod call;
 mod cause;
 mod classify;
@@ -41,12 +42,12 @@ use self::{
     wire::Ask,
 };
 use crate::{
-    auth::Token,
     config::{Auth, VaultConfig},
     issuer::{Issuer, Order, Reply},
     model::{failure::Failure, health::IssuerHealth},
 };
 
+pub use auth::Token;
 pub use look::{Health, Signer, TokenFacts};
 pub use messages::{Call, MESSAGES, Message, SaidBy};
 pub use order::{Plan, plan};

@@ -8,7 +8,6 @@
 mod bench;
 mod disk;
 mod issuer;
-mod loki;
 mod nearby;
 
 use std::{collections::BTreeSet, path::Path};
@@ -35,7 +34,7 @@ const fn seed(
 }
 
 fn seeds() -> Vec<&'static Seed> {
-    let all = [issuer::SEEDS, disk::SEEDS, nearby::SEEDS, loki::SEEDS];
+    let all = [issuer::SEEDS, disk::SEEDS, nearby::SEEDS];
     all.into_iter().flatten().collect()
 }
 
@@ -132,16 +131,9 @@ fn misconfigurations_of_nomad_process_and_application_are_named_and_nothing_chan
 
 #[test]
 #[ignore = "needs openbao"]
-fn misconfigurations_of_loki_are_named_and_nothing_changes() {
-    run(loki::SEEDS);
-}
-
-#[test]
-#[ignore = "needs openbao"]
 fn a_healthy_place_is_found_healthy_before_and_after_a_publication() {
     let shared = Shared::start();
     let mut bench = Bench::new(&shared);
-    bench.args(&["--loki-config", &loki::example("loki.yaml")]);
     let ran = bench.run();
     assert_eq!((ran.exit, ran.found()), (0, Vec::new()), "{}", ran.all());
     bench.publish();

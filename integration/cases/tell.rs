@@ -6,7 +6,7 @@ use std::{path::Path, time::Duration};
 
 use certagent::{
     model::reload::Delivery,
-    nomad::{Lock, Nomad, NomadConfig, Taken},
+    reload::nomad::{Lock, Nomad, NomadConfig, Taken},
 };
 
 use self::agent::{Allocation, NomadAgent, TASK};

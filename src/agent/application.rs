@@ -6,14 +6,16 @@ use std::{future::Future, pin::Pin, time::Duration};
 
 use crate::{
     config::{Environment, ProbeTarget},
-    loki::{self, Version},
     model::{
         reload::{Action, Delivery, ReloadFailure},
         served::Served,
     },
-    nomad::{Lock, Taken},
     probe::{self, Identity, ProbeFailure},
-    reload::{ActionRunner, Event},
+    reload::{
+        ActionRunner, Event,
+        loki::{self, Version},
+        nomad::{Lock, Taken},
+    },
 };
 
 /// Something under way.

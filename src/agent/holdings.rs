@@ -16,7 +16,7 @@ use tracing::warn;
 pub(super) use self::shared::Shared;
 use crate::{
     config::CertConfig,
-    issue,
+    csr,
     model::{
         budget,
         bundle::PrivateKey,
@@ -176,7 +176,7 @@ impl Holdings {
     /// The key in use, for orders that keep it.
     pub(super) fn key(&self) -> Option<PrivateKey> {
         let held = self.live.as_ref()?;
-        issue::key_of(held.verified.key_pem().expose()).ok()
+        csr::key_of(held.verified.key_pem().expose()).ok()
     }
 
     /// The directories in which a change may be damage.

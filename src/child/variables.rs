@@ -10,10 +10,7 @@ use std::{
 
 use tokio::process::Command;
 
-use crate::{
-    config::{CertConfig, EXEC_VARIABLES, table::SETTINGS},
-    observe::notify,
-};
+use crate::config::{CertConfig, EXEC_VARIABLES, NOTIFY_VARIABLES, table::SETTINGS};
 
 /// Two certificates would have the same variables.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -90,7 +87,7 @@ fn credentials() -> Vec<String> {
             setting.variables().into_iter().chain(clients)
         })
         .collect();
-    names.extend(notify::VARIABLES.map(str::to_owned));
+    names.extend(NOTIFY_VARIABLES.map(str::to_owned));
     names
 }
 

@@ -123,7 +123,7 @@ with 1 for everything else that fails, and with 0 when there are warnings at mos
 
 Examples:
   certagent doctor -c local/certagent.hcl
-  certagent doctor --loki-config local/loki.yaml --reader 10001:10001
+  certagent doctor -c local/certagent.hcl --reader 10001:10001
   certagent doctor --json --ask";
 
 pub(super) const COMPLETIONS: &str = "\

@@ -15,7 +15,7 @@ use tokio::{
 
 use super::Stopped;
 use crate::{
-    config::{self, Environment},
+    config::{self, Environment, MAX_SOCKET_PATH},
     exit::Exit,
 };
 
@@ -76,6 +76,9 @@ fn parse(raw: &[u8]) -> Option<Answer> {
 }
 
 fn unreachable(socket: &Path, error: &io::Error) -> Stopped {
+    let too_long = format!(
+        "a socket's path has at most {MAX_SOCKET_PATH} bytes; use one relative to the working directory"
+    );
     let hint = match error.kind() {
         ErrorKind::NotFound => {
             "is the agent running, and does its status block name this socket? \
@@ -83,9 +86,7 @@ fn unreachable(socket: &Path, error: &io::Error) -> Stopped {
         }
         ErrorKind::ConnectionRefused => "the agent that made it is gone; start it again",
         ErrorKind::PermissionDenied => "only the agent's own user and root may ask it",
-        ErrorKind::InvalidInput => {
-            "a socket's path has at most 107 bytes; use one relative to the working directory"
-        }
+        ErrorKind::InvalidInput => &too_long,
         ErrorKind::ConnectionReset | ErrorKind::BrokenPipe => {
             "only the agent's own user and root may ask it; or it ended just now"
         }

@@ -20,7 +20,6 @@ pub(super) async fn run(args: &DoctorArgs, environment: &Environment) -> anyhow:
     let loaded = config::load_noted(file, environment, &args.flags);
     let options = Options {
         ask: args.ask,
-        loki_config: args.loki_config.clone(),
         reader: args.reader,
         pid_file: args.pid_file.clone(),
         signal: args.signal.clone(),

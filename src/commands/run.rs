@@ -25,12 +25,12 @@ use crate::{
     exit::Exit,
     issuer::Issuer as _,
     model::reload::{Action, SignalTarget},
-    nomad::{Nomad, NomadConfig},
     observe::{
         http::Servers,
         notify::{Start, Supervisor},
         status::Seen,
     },
+    reload::nomad::{Nomad, NomadConfig},
     reload::{ActionRunner, signal},
     status::Status,
     vault::Vault,

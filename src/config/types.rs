@@ -28,6 +28,10 @@ pub struct Config {
     pub status: Option<StatusSocket>,
 }
 
+/// The longest path of a Unix socket, in bytes: `sockaddr_un.sun_path` holds 108, one of them for
+/// the NUL at the end (unix(7)).
+pub const MAX_SOCKET_PATH: usize = 107;
+
 /// Where a server listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Listen {
@@ -40,7 +44,7 @@ pub enum Listen {
 /// The socket for `certagent status`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StatusSocket {
-    /// At most 107 bytes.
+    /// At most [`MAX_SOCKET_PATH`] bytes.
     pub path: PathBuf,
     /// Somebody wrote it down; else it is worked out, and the agent does without when it can't be.
     pub chosen: bool,
@@ -282,4 +286,35 @@ pub enum LogFormat {
     Text,
     /// One JSON object per event.
     Json,
+}
+
+/// Who has to read the certificate files, when that is not the process itself: the application's user.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reader {
+    /// User id.
+    pub uid: u32,
+    /// Group id.
+    pub gid: u32,
+}
+
+impl std::str::FromStr for Reader {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (uid, gid) = text.split_once(':').unwrap_or((text, text));
+        let number = |part: &str| {
+            part.parse::<u32>()
+                .map_err(|_| format!("`{text}` is not UID or UID:GID in numbers"))
+        };
+        Ok(Self {
+            uid: number(uid)?,
+            gid: number(gid)?,
+        })
+    }
+}
+
+impl std::fmt::Display for Reader {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}:{}", self.uid, self.gid)
+    }
 }

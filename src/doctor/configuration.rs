@@ -5,10 +5,10 @@
 use std::{collections::BTreeMap, os::unix::ffi::OsStrExt, path::PathBuf, time::Duration};
 
 use super::{Facts, Found, Outcome};
-use crate::model::{budget, duration, schedule::RenewAt};
-
-/// `sun_path` of unix(7) holds 108 bytes, one of them for the end.
-const LONGEST_SOCKET: usize = 107;
+use crate::{
+    config::MAX_SOCKET_PATH,
+    model::{budget, duration, schedule::RenewAt},
+};
 
 pub(super) fn invalid(facts: &Facts) -> Outcome {
     Outcome::of(
@@ -105,9 +105,9 @@ fn is_loopback(host: &str) -> bool {
 pub(super) fn long_socket(facts: &Facts) -> Outcome {
     let found = facts.sockets.iter().filter_map(|(what, path)| {
         let length = path.as_os_str().as_bytes().len();
-        (length > LONGEST_SOCKET).then(|| {
+        (length > MAX_SOCKET_PATH).then(|| {
             let reason = format!(
-                "{} has {length} bytes, a socket's path may have {LONGEST_SOCKET}",
+                "{} has {length} bytes, a socket's path may have {MAX_SOCKET_PATH}",
                 path.display()
             );
             Found::new(what.clone(), reason)

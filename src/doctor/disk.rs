@@ -10,38 +10,7 @@ use std::{
 
 use rustix::fs::{self, Access, AtFlags, CWD, FileType, Stat, StatVfsMountFlags};
 
-use crate::disk;
-
-/// Somebody who has to read the set: Loki.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Reader {
-    /// User id.
-    pub uid: u32,
-    /// Group id.
-    pub gid: u32,
-}
-
-impl std::str::FromStr for Reader {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let (uid, gid) = text.split_once(':').unwrap_or((text, text));
-        let number = |part: &str| {
-            part.parse::<u32>()
-                .map_err(|_| format!("`{text}` is not UID or UID:GID in numbers"))
-        };
-        Ok(Self {
-            uid: number(uid)?,
-            gid: number(gid)?,
-        })
-    }
-}
-
-impl std::fmt::Display for Reader {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}:{}", self.uid, self.gid)
-    }
-}
+use crate::{config::Reader, disk};
 
 /// Mode and owner of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

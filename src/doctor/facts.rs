@@ -1,24 +1,28 @@
-//! Everything the checks judge, gathered once: configuration, disk, issuer, Nomad, process, Loki.
+//! Everything the checks judge: configuration, disk, issuer, Nomad, process, application.
 //!
-//! Never judges. What stays true: it reads and asks; the one thing it may cause is a certificate,
-//! and only with [`Options::ask`].
+//! Types alone: `gather` fills them, the checks judge them.
 
-use std::path::PathBuf;
+use std::{collections::BTreeMap, path::PathBuf};
+
+use serde_json::Value;
 
 use super::{
     Outcome,
-    disk::{Look, Reader},
-    files::DirFacts,
-    issuer::{self, IssuerFacts},
-    loki::LokiFacts,
-    nomad::{self, NomadFacts},
-    process::ProcessFacts,
-    served::{self, Seen},
+    credential::Credential,
+    disk::{Look, Owned},
 };
 use crate::{
-    agent,
-    config::{CertConfig, Config, Environment, Problems},
-    model::{decide, time::Timestamp},
+    config::{CertConfig, Config, Reader},
+    disk::Refusal,
+    model::{
+        decide,
+        failure::Failure,
+        reload::{ReloadFailure, SignalName},
+        served::Mismatch,
+        time::Timestamp,
+    },
+    probe::ProbeFailure,
+    vault::{Health, Signer, TokenFacts},
 };
 
 /// What to look at besides the configuration.
@@ -26,8 +30,6 @@ use crate::{
 pub struct Options {
     /// Order one certificate for each block, for real, and throw it away.
     pub ask: bool,
-    /// Loki's configuration, as it is given to Loki.
-    pub loki_config: Option<PathBuf>,
     /// Who has to read the set.
     pub reader: Option<Reader>,
     /// The file with the id of the process that shall be signalled.
@@ -51,7 +53,6 @@ pub struct Facts {
     /// What the Task API said, or why it was not asked.
     pub(super) nomad: Result<NomadFacts, &'static str>,
     pub(super) processes: Vec<ProcessFacts>,
-    pub(super) loki: Option<LokiFacts>,
     /// Nomad's shared directory, which everybody with `read-fs` can read.
     pub(super) alloc_dir: Option<PathBuf>,
     /// Sockets that are, or would be, connected to or listened on.
@@ -86,73 +87,94 @@ impl Facts {
     }
 }
 
-/// Looks at everything. Takes as long as the issuer, Nomad and the application take to answer, each
-/// question at most a few seconds.
-pub async fn gather(
-    loaded: Result<(Config, Vec<String>), Problems>,
-    environment: &Environment,
-    options: Options,
-    now: Timestamp,
-) -> Facts {
-    let (config, notes, problems) = match loaded {
-        Ok((config, notes)) => (Some(config), notes, Vec::new()),
-        Err(problems) => {
-            let texts = problems.list().iter().map(ToString::to_string).collect();
-            (None, Vec::new(), texts)
+/// A certificate directory and the live files in it.
+#[derive(Debug)]
+pub(super) struct DirFacts {
+    pub(super) look: Look,
+    pub(super) refusal: Option<Refusal>,
+    /// Mode and owner of the live CA.pem, cert.pem and key.pem, as far as they are there.
+    pub(super) live: Vec<(&'static str, Owned)>,
+    /// Ids of the complete sets.
+    pub(super) complete: Vec<String>,
+}
+
+/// Health, and how far the clock is ahead of ours, in milliseconds.
+pub(super) type Answer = Result<(Health, Option<i64>), Failure>;
+
+/// What was learned of the issuer.
+#[derive(Debug)]
+pub(super) struct IssuerFacts {
+    /// Each listed address with its answer.
+    pub(super) addresses: Vec<(String, Answer)>,
+    pub(super) credential: Option<Credential>,
+    /// The login; the token's facts where it may be looked up.
+    pub(super) login: Asked<Asked<TokenFacts>>,
+    /// By what is asked for: mount, role and mode.
+    pub(super) mounts: BTreeMap<String, MountFacts>,
+    /// By certificate, with `--ask`: the order's or the verification's failure.
+    pub(super) orders: BTreeMap<String, Result<(), Failure>>,
+}
+
+/// What was learned of one mount and role.
+#[derive(Debug)]
+pub(super) struct MountFacts {
+    pub(super) path: String,
+    /// PEM of all issuers.
+    pub(super) issuers: Asked<Vec<String>>,
+    pub(super) may: Asked<Vec<String>>,
+    pub(super) role: Asked<Value>,
+    pub(super) signer: Asked<Signer>,
+}
+
+/// An answer, a refusal, or a question that was not asked.
+#[derive(Debug)]
+pub(super) enum Asked<T> {
+    Had(T),
+    Refused(Failure),
+    Not(String),
+}
+
+impl<T> From<Result<T, Failure>> for Asked<T> {
+    fn from(result: Result<T, Failure>) -> Self {
+        match result {
+            Ok(answer) => Self::Had(answer),
+            Err(failure) => Self::Refused(failure),
         }
-    };
-    let mut certificates = Vec::new();
-    for certificate in config.iter().flat_map(|config| &config.certificates) {
-        certificates.push(look_at(certificate, now).await);
-    }
-    let issuer = match &config {
-        Some(config) => Some(issuer::ask(config, options.ask, now).await),
-        None => None,
-    };
-    let variable = |name: &str| environment.get(name).filter(|text| !text.is_empty());
-    let processes = ProcessFacts::look(
-        options.pid_file.as_deref(),
-        options.signal.as_deref(),
-        config.as_ref(),
-    );
-    Facts {
-        now,
-        processes,
-        problems,
-        notes,
-        certificates,
-        issuer,
-        nomad: nomad::ask(config.as_ref(), environment).await,
-        loki: options.loki_config.as_deref().map(LokiFacts::read),
-        alloc_dir: variable("NOMAD_ALLOC_DIR").map(PathBuf::from),
-        sockets: sockets(config.as_ref(), environment),
-        config,
-        options,
     }
 }
 
-async fn look_at(config: &CertConfig, now: Timestamp) -> CertificateFacts {
-    let ready_file = config.ready_file.as_ref().map(|path| {
-        let directory = path.parent().map(PathBuf::from).unwrap_or_default();
-        (path.clone(), Look::at(&directory))
-    });
-    CertificateFacts {
-        dir: DirFacts::look(&config.files),
-        ready_file,
-        served: served::look(config).await,
-        next: agent::on_disk(config, now),
-        config: config.clone(),
-    }
+/// What the Task API said.
+#[derive(Debug)]
+pub(super) struct NomadFacts {
+    /// None when the answer was the one that a permitted caller gets.
+    pub(super) refusal: Option<ReloadFailure>,
 }
 
-fn sockets(config: Option<&Config>, environment: &Environment) -> Vec<(String, PathBuf)> {
-    let addresses = config.iter().flat_map(|config| &config.vault.addresses);
-    let mut found: Vec<_> = addresses
-        .filter_map(|address| {
-            let path = address.strip_prefix("unix://")?;
-            Some(("vault.address".to_owned(), PathBuf::from(path)))
-        })
-        .collect();
-    found.extend(nomad::socket(environment).map(|path| ("Nomad's Task API".to_owned(), path)));
-    found
+/// A process that is told by a signal: where it is named, and what it is.
+#[derive(Debug)]
+pub(super) struct ProcessFacts {
+    pub(super) pid_file: PathBuf,
+    pub(super) signal: Result<SignalName, String>,
+    pub(super) found: Result<Process, String>,
+}
+
+/// What `/proc` says of a process.
+#[derive(Debug)]
+pub(super) struct Process {
+    pub(super) pid: u32,
+    /// `comm` of /proc: the first 15 bytes of the program's name.
+    pub(super) name: String,
+    /// `SigCgt` of /proc: bit n-1 is signal n.
+    pub(super) caught: u64,
+}
+
+/// What one look at the application came to.
+#[derive(Debug)]
+pub(super) enum Seen {
+    NoProbe,
+    /// There is no set to compare with.
+    NoSet(String),
+    Nothing(ProbeFailure),
+    Other(Mismatch),
+    Ours,
 }

@@ -7,42 +7,22 @@ use std::path::{Path, PathBuf};
 
 use super::{
     Facts, Found, Outcome,
-    disk::{Kind, Look, Owned, Reader},
-    facts::CertificateFacts,
+    disk::{Kind, Look, Owned},
+    facts::{CertificateFacts, DirFacts},
 };
 use crate::{
-    config::Files,
+    config::{Files, Reader},
     disk::{self, Directory, Last, Refusal},
-    publish::{self, MOST_GENERATIONS, ready_file::ReadyFile},
+    publish::{
+        self, DATA, DIR_MODE, GENERATION_PREFIX, LEFTOVERS, MOST_GENERATIONS, NAMES,
+        ready_file::ReadyFile,
+    },
 };
 
 /// A set with a chain of three and an RSA key of 4096 bits is far below; two of them must fit.
 const SET_BYTES: u64 = 64 * 1024;
 /// Directory, three files, two links, the record and its successor.
 const SET_INODES: u64 = 8;
-/// The mode that a publisher gives the directory.
-const DIR_MODE: u32 = 0o750;
-const PREFIX: &str = "..gen-";
-/// What a crash leaves behind, removed at the agent's next start.
-const LEFTOVERS: [&str; 5] = [
-    "..new",
-    "..old",
-    "..data.tmp",
-    "..link.tmp",
-    "..state.json.tmp",
-];
-
-/// A certificate directory and the live files in it.
-#[derive(Debug)]
-pub(super) struct DirFacts {
-    pub(super) look: Look,
-    refusal: Option<Refusal>,
-    /// Mode and owner of the live CA.pem, cert.pem and key.pem, as far as they are there.
-    live: Vec<(&'static str, Owned)>,
-    /// Ids of the complete sets.
-    complete: Vec<String>,
-}
-
 impl DirFacts {
     /// Why the agent would not take the directory, were it to start now.
     fn refusal(&self) -> Option<&Refusal> {
@@ -53,9 +33,8 @@ impl DirFacts {
         let trust = files.trust();
         let found = Directory::find(&files.dir, Last::Real, &trust);
         let refusal = found.and_then(|found| found.checked(&trust)).err();
-        let names = ["CA.pem", "cert.pem", "key.pem"];
-        let live = names.iter().filter_map(|name| {
-            let (_, stat) = disk::look(&files.dir.join("..data").join(name)).ok()?;
+        let live = NAMES.iter().filter_map(|name| {
+            let (_, stat) = disk::look(&files.dir.join(DATA).join(name)).ok()?;
             Some((*name, Owned::of(&stat)))
         });
         let sets = publish::sets_in(&files.dir);
@@ -305,7 +284,10 @@ pub(super) fn leftovers(facts: &Facts) -> Outcome {
         if !left.is_empty() {
             found.push(format!("a crash left {}", left.join(", ")));
         }
-        let generations = names.iter().filter(|name| name.starts_with(PREFIX)).count();
+        let generations = names
+            .iter()
+            .filter(|name| name.starts_with(GENERATION_PREFIX))
+            .count();
         if generations > MOST_GENERATIONS {
             found.push(format!(
                 "{generations} generations are there, an agent keeps at most {MOST_GENERATIONS}"
@@ -326,7 +308,7 @@ pub(super) fn leftovers(facts: &Facts) -> Outcome {
 /// A set is there, and the agent would not use it.
 pub(super) fn unusable_set(facts: &Facts) -> Outcome {
     facts.each(|one| {
-        let links = one.dir.look.names.iter().any(|name| name == "..data");
+        let links = one.dir.look.names.iter().any(|name| name == DATA);
         match &one.next.live {
             None if !one.dir.complete.is_empty() || links => dir_is(
                 one,

@@ -14,6 +14,7 @@ use serde_json::Value;
 use super::{
     Facts, Found, Outcome,
     credential::{self, Credential, State},
+    facts::{Answer, Asked, IssuerFacts, MountFacts},
 };
 use crate::{
     clock::{Clock as _, SystemClock},
@@ -25,58 +26,13 @@ use crate::{
         request::{Mode, Request},
         time::Timestamp,
     },
-    vault::{self, Health, Signer, TokenFacts, Vault},
+    vault::{self, Health, TokenFacts, Vault},
 };
 
 /// The longest that one question may take; somebody is waiting.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// JWTs and certificates bear half a minute, what people compare by hand does too.
 const CLOCK_LIMIT: Duration = Duration::from_secs(30);
-
-/// An answer, a refusal, or a question that was not asked.
-#[derive(Debug)]
-pub(super) enum Asked<T> {
-    Had(T),
-    Refused(Failure),
-    Not(String),
-}
-
-impl<T> From<Result<T, Failure>> for Asked<T> {
-    fn from(result: Result<T, Failure>) -> Self {
-        match result {
-            Ok(answer) => Self::Had(answer),
-            Err(failure) => Self::Refused(failure),
-        }
-    }
-}
-
-/// Health, and how far the clock is ahead of ours, in milliseconds.
-type Answer = Result<(Health, Option<i64>), Failure>;
-
-/// What was learned of the issuer.
-#[derive(Debug)]
-pub(super) struct IssuerFacts {
-    /// Each listed address with its answer.
-    pub(super) addresses: Vec<(String, Answer)>,
-    pub(super) credential: Option<Credential>,
-    /// The login; the token's facts where it may be looked up.
-    pub(super) login: Asked<Asked<TokenFacts>>,
-    /// By what is asked for: mount, role and mode.
-    pub(super) mounts: BTreeMap<String, MountFacts>,
-    /// By certificate, with `--ask`: the order's or the verification's failure.
-    pub(super) orders: BTreeMap<String, Result<(), Failure>>,
-}
-
-/// What was learned of one mount and role.
-#[derive(Debug)]
-pub(super) struct MountFacts {
-    pub(super) path: String,
-    /// PEM of all issuers.
-    pub(super) issuers: Asked<Vec<String>>,
-    pub(super) may: Asked<Vec<String>>,
-    pub(super) role: Asked<Value>,
-    pub(super) signer: Asked<Signer>,
-}
 
 impl IssuerFacts {
     /// The facts of the mount and role that this certificate comes from.

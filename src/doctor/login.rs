@@ -8,7 +8,8 @@ use std::time::Duration;
 use super::{
     Facts, Found, Outcome,
     credential::{Claims, Credential, State},
-    issuer::{Asked, of_failure},
+    facts::Asked,
+    issuer::of_failure,
 };
 use crate::{
     config::Auth,

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use super::{
     Facts, Found, Outcome,
-    issuer::{Asked, MountFacts, of_failure},
-    role::{self, Misfit},
+    facts::{Asked, MountFacts},
+    issuer::of_failure,
 };
 use crate::{
     config::CertConfig,
@@ -17,6 +17,7 @@ use crate::{
         failure::{Failure, FailureClass},
         leaf::CertFacts,
         pem,
+        role::{self, Misfit},
         time::Timestamp,
     },
 };

@@ -8,22 +8,15 @@ use std::{path::PathBuf, time::Duration};
 
 use tokio::time::timeout;
 
-use super::{Facts, Found, Outcome};
+use super::{Facts, Found, Outcome, facts::NomadFacts};
 use crate::{
     config::{App, Config, Environment, Step},
     model::reload::{Action, ReloadFailure, SignalName},
-    nomad::{Nomad, NomadConfig},
+    reload::nomad::{Nomad, NomadConfig},
 };
 
 const PATIENCE: Duration = Duration::from_secs(5);
 const NOBODY: &str = "certagent-doctor-asks-for-a-task-that-is-not-there";
-
-/// What the Task API said.
-#[derive(Debug)]
-pub(super) struct NomadFacts {
-    /// None when the answer was the one that a permitted caller gets.
-    refusal: Option<ReloadFailure>,
-}
 
 fn variable<'a>(environment: &'a Environment, name: &str) -> Option<&'a String> {
     environment.get(name).filter(|text| !text.is_empty())

@@ -8,32 +8,18 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Facts, Found, Outcome};
+use super::{
+    Facts, Found, Outcome,
+    facts::{Process, ProcessFacts},
+};
 use crate::{
     config::{Config, Step},
     disk,
-    model::reload::{Action, SignalName, SignalTarget},
+    model::reload::{Action, SignalTarget},
 };
 
 /// Bytes of the largest pid file; PostgreSQL's has some 100.
 const LARGEST: u64 = 64 * 1024;
-
-/// A process that is told by a signal: where it is named, and what it is.
-#[derive(Debug)]
-pub(super) struct ProcessFacts {
-    pid_file: PathBuf,
-    signal: Result<SignalName, String>,
-    found: Result<Process, String>,
-}
-
-#[derive(Debug)]
-struct Process {
-    pid: u32,
-    /// `comm` of /proc: the first 15 bytes of the program's name.
-    name: String,
-    /// `SigCgt` of /proc: bit n-1 is signal n.
-    caught: u64,
-}
 
 impl ProcessFacts {
     /// The process of the command line, and those that the configuration tells by a signal.

@@ -3,24 +3,12 @@
 //! Connects once with the published set, as the agent's own probe does, and sends nothing after
 //! the handshake but what the probe is configured for.
 
-use super::{Facts, Found, Outcome};
+use super::{Facts, Found, Outcome, facts::Seen};
 use crate::{
     config::CertConfig,
-    model::served::Mismatch,
-    probe::{Identity, ProbeFailure, probe},
+    probe::{Identity, probe},
     publish,
 };
-
-/// What one look at the application came to.
-#[derive(Debug)]
-pub(super) enum Seen {
-    NoProbe,
-    /// There is no set to compare with.
-    NoSet(String),
-    Nothing(ProbeFailure),
-    Other(Mismatch),
-    Ours,
-}
 
 pub(super) async fn look(config: &CertConfig) -> Seen {
     let Some(wanted) = &config.probe else {

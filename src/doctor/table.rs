@@ -5,11 +5,9 @@
 
 use super::{
     check::{Check, fail, warn},
-    configuration, files, issuer, login, loki, mount, nomad, process,
-    role::Misfit,
-    served,
+    configuration, files, issuer, login, mount, nomad, process, served,
 };
-use crate::exit::Exit;
+use crate::{exit::Exit, model::role::Misfit};
 
 /// All checks, in the order of the way to a served certificate.
 pub const CHECKS: &[Check] = &[
@@ -494,50 +492,5 @@ pub const CHECKS: &[Check] = &[
         "the application serves the published certificate and the connection fails all the same",
         "compare CA.pem, the name to prove and the health of the application",
         served::unproven,
-    ),
-    fail(
-        "loki-file",
-        Exit::Usage,
-        "Loki's configuration can't be read",
-        "name the file that Loki is started with, rendered",
-        loki::file,
-    ),
-    fail(
-        "loki-server-no-tls",
-        Exit::Failure,
-        "Loki's gRPC server is without TLS, or checks no clients",
-        "set cert_file, key_file and client_ca_file of server.grpc_tls_config",
-        loki::server_without_tls,
-    ),
-    warn(
-        "loki-server-open",
-        "Loki's gRPC server lets clients in that have no certificate",
-        "set client_auth_type to RequireAndVerifyClientCert",
-        loki::server_open,
-    ),
-    fail(
-        "loki-client-no-tls",
-        Exit::Failure,
-        "a gRPC client of Loki is without TLS and can't connect",
-        "set tls_enabled and the three paths in that block",
-        loki::client_without_tls,
-    ),
-    warn(
-        "loki-skip-verify",
-        "a client of Loki verifies nobody",
-        "set tls_ca_path and tls_server_name instead",
-        loki::skip_verify,
-    ),
-    warn(
-        "loki-memberlist-tls",
-        "memberlist with TLS never reads a new certificate",
-        "use Consul for the rings, or restart on every renewal (on_cert_change = nomad_restart)",
-        loki::memberlist,
-    ),
-    warn(
-        "loki-http-tls",
-        "Loki's HTTP server serves the old certificate to clients that dial an IP address",
-        "let those clients dial a name, or restart on every renewal",
-        loki::http,
     ),
 ];

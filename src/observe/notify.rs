@@ -32,9 +32,6 @@ use crate::{config::Environment, status::Status};
 /// A supervisor that does not read is not waited for any longer than this.
 const PATIENCE: Duration = Duration::from_millis(200);
 
-/// The variables by which a supervisor asks to be told; not for anybody else's eyes.
-pub const VARIABLES: [&str; 3] = ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"];
-
 /// The supervisor that asked to be told.
 #[derive(Clone, Debug)]
 pub struct Supervisor {

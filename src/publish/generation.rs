@@ -20,21 +20,24 @@ use rustix::fs::FileType;
 
 use super::{
     PublishError, Rendered,
-    place::{Access, Place},
+    place::{Place, Rules},
     state::StateFile,
 };
-use crate::{disk::Trust, model::time::Timestamp};
+use crate::model::time::Timestamp;
 
 /// The files of a set, in the order they are written; the key last.
-pub(super) const NAMES: [&str; 3] = ["CA.pem", "cert.pem", "key.pem"];
-pub(super) const DATA: &str = "..data";
-const PREFIX: &str = "..gen-";
+pub(crate) const NAMES: [&str; 3] = ["CA.pem", "cert.pem", "key.pem"];
+/// The link to the live generation.
+pub(crate) const DATA: &str = "..data";
+/// What the directory of a generation begins with.
+pub(crate) const GENERATION_PREFIX: &str = "..gen-";
 const NEW: &str = "..new";
 const OLD: &str = "..old";
 const DATA_TMP: &str = "..data.tmp";
 const LINK_TMP: &str = "..link.tmp";
 
-const LEFTOVERS: [&str; 5] = [NEW, OLD, DATA_TMP, LINK_TMP, StateFile::TMP];
+/// What a crash leaves behind, removed at the next start.
+pub(crate) const LEFTOVERS: [&str; 5] = [NEW, OLD, DATA_TMP, LINK_TMP, StateFile::TMP];
 
 /// How many generations may exist at one moment: a Nomad secrets directory has 1 MiB.
 pub const MOST_GENERATIONS: usize = 3;
@@ -54,11 +57,11 @@ impl GenerationId {
     const LARGEST: u64 = 999_999_999_999_999;
 
     pub(super) fn dir(self) -> String {
-        format!("{PREFIX}{self}")
+        format!("{GENERATION_PREFIX}{self}")
     }
 
     fn of_dir(name: &str) -> Option<Self> {
-        name.strip_prefix(PREFIX)?.parse().ok()
+        name.strip_prefix(GENERATION_PREFIX)?.parse().ok()
     }
 }
 
@@ -76,48 +79,6 @@ impl FromStr for GenerationId {
         match text.parse() {
             Ok(number) if digits => Ok(Self(number)),
             _ => Err(format!("`{text}` is no generation id: it has 15 digits")),
-        }
-    }
-}
-
-/// Modes and owner of everything in one certificate directory.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Rules {
-    pub(super) cert_perms: u32,
-    pub(super) key_perms: u32,
-    pub(super) uid: Option<u32>,
-    pub(super) gid: Option<u32>,
-}
-
-impl Rules {
-    pub(super) fn file(&self, name: &str) -> Access {
-        self.with_mode(match name {
-            "key.pem" => self.key_perms,
-            _ => self.cert_perms,
-        })
-    }
-
-    pub(super) fn dir(&self) -> Access {
-        self.with_mode(0o750)
-    }
-
-    pub(super) fn trust(&self) -> Trust {
-        Trust {
-            uid: self.uid,
-            gid: self.gid,
-        }
-    }
-
-    /// The record holds no secret, yet is nobody else's business.
-    pub(super) fn record(&self) -> Access {
-        self.with_mode(0o640)
-    }
-
-    fn with_mode(&self, mode: u32) -> Access {
-        Access {
-            mode,
-            uid: self.uid,
-            gid: self.gid,
         }
     }
 }

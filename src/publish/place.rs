@@ -90,6 +90,51 @@ pub trait Witness: Send + Sync {
     fn after(&self, step: Step<'_>) -> io::Result<()>;
 }
 
+/// Mode of the directory and of each generation's.
+pub(crate) const DIR_MODE: u32 = 0o750;
+
+/// Modes and owner of everything in one certificate directory.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Rules {
+    pub(super) cert_perms: u32,
+    pub(super) key_perms: u32,
+    pub(super) uid: Option<u32>,
+    pub(super) gid: Option<u32>,
+}
+
+impl Rules {
+    pub(super) fn file(&self, name: &str) -> Access {
+        self.with_mode(match name {
+            "key.pem" => self.key_perms,
+            _ => self.cert_perms,
+        })
+    }
+
+    pub(super) fn dir(&self) -> Access {
+        self.with_mode(DIR_MODE)
+    }
+
+    pub(super) fn trust(&self) -> Trust {
+        Trust {
+            uid: self.uid,
+            gid: self.gid,
+        }
+    }
+
+    /// The record holds no secret, yet is nobody else's business.
+    pub(super) fn record(&self) -> Access {
+        self.with_mode(0o640)
+    }
+
+    fn with_mode(&self, mode: u32) -> Access {
+        Access {
+            mode,
+            uid: self.uid,
+            gid: self.gid,
+        }
+    }
+}
+
 /// Mode and owner that a file or directory shall have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Access {

@@ -10,8 +10,8 @@ use rustix::fs::Stat;
 
 use super::{
     PublishError, Rendered,
-    generation::{self, DATA, GenerationId, NAMES, Rules},
-    place::Place,
+    generation::{self, DATA, GenerationId, NAMES},
+    place::{Place, Rules},
 };
 
 /// What is wrong with one name.

@@ -2,7 +2,10 @@
 //!
 //! Never fails the agent: an unreadable record is reported and replaced.
 
-use super::{PublishError, generation::Rules, place::Place};
+use super::{
+    PublishError,
+    place::{Place, Rules},
+};
 use crate::model::state::State;
 
 /// The record's file in a certificate directory.

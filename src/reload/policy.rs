@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use crate::{
     config::{App, CertConfig, ReloadConfig, Step},
-    loki::{self, Version},
     model::reload::{Action, EventKind, ReloadPolicy},
+    reload::loki::{self, Version},
 };
 
 /// How long the proof may take where nothing else is said.

@@ -15,7 +15,7 @@ fn event() -> Event {
 #[tokio::test]
 async fn outside_of_nomad_its_actions_fail_and_say_why_and_the_others_work() {
     let environment = Environment::new();
-    let nomad = crate::nomad::NomadConfig::of(&environment, Duration::ZERO).and_then(Nomad::new);
+    let nomad = nomad::NomadConfig::of(&environment, Duration::ZERO).and_then(Nomad::new);
     let reloader = ActionRunner::new(nomad, &environment);
     let task = "app".to_owned();
     let restart = Action::NomadRestart { task };

@@ -14,7 +14,6 @@ use crate::{
     agent::{Application, Doing},
     clock::Clock,
     config::ProbeTarget,
-    loki::Version,
     model::{
         leaf::CertFacts,
         pem,
@@ -22,9 +21,10 @@ use crate::{
         served::{Accepted, Served, Trust},
         time::Timestamp,
     },
-    nomad::{Lock, Taken},
     probe::{Identity, ProbeFailure},
     reload::Event,
+    reload::loki::Version,
+    reload::nomad::{Lock, Taken},
     testing::{clock::TestClock, lock::FakeLock},
 };
 

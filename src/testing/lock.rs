@@ -10,7 +10,7 @@ use std::{
 use crate::{
     clock::Clock,
     model::time::Timestamp,
-    nomad::{Lock, Taken},
+    reload::nomad::{Lock, Taken},
     testing::clock::TestClock,
 };
 

@@ -5,7 +5,7 @@
 
 use serde::Deserialize;
 
-use super::messages;
+use super::messages::{self, Message};
 use crate::model::failure::{Failure, FailureClass};
 
 /// What the sender does after a refusal, before the caller's retry plan takes over.
@@ -105,6 +105,16 @@ fn strip_tags(text: &str) -> String {
         .collect()
 }
 
+/// What the sender does after this refusal.
+fn next_after(message: &Message) -> Next {
+    match message.code {
+        "role-removed" => Next::LoginAgain,
+        "unknown-role" => Next::Settle,
+        _ if message.class == FailureClass::Unavailable => Next::Elsewhere,
+        _ => Next::Stop,
+    }
+}
+
 /// Judges an answer that is no success: by the table of messages, else by its status.
 pub(super) fn judge(status: u16, said: &Said, who: Who) -> Judged {
     if (said.by_issuer || status >= 500)
@@ -114,7 +124,7 @@ pub(super) fn judge(status: u16, said: &Said, who: Who) -> Judged {
             class: message.class,
             code: message.code,
             hint: message.hint,
-            next: message.next(),
+            next: next_after(message),
         };
     }
     match status {

@@ -4,7 +4,6 @@
 //! What stays true: each row names who says it, and a test asks the real OpenBao for each that is
 //! its own.
 
-use super::classify::Next;
 use crate::model::failure::FailureClass::{self, Denied, Misconfigured, Throttled, Unavailable};
 
 /// Which requests a message answers.
@@ -44,18 +43,6 @@ pub struct Message {
     pub code: &'static str,
     /// What to do; empty when there is nothing to say.
     pub hint: &'static str,
-}
-
-impl Message {
-    /// What the sender does next.
-    pub(super) fn next(&self) -> Next {
-        match self.code {
-            "role-removed" => Next::LoginAgain,
-            "unknown-role" => Next::Settle,
-            _ if self.class == Unavailable => Next::Elsewhere,
-            _ => Next::Stop,
-        }
-    }
 }
 
 /// The first message of the table that fits.

@@ -26,12 +26,12 @@ use super::{
     wire::Ask,
 };
 use crate::{
-    auth::{self, Login, Token, Way},
     config::{Auth, VaultConfig},
     model::{
         failure::{Failure, FailureClass},
         secret::Secret,
     },
+    vault::auth::{self, Login, Token, Way},
 };
 
 /// The longest that giving back a token may take.

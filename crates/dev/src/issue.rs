@@ -3,7 +3,7 @@
 //! Never signs what the role does not allow. Source: OpenBao, PKI API, "Generate certificate and
 //! key" and "Sign certificate".
 
-use std::{net::IpAddr, time::Duration};
+use std::time::Duration;
 
 use axum::http::StatusCode;
 use certagent_model::time::Timestamp;
@@ -18,7 +18,8 @@ use serde_json::{Value, json};
 use crate::{
     answer::{self, Outcome, Refused},
     authority::{self, Mount},
-    input, role,
+    input,
+    role::{self, Names},
 };
 
 /// The life of a leaf when none is asked for: Vault's system default, 768 h.
@@ -45,17 +46,6 @@ pub(crate) struct Request {
     #[serde(deserialize_with = "input::number")]
     key_bits: u64,
     csr: String,
-}
-
-/// The names of a certificate to be.
-#[derive(Default)]
-pub(crate) struct Names {
-    pub(crate) common_name: String,
-    pub(crate) dns: Vec<String>,
-    pub(crate) ips: Vec<IpAddr>,
-    pub(crate) uris: Vec<String>,
-    /// Where they came from, for the texts.
-    pub(crate) source: &'static str,
 }
 
 /// A certificate that was made, and what the answer says beside it.

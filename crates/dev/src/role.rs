@@ -2,9 +2,11 @@
 //!
 //! Never looks at keys or times. Source: OpenBao, PKI API, "Create/update role".
 
+use std::net::IpAddr;
+
 use serde_json::{Value, json};
 
-use crate::{answer::Refused, issue::Names};
+use crate::answer::Refused;
 
 /// Its name.
 pub const ROLE: &str = "internal";
@@ -17,6 +19,17 @@ pub(crate) const NOT_BEFORE_SECS: u64 = 30;
 const DOMAINS: [&str; 2] = ["service.consul", "localhost"];
 /// What an allowed URI begins with.
 const URIS: &str = "spiffe://";
+
+/// The names of a certificate to be.
+#[derive(Default)]
+pub(crate) struct Names {
+    pub(crate) common_name: String,
+    pub(crate) dns: Vec<String>,
+    pub(crate) ips: Vec<IpAddr>,
+    pub(crate) uris: Vec<String>,
+    /// Where they came from, for the texts.
+    pub(crate) source: &'static str,
+}
 
 /// `roles/internal`.
 pub(crate) fn described() -> Value {

@@ -19,6 +19,7 @@ pub mod pem;
 pub mod reload;
 pub mod request;
 pub mod retry;
+pub mod role;
 pub mod schedule;
 pub mod secret;
 pub mod served;

@@ -119,6 +119,9 @@ impl Verified {
 
     /// The same leaf and key with other anchors in CA.pem. The anchor that the chain ends in
     /// always stays; what is no certificate is left out.
+    ///
+    /// The one other way to a `Verified`, for the overlap of anchors: leaf, key and path are those
+    /// that were checked, and more anchors take nothing from that.
     #[must_use]
     pub fn with_anchors(&self, anchors: &[Vec<u8>]) -> Self {
         let mut wanted = anchors.to_vec();

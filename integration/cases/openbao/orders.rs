@@ -1,7 +1,7 @@
 //! Issue, sign, issuers, refusals and leases.
 
 use certagent::{
-    issue::{csr, new_key},
+    csr::{csr, new_key},
     model::{answer, failure::FailureClass, leaf::CertFacts},
 };
 use serde_json::{Value, json};

@@ -14,7 +14,7 @@ use crate::{
         reload::{self, ReloadPolicy, ReloadRecord},
         time::Timestamp,
     },
-    nomad::{Lock, Taken},
+    reload::nomad::{Lock, Taken},
 };
 
 /// How often to ask for a lock that another allocation holds.

@@ -8,8 +8,8 @@ use tracing::debug;
 use super::Reloader;
 use crate::{
     clock::Clock,
-    loki::Version,
     model::reload::{EventKind, ReloadPolicy, ReloadRecord},
+    reload::loki::Version,
     reload::policy,
 };
 

@@ -7,12 +7,12 @@ use super::rig::{DAY, EPOCH, Rig, secs};
 use crate::{
     clock::Clock as _,
     config::{App, ProbeConfig, ProbeTarget, ReloadConfig, Step},
-    loki::Version,
     model::{
         failure::FailureClass,
         reload::{Action, ReloadFailure},
         time::Timestamp,
     },
+    reload::loki::Version,
     testing::{
         application::{FakeApplication, Habit},
         ca::TestCa,

@@ -10,7 +10,7 @@ use super::{
 use crate::{
     clock::Clock as _,
     model::{stagger::Stagger, time::Timestamp},
-    nomad::Taken,
+    reload::nomad::Taken,
     testing::{
         application::{FakeApplication, Habit},
         lock::FakeLock,

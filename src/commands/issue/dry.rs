@@ -9,9 +9,8 @@ use super::{Screens, plan_of, pretty};
 use crate::{
     cli::IssueFormat,
     config::{CertConfig, Config},
-    doctor::role,
     exit::Exit,
-    model::request::Mode,
+    model::{request::Mode, role},
     terminal::{Screen, Style, harmless},
     vault::{Plan, Vault},
 };

@@ -11,12 +11,9 @@ use std::{
 use super::super::{
     Environment,
     layers::{Derived, Layers},
-    types::{Listen, StatusSocket},
+    types::{Listen, MAX_SOCKET_PATH, StatusSocket},
     values,
 };
-
-/// What `sockaddr_un.sun_path` holds on Linux, without the NUL at its end (unix(7)).
-const LONGEST: usize = 107;
 
 /// The word for no socket at all.
 const OFF: &str = "off";
@@ -62,7 +59,7 @@ pub(super) fn status(layers: &mut Layers<'_, '_>) -> Option<StatusSocket> {
     let derived = match of_nomad(layers.all.environment) {
         Some(path) if !chosen && fits(&path).is_err() => {
             layers.all.notes.push(format!(
-                "status.socket: {} is longer than the {LONGEST} bytes that a socket's path may \
+                "status.socket: {} is longer than the {MAX_SOCKET_PATH} bytes that a socket's path may \
                  have, so certagent status can't ask this agent; set a shorter one",
                 path.display()
             ));
@@ -103,9 +100,9 @@ fn socket(text: &str) -> Result<PathBuf, String> {
 
 fn fits(path: &Path) -> Result<(), String> {
     let length = path.as_os_str().len();
-    if length > LONGEST {
+    if length > MAX_SOCKET_PATH {
         return Err(format!(
-            "{length} bytes; a socket's path has at most {LONGEST}: use a shorter one, such as one \
+            "{length} bytes; a socket's path has at most {MAX_SOCKET_PATH}: use a shorter one, such as one \
              below /run, or one relative to the working directory"
         ));
     }

@@ -5,8 +5,8 @@ use std::time::Duration;
 use super::super::{App, Environment, Flags, ReloadConfig, Step};
 use super::{env, least, load, refused, try_load};
 use crate::{
-    loki::Version,
     model::reload::{Action, SignalTarget},
+    reload::loki::Version,
     reload::policy::policy,
 };
 

@@ -16,9 +16,9 @@ use super::{
     Session, State,
 };
 use crate::{
-    auth::{self, Token, Way, parse_renewal},
     config::Auth,
     model::failure::{Failure, FailureClass},
+    vault::auth::{self, Token, Way, parse_renewal},
     watch::{Changes, Watch},
 };
 

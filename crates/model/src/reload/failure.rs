@@ -5,9 +5,6 @@
 
 use std::{error::Error, fmt};
 
-use super::FailedAttempt;
-use crate::time::Timestamp;
-
 /// Why the application could not be reloaded; never a secret in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReloadFailure {
@@ -48,17 +45,6 @@ impl ReloadFailure {
         Self {
             reached: true,
             ..Self::passing(code, message, hint)
-        }
-    }
-
-    /// As it is recorded.
-    pub(super) fn at(&self, at: Timestamp) -> FailedAttempt {
-        FailedAttempt {
-            code: self.code.to_owned(),
-            message: self.to_string(),
-            at,
-            lasting: self.lasting,
-            reached: self.reached,
         }
     }
 }

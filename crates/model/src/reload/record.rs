@@ -118,6 +118,18 @@ pub struct FailedAttempt {
     pub reached: bool,
 }
 
+impl FailedAttempt {
+    fn of(failure: &ReloadFailure, at: Timestamp) -> Self {
+        Self {
+            code: failure.code.to_owned(),
+            message: failure.to_string(),
+            at,
+            lasting: failure.lasting,
+            reached: failure.reached,
+        }
+    }
+}
+
 /// How an action succeeded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Delivery {
@@ -268,7 +280,7 @@ impl ReloadRecord {
                 if !failure.reached {
                     attempt.reached = attempt.reached.saturating_sub(1);
                 }
-                attempt.outcome = Outcome::Failed(failure.at(now));
+                attempt.outcome = Outcome::Failed(FailedAttempt::of(&failure, now));
             }
         }
     }

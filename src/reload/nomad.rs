@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 
 pub use self::lock::{Lock, Taken};
 use crate::{
-    config::Environment,
+    config::{Environment, MAX_SOCKET_PATH},
     disk, http_client,
     model::{
         reload::{Delivery, ReloadFailure, SignalName},
@@ -38,8 +38,6 @@ const LARGEST: usize = 64 * 1024;
 const LARGEST_TOKEN: u64 = 64 * 1024;
 /// Bytes of the largest `NOMAD_CACERT`.
 const LARGEST_CA: u64 = 1024 * 1024;
-/// The longest path of a unix socket (unix(7)).
-const LONGEST_SOCKET: usize = 107;
 
 /// Where the Task API is, and who we are.
 #[derive(Clone, Debug)]
@@ -311,10 +309,10 @@ fn named(task: &str) -> Result<&str, ReloadFailure> {
 fn why_missing(socket: &Path, error: &std::io::Error) -> String {
     let length = socket.as_os_str().as_bytes().len();
     let place = socket.display();
-    if length > LONGEST_SOCKET {
+    if length > MAX_SOCKET_PATH {
         return format!(
             "Nomad could not make {place}: the path has {length} bytes and a socket's has at most \
-             {LONGEST_SOCKET}; shorten the client's data_dir"
+             {MAX_SOCKET_PATH}; shorten the client's data_dir"
         );
     }
     format!("{place}: {error}")

@@ -5,7 +5,7 @@
 
 use serde_json::Value;
 
-use crate::model::request::{Mode, Request};
+use crate::request::{Mode, Request};
 
 /// What does not fit between a role and a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -209,7 +209,7 @@ mod tests {
     #[test]
     fn a_stronger_key_may_be_signed_but_is_not_made() {
         let mut request = Request::example();
-        request.key_type = crate::model::request::KeyType::EcP384;
+        request.key_type = crate::request::KeyType::EcP384;
         request.mode = Mode::Sign;
         assert_eq!(judge(&role(), &request), Judged::new());
         request.mode = Mode::Issue;

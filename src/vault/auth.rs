@@ -1,6 +1,6 @@
 //! A token, however it is had: JWT, file, environment, AppRole, TLS certificate, Kubernetes.
 //!
-//! Says what to send and reads what comes back; `vault.rs` sends it. Never caches a credential
+//! Says what to send and reads what comes back; the session sends it. Never caches a credential
 //! file: each login reads it anew. What stays true: no credential reaches a message.
 
 mod file;
