@@ -7,7 +7,8 @@
 //!
 //! Each stage takes the type that the stage before made. `model` decides and never does, the
 //! adapters (`vault`, `csr`, `publish`, `reload`, `probe`, `watch`) do and never decide, `agent`
-//! joins them. A module uses only what stands lower in the one list of `integration/repo.rs`.
+//! joins them. A module uses only what stands lower in the one list of
+//! `integration/cases/repo/rooms.rs`.
 
 #![cfg_attr(
     test,

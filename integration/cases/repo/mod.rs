@@ -1,5 +1,5 @@
 //! The repository itself: layers of the source, shipped settings, how programs are found.
 
 mod configs;
-mod layering;
 mod programs;
+mod rooms;
