@@ -30,12 +30,14 @@ pub struct Status {
     #[serde(serialize_with = "failure_run")]
     pub failure: Option<FailureRun>,
     /// The newest look at an issuer that was away, while its return is waited for.
+    #[serde(rename = "last_health_check")]
     pub looked: Option<HealthCheck>,
     /// Attempts left before the published set expires: by the plan of the present failure, without
     /// one by the plan for an issuer that is away from the due time on.
-    #[serde(rename = "runway_attempts")]
+    #[serde(rename = "renewal_attempts_remaining")]
     pub runway: Option<u32>,
     /// A complete set was issued and is not live yet.
+    #[serde(rename = "publish_pending")]
     pub staged: bool,
     /// Generation of that set, once it is on disk.
     #[serde(skip)]
@@ -49,13 +51,16 @@ pub struct Status {
     #[serde(skip)]
     pub files: Option<Failure>,
     /// The issuance budget.
+    #[serde(rename = "issuance_limit")]
     pub budget: Budget,
     /// How far the issuer's clock was ahead of ours at its last answer (negative: behind),
     /// in milliseconds; absent until an answer carried a date.
+    #[serde(rename = "vault_clock_offset_millis")]
     pub issuer_ahead_millis: Option<i64>,
     /// The trust anchors in the published CA.pem, in their order there.
     pub anchors: Vec<Anchor>,
     /// How the last renewal that somebody asked for ended.
+    #[serde(rename = "manual_renewal")]
     pub forced: Option<Forced>,
     /// What the application was told, and what it serves.
     #[serde(skip)]
@@ -112,8 +117,10 @@ pub struct App {
     /// The newest probe, whatever came of it.
     pub last_probe: Option<LastProbe>,
     /// Nothing is left to try and the published set is still not served: why.
+    #[serde(rename = "reload_exhausted")]
     pub alarm: Option<String>,
     /// The generation that was taken back and is not tried again unchanged.
+    #[serde(rename = "rollback_active")]
     pub quarantined: Option<String>,
     /// Times that a generation was taken back since the process started.
     pub rollbacks: u64,
@@ -183,9 +190,10 @@ pub struct Counts {
     #[serde(skip)]
     pub logins: u64,
     /// Orders sent to the issuer.
-    #[serde(rename = "issuances")]
+    #[serde(rename = "issuance_requests")]
     pub orders: u64,
     /// Looks at the issuer while it was away.
+    #[serde(rename = "health_checks")]
     pub looks: u64,
     /// Sets made live, for whatever reason.
     pub published: u64,

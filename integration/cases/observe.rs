@@ -212,11 +212,14 @@ fn status_metrics_and_explain_say_the_same() {
         ("used", "certagent_issuance_limit_used"),
         ("per_hour", "certagent_issuance_limit"),
     ] {
-        assert_eq!(one["budget"][key], explained["budget"][key]);
-        assert_eq!(sample(&metrics, name), one["budget"][key].as_f64().unwrap());
+        assert_eq!(one["issuance_limit"][key], explained["budget"][key]);
+        assert_eq!(
+            sample(&metrics, name),
+            one["issuance_limit"][key].as_f64().unwrap()
+        );
     }
     let planned = &explained["renewal"]["planned_attempts"];
-    assert_eq!(&one["runway_attempts"], planned);
+    assert_eq!(&one["renewal_attempts_remaining"], planned);
     assert_eq!(
         sample(&metrics, "certagent_renewal_attempts_remaining"),
         planned.as_f64().unwrap()
@@ -295,7 +298,7 @@ fn a_renewal_can_be_asked_for_and_one_that_fails_changes_nothing() {
         let rests = !now["certificates"][0]["next"].is_null();
         (serial(&now) != serial(&second) && rests).then_some(now)
     });
-    assert_eq!(third["certificates"][0]["counts"]["issuances"], 3);
+    assert_eq!(third["certificates"][0]["counts"]["issuance_requests"], 3);
     assert_eq!(stage.ask(&["renew", "nobody"]).status.code(), Some(2));
     stage.0.end_issuer();
     let refused = stage.ask(&["renew", "demo"]);

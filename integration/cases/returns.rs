@@ -114,14 +114,14 @@ fn a_vault_that_was_stopped_and_one_that_was_sealed_are_followed_within_seconds(
     agent.start_again(&vault, "3h");
     agent.wait_for_wide_slots();
     let before = agent.cert();
-    let orders = agent.status()["counts"]["issuances"].clone();
+    let orders = agent.status()["counts"]["issuance_requests"].clone();
     vault.start_again();
     wait_for("a look at the sealed one", PATIENCE, || {
-        let trouble = agent.status()["looked"]["trouble"].to_string();
+        let trouble = agent.status()["last_health_check"]["trouble"].to_string();
         trouble.contains("it is sealed").then_some(())
     });
     assert_eq!(
-        agent.status()["counts"]["issuances"],
+        agent.status()["counts"]["issuance_requests"],
         orders,
         "a look is no order"
     );

@@ -82,10 +82,10 @@ struct AppReport<'a> {
     #[serde(flatten)]
     app: &'a App,
     /// Whether the published generation is served; unknown without a probe.
-    attested: Option<bool>,
-    attested_at: Option<Moment>,
-    told_at: Option<Moment>,
-    told_times: u32,
+    serves_current: Option<bool>,
+    verified_at: Option<Moment>,
+    last_reload_at: Option<Moment>,
+    last_reload_attempts: u32,
 }
 
 impl<'a> From<&'a View> for Report<'a> {
@@ -112,10 +112,10 @@ fn certificate(status: &Status, now: Timestamp) -> CertReport<'_> {
         generations: known.filter_map(|(stage, id)| Some((stage, id?))).collect(),
         app: AppReport {
             app,
-            attested: attested(status),
-            attested_at: app.attested.as_ref().map(|seen| seen.at.into()),
-            told_at: app.told.as_ref().map(|told| told.at.into()),
-            told_times: app.told.as_ref().map_or(0, |told| told.times),
+            serves_current: attested(status),
+            verified_at: app.attested.as_ref().map(|seen| seen.at.into()),
+            last_reload_at: app.told.as_ref().map(|told| told.at.into()),
+            last_reload_attempts: app.told.as_ref().map_or(0, |told| told.times),
         },
     }
 }
@@ -192,8 +192,9 @@ mod tests {
         for (at, wanted) in [
             (
                 "",
-                "anchors app budget counts degraded due failure forced generations \
-                 issuer_ahead_millis live looked name next ready reasons runway_attempts staged",
+                "anchors app counts degraded due failure generations issuance_limit last_health_check live \
+                 manual_renewal name next publish_pending ready reasons renewal_attempts_remaining \
+                 vault_clock_offset_millis",
             ),
             (
                 "/live",
@@ -201,18 +202,18 @@ mod tests {
             ),
             ("/due", "time unix_millis"),
             ("/failure", "at class code hint in_a_row message"),
-            ("/looked", "able at trouble"),
-            ("/forced", "at failure number serial"),
-            ("/budget", "free_at per_hour used"),
+            ("/last_health_check", "able at trouble"),
+            ("/manual_renewal", "at failure number serial"),
+            ("/issuance_limit", "free_at per_hour used"),
             (
                 "/counts",
-                "failures failures_by_class issuances looks published repairs",
+                "failures failures_by_class health_checks issuance_requests published repairs",
             ),
             ("/anchors/0", "not_after sha256 subject"),
             (
                 "/app",
-                "alarm attested attested_at last_probe probed probes quarantined reloads \
-                 rollbacks told_at told_times",
+                "last_probe last_reload_at last_reload_attempts probed probes reload_exhausted reloads \
+                 rollback_active rollbacks serves_current verified_at",
             ),
             ("/app/reloads", "signal/ok"),
             ("/degraded/0", "code message"),
@@ -260,7 +261,7 @@ mod tests {
             ),
             (
                 "certagent_vault_clock_offset_seconds{",
-                "/issuer_ahead_millis",
+                "/vault_clock_offset_millis",
             ),
             (
                 "certagent_trust_anchor_not_after_timestamp_seconds{",
@@ -273,11 +274,11 @@ mod tests {
         }
         assert_eq!(
             sample("certagent_renewal_attempts_remaining{"),
-            number("/runway_attempts")
+            number("/renewal_attempts_remaining")
         );
         assert_eq!(
             sample("certagent_issuance_limit_used{"),
-            number("/budget/used")
+            number("/issuance_limit/used")
         );
         assert_eq!(
             sample("certagent_consecutive_failures{"),

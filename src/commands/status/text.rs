@@ -54,8 +54,8 @@ struct Live {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 struct App {
-    attested: Option<bool>,
-    told_at: Option<Moment>,
+    serves_current: Option<bool>,
+    last_reload_at: Option<Moment>,
 }
 
 pub(super) fn render(report: &Report, screen: Screen) -> String {
@@ -138,10 +138,10 @@ fn row(one: &CertReport, now: &Moment) -> [String; 6] {
             _ => serial,
         }
     });
-    let app = match (one.app.attested, one.app.told_at.is_some()) {
-        (Some(true), _) => "attested",
-        (Some(false), _) => "not attested",
-        (None, true) => "told",
+    let app = match (one.app.serves_current, one.app.last_reload_at.is_some()) {
+        (Some(true), _) => "current",
+        (Some(false), _) => "not current",
+        (None, true) => "reload tried",
         (None, false) => "-",
     };
     [
@@ -172,7 +172,7 @@ mod tests {
             }),
             due: Some(now.plus(hours(40)).into()),
             app: App {
-                attested: Some(true),
+                serves_current: Some(true),
                 ..App::default()
             },
             ..CertReport::default()
@@ -215,7 +215,7 @@ mod tests {
             lines[3][column("SERIAL")..].starts_with("0a:0b:0c:0d:0e:0f.."),
             "{text}"
         );
-        assert!(lines[3].ends_with("attested"), "{text}");
+        assert!(lines[3].ends_with("current"), "{text}");
         assert!(
             lines[4][column("STATE")..].starts_with("not ready"),
             "{text}"
