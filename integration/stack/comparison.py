@@ -9,11 +9,12 @@ from __future__ import annotations
 import math
 import os
 import re
+import subprocess
 import time
 from typing import TYPE_CHECKING
 
 from scenarios import Run
-from servers import ROOT, StackError, wait_for
+from servers import ROOT, StackError, tool, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -249,12 +250,28 @@ def markdown(rows: dict[str, dict[str, Any]], lines: list[tuple[str, Callable[[d
     )
 
 
+def versions() -> str:
+    """What the run used, by the programs' own words: `Nomad 2.0.5, Loki 3.7.6, ...`."""
+    asked = {
+        "Nomad": ("nomad", "version"),
+        "Loki": ("loki", "-version"),
+        "OpenBao": ("bao", "version"),
+        "Consul": ("consul", "version"),
+    }
+    found = []
+    for name, (program, how) in asked.items():
+        said = subprocess.run([tool(program), how], capture_output=True, text=True, timeout=30)
+        number = re.search(r"\d+\.\d+\.\d+", said.stdout + said.stderr)
+        found.append(f"{name} {number.group() if number else 'of unknown version'}")
+    return ", ".join(found)
+
+
 def write(block: str, intro: str, text: str) -> None:
     """Replaces one generated block of docs/comparison.md."""
     page = PAGE.read_text()
     stamp = (
         f"Measured {time.strftime('%Y-%m-%d')} on {os.cpu_count()} cores (load average {os.getloadavg()[2]:.0f}), "
-        "with OpenBao and Consul of integration/tools."
+        f"with {versions()}."
     )
     start, end = f"<!-- made by integration/stack/run {block} -->", "<!-- end -->"
     pattern = re.compile(re.escape(start) + ".*?" + re.escape(end), re.DOTALL)
