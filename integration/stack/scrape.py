@@ -397,8 +397,13 @@ def down_and_others(hand: ByHand, prometheus: Prometheus, report: Report) -> Non
     ended(hand.servers.pop(dead[1]))
     hand.wanted[dead] = False
     targets(prometheus, report, "targets with one that is dead", hand.wanted)
-    error = prometheus.errors().get(dead[1], "")
-    report.check("the dead one's error", error[-60:], "refused" in error)
+
+    def refused() -> str:
+        # The first scrape may meet the connection that was kept open, which is reset.
+        error = prometheus.errors().get(dead[1], "")
+        return error if "refused" in error else ""
+
+    report.check("the dead one's error", wait_for("its port to refuse", refused, 20)[-60:], True)
     unknown = next(key for key in hand.wanted if not key[2])
     report.check("instance without metadata", unknown[1], unknown in prometheus.up())
     hand.services.remove(hand.unknown)
