@@ -152,7 +152,7 @@ fn token_of_an_ended_allocation(server: &NomadAgent, allocation: &Allocation) {
     );
     server.stop_job(&allocation.id);
     let failure = run(api.restart(TASK)).unwrap_err();
-    // The Task API says 500 instead (research/nomad.md 3); its socket went with the allocation.
+    // The Task API says 500 instead; its socket went with the allocation.
     assert_eq!(failure.code, "nomad-denied", "{failure}");
     assert!(failure.hint.contains("ended allocation"), "{failure}");
 }

@@ -1,6 +1,6 @@
 //! Nomad's Task API: is it there, does it take our token, may we signal and restart?
 //!
-//! Asks for signal 0 to a task that can't exist. Nomad judges the token first (research/nomad.md 3):
+//! Asks for signal 0 to a task that can't exist. Nomad judges the token first:
 //! whoever may signal is told that there is no such task, everybody else gets a 403. What stays
 //! true: no task that there is gets a signal.
 

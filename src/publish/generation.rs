@@ -1,4 +1,4 @@
-//! Writing and switching generations: the numbered algorithm of the design page.
+//! Writing and switching generations: the numbered steps below.
 //!
 //! ```text
 //! 1  remove a leftover ..new, make ..new (0700)

@@ -1,4 +1,4 @@
-//! What `auto` means for Loki: by its version (research/loki.md 0 and 1).
+//! What `auto` means for Loki: by its version (docs/loki.md).
 //!
 //! Never sends SIGHUP, which kills every version. What stays true: a version that nobody could ask
 //! for leads to a list that looks first and restarts only when that shows nothing.

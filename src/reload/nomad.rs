@@ -1,7 +1,7 @@
 //! Nomad's Task API: signal or restart a task of our own allocation, and a lock in a variable.
 //!
 //! Never touches another allocation, never keeps the token: it is read anew for each call. What
-//! stays true: every refusal has a name of its own (research/nomad.md 3), and a task that does not
+//! stays true: every refusal has a name of its own, and a task that does not
 //! run is no failure, because its next start reads the new files.
 
 mod lock;

@@ -66,7 +66,7 @@ const fn plan(class: FailureClass) -> Plan {
             widest: 10 * MINUTE,
             late: MINUTE,
         },
-        // Once soon: right after a login some nodes don't know the token yet (research/vault.md 2.7).
+        // Once soon: right after a login some nodes don't know the token yet.
         FailureClass::Denied => Plan {
             quick: &[3_000],
             widen: (1, 4),

@@ -1,7 +1,7 @@
 //! Seeds beside the agent: Nomad's Task API, the process to signal, the application that serves.
 //!
 //! Processes and TLS are real; the Task API is a socket that answers as Nomad does (its source, and
-//! runs against a real one: research/nomad.md 3).
+//! runs against a real one).
 
 use std::{
     fs,

@@ -1,4 +1,4 @@
-//! Nomad's refusals, each by its name (research/nomad.md 3).
+//! Nomad's refusals, each by its name.
 //!
 //! Never sends anything. What stays true: what only somebody's change can mend is lasting, all else
 //! is tried again.

@@ -95,7 +95,7 @@ pub enum SignalTarget {
     Child,
 }
 
-/// The signals Nomad's drivers know (research/nomad.md 3; helper `signals.SignalLookup`), with
+/// The signals Nomad's drivers know (`helper/signals.SignalLookup` in its source), with
 /// their Linux numbers. SIGCHLD and SIGURG are missing there on purpose.
 const SIGNALS: [(&str, i32); 28] = [
     ("SIGABRT", 6),
