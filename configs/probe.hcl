@@ -1,6 +1,6 @@
 # Is the new certificate really served? A probe connects to the application as a peer would, with the published
 # certificate and CA.pem, after each publication and then from time to time. The same by hand:
-#   certagent probe 192.0.2.10:9095 --mtls /secrets/certs --grpc-health
+#   certagent probe 192.0.2.10:9095 --client-cert-dir /secrets/certs --grpc-health
 
 vault {
   address = ["https://vault.example:8200"]

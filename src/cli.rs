@@ -28,6 +28,16 @@ pub struct Cli {
     pub command: Command,
 }
 
+/// What a command prints.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum OutputFormat {
+    /// A report for people.
+    #[default]
+    Text,
+    /// One JSON object.
+    Json,
+}
+
 /// One variant per subcommand; each is a file below `commands/`.
 #[derive(Debug, Subcommand)]
 // Each has a hundred flags: only those of the command that runs are made.
@@ -92,12 +102,12 @@ pub struct ExecArgs {
 #[derive(Args, Clone, Debug)]
 #[command(after_help = help::ISSUE)]
 pub struct IssueArgs {
-    /// Write the set into this directory, instead of only reporting it.
+    /// Write the certificate files into this directory, instead of only reporting them.
     #[arg(long, value_name = "DIR")]
-    pub out: Option<PathBuf>,
+    pub output_dir: Option<PathBuf>,
     /// What to print.
-    #[arg(long, value_enum, default_value_t)]
-    pub format: IssueFormat,
+    #[arg(short, long, value_enum, default_value_t, value_name = "FORMAT")]
+    pub output: IssueFormat,
     /// Show the request and what would be refused; ask for no certificate.
     #[arg(long)]
     pub dry_run: bool,
@@ -126,9 +136,12 @@ pub struct WaitArgs {
     /// certagent/ready.json in NOMAD_ALLOC_DIR.
     #[arg(long, value_name = "FILE")]
     pub ready_file: Option<PathBuf>,
-    /// Give up after this long, as `4m`; 0 looks once.
+    /// Give up after this long, as `4m`; 0 checks once.
     #[arg(long, value_name = "DURATION", default_value = "4m")]
     pub timeout: String,
+    /// What to print; JSON is the content of the ready file, text is nothing.
+    #[arg(short, long, value_enum, default_value_t, value_name = "FORMAT")]
+    pub output: OutputFormat,
 }
 
 /// `certagent status`
@@ -139,9 +152,9 @@ pub struct StatusArgs {
     /// certagent/run/status.sock in NOMAD_ALLOC_DIR.
     #[arg(long, value_name = "FILE")]
     pub socket: Option<PathBuf>,
-    /// Print one JSON object; with --watch one a line.
-    #[arg(long)]
-    pub json: bool,
+    /// What to print; JSON with --watch is one object a line.
+    #[arg(short, long, value_enum, default_value_t, value_name = "FORMAT")]
+    pub output: OutputFormat,
     /// Show it again every second, until Ctrl-C.
     #[arg(long)]
     pub watch: bool,
@@ -158,9 +171,12 @@ pub struct RenewArgs {
     /// certagent/run/status.sock in NOMAD_ALLOC_DIR.
     #[arg(long, value_name = "FILE")]
     pub socket: Option<PathBuf>,
-    /// Stop waiting for the answer after this long; the agent goes on.
+    /// Stop waiting for the answer after this long; the agent continues.
     #[arg(long, value_name = "DURATION", default_value = "2m")]
     pub timeout: String,
+    /// What to print.
+    #[arg(short, long, value_enum, default_value_t, value_name = "FORMAT")]
+    pub output: OutputFormat,
 }
 
 /// `certagent inspect`
@@ -171,9 +187,9 @@ pub struct InspectArgs {
     /// NOMAD_SECRETS_DIR, else secrets/certs.
     #[arg(value_name = "DIR|FILE")]
     pub path: Option<PathBuf>,
-    /// Print one JSON object.
-    #[arg(long)]
-    pub json: bool,
+    /// What to print.
+    #[arg(short, long, value_enum, default_value_t, value_name = "FORMAT")]
+    pub output: OutputFormat,
 }
 
 /// `certagent probe`
@@ -184,13 +200,13 @@ pub struct ProbeArgs {
     /// NOMAD_ADDR_grpc.
     #[arg(value_name = "HOST:PORT")]
     pub address: Option<String>,
-    /// Directory with the published set; by default that of --mtls, else CERTAGENT_DIR, else certs
-    /// in NOMAD_SECRETS_DIR, else secrets/certs.
+    /// Directory with the published certificate files; by default that of --client-cert-dir, else
+    /// CERTAGENT_DIR, else certs in NOMAD_SECRETS_DIR, else secrets/certs.
     #[arg(long, value_name = "DIR")]
     pub dir: Option<PathBuf>,
-    /// Show the certificate of the set in this directory when the application asks for one.
+    /// Directory with the client certificate to send when the application asks for one.
     #[arg(long, value_name = "DIR")]
-    pub mtls: Option<PathBuf>,
+    pub client_cert_dir: Option<PathBuf>,
     /// Name or IP address to prove; by default the host where the published certificate has it,
     /// else its first DNS name.
     #[arg(long, value_name = "NAME")]
@@ -207,9 +223,9 @@ pub struct ProbeArgs {
     /// Limit for everything together.
     #[arg(long, value_name = "DURATION", default_value = "5s")]
     pub timeout: String,
-    /// Print one JSON object.
-    #[arg(long)]
-    pub json: bool,
+    /// What to print.
+    #[arg(short, long, value_enum, default_value_t, value_name = "FORMAT")]
+    pub output: OutputFormat,
 }
 
 /// A protocol whose connections become TLS on request.
@@ -225,9 +241,9 @@ pub enum StartTlsArg {
 #[derive(Args, Clone, Debug)]
 #[command(after_help = help::EXPLAIN)]
 pub struct ExplainArgs {
-    /// Print one JSON object.
-    #[arg(long)]
-    pub json: bool,
+    /// What to print.
+    #[arg(short, long, value_enum, default_value_t, value_name = "FORMAT")]
+    pub output: OutputFormat,
     /// Every setting.
     #[command(flatten)]
     pub flags: Flags,
@@ -237,9 +253,9 @@ pub struct ExplainArgs {
 #[derive(Args, Clone, Debug)]
 #[command(after_help = help::CHECK_CONFIG)]
 pub struct CheckConfigArgs {
-    /// Print one JSON object.
-    #[arg(long)]
-    pub json: bool,
+    /// What to print.
+    #[arg(short, long, value_enum, default_value_t, value_name = "FORMAT")]
+    pub output: OutputFormat,
     /// Every setting.
     #[command(flatten)]
     pub flags: Flags,
@@ -274,15 +290,15 @@ pub struct DevArgs {
 #[derive(Args, Clone, Debug)]
 #[command(after_help = help::DOCTOR)]
 pub struct DoctorArgs {
-    /// Print one JSON object.
+    /// What to print.
+    #[arg(short, long, value_enum, default_value_t, value_name = "FORMAT")]
+    pub output: OutputFormat,
+    /// Request one real certificate for each block, and discard it.
     #[arg(long)]
-    pub json: bool,
-    /// Order one certificate for each block, for real, and throw it away.
-    #[arg(long)]
-    pub ask: bool,
-    /// User that has to read the set, in numbers, as 10001:10001.
+    pub test_issue: bool,
+    /// User that has to read the certificate files, in numbers, as 10001:10001.
     #[arg(long, value_name = "UID[:GID]")]
-    pub reader: Option<crate::config::Reader>,
+    pub as_user: Option<crate::config::Reader>,
     /// File with the id of the process that shall be signalled.
     #[arg(long, value_name = "FILE")]
     pub pid_file: Option<PathBuf>,
@@ -309,7 +325,7 @@ pub struct CompletionsArgs {
 pub struct ManArgs {
     /// Write certagent.1 and one page per command into this existing directory.
     #[arg(long, value_name = "DIR")]
-    pub dir: Option<PathBuf>,
+    pub output_dir: Option<PathBuf>,
 }
 
 #[cfg(test)]

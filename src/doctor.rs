@@ -2,7 +2,7 @@
 //!
 //! `gather` looks (reads files, asks the issuer and Nomad, connects to the application), the checks
 //! judge, `table` says what each one means. Never writes, repairs, signals or publishes; asks for a
-//! certificate only with `--ask`. What stays true: after a run the disk is what it was, and the
+//! certificate only with `--test-issue`. What stays true: after a run the disk is what it was, and the
 //! issuer has issued nothing that was not asked for in so many words.
 //!
 //! One token is had and given back, as every command does that talks to the issuer.

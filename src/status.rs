@@ -1,6 +1,6 @@
 //! What the loop knows about one certificate, as a value that others may watch.
 //!
-//! As JSON it is what `certagent status --json` prints. Never read by the loop itself. What stays
+//! As JSON it is what `certagent status -o json` prints. Never read by the loop itself. What stays
 //! true: it holds no secret, and every field is set at the same moment as the fact it tells.
 
 use std::{collections::BTreeMap, time::Duration};

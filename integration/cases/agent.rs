@@ -48,7 +48,10 @@ fn wait_for_set(
 
 /// What `certagent inspect` says, as an independent judge: key fits, chain verifies.
 fn verdict(dir: &Path) -> String {
-    let output = certagent(["inspect", "--json"]).arg(dir).output().unwrap();
+    let output = certagent(["inspect", "-o", "json"])
+        .arg(dir)
+        .output()
+        .unwrap();
     let report: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
     report["verdict"].as_str().unwrap_or("none").to_owned()
 }
@@ -213,13 +216,13 @@ fn issue_reports_writes_and_shows_the_key_only_where_asked() {
             && text.contains("/v1/pki_int/issue/internal")
     );
     assert!(!text.contains("PRIVATE KEY"));
-    let (text, _) = run(&["--format", "json", "--mode", "sign"]);
+    let (text, _) = run(&["--output", "json", "--mode", "sign"]);
     let report: Value = serde_json::from_str(&text).unwrap();
     assert_eq!(report["report"]["verdict"], "good");
     assert!(!text.contains("PRIVATE KEY"));
-    let (text, _) = run(&["--format", "pem"]);
+    let (text, _) = run(&["--output", "pem"]);
     assert_eq!(text.matches("BEGIN PRIVATE KEY").count(), 1);
-    run(&["--out", out.to_str().unwrap()]);
+    run(&["--output-dir", out.to_str().unwrap()]);
     assert_eq!(verdict(&out), "good");
 }
 
@@ -238,7 +241,7 @@ fn a_dry_run_asks_for_nothing_and_says_what_would_be_refused() {
     );
     let refused = [
         "--dry-run",
-        "--format",
+        "--output",
         "json",
         "--common-name",
         "loki.example.com",

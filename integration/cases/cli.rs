@@ -82,6 +82,29 @@ fn every_command_has_help_with_an_example() {
 }
 
 #[test]
+fn every_command_that_reports_has_one_flag_for_its_form() {
+    let reports = [
+        "check-config",
+        "doctor",
+        "explain",
+        "inspect",
+        "issue",
+        "probe",
+        "renew",
+        "status",
+        "wait",
+    ];
+    for command in reports {
+        let help = run([command, "-h"], &[]).out;
+        assert!(help.contains("-o, --output <FORMAT>"), "{command}: {help}");
+        let unknown = run([command, "-o", "yaml"], &[]);
+        assert_eq!(unknown.code, code(Exit::Usage), "{command}");
+        let pem = unknown.err.contains("pem");
+        assert_eq!(pem, command == "issue", "{command}: {}", unknown.err);
+    }
+}
+
+#[test]
 fn a_wrong_command_line_ends_with_2_and_says_so_on_stderr() {
     let wrong: [&[&str]; 6] = [
         &[],
@@ -142,7 +165,7 @@ fn check_config_prints_every_value_with_its_source_and_no_secret() {
     assert_eq!(row("auth.token "), ["[secret]", "VAULT_TOKEN"]);
     assert_eq!(row("auth.method "), ["token", "from", "VAULT_TOKEN"]);
 
-    let json = run(["check-config", "--json"], GOOD);
+    let json = run(["check-config", "--output=json"], GOOD);
     let value: serde_json::Value = serde_json::from_str(&json.out).unwrap();
     assert_eq!(value["ok"], true);
     assert!(!json.out.contains("hunter2"));
@@ -178,7 +201,7 @@ fn check_config_tells_all_problems_with_file_line_and_key() {
     let errors = ran.err.lines().filter(|line| line.starts_with("error: "));
     assert_eq!(errors.count(), wanted.len());
 
-    let json = run(["check-config", "--json", "-c", name], &environment);
+    let json = run(["check-config", "--output=json", "-c", name], &environment);
     assert_eq!((json.code, json.err.as_str()), (code(Exit::Usage), ""));
     let value: serde_json::Value = serde_json::from_str(&json.out).unwrap();
     assert_eq!(value["ok"], false);
@@ -192,7 +215,7 @@ fn the_words_of_a_command_may_begin_with_a_hyphen() {
     let apart = words.map(|word| ["--reload-command".to_owned(), word.to_owned()]);
     let joined = words.map(|word| format!("--reload-command={word}"));
     for flags in [apart.concat(), joined.to_vec()] {
-        let mut arguments = vec!["check-config", "--json", "--on-cert-change", "exec"];
+        let mut arguments = vec!["check-config", "--output=json", "--on-cert-change", "exec"];
         arguments.extend(flags.iter().map(String::as_str));
         let mut command = rig::certagent(arguments);
         command.envs(GOOD.iter().copied());
@@ -264,7 +287,7 @@ fn manual_pages_are_made_for_every_command() {
     assert_eq!(ran.code, code(Exit::Done));
     assert!(ran.out.contains(".TH certagent 1"));
     let dir = tempfile::tempdir().unwrap();
-    let ran = run(["man", "--dir", dir.path().to_str().unwrap()], &[]);
+    let ran = run(["man", "--output-dir", dir.path().to_str().unwrap()], &[]);
     assert_eq!((ran.code, ran.out.as_str()), (code(Exit::Done), ""));
     for command in subcommands() {
         let page = dir.path().join(format!("certagent-{command}.1"));
@@ -273,7 +296,7 @@ fn manual_pages_are_made_for_every_command() {
             "{command}"
         );
     }
-    let nowhere = run(["man", "--dir", "/nowhere"], &[]);
+    let nowhere = run(["man", "--output-dir", "/nowhere"], &[]);
     assert_eq!(nowhere.code, code(Exit::Failure));
     assert!(nowhere.err.contains("/nowhere"), "{}", nowhere.err);
 }

@@ -138,7 +138,7 @@ fn a_healthy_place_is_found_healthy_before_and_after_a_publication() {
     assert_eq!((ran.exit, ran.found()), (0, Vec::new()), "{}", ran.all());
     bench.publish();
     nearby::serve_published(&mut bench);
-    bench.args(&["--ask"]);
+    bench.args(&["--test-issue"]);
     let ran = bench.run();
     assert_eq!((ran.exit, ran.found()), (0, Vec::new()), "{}", ran.all());
     assert_eq!((ran.issued, ran.tokens, ran.changed.len()), (1, 0, 0));
@@ -163,7 +163,7 @@ fn where_the_role_may_not_be_read_it_says_so_and_ask_finds_out() {
     let ran = bench.run();
     assert_eq!(ran.status("name-not-allowed"), "skipped");
     assert_eq!((ran.exit, ran.issued), (0, 0), "{}", ran.all());
-    bench.args(&["--ask"]);
+    bench.args(&["--test-issue"]);
     let ran = bench.run();
     assert_eq!(ran.status("issuance-refused"), "fail");
     assert_eq!(ran.exit, 4);

@@ -61,7 +61,7 @@ impl Stage {
     }
 
     fn status(&self) -> Value {
-        let output = self.ask(&["status", "--json"]);
+        let output = self.ask(&["status", "-o", "json"]);
         let text = String::from_utf8(output.stdout).unwrap();
         serde_json::from_str(&text)
             .unwrap_or_else(|_| panic!("{text}{}", String::from_utf8_lossy(&output.stderr)))
@@ -165,7 +165,16 @@ fn status_metrics_and_explain_say_the_same() {
     let stage = Stage::new();
     let (_agent, address) = stage.agent();
     stage.wait_until_ready(&address);
-    let explain = stage.ask(&["explain", "--json"]);
+    let json = |arguments: &[&str]| -> Value {
+        serde_json::from_slice(&stage.ask(arguments).stdout).unwrap()
+    };
+    let live = stage.status()["certificates"][0]["live"].clone();
+    assert_eq!(json(&["wait", "-o", "json"])["serial"], live["serial"]);
+    let renewed = json(&["renew", "-o", "json"]);
+    let serial = &stage.status()["certificates"][0]["live"]["serial"];
+    assert_ne!(serial, &live["serial"]);
+    assert_eq!(&renewed["certificates"][0]["serial"], serial);
+    let explain = stage.ask(&["explain", "-o", "json"]);
     let explain: Value = serde_json::from_slice(&explain.stdout).unwrap();
     let explained = &explain["certificates"][0];
     let metrics = get(&address, "/metrics").text;

@@ -42,7 +42,13 @@ fn it_shows_what_is_served_against_what_is_published() {
     };
     let app = Stubborn::start(&dir, behaviour);
 
-    let arguments = ["probe", &app.address, "--mtls", certs, "--grpc-health"];
+    let arguments = [
+        "probe",
+        &app.address,
+        "--client-cert-dir",
+        certs,
+        "--grpc-health",
+    ];
     let (exit, out, err) = ran(&arguments, &[]);
     assert_eq!((exit, err.as_str()), (code(Exit::Done), ""), "{out}");
     for wanted in [
@@ -58,7 +64,7 @@ fn it_shows_what_is_served_against_what_is_published() {
 
     // On Nomad the address is known; the directory is too.
     let nomad = [("NOMAD_ADDR_grpc", app.address.as_str())];
-    let (exit, out, _) = ran(&["probe", "--mtls", certs, "--json"], &nomad);
+    let (exit, out, _) = ran(&["probe", "--client-cert-dir", certs, "-o", "json"], &nomad);
     let report: Value = serde_json::from_str(&out).unwrap();
     assert_eq!(exit, code(Exit::Done));
     assert_eq!(report["attested"], true);
@@ -66,7 +72,7 @@ fn it_shows_what_is_served_against_what_is_published() {
     assert_eq!(report["served"]["client"], "yes");
 
     let new = authority.publish(&dir, None).wanted().serial.to_owned();
-    let (exit, out, err) = ran(&["probe", &app.address, "--mtls", certs], &[]);
+    let (exit, out, err) = ran(&["probe", &app.address, "--client-cert-dir", certs], &[]);
     assert_eq!((exit, err.as_str()), (code(Exit::Refused), ""));
     assert!(out.contains(&old) && out.contains(&new), "{out}");
     assert!(out.contains("serves-older: still serves"), "{out}");
@@ -74,11 +80,11 @@ fn it_shows_what_is_served_against_what_is_published() {
 
     app.process.signal(rustix::process::Signal::HUP);
     wait_for("the new certificate", PATIENCE, || {
-        let (exit, ..) = ran(&["probe", &app.address, "--mtls", certs], &[]);
+        let (exit, ..) = ran(&["probe", &app.address, "--client-cert-dir", certs], &[]);
         (exit == code(Exit::Done)).then_some(())
     });
 
-    let (exit, out, _) = ran(&["probe", &app.address, "--dir", certs, "--json"], &[]);
+    let (exit, out, _) = ran(&["probe", &app.address, "--dir", certs, "-o", "json"], &[]);
     let report: Value = serde_json::from_str(&out).unwrap();
     assert_eq!(exit, code(Exit::Refused));
     assert_eq!(report["code"], "client-refused");
@@ -86,7 +92,7 @@ fn it_shows_what_is_served_against_what_is_published() {
     let arguments = [
         "probe",
         &app.address,
-        "--mtls",
+        "--client-cert-dir",
         certs,
         "--server-name",
         "x.y",
@@ -178,7 +184,7 @@ fn what_can_not_be_probed_says_why_with_its_exit_code() {
             "{arguments:?}: {err}"
         );
     }
-    let (exit, out, err) = ran(&["probe", &nobody, "--dir", certs, "--json"], &[]);
+    let (exit, out, err) = ran(&["probe", &nobody, "--dir", certs, "-o", "json"], &[]);
     let report: Value = serde_json::from_str(&out).unwrap();
     assert_eq!((exit, err.as_str()), (code(Exit::Failure), ""));
     assert_eq!(report["code"], "probe-refused");

@@ -73,7 +73,7 @@ impl Agent {
     }
 
     fn status(&self) -> Value {
-        let output = certagent(["status", "--json", "--socket"])
+        let output = certagent(["status", "-o", "json", "--socket"])
             .arg(self.temp.path().join("run/s.sock"))
             .output()
             .unwrap();

@@ -92,7 +92,7 @@ fn search_the_servers(process: &mut Process, dir: &Path, hidden: &Hidden) {
         assert!(answer.text.len() > 10);
         hidden.assert_absent(path, &(answer.head + &answer.text));
     }
-    for arguments in [&["renew"][..], &["status"], &["status", "--json"]] {
+    for arguments in [&["renew"][..], &["status"], &["status", "-o", "json"]] {
         let mut command = rig::certagent(arguments);
         command.env("CERTAGENT_STATUS_SOCKET", dir.join("run/status.sock"));
         let output = command.output().unwrap();
@@ -191,26 +191,26 @@ fn the_other_commands_show_no_secret() {
     let mut hidden = Hidden::new();
     hidden.add("the token", &token);
     let lines: [&[&str]; 9] = [
-        &["issue", "--out", &out],
+        &["issue", "--output-dir", &out],
         &["issue", "--dry-run"],
-        &["issue", "--format", "json"],
-        &["issue", "--format", "pem"],
+        &["issue", "--output", "json"],
+        &["issue", "--output", "pem"],
         &["inspect", &out],
-        &["inspect", "--json", &out],
+        &["inspect", "-o", "json", &out],
         &["explain"],
         &["check-config"],
-        &["check-config", "--json"],
+        &["check-config", "-o", "json"],
     ];
     for arguments in lines {
         let mut command = loud(arguments, dir.path(), &server.address);
         command.env("VAULT_TOKEN", &token);
         let mut process = Process::start(&mut command);
         let status = process.wait(PATIENCE);
-        if arguments.contains(&"--out") {
+        if arguments.contains(&"--output-dir") {
             assert!(status.success(), "{}", process.output());
             hidden.add_key(&dir.path().join("certs/key.pem"));
         }
-        // Only `--format pem` is asked to print the key, on stdout.
+        // Only `--output pem` is asked to print the key, on stdout.
         let searched = if arguments.contains(&"pem") {
             process.stderr()
         } else {

@@ -49,7 +49,7 @@ Examples:
   Show the exact request, ask for nothing:
     certagent issue --dry-run --component ingester
   Issue one and write the set:
-    certagent issue --component ingester --ip-sans 192.0.2.7 --out /tmp/certs";
+    certagent issue --component ingester --ip-sans 192.0.2.7 --output-dir /tmp/certs";
 
 pub(super) const WAIT: &str = "\
 Ends with 0 as soon as the ready file names a certificate that is still valid, with 7 when the time is up.
@@ -64,7 +64,7 @@ Examples:
   In the task of the agent, on Nomad:
     certagent status --watch
   Elsewhere:
-    certagent status --socket /run/certagent/status.sock --json";
+    certagent status --socket /run/certagent/status.sock -o json";
 
 pub(super) const RENEW: &str = "\
 Each call is one order, as far as the budget goes; calls that come together share one. When it fails,
@@ -77,7 +77,7 @@ Examples:
 pub(super) const INSPECT: &str = "\
 Examples:
   certagent inspect secrets/certs
-  certagent inspect --json cert.pem";
+  certagent inspect -o json cert.pem";
 
 pub(super) const PROBE: &str = "\
 Ends with 0 when the application proves the published certificate and accepts ours, with 5 when it
@@ -86,13 +86,13 @@ time, and with 1 when there is nothing to see. What is served is shown in any ca
 
 Examples:
   Loki's gRPC port, as another Loki would see it:
-    certagent probe 10.0.0.7:9095 --mtls secrets/certs --grpc-health
+    certagent probe 10.0.0.7:9095 --client-cert-dir secrets/certs --grpc-health
   Inside a Nomad allocation with a port called grpc:
-    certagent probe --mtls secrets/certs --grpc-health
+    certagent probe --client-cert-dir secrets/certs --grpc-health
   A web server, by its name:
     certagent probe 127.0.0.1:8443 --dir /run/certs --server-name www.example
   PostgreSQL, for a script:
-    certagent probe 127.0.0.1:5432 --dir /run/certs --starttls postgres --json";
+    certagent probe 127.0.0.1:5432 --dir /run/certs --starttls postgres -o json";
 
 pub(super) const EXPLAIN: &str = "\
 Prints every input of the next renewal time of the published set.
@@ -105,7 +105,7 @@ Ends with 2 when there is a problem; all of them are printed. Secrets are never 
 
 Examples:
   certagent check-config -c local/certagent.hcl
-  certagent check-config --json --component ingester --ip-sans 192.0.2.7";
+  certagent check-config -o json --component ingester --ip-sans 192.0.2.7";
 
 #[cfg(feature = "dev")]
 pub(super) const DEV: &str = "\
@@ -117,14 +117,14 @@ Examples:
 
 pub(super) const DOCTOR: &str = "\
 Run it as the agent's user, where the agent runs: it takes the same settings. Nothing is written,
-signalled or issued; one login is made and given back. --ask orders a certificate for each block.
+signalled or issued; one login is made and given back. --test-issue orders a certificate for each block.
 Ends with 2 (configuration), 3 (issuer), 4 (denied), 5 (certificate) or 6 (disk), whichever comes first,
 with 1 for everything else that fails, and with 0 when there are warnings at most.
 
 Examples:
   certagent doctor -c local/certagent.hcl
-  certagent doctor -c local/certagent.hcl --reader 10001:10001
-  certagent doctor --json --ask";
+  certagent doctor -c local/certagent.hcl --as-user 10001:10001
+  certagent doctor -o json --test-issue";
 
 pub(super) const COMPLETIONS: &str = "\
 Example:
@@ -133,4 +133,4 @@ Example:
 pub(super) const MAN: &str = "\
 Examples:
   certagent man | man -l -
-  certagent man --dir /usr/local/share/man/man1";
+  certagent man --output-dir /usr/local/share/man/man1";

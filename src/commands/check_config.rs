@@ -5,7 +5,7 @@
 use serde_json::{Value, json};
 
 use crate::{
-    cli::CheckConfigArgs,
+    cli::{CheckConfigArgs, OutputFormat},
     config::{self, Effective, Environment, Loaded, Problems},
     exit::Exit,
 };
@@ -13,9 +13,11 @@ use crate::{
 pub(super) fn run(args: &CheckConfigArgs, environment: &Environment) -> anyhow::Result<Exit> {
     let file = args.flags.file(environment);
     match config::load_all(file, environment, &args.flags) {
-        Ok(loaded) if args.json => super::print(&format!("{:#}\n", good(&loaded)))?,
+        Ok(loaded) if args.output == OutputFormat::Json => {
+            super::print(&format!("{:#}\n", good(&loaded)))?
+        }
         Ok(loaded) => super::print(&table(&loaded))?,
-        Err(problems) if args.json => {
+        Err(problems) if args.output == OutputFormat::Json => {
             super::print(&format!("{:#}\n", bad(&problems)))?;
             return Ok(Exit::Usage);
         }

@@ -6,7 +6,7 @@
 use serde_json::{Value, json};
 
 use crate::{
-    cli::DoctorArgs,
+    cli::{DoctorArgs, OutputFormat},
     clock::{Clock as _, SystemClock},
     config::{self, Environment},
     doctor::{self, Options, Report, Row, Status},
@@ -19,8 +19,8 @@ pub(super) async fn run(args: &DoctorArgs, environment: &Environment) -> anyhow:
     let file = args.flags.file(environment);
     let loaded = config::load_noted(file, environment, &args.flags);
     let options = Options {
-        ask: args.ask,
-        reader: args.reader,
+        test_issue: args.test_issue,
+        as_user: args.as_user,
         pid_file: args.pid_file.clone(),
         signal: args.signal.clone(),
     };
@@ -34,10 +34,10 @@ pub(super) async fn run(args: &DoctorArgs, environment: &Environment) -> anyhow:
     let waiting = Box::pin(screen.wait_for("looking at everything", gathering));
     let facts = waiting.await;
     let report = doctor::examine(&facts);
-    if args.json {
-        super::print(&format!("{:#}\n", as_json(&report, args.ask)))?;
+    if args.output == OutputFormat::Json {
+        super::print(&format!("{:#}\n", as_json(&report, args.test_issue)))?;
     } else {
-        super::print(&as_text(&report, args.ask, Screen::stdout(variable)))?;
+        super::print(&as_text(&report, args.test_issue, Screen::stdout(variable)))?;
     }
     Ok(report.exit())
 }

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::{
     agent,
-    cli::ExplainArgs,
+    cli::{ExplainArgs, OutputFormat},
     clock::{Clock, SystemClock},
     config::{self, CertConfig, Environment},
     exit::Exit,
@@ -36,7 +36,7 @@ pub(super) fn run(args: &ExplainArgs, environment: &Environment) -> anyhow::Resu
         .iter()
         .map(|certificate| explain(certificate, &agent::on_disk(certificate, now), now))
         .collect();
-    if args.json {
+    if args.output == OutputFormat::Json {
         let json = serde_json::json!({ "certificates": all });
         super::print(&format!("{json:#}\n"))?;
     } else {

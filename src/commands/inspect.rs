@@ -13,7 +13,7 @@ use rustix::fs::FileType;
 
 use super::Stopped;
 use crate::{
-    cli::InspectArgs,
+    cli::{InspectArgs, OutputFormat},
     clock::{Clock, SystemClock},
     config::Environment,
     disk::{self, Reason, Refusal},
@@ -28,7 +28,7 @@ const LARGEST: u64 = 4 << 20;
 pub(super) fn run(args: &InspectArgs, environment: &Environment) -> anyhow::Result<Exit> {
     let path = args.path.clone().unwrap_or_else(|| usual(environment));
     let report = inspect(&path, &SystemClock)?;
-    if args.json {
+    if args.output == OutputFormat::Json {
         super::print(&format!("{}\n", serde_json::to_string_pretty(&report)?))?;
     } else {
         let screen = Screen::stdout(|name| environment.get(name).map(String::as_str));

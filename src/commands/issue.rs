@@ -1,7 +1,7 @@
 //! `certagent issue`: one certificate, outside the loop, to look at or to have.
 //!
 //! Never touches the agent's directories, ready files or records. What stays true: a private key leaves
-//! only with `--out` or `--format pem`; a dry run asks for no certificate.
+//! only with `--output-dir` or `--output pem`; a dry run asks for no certificate.
 
 mod dry;
 
@@ -32,7 +32,7 @@ pub(super) async fn run(args: &IssueArgs, environment: &Environment) -> anyhow::
     let vault = Vault::new(&config.vault, config.auth.clone())?;
     let screens = Screens::of(environment);
     let done = if args.dry_run {
-        dry::run(&config, &vault, args.format, &screens).await
+        dry::run(&config, &vault, args.output, &screens).await
     } else {
         all(args, &config, &vault, &screens).await
     };
@@ -69,15 +69,15 @@ async fn all(
             .err
             .wait_for(&message, issuance::issue(certificate, vault, &SystemClock))
             .await?;
-        let at = match &args.out {
-            Some(out) if config.certificates.len() > 1 => Some(out.join(&certificate.name)),
-            out => out.clone(),
+        let at = match &args.output_dir {
+            Some(dir) if config.certificates.len() > 1 => Some(dir.join(&certificate.name)),
+            dir => dir.clone(),
         };
         let published = at
             .as_deref()
             .map(|dir| write(dir, certificate, &issued))
             .transpose()?;
-        match args.format {
+        match args.output {
             IssueFormat::Text => {
                 super::print(&text(config, &plan, &issued, published, screens.out)?)?
             }
@@ -126,7 +126,9 @@ fn text(
     }
     match published {
         Some(dir) => text.push_str(&format!("written to {dir}\n")),
-        None => text.push_str("nothing was written; --out DIR keeps the set\n"),
+        None => {
+            text.push_str("nothing was written; --output-dir DIR keeps the certificate files\n")
+        }
     }
     Ok(text)
 }

@@ -12,7 +12,7 @@ use crate::{
 
 pub(super) fn run(args: &ManArgs) -> anyhow::Result<Exit> {
     let command = Cli::command();
-    if let Some(dir) = &args.dir {
+    if let Some(dir) = &args.output_dir {
         clap_mangen::generate_to(command, dir)
             .with_context(|| format!("cannot write manual pages into {}", dir.display()))?;
         return Ok(Exit::Done);

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::{Stopped, inspect};
 use crate::{
-    cli::{ProbeArgs, StartTlsArg},
+    cli::{OutputFormat, ProbeArgs, StartTlsArg},
     config::{Environment, ProbeTarget, StartTls},
     disk,
     exit::Exit,
@@ -23,9 +23,9 @@ use crate::{
 
 pub(super) async fn run(args: &ProbeArgs, environment: &Environment) -> anyhow::Result<Exit> {
     let address = address(args, environment)?;
-    let published = args.dir.clone().or_else(|| args.mtls.clone());
+    let published = args.dir.clone().or_else(|| args.client_cert_dir.clone());
     let published = published.unwrap_or_else(|| inspect::usual(environment));
-    let identity = identity(&published, args.mtls.as_deref())?;
+    let identity = identity(&published, args.client_cert_dir.as_deref())?;
     let target = target(args, address, &identity)?;
     let result = probe(&target, &identity).await;
     let verdict = result.as_ref().map(|served| identity.attest(served));
@@ -35,7 +35,7 @@ pub(super) async fn run(args: &ProbeArgs, environment: &Environment) -> anyhow::
         Err(failure) if failure.code == "probe-timeout" => Exit::TimedOut,
         Err(_) => Exit::Failure,
     };
-    if args.json {
+    if args.output == OutputFormat::Json {
         let report = Report::of(&target, &identity, &result);
         super::print(&format!("{}\n", serde_json::to_string_pretty(&report)?))?;
         return Ok(exit);
@@ -122,7 +122,7 @@ fn target(args: &ProbeArgs, address: String, identity: &Identity) -> Result<Prob
         server_name: server_name.unwrap_or_else(|| identity.name_to_prove(&address)),
         address,
         alpn,
-        mtls: args.mtls.is_some(),
+        mtls: args.client_cert_dir.is_some(),
         starttls: args.starttls.map(|one| match one {
             StartTlsArg::Postgres => StartTls::Postgres,
             StartTlsArg::Smtp => StartTls::Smtp,
@@ -205,7 +205,7 @@ fn health_words(health: &Health) -> String {
     }
 }
 
-/// For `--json`.
+/// For `--output json`.
 #[derive(Serialize)]
 struct Report {
     address: String,

@@ -8,7 +8,7 @@ use tokio::time;
 
 use super::{Stopped, ask};
 use crate::{
-    cli::RenewArgs,
+    cli::{OutputFormat, RenewArgs},
     config::Environment,
     exit::Exit,
     model::{duration, failure::FailureClass},
@@ -44,14 +44,14 @@ pub(super) async fn run(args: &RenewArgs, environment: &Environment) -> anyhow::
     let Ok(answer) = answer else {
         return Err(Stopped {
             exit: Exit::TimedOut,
-            message: format!("no answer within {}; the agent goes on", args.timeout),
+            message: format!("no answer within {}; the agent continues", args.timeout),
             hint: Some("look at its log, or at `certagent status`".to_owned()),
         }
         .into());
     };
     let answer = answer?;
     match answer.status {
-        200 => reload(&answer.body),
+        200 => renewed(&answer.body, args.output),
         404 => Err(Stopped::usage(
             format!("the agent has no certificate {name:?}"),
             hint(&answer.body),
@@ -71,8 +71,8 @@ fn hint(body: &str) -> String {
     harmless(found["hint"].as_str().unwrap_or("look at its log"))
 }
 
-/// One line for each; the exit code of the first that brought nothing.
-fn reload(body: &str) -> anyhow::Result<Exit> {
+/// One line for each, or the agent's own answer; the exit code of the first that brought nothing.
+fn renewed(body: &str, output: OutputFormat) -> anyhow::Result<Exit> {
     let renewed: Renewed = serde_json::from_str(body).context("the agent's answer is damaged")?;
     let (mut text, mut exit) = (String::new(), Exit::Done);
     for one in &renewed.certificates {
@@ -91,6 +91,10 @@ fn reload(body: &str) -> anyhow::Result<Exit> {
         if exit == Exit::Done {
             exit = code(&failure.class);
         }
+    }
+    if output == OutputFormat::Json {
+        let answer: serde_json::Value = serde_json::from_str(body)?;
+        text = format!("{answer:#}\n");
     }
     super::print(&text)?;
     Ok(exit)

@@ -11,7 +11,12 @@ use anyhow::Context as _;
 use tokio::time::{sleep, timeout};
 
 use super::{Stopped, ask};
-use crate::{cli::StatusArgs, config::Environment, exit::Exit, terminal::Screen};
+use crate::{
+    cli::{OutputFormat, StatusArgs},
+    config::Environment,
+    exit::Exit,
+    terminal::Screen,
+};
 
 /// How often `--watch` asks.
 const EVERY: Duration = Duration::from_secs(1);
@@ -35,17 +40,17 @@ pub(super) async fn run(args: &StatusArgs, environment: &Environment) -> anyhow:
         );
         let report: text::Report =
             serde_json::from_str(&answer.body).context("the agent's answer is damaged")?;
-        super::print(&match (args.json, args.watch) {
-            (true, true) => format!("{}\n", answer.body.trim_end()),
+        super::print(&match (args.output, args.watch) {
+            (OutputFormat::Json, true) => format!("{}\n", answer.body.trim_end()),
             // the agent's own fields, also those that this program does not know
-            (true, false) => format!(
+            (OutputFormat::Json, false) => format!(
                 "{:#}\n",
                 serde_json::from_str::<serde_json::Value>(&answer.body)?
             ),
-            (false, true) if screen.is_terminal() => {
+            (OutputFormat::Text, true) if screen.is_terminal() => {
                 format!("{CLEAR}{}", text::render(&report, screen))
             }
-            (false, _) => text::render(&report, screen),
+            (OutputFormat::Text, _) => text::render(&report, screen),
         })?;
         if !args.watch {
             return Ok(if report.ready {

@@ -13,7 +13,7 @@ use tokio::time;
 
 use super::Stopped;
 use crate::{
-    cli::WaitArgs,
+    cli::{OutputFormat, WaitArgs},
     clock::{Clock, SystemClock},
     config::Environment,
     exit::Exit,
@@ -99,7 +99,12 @@ pub(super) async fn run(args: &WaitArgs, environment: &Environment) -> anyhow::R
     let timeout = duration::parse(&args.timeout)
         .map_err(|error| Stopped::usage(format!("--timeout: {error}"), "write it as 4m or 90s"))?;
     match wait(&ready_file, timeout, &SystemClock).await {
-        Ok(_) => Ok(Exit::Done),
+        Ok(ready) => {
+            if args.output == OutputFormat::Json {
+                super::print(&format!("{}\n", serde_json::to_string_pretty(&ready)?))?;
+            }
+            Ok(Exit::Done)
+        }
         Err(late) => Err(Stopped {
             exit: late.exit(),
             hint: Some(late.hint().to_owned()),

@@ -60,7 +60,7 @@ pub(super) const OTHERS: &[(&str, Treatment)] = &[
     ("CLI_NO_COLOR", Obeyed("as NO_COLOR")),
     (
         "FORMAT",
-        Noted("it is for the issuer's CLI; certagent has --json and --log-format"),
+        Noted("it is for Vault's CLI; certagent has --output and --log-format"),
     ),
     (
         "LOG_LEVEL",

@@ -29,9 +29,9 @@ use crate::{
 #[derive(Clone, Debug, Default)]
 pub struct Options {
     /// Order one certificate for each block, for real, and throw it away.
-    pub ask: bool,
+    pub test_issue: bool,
     /// Who has to read the set.
-    pub reader: Option<Reader>,
+    pub as_user: Option<Reader>,
     /// The file with the id of the process that shall be signalled.
     pub pid_file: Option<PathBuf>,
     /// What it shall be sent, as `SIGHUP`.
@@ -111,7 +111,7 @@ pub(super) struct IssuerFacts {
     pub(super) login: Asked<Asked<TokenFacts>>,
     /// By what is asked for: mount, role and mode.
     pub(super) mounts: BTreeMap<String, MountFacts>,
-    /// By certificate, with `--ask`: the order's or the verification's failure.
+    /// By certificate, with `--test-issue`: the order's or the verification's failure.
     pub(super) orders: BTreeMap<String, Result<(), Failure>>,
 }
 

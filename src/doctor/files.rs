@@ -230,8 +230,8 @@ pub(super) fn owner(facts: &Facts) -> Outcome {
 /// Can the application read what is, or will be, published? Modes and owners alone; other
 /// namespaces and access control lists are not seen.
 pub(super) fn reader(facts: &Facts) -> Outcome {
-    let Some(reader) = facts.options.reader else {
-        return Outcome::skipped("name the application's user with --reader UID:GID");
+    let Some(reader) = facts.options.as_user else {
+        return Outcome::skipped("name the application's user with --as-user UID:GID");
     };
     facts.each(|one| {
         let (files, own, look) = (&one.config.files, own(), &one.dir.look);

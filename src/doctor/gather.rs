@@ -36,7 +36,7 @@ pub async fn gather(
         certificates.push(look_at(certificate, now).await);
     }
     let issuer = match &config {
-        Some(config) => Some(issuer::ask(config, options.ask, now).await),
+        Some(config) => Some(issuer::ask(config, options.test_issue, now).await),
         None => None,
     };
     let variable = |name: &str| environment.get(name).filter(|text| !text.is_empty());

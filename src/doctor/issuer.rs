@@ -135,7 +135,7 @@ async fn log_in(
             return Asked::Not("unwrapping the secret id would use it up".to_owned());
         }
         Auth::AppRole { .. } if !order => {
-            let why = "a login may use the secret id up; --ask logs in all the same";
+            let why = "a login may use the secret id up; --test-issue logs in all the same";
             return Asked::Not(why.to_owned());
         }
         _ => {}
@@ -295,8 +295,8 @@ pub(super) fn answer_refused(facts: &Facts) -> Outcome {
 }
 
 fn orders(facts: &Facts, fits: impl Fn(&Failure) -> bool) -> Outcome {
-    if !facts.options.ask {
-        return Outcome::skipped("no certificate is asked for without --ask");
+    if !facts.options.test_issue {
+        return Outcome::skipped("no certificate is asked for without --test-issue");
     }
     let issuer = match facts.issuer() {
         Ok(issuer) => issuer,

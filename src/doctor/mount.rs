@@ -118,7 +118,7 @@ fn readable<T>(role: &Asked<T>, judge: impl Fn(&T) -> Outcome) -> Outcome {
         Asked::Had(role) => judge(role),
         Asked::Refused(failure) if absent(failure) => Outcome::skipped("there is no such role"),
         Asked::Refused(failure) => Outcome::skipped(format!(
-            "the token may not read the role ({}); --ask finds out by an order",
+            "the token may not read the role ({}); --test-issue finds out by an order",
             failure.code
         )),
         Asked::Not(why) => Outcome::skipped(why.clone()),

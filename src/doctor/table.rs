@@ -276,14 +276,14 @@ pub const CHECKS: &[Check] = &[
     fail(
         "issuance-refused",
         Exit::Denied,
-        "the issuer refused a real order (only with --ask)",
+        "the issuer refused a real order (only with --test-issue)",
         "the reason names the field",
         issuer::order_refused,
     ),
     fail(
         "answer-refused",
         Exit::Refused,
-        "a real order was answered with a certificate that fails our checks (only with --ask)",
+        "a real order was answered with a certificate that fails our checks (only with --test-issue)",
         "the reason names the check",
         issuer::answer_refused,
     ),
@@ -379,7 +379,7 @@ pub const CHECKS: &[Check] = &[
     fail(
         "reader-shut-out",
         Exit::CannotPublish,
-        "the application's user can't read the set (only with --reader)",
+        "the application's user can't read the set (only with --as-user)",
         "run both as one user, or set uid, gid and key_perms",
         files::reader,
     ),

@@ -1,4 +1,4 @@
-//! The status as JSON: what `certagent status --json` prints and `/ready` answers.
+//! The status as JSON: what `certagent status -o json` prints and `/ready` answers.
 //!
 //! Never holds a secret: its source has none. What stays true: it is [`Status`] itself, and what that
 //! means at one moment.

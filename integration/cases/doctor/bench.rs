@@ -284,7 +284,7 @@ impl<'a> Bench<'a> {
 
     /// Publishes a set into the certificate directory.
     pub(super) fn publish(&self) {
-        let mut command = rig::certagent(["issue", "--out"]);
+        let mut command = rig::certagent(["issue", "--output-dir"]);
         command.arg(self.dir()).envs(&self.environment);
         let output = command.output().unwrap();
         assert!(output.status.success(), "{output:?}");
@@ -333,7 +333,7 @@ impl<'a> Bench<'a> {
     /// Runs the doctor and compares everything before and after.
     pub(super) fn run(&self) -> Ran {
         let (files, issued, tokens) = (self.files(), self.issued(), self.tokens());
-        let output = self.command(&["--json"]).output().unwrap();
+        let output = self.command(&["-o", "json"]).output().unwrap();
         let err = String::from_utf8_lossy(&output.stderr).into_owned();
         let report = serde_json::from_slice(&output.stdout).unwrap_or_else(|error| {
             panic!("{error}: {}{err}", String::from_utf8_lossy(&output.stdout))
@@ -341,7 +341,7 @@ impl<'a> Bench<'a> {
         Ran {
             exit: output.status.code().unwrap_or(-1),
             err,
-            asked: self.arguments.iter().any(|one| one == "--ask"),
+            asked: self.arguments.iter().any(|one| one == "--test-issue"),
             issued: self.issued() - issued,
             tokens: self.tokens() - tokens,
             changed: differences(&files, &self.files()),

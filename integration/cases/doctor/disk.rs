@@ -65,7 +65,7 @@ pub(super) const SEEDS: &[Seed] = &[
     seed("reader-shut-out", &[], |bench| {
         fs::set_permissions(bench.path(""), fs::Permissions::from_mode(0o755)).unwrap();
         make(&bench.dir(), 0o750);
-        bench.args(&["--reader", "10001:10001"]);
+        bench.args(&["--as-user", "10001:10001"]);
     }),
     seed("leftovers", &[], |bench| {
         bench.publish();
@@ -104,7 +104,7 @@ fn the_reader_is_let_in_where_owner_and_modes_allow_it() {
     let shared = super::Shared::start();
     let mut bench = Bench::new(&shared);
     bench.as_nobody();
-    bench.args(&["--reader", &NOBODY.to_string()]);
+    bench.args(&["--as-user", &NOBODY.to_string()]);
     let ran = bench.run();
     assert_eq!(ran.status("reader-shut-out"), "ok", "{}", ran.all());
 }

@@ -174,11 +174,11 @@ pub(super) const SEEDS: &[Seed] = &[
     seed("ca-ends-soon", &[], |bench| bench.short_ca("100m")),
     seed("issuance-refused", &[], |bench| {
         bench.blind_role(&json!({ "allowed_domains": ["example.com"] }));
-        bench.args(&["--ask"]);
+        bench.args(&["--test-issue"]);
     }),
     seed("answer-refused", &[], |bench| {
         bench.blind_role(&json!({ "client_flag": false }));
-        bench.args(&["--ask"]);
+        bench.args(&["--test-issue"]);
     }),
 ];
 

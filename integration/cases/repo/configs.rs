@@ -184,7 +184,7 @@ fn help_names_every_flag_with_its_default_and_variables() {
         .filter_map(|(_, flag)| flag.split([' ', '[', '=']).next())
         .map(str::to_owned)
         .collect();
-    let own = ["json", "config", "certificate", "help"].map(str::to_owned);
+    let own = ["output", "config", "certificate", "help"].map(str::to_owned);
     let table = SETTINGS
         .iter()
         .filter(|one| !one.secret)
