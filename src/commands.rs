@@ -88,6 +88,12 @@ pub(crate) fn configured(flags: &Flags, environment: &Environment) -> anyhow::Re
     for note in notes {
         tracing::warn!("{note}");
     }
+    for address in config.vault.plain_addresses() {
+        tracing::warn!(
+            "{address} is another host without TLS: whoever is on the way reads the token and the \
+             private key, or answers instead of Vault; allow_plain_http allows it"
+        );
+    }
     Ok(config)
 }
 

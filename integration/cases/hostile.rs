@@ -7,6 +7,7 @@
 
 mod directories;
 mod files;
+mod network;
 mod pipes;
 mod process;
 mod sockets;

@@ -25,6 +25,7 @@ use crate::rig::{Claims, OpenBao, jwt};
 fn config(address: &str) -> VaultConfig {
     VaultConfig {
         addresses: vec![address.to_owned()],
+        allow_plain_http: false,
         namespace: None,
         tls: TlsConfig::default(),
         timeout: Duration::from_secs(20),

@@ -218,7 +218,7 @@ class Stack:
             "drain": "2s",
             "counts": json.dumps(counts),
             "s3": json.dumps(s3),
-            "certagent_env": json.dumps(env),
+            "certagent_env": json.dumps({**self.bao.PLAIN, **env}),
             "check_interval": "1s",
             "certagent_restart_delay": "1s",
             **dict(extra),

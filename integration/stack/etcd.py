@@ -187,6 +187,7 @@ class Agent(Supervised):
         pid_file = self.dir.parent / self.member / "pid"
         return {
             "VAULT_ADDR": self.bao.url,
+            **self.bao.PLAIN,
             "CERTAGENT_AUTH_PATH": str(self.login),
             "CERTAGENT_NAME": self.member,
             "CERTAGENT_COMMON_NAME": f"{self.member}.{DOMAIN}",

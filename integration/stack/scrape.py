@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
 from deploy import COMPONENTS
-from servers import NODE_IP, ROOT, Part, StackError, certagent_binary, http, tool, wait_for
+from servers import NODE_IP, ROOT, OpenBao, Part, StackError, certagent_binary, http, tool, wait_for
 
 if TYPE_CHECKING:
     import signal
@@ -285,6 +285,7 @@ class Certagent(Part):
         return {
             **super().environment(),
             "VAULT_ADDR": self.vault,
+            **OpenBao.PLAIN,
             "VAULT_TOKEN_PATH": str(self.token),
             "CERTAGENT_COMPONENT": self.component,
             "CERTAGENT_NODE_IP": NODE_IP,

@@ -218,6 +218,8 @@ class OpenBao(Part):
 
     name = "bao"
     url = f"http://{NODE_IP}:8200"
+    # Without TLS, and not on loopback: this network has no others on it.
+    PLAIN = {"CERTAGENT_VAULT_ALLOW_PLAIN_HTTP": "true"}
 
     def __init__(self, base: str | Path) -> None:
         super().__init__(base)

@@ -138,6 +138,8 @@ pub(super) struct Sidecar {
     vault: Arc<Vault>,
     supervisor: Option<Supervisor>,
     servers: Servers,
+    /// Requests to Vault leave this host without TLS.
+    plain_http: bool,
     /// Cancelled once everything but the certificates is there; the supervisor waits for it.
     pub(super) started: CancellationToken,
     /// Where `exec` tells of its command, so that it can be signalled; stays empty in `run`.
@@ -159,6 +161,7 @@ impl Sidecar {
             "certagent runs; issuer {}",
             config.vault.addresses.join(", ")
         );
+        let plain_http = config.vault.plain_addresses().next().is_some();
         let servers = Servers::bind(config.http.as_ref(), config.status.as_ref())?;
         let reloads = config
             .certificates
@@ -182,6 +185,7 @@ impl Sidecar {
             supervisor: Supervisor::from_environment(environment),
             started: CancellationToken::new(),
             child,
+            plain_http,
         })
     }
 
@@ -206,7 +210,8 @@ impl Sidecar {
             self.agent.statuses(),
             self.agent.force(),
             Arc::new(SystemClock),
-        );
+        )
+        .with_plain_http(self.plain_http);
         around.spawn(self.servers.run(seen, ending.clone()));
         let exit = self.agent.run(shutdown).await;
         ending.cancel();

@@ -55,6 +55,8 @@ pub struct StatusSocket {
 pub struct VaultConfig {
     /// `http://`, `https://` or `unix://`, tried in this order; at least one. A path prefix is kept.
     pub addresses: Vec<String>,
+    /// `http://` to another host is meant: see [`VaultConfig::plain_addresses`].
+    pub allow_plain_http: bool,
     /// `X-Vault-Namespace`, when one is used.
     pub namespace: Option<String>,
     /// Trust and identity for `https://`.
@@ -71,6 +73,26 @@ pub struct VaultConfig {
     pub disable_redirects: bool,
     /// Extra headers (`VAULT_HEADERS`).
     pub headers: Vec<(String, Secret)>,
+}
+
+impl VaultConfig {
+    /// The `http://` addresses to which requests leave this host, by themselves or by the proxy.
+    pub fn plain_addresses(&self) -> impl Iterator<Item = &str> {
+        let proxied = self.proxy.as_deref().is_some_and(|url| !is_here(url));
+        let all = self.addresses.iter().map(String::as_str);
+        all.filter(move |url| url.starts_with("http://") && (proxied || !is_here(url)))
+    }
+}
+
+/// Is the host of this URL on loopback? What a resolver could lead elsewhere is not, except for
+/// `localhost` (RFC 6761 section 6.3).
+pub(super) fn is_here(url: &str) -> bool {
+    let Ok(url) = url.parse::<http::Uri>() else {
+        return false;
+    };
+    let host = url.host().unwrap_or_default().trim_matches(['[', ']']);
+    let address = host.parse::<std::net::IpAddr>();
+    host.eq_ignore_ascii_case("localhost") || address.is_ok_and(|ip| ip.is_loopback())
 }
 
 /// Trust and identity for `https://` addresses.

@@ -4,6 +4,7 @@
 
 use std::{collections::BTreeSet, net::IpAddr, time::Duration};
 
+use super::types::is_here;
 use crate::model::{schedule::RenewAt, secret::Secret};
 
 /// `10d`, `1h30m`, `90s`, or seconds.
@@ -180,15 +181,10 @@ pub(super) fn address(text: &str) -> Result<String, String> {
 pub(super) fn loopback_url(text: &str) -> Result<String, String> {
     const WANTED: &str = "not a URL such as http://127.0.0.1:8080/-/reload";
     let uri: http::Uri = text.parse().map_err(|_| WANTED)?;
-    let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
-    let here = host == "localhost"
-        || host
-            .parse::<IpAddr>()
-            .is_ok_and(|address| address.is_loopback());
     if uri.scheme_str() != Some("http") || text.contains('@') {
         return Err(WANTED.to_owned());
     }
-    if here {
+    if is_here(text) {
         Ok(text.to_owned())
     } else {
         Err("only http:// on loopback".to_owned())

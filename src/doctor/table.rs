@@ -40,7 +40,7 @@ pub const CHECKS: &[Check] = &[
     warn(
         "address-plain",
         "the issuer is reached without TLS over a network",
-        "write https:// and set ca_cert",
+        "write https://, set ca_cert, and take allow_plain_http away",
         configuration::plain_address,
     ),
     fail(

@@ -156,6 +156,7 @@ mod tests {
             now: NOW,
             statuses: vec![status],
             log_lines_dropped: 0,
+            vault_plain_http: false,
         }
     }
 

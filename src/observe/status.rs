@@ -17,6 +17,7 @@ pub struct Seen {
     statuses: Arc<[watch::Receiver<Status>]>,
     force: Force,
     clock: Arc<dyn Clock>,
+    vault_plain_http: bool,
 }
 
 impl Seen {
@@ -32,7 +33,15 @@ impl Seen {
             statuses: statuses.into(),
             force,
             clock,
+            vault_plain_http: false,
         }
+    }
+
+    /// Requests to Vault leave this host without TLS.
+    #[must_use]
+    pub fn with_plain_http(mut self, plain: bool) -> Self {
+        self.vault_plain_http = plain;
+        self
     }
 
     /// Everything as of this moment.
@@ -47,6 +56,7 @@ impl Seen {
                 .map(|status| status.borrow().clone())
                 .collect(),
             log_lines_dropped: super::log::dropped(),
+            vault_plain_http: self.vault_plain_http,
         }
     }
 
@@ -73,6 +83,8 @@ pub struct View {
     pub statuses: Vec<Status>,
     /// Log lines that stderr did not take, since the start.
     pub log_lines_dropped: u64,
+    /// Requests to Vault leave this host without TLS.
+    pub vault_plain_http: bool,
 }
 
 /// Whether a certificate can be used, and what is not as it should be.

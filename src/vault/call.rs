@@ -334,7 +334,7 @@ fn tried(ask: &Ask<'_>) -> String {
     format!("{} ({} {})", ask.what, ask.method, ask.path)
 }
 
-/// Index of the listed address that a redirect names, unless it would leave TLS.
+/// Index of the listed address that a redirect names; from TLS to no TLS there is no way, nor back.
 fn target(hold: &Hold, from: usize, received: &Received) -> Option<usize> {
     if !matches!(received.status, 307 | 308) {
         return None;
@@ -342,9 +342,8 @@ fn target(hold: &Hold, from: usize, received: &Received) -> Option<usize> {
     let tls = hold[from].address.is_tls();
     let url = location(&hold[from], received)?;
     let mut listed = hold.iter().map(|server| &server.address).enumerate();
-    let found = listed.find(|(place, address)| {
-        *place != from && address.is_at(&url) && (address.is_tls() || !tls)
-    });
+    let found = listed
+        .find(|(place, address)| *place != from && address.is_at(&url) && address.is_tls() == tls);
     found.map(|(place, _)| place)
 }
 
@@ -354,7 +353,9 @@ fn location(from: &Server, received: &Received) -> Option<Url> {
 }
 
 fn redirect_refused(server: &Server, ask: &Ask<'_>, received: &Received) -> Refused {
-    let to = location(server, received).map_or_else(
+    let location = location(server, received);
+    let secure = location.as_ref().is_some_and(|url| url.scheme() == "https");
+    let to = location.map_or_else(
         || "nowhere".to_owned(),
         |url| url.origin().ascii_serialization(),
     );
@@ -364,7 +365,11 @@ fn redirect_refused(server: &Server, ask: &Ask<'_>, received: &Received) -> Refu
         server.address.shown,
         received.status
     );
-    let hint = "a token goes to listed addresses only: add that one if it is the issuer's";
+    let hint = if secure && !server.address.is_tls() {
+        "the request itself went without TLS: write https:// in vault.address"
+    } else {
+        "a token goes to listed addresses only: add that one if it is the issuer's"
+    };
     Refused {
         failure: failure(FailureClass::Unavailable, "redirect", message, hint),
         next: Next::Elsewhere,

@@ -28,6 +28,7 @@ const TOKEN: &str = "s.hunter2";
 fn config(addresses: &[&str]) -> VaultConfig {
     VaultConfig {
         addresses: addresses.iter().map(|text| (*text).to_owned()).collect(),
+        allow_plain_http: true,
         namespace: None,
         tls: TlsConfig::default(),
         timeout: Duration::from_secs(5),
@@ -135,6 +136,18 @@ async fn a_redirect_takes_the_token_to_listed_addresses_only() {
         issue(&with_token(&never)).await.unwrap_err().code,
         "redirect"
     );
+}
+
+/// Not even to a listed address: the request went without TLS already.
+#[tokio::test]
+async fn a_redirect_to_https_is_not_followed_and_the_hint_says_what_to_write() {
+    let to = "https://127.0.0.1:1";
+    let http = Script::start(move |_| answer(308, &format!("Location: {to}/v1/x\r\n"), "")).await;
+    let failure = issue(&with_token(&config(&[&http.url(""), to]))).await;
+    let failure = failure.unwrap_err();
+    assert_eq!(failure.code, "redirect");
+    let hint = failure.hint.unwrap();
+    assert!(hint.contains("write https://"), "{hint}");
 }
 
 #[tokio::test]

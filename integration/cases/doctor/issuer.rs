@@ -29,6 +29,7 @@ pub(super) const SEEDS: &[Seed] = &[
     }),
     seed("directory-shared", &[], two_names_for_one_directory),
     seed("address-plain", &["address-dead"], |bench| {
+        bench.set("CERTAGENT_VAULT_ALLOW_PLAIN_HTTP", "true");
         let address = format!("{},http://vault.invalid:8200", bench.server().address);
         bench.set("VAULT_ADDR", address);
     }),

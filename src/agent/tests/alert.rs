@@ -19,6 +19,7 @@ fn exposition(status: &Status, now: Timestamp) -> String {
         now,
         statuses: vec![status.clone()],
         log_lines_dropped: 0,
+        vault_plain_http: false,
     };
     metrics::exposition(view).unwrap()
 }

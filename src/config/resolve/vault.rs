@@ -10,6 +10,7 @@ use super::super::{
 
 pub(super) fn vault(layers: &mut Layers<'_, '_>) -> Option<VaultConfig> {
     let addresses = layers.read_list("address", None, values::address);
+    let allow_plain = layers.read("allow_plain_http", values::truth);
     let namespace = layers.read("namespace", values::api_path);
     let tls = tls(layers);
     let timeout = layers.read("timeout", values::positive);
@@ -30,8 +31,9 @@ pub(super) fn vault(layers: &mut Layers<'_, '_>) -> Option<VaultConfig> {
             "a unix:// address can't be reached through a proxy",
         );
     }
-    Some(VaultConfig {
+    let found = VaultConfig {
         addresses,
+        allow_plain_http: allow_plain?,
         namespace,
         tls,
         timeout: timeout?,
@@ -40,7 +42,35 @@ pub(super) fn vault(layers: &mut Layers<'_, '_>) -> Option<VaultConfig> {
         max_retries: max_retries?,
         disable_redirects: disable_redirects?,
         headers,
-    })
+    };
+    refuse_plain(layers, &found);
+    Some(found)
+}
+
+/// Never without TLS by accident, and never because somebody blocks the address that has it.
+fn refuse_plain(layers: &mut Layers<'_, '_>, vault: &VaultConfig) {
+    let has = |scheme| vault.addresses.iter().any(|one| one.starts_with(scheme));
+    if has("http://") && has("https://") {
+        layers.problem(
+            "address",
+            "mixes http:// and https://: whoever blocks the latter would get the token over the \
+             former; write https:// for all",
+        );
+    }
+    if vault.allow_plain_http {
+        return;
+    }
+    let plain: Vec<String> = vault.plain_addresses().map(str::to_owned).collect();
+    for address in plain {
+        layers.problem(
+            "address",
+            format!(
+                "{address} is another host without TLS: whoever is on the way reads the token and \
+                 the private key, or answers instead of Vault; write https://, or set \
+                 allow_plain_http"
+            ),
+        );
+    }
 }
 
 fn tls(layers: &mut Layers<'_, '_>) -> TlsConfig {

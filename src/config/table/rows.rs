@@ -143,6 +143,8 @@ pub const SETTINGS: &[Setting] = &[
 
     row(Vault, "address", "vault-addr", List, Value("https://127.0.0.1:8200"),
         "addresses of the issuer, tried in this order: http://, https:// or unix://").issuer(&["AGENT_ADDR", "ADDR"]),
+    row(Vault, "allow_plain_http", "vault-allow-plain-http", Bool, Value("false"),
+        "allow http:// to another host: whoever is on the way reads tokens and keys, or answers instead of Vault"),
     row(Vault, "namespace", "vault-namespace", Text, Nothing,
         "namespace of mounts and logins").issuer(&["NAMESPACE"]),
     row(Vault, "ca_cert", "vault-ca-cert", Path, Nothing,

@@ -133,3 +133,77 @@ fn the_proxies_of_the_web_are_noted_and_not_obeyed() {
         assert!(loaded.notes.iter().any(|note| note.starts_with(name)));
     }
 }
+
+/// Addresses, proxy, allowed in words; what the problem holds, or nothing.
+type Plain = (&'static str, &'static str, bool, Option<&'static str>);
+
+const PLAIN: [Plain; 19] = [
+    ("https://vault.example:8200", "", false, None),
+    ("unix:///run/vault.sock", "", false, None),
+    ("http://127.0.0.1:8200", "", false, None),
+    ("http://127.9.9.9", "", false, None),
+    ("http://[::1]:8200", "", false, None),
+    ("http://LOCALHOST:8200", "", false, None),
+    ("http://127.0.0.1:1,unix:///run/v.sock", "", false, None),
+    ("http://127.0.0.1:1", "http://127.0.0.1:3128", false, None),
+    ("https://vault", "http://proxy:3128", false, None),
+    ("http://vault.example:8200", "", true, None),
+    ("http://vault.example", "", false, Some("allow_plain_http")),
+    (
+        "http://10.0.0.1:8200/v",
+        "",
+        false,
+        Some("10.0.0.1:8200/v is another host"),
+    ),
+    ("http://[2001:db8::1]", "", false, Some("allow_plain_http")),
+    (
+        "http://localhost.example",
+        "",
+        false,
+        Some("allow_plain_http"),
+    ),
+    ("http://0.0.0.0:8200", "", false, Some("allow_plain_http")),
+    (
+        "http://127.0.0.1.example",
+        "",
+        false,
+        Some("allow_plain_http"),
+    ),
+    // the proxy is on the way
+    (
+        "http://127.0.0.1:1",
+        "http://proxy:3128",
+        false,
+        Some("allow_plain_http"),
+    ),
+    (
+        "https://127.0.0.1:1,http://127.0.0.1:2",
+        "",
+        false,
+        Some("mixes"),
+    ),
+    ("https://a,http://b", "", true, Some("mixes")),
+];
+
+#[test]
+fn http_leaves_the_host_only_when_that_was_written_and_never_beside_https() {
+    for (addresses, proxy, allowed, wrong) in PLAIN {
+        let mut environment = least();
+        environment.insert("VAULT_ADDR".to_owned(), addresses.to_owned());
+        environment.insert("VAULT_PROXY_ADDR".to_owned(), proxy.to_owned());
+        let allow = "CERTAGENT_VAULT_ALLOW_PLAIN_HTTP".to_owned();
+        environment.insert(allow, allowed.to_string());
+        match (try_load("", &environment, &Flags::default()), wrong) {
+            (Ok(loaded), None) => {
+                let plain = loaded.config.vault.plain_addresses().count();
+                assert_eq!(plain > 0, allowed, "{addresses}");
+            }
+            (Err(problems), Some(wrong)) => {
+                let text = problems.to_string();
+                assert!(text.contains("vault.address: "), "{addresses}: {text}");
+                assert!(text.contains(wrong), "{addresses}: {text}");
+            }
+            (found, _) => panic!("{addresses}: {found:?}"),
+        }
+    }
+}

@@ -139,7 +139,7 @@ fn flag_beats_variable_beats_file_for_every_setting() {
 #[test]
 fn an_empty_variable_is_not_set_but_hides_the_other_clients() {
     let environment = env(&[
-        ("VAULT_ADDR", "http://v"),
+        ("VAULT_ADDR", "https://v"),
         ("BAO_ADDR", ""),
         ("CERTAGENT_VAULT_ADDR", ""),
     ]);
@@ -233,6 +233,7 @@ const SAMPLES: &[Sample] = &[
     ("rollback", "false", PROBE),
     ("rollback-min-previous-validity", "7s", PROBE),
     ("vault-addr", "https://a,https://b", &[]),
+    ("vault-allow-plain-http", "true", &[]),
     ("vault-namespace", "team", &[]),
     ("vault-ca-cert", "/ca.pem", &[]),
     ("vault-ca-cert-bytes", "-----BEGIN CERTIFICATE-----", &[]),

@@ -37,6 +37,7 @@ fn full() -> View {
         now: NOW,
         statuses: vec![status],
         log_lines_dropped: 1,
+        vault_plain_http: true,
     }
 }
 
