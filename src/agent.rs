@@ -33,7 +33,7 @@ use self::{
     context::Context,
     health_checker::HealthChecker,
     holdings::Shared,
-    mount::{Mount, MountCas},
+    mount::{MountCas, PolledMount},
     reloader::Reloader,
     renewer::Renewer,
 };
@@ -250,7 +250,7 @@ fn poll_mounts<I: Issuer + 'static, C: Clock + 'static>(
         }
         mounts.entry(mount_key(config)).or_insert_with(|| {
             let (known, receiver) = watch::channel(None);
-            let mount = Mount {
+            let mount = PolledMount {
                 path: config.request.mount.clone(),
                 every: config.ca_poll_interval,
                 seed: config.renew.splay_seed.clone(),

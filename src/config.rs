@@ -25,7 +25,7 @@ pub use problem::{Problem, Problems, Source};
 pub(crate) use resolve::status_socket;
 pub use types::{
     App, Auth, CertConfig, Config, Files, Listen, LogFormat, LoggingConfig, MAX_SOCKET_PATH,
-    ProbeConfig, ProbeTarget, Reader, ReloadConfig, StartTls, StatusSocket, Step, TlsConfig,
+    ProbeConfig, ProbeTarget, Reader, ReloadConfig, ReloadStep, StartTls, StatusSocket, TlsConfig,
     VaultConfig,
 };
 

@@ -29,7 +29,7 @@ use std::{
 
 pub(crate) use access::{own_gid, set_mode_of, strip_acl};
 pub(crate) use read::{Content, read, read_ours, take};
-pub use refusal::{Reason, Refusal};
+pub use refusal::{PathFault, PathRefusal};
 use rustix::{
     fs::{self, FileType, Mode, OFlags, Stat},
     process::geteuid,
@@ -37,14 +37,14 @@ use rustix::{
 
 /// Whom we take a directory, a file or a link from, besides root and ourselves.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Trust {
+pub struct TrustedOwners {
     /// The configured owner of the files.
     pub uid: Option<u32>,
     /// The configured group: it may write where everybody else may not.
     pub gid: Option<u32>,
 }
 
-impl Trust {
+impl TrustedOwners {
     /// Root and ourselves only.
     pub const OWN: Self = Self {
         uid: None,
@@ -65,14 +65,14 @@ impl Trust {
     }
 
     /// Owner and mode of a directory in which we are about to write.
-    fn judge(&self, path: &Path, stat: &Stat) -> Result<(), Refusal> {
+    fn judge(&self, path: &Path, stat: &Stat) -> Result<(), PathRefusal> {
         if !self.owns(stat.st_uid) {
-            return Err(Refusal::new(path, stat, Reason::ForeignDirectory));
+            return Err(PathRefusal::new(path, stat, PathFault::ForeignDirectory));
         }
         let sticky = stat.st_mode & 0o1000 != 0;
         let safe = sticky && (stat.st_uid == 0 || stat.st_uid == geteuid().as_raw());
         if self.foreign_write_bits(stat) != 0 && !safe {
-            return Err(Refusal::new(path, stat, Reason::OpenDirectory));
+            return Err(PathRefusal::new(path, stat, PathFault::OpenDirectory));
         }
         Ok(())
     }
@@ -99,8 +99,12 @@ impl Directory {
     /// Opens an existing directory, and says nothing about its own owner and mode.
     ///
     /// # Errors
-    /// A [`Refusal`] for a foreign link on the way or something else than a directory.
-    pub(crate) fn find(path: &Path, last: Last, trust: &Trust) -> Result<Self, Refusal> {
+    /// A [`PathRefusal`] for a foreign link on the way or something else than a directory.
+    pub(crate) fn find(
+        path: &Path,
+        last: Last,
+        trust: &TrustedOwners,
+    ) -> Result<Self, PathRefusal> {
         walk::Walk::new(trust, None).directory(path, last)
     }
 
@@ -109,15 +113,20 @@ impl Directory {
     ///
     /// # Errors
     /// As [`Directory::find`].
-    pub(crate) fn make(path: &Path, last: Last, mode: u32, trust: &Trust) -> Result<Self, Refusal> {
+    pub(crate) fn make(
+        path: &Path,
+        last: Last,
+        mode: u32,
+        trust: &TrustedOwners,
+    ) -> Result<Self, PathRefusal> {
         walk::Walk::new(trust, Some(mode)).directory(path, last)
     }
 
     /// Refuses a directory that is somebody else's, or that others may write.
     ///
     /// # Errors
-    /// A [`Refusal`] with path, owner and mode.
-    pub(crate) fn checked(self, trust: &Trust) -> Result<Self, Refusal> {
+    /// A [`PathRefusal`] with path, owner and mode.
+    pub(crate) fn checked(self, trust: &TrustedOwners) -> Result<Self, PathRefusal> {
         trust.judge(&self.path, &self.stat)?;
         Ok(self)
     }
@@ -126,14 +135,14 @@ impl Directory {
     ///
     /// # Errors
     /// As [`Directory::checked`].
-    pub(crate) fn exclusive(self, trust: &Trust) -> Result<Self, Refusal> {
+    pub(crate) fn exclusive(self, trust: &TrustedOwners) -> Result<Self, PathRefusal> {
         let directory = self.checked(trust)?;
         match trust.foreign_write_bits(&directory.stat) {
             0 => Ok(directory),
-            _ => Err(Refusal::new(
+            _ => Err(PathRefusal::new(
                 &directory.path,
                 &directory.stat,
-                Reason::OpenDirectory,
+                PathFault::OpenDirectory,
             )),
         }
     }
@@ -142,16 +151,20 @@ impl Directory {
     ///
     /// # Errors
     /// As [`Directory::checked`].
-    pub(crate) fn private(self) -> Result<Self, Refusal> {
+    pub(crate) fn private(self) -> Result<Self, PathRefusal> {
         if self.stat.st_uid != geteuid().as_raw() {
-            return Err(Refusal::new(
+            return Err(PathRefusal::new(
                 &self.path,
                 &self.stat,
-                Reason::ForeignDirectory,
+                PathFault::ForeignDirectory,
             ));
         }
         if self.stat.st_mode & 0o022 != 0 {
-            return Err(Refusal::new(&self.path, &self.stat, Reason::OpenDirectory));
+            return Err(PathRefusal::new(
+                &self.path,
+                &self.stat,
+                PathFault::OpenDirectory,
+            ));
         }
         Ok(self)
     }
@@ -253,8 +266,8 @@ pub(crate) fn list(directory: impl AsFd) -> io::Result<Vec<String>> {
 /// The directory (`.` when the path has none) and the file name.
 ///
 /// # Errors
-/// A [`Refusal`] when the path ends in no name.
-pub(crate) fn split(path: &Path) -> Result<(&Path, &str), Refusal> {
+/// A [`PathRefusal`] when the path ends in no name.
+pub(crate) fn split(path: &Path) -> Result<(&Path, &str), PathRefusal> {
     let name = path.file_name().and_then(|name| name.to_str());
     let parent = path.parent().unwrap_or_else(|| Path::new(""));
     let parent = match parent.as_os_str().is_empty() {
@@ -263,7 +276,7 @@ pub(crate) fn split(path: &Path) -> Result<(&Path, &str), Refusal> {
     };
     match name {
         Some(name) => Ok((parent, name)),
-        None => Err(Refusal::io(
+        None => Err(PathRefusal::io(
             "name a file at",
             path,
             io::ErrorKind::InvalidFilename.into(),

@@ -27,7 +27,7 @@ mod tests;
 use serde::Serialize;
 
 pub use check::{Check, Severity};
-pub use facts::{Facts, Options};
+pub use facts::{DoctorFacts, Options};
 pub use gather::gather;
 pub use table::CHECKS;
 
@@ -35,7 +35,7 @@ use crate::exit::Exit;
 
 /// One thing that is wrong.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Found {
+pub struct DoctorFinding {
     /// What it is about: a certificate's name, an address, a path; empty when that is clear.
     pub subject: String,
     /// What was seen: lower case, no full stop, no secret.
@@ -44,7 +44,7 @@ pub struct Found {
     pub todo: Option<String>,
 }
 
-impl Found {
+impl DoctorFinding {
     fn new(subject: impl Into<String>, reason: impl Into<String>) -> Self {
         Self {
             subject: subject.into(),
@@ -61,26 +61,26 @@ impl Found {
 
 /// What one check came to.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Outcome {
+pub(crate) enum CheckOutcome {
     /// As it should be.
     Fine,
     /// It can't be told; why.
     Skipped(String),
     /// Wrong.
-    Wrong(Vec<Found>),
+    Wrong(Vec<DoctorFinding>),
 }
 
-impl Outcome {
+impl CheckOutcome {
     fn skipped(why: impl Into<String>) -> Self {
         Self::Skipped(why.into())
     }
 
     fn wrong(subject: impl Into<String>, reason: impl Into<String>) -> Self {
-        Self::Wrong(vec![Found::new(subject, reason)])
+        Self::Wrong(vec![DoctorFinding::new(subject, reason)])
     }
 
     /// Wrong when there is something in the list.
-    fn of(found: Vec<Found>) -> Self {
+    fn of(found: Vec<DoctorFinding>) -> Self {
         if found.is_empty() {
             Self::Fine
         } else {
@@ -110,7 +110,7 @@ impl Outcome {
 /// How one check ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Status {
+pub enum CheckStatus {
     /// As it should be.
     Ok,
     /// It can't be told.
@@ -121,7 +121,7 @@ pub enum Status {
     Fail,
 }
 
-impl Status {
+impl CheckStatus {
     /// The word in the table.
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -140,30 +140,30 @@ pub struct Row {
     /// Which one.
     pub check: &'static Check,
     /// How it ended.
-    pub status: Status,
+    pub status: CheckStatus,
     /// What is wrong.
-    pub found: Vec<Found>,
+    pub found: Vec<DoctorFinding>,
     /// Why it can't be told.
     pub skipped: Option<String>,
 }
 
 /// All checks with their results, in the order of the table.
 #[derive(Clone, Debug)]
-pub struct Report {
+pub struct DoctorReport {
     /// One for each check.
     pub rows: Vec<Row>,
 }
 
 /// Judges the facts.
 #[must_use]
-pub fn examine(facts: &Facts) -> Report {
+pub fn examine(facts: &DoctorFacts) -> DoctorReport {
     let row = |check: &'static Check| {
         let (status, found, skipped) = match (check.run)(facts) {
-            Outcome::Fine => (Status::Ok, Vec::new(), None),
-            Outcome::Skipped(why) => (Status::Skipped, Vec::new(), Some(why)),
-            Outcome::Wrong(found) => match check.severity {
-                Severity::Warn => (Status::Warn, found, None),
-                Severity::Fail => (Status::Fail, found, None),
+            CheckOutcome::Fine => (CheckStatus::Ok, Vec::new(), None),
+            CheckOutcome::Skipped(why) => (CheckStatus::Skipped, Vec::new(), Some(why)),
+            CheckOutcome::Wrong(found) => match check.severity {
+                Severity::Warn => (CheckStatus::Warn, found, None),
+                Severity::Fail => (CheckStatus::Fail, found, None),
             },
         };
         Row {
@@ -173,17 +173,20 @@ pub fn examine(facts: &Facts) -> Report {
             skipped,
         }
     };
-    Report {
+    DoctorReport {
         rows: CHECKS.iter().map(row).collect(),
     }
 }
 
-impl Report {
+impl DoctorReport {
     /// The exit code: that of the first stage at which something fails, in the order configuration,
     /// issuer, permission, certificate, disk, everything else. Warnings alone are no failure.
     #[must_use]
     pub fn exit(&self) -> Exit {
-        let failed = self.rows.iter().filter(|row| row.status == Status::Fail);
+        let failed = self
+            .rows
+            .iter()
+            .filter(|row| row.status == CheckStatus::Fail);
         let rank = |exit: &Exit| match exit {
             Exit::Failure => u8::MAX,
             other => other.code(),
@@ -196,7 +199,7 @@ impl Report {
 
     /// How many checks ended like this.
     #[must_use]
-    pub fn count(&self, status: Status) -> usize {
+    pub fn count(&self, status: CheckStatus) -> usize {
         self.rows.iter().filter(|row| row.status == status).count()
     }
 }

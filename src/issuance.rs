@@ -7,7 +7,7 @@ use crate::{
     clock::Clock,
     config::CertConfig,
     csr,
-    issuer::{Issuer, Order, Reply},
+    issuer::{IssuanceRequest, Issuer, Reply},
     model::{
         answer,
         bundle::PrivateKey,
@@ -52,8 +52,8 @@ impl<'a> Issuance<'a> {
     }
 
     /// What is sent.
-    pub(crate) fn order(&self) -> Order<'_> {
-        Order {
+    pub(crate) fn order(&self) -> IssuanceRequest<'_> {
+        IssuanceRequest {
             request: self.request,
             csr: self.csr.as_deref(),
         }

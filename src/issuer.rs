@@ -9,7 +9,7 @@ use crate::model::{failure::Failure, health::IssuerHealth, request::Request, tim
 
 /// One order: the request, and in sign mode the CSR.
 #[derive(Clone, Copy, Debug)]
-pub struct Order<'a> {
+pub struct IssuanceRequest<'a> {
     /// What to ask for.
     pub request: &'a Request,
     /// PEM certificate signing request; present exactly in sign mode.
@@ -37,7 +37,10 @@ pub trait Issuer: Send + Sync {
     ///
     /// # Errors
     /// A classed [`Failure`] that says what was tried, where and why; never a secret.
-    fn issue(&self, order: Order<'_>) -> impl Future<Output = Result<Reply, Failure>> + Send;
+    fn issue(
+        &self,
+        order: IssuanceRequest<'_>,
+    ) -> impl Future<Output = Result<Reply, Failure>> + Send;
 
     /// The certificates of all issuers of a mount, as PEM, unchecked. Needs no token.
     ///

@@ -35,13 +35,13 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 use tokio_rustls::{TlsConnector, client::TlsStream};
-use witness::Witness;
+use witness::RecordingVerifier;
 
 use crate::{
     config::{ProbeTarget, StartTls},
     model::{
         leaf::CertFacts,
-        served::{Accepted, Health, Served, Trust, split_address},
+        served::{Accepted, ApplicationHealth, ChainTrust, Served, split_address},
     },
 };
 
@@ -64,7 +64,7 @@ type Bounded = Join<Take<OwnedReadHalf>, OwnedWriteHalf>;
 /// [`ProbeFailure`] when no certificate was seen at all. A wrong, untrusted or old certificate, and
 /// a peer that refuses ours, are no errors: they are in [`Served`].
 pub async fn probe(target: &ProbeTarget, identity: &Identity) -> Result<Served, ProbeFailure> {
-    let look = Look {
+    let look = ProbeRun {
         target,
         end: Instant::now() + target.timeout,
     };
@@ -95,12 +95,12 @@ pub async fn probe(target: &ProbeTarget, identity: &Identity) -> Result<Served, 
 }
 
 /// One look, and when it has to be over.
-struct Look<'a> {
+struct ProbeRun<'a> {
     target: &'a ProbeTarget,
     end: Instant,
 }
 
-impl Look<'_> {
+impl ProbeRun<'_> {
     async fn within<T>(
         &self,
         doing: &'static str,
@@ -130,14 +130,14 @@ impl Look<'_> {
         answer.map_err(|why| failure::starttls(self.target, &why))
     }
 
-    fn config(&self, witness: &Arc<Witness>) -> Result<ClientConfig, ProbeFailure> {
+    fn config(&self, witness: &Arc<RecordingVerifier>) -> Result<ClientConfig, ProbeFailure> {
         let builder = ClientConfig::builder_with_provider(Arc::clone(witness.provider()))
             .with_safe_default_protocol_versions()
             .map_err(|error| failure::tls(self.target, &error.to_string()))?;
         let mut config = builder
             .dangerous()
-            .with_custom_certificate_verifier(Arc::<Witness>::clone(witness))
-            .with_client_cert_resolver(Arc::<Witness>::clone(witness));
+            .with_custom_certificate_verifier(Arc::<RecordingVerifier>::clone(witness))
+            .with_client_cert_resolver(Arc::<RecordingVerifier>::clone(witness));
         let protocols = self.target.alpn.iter();
         config.alpn_protocols = protocols.map(|one| one.clone().into_bytes()).collect();
         // A resumed session shows no certificate.
@@ -149,13 +149,13 @@ impl Look<'_> {
     async fn after(
         &self,
         mut stream: TlsStream<Bounded>,
-        witness: &Witness,
+        witness: &RecordingVerifier,
     ) -> Result<Served, ProbeFailure> {
         let session = stream.get_ref().1;
         let version = session.protocol_version();
         let alpn = session.alpn_protocol();
         let alpn = alpn.map(|name| String::from_utf8_lossy(name).into_owned());
-        let mut served = self.served(witness, Trust::Verified)?;
+        let mut served = self.served(witness, ChainTrust::Verified)?;
         served.version = version.and_then(|version| Some(version.as_str()?.replace('_', ".")));
         served.alpn = alpn;
         served.accepted = match witness.asked() {
@@ -179,14 +179,14 @@ impl Look<'_> {
         &self,
         mut stream: TlsStream<Bounded>,
         mut served: Served,
-        witness: &Witness,
+        witness: &RecordingVerifier,
     ) -> Served {
         let peer = stream.get_mut().0.reader_mut();
         peer.set_limit(LARGEST_ANSWER);
         let call = grpc::check(&mut stream, &self.target.server_name);
         let (health, answered) = match timeout_at(self.end, call).await {
             Ok(Ok(health)) => (health, true),
-            Ok(Err(Fault::Answer(why))) => (Health::Broken(why), true),
+            Ok(Err(Fault::Answer(why))) => (ApplicationHealth::Broken(why), true),
             Ok(Err(Fault::Http2(error))) => {
                 if let (Some(_), Some(why)) = (witness.asked(), self.alert(&mut stream).await) {
                     served.accepted = Accepted::Refused(why);
@@ -197,11 +197,17 @@ impl Look<'_> {
                     _ => error.to_string(),
                 };
                 // A reset stream or a GOAWAY is an answer too, the end of the connection is none.
-                (Health::Broken(format!("HTTP/2: {why}")), error.is_remote())
+                (
+                    ApplicationHealth::Broken(format!("HTTP/2: {why}")),
+                    error.is_remote(),
+                )
             }
             Err(_) => {
                 let limit = self.target.timeout.as_secs_f64();
-                (Health::Broken(format!("no answer within {limit} s")), false)
+                (
+                    ApplicationHealth::Broken(format!("no answer within {limit} s")),
+                    false,
+                )
             }
         };
         if answered && served.accepted == Accepted::Silent {
@@ -262,19 +268,27 @@ impl Look<'_> {
     }
 
     /// The handshake broke: on the certificate we saw, on ours, or before any.
-    fn broken_off(&self, error: &io::Error, witness: &Witness) -> Result<Served, ProbeFailure> {
+    fn broken_off(
+        &self,
+        error: &io::Error,
+        witness: &RecordingVerifier,
+    ) -> Result<Served, ProbeFailure> {
         if witness.leaf().is_none() {
             return Err(failure::handshake(self.target, error));
         }
         if !witness.proven() {
-            return self.served(witness, Trust::Refused(failure::words(error)));
+            return self.served(witness, ChainTrust::Refused(failure::words(error)));
         }
-        let mut served = self.served(witness, Trust::Verified)?;
+        let mut served = self.served(witness, ChainTrust::Verified)?;
         served.accepted = Accepted::Refused(failure::words(error));
         Ok(served)
     }
 
-    fn served(&self, witness: &Witness, trust: Trust) -> Result<Served, ProbeFailure> {
+    fn served(
+        &self,
+        witness: &RecordingVerifier,
+        trust: ChainTrust,
+    ) -> Result<Served, ProbeFailure> {
         let facts = match witness.leaf().map(CertFacts::read) {
             Some(Ok(facts)) => facts,
             Some(Err(error)) => return Err(failure::tls(self.target, &error.to_string())),

@@ -22,8 +22,8 @@ mod generation;
 mod glance;
 mod place;
 pub mod ready_file;
+mod record;
 mod repair;
-mod state;
 #[cfg(test)]
 mod tests;
 
@@ -36,18 +36,18 @@ use std::{
 pub use error::PublishError;
 pub(crate) use generation::{DATA, GENERATION_PREFIX, LEFTOVERS, NAMES};
 pub use generation::{GRACE, GenerationId, MOST_GENERATIONS};
-use glance::{Glance, Seen};
+use glance::{Glance, LastGood};
 pub(crate) use place::DIR_MODE;
 pub use place::{Op, Step, Witness};
 use place::{Place, Rules};
-pub use repair::{Drift, Finding, Repaired, Wrong};
-use state::StateFile;
+use record::RecordFile;
+pub use repair::{Difference, Drift, Repaired, Wrong};
 use tokio::time::Instant;
 
 use crate::{
     config::Files,
-    disk::{Directory, Last, Reason, Refusal},
-    model::{secret::Secret, state::State, time::Timestamp, verify::Verified},
+    disk::{Directory, Last, PathFault, PathRefusal},
+    model::{record::Record, secret::Secret, time::Timestamp, verify::Verified},
 };
 
 /// The three texts of one set, as they stand in the files. Only a `Verified` becomes one, or what
@@ -110,7 +110,7 @@ pub struct CertDir {
     path: PathBuf,
     rules: Rules,
     witness: Option<Arc<dyn Witness>>,
-    seen: Arc<Mutex<Seen>>,
+    seen: Arc<Mutex<LastGood>>,
 }
 
 impl CertDir {
@@ -165,7 +165,7 @@ impl CertDir {
         self.settle(&place, id, before)
     }
 
-    /// Writes a complete new generation that is not live. Record it in [`State::staged`].
+    /// Writes a complete new generation that is not live. Record it in [`Record::staged`].
     ///
     /// # Errors
     /// [`PublishError`]; nothing has changed then.
@@ -246,12 +246,12 @@ impl CertDir {
                 let wrong = match (&refusal.reason, refusal.kind()) {
                     (_, Some(io::ErrorKind::NotFound)) => Wrong::Missing,
                     (_, Some(io::ErrorKind::PermissionDenied)) => Wrong::Mode,
-                    (Reason::OpenDirectory, _) => Wrong::Mode,
+                    (PathFault::OpenDirectory, _) => Wrong::Mode,
                     _ => return Err(refusal.into()),
                 };
                 let name = ".".to_owned();
                 Ok(Drift {
-                    findings: vec![Finding { name, wrong }],
+                    findings: vec![Difference { name, wrong }],
                 })
             }
         }
@@ -284,17 +284,17 @@ impl CertDir {
 
     /// The durable record; an empty one when there is none or it is damaged (then with a warning).
     #[must_use]
-    pub fn load_state(&self) -> State {
+    pub fn load_record(&self) -> Record {
         self.look()
-            .map_or_else(|_| State::default(), |place| StateFile::read(&place))
+            .map_or_else(|_| Record::default(), |place| RecordFile::read(&place))
     }
 
     /// Replaces the durable record atomically.
     ///
     /// # Errors
     /// [`PublishError`]; the old record is there still.
-    pub fn save_state(&self, state: &State) -> Result<(), PublishError> {
-        StateFile::write(&self.enter()?, state, &self.rules)
+    pub fn save_record(&self, state: &Record) -> Result<(), PublishError> {
+        RecordFile::write(&self.enter()?, state, &self.rules)
     }
 
     /// The directories in which a change may be damage: the directory and the live generation's.
@@ -359,7 +359,7 @@ impl CertDir {
     }
 
     /// The directory as it is, for reading.
-    fn look(&self) -> Result<Place<'_>, Refusal> {
+    fn look(&self) -> Result<Place<'_>, PathRefusal> {
         Place::open_ours(&self.path, &self.rules.trust())
     }
 
@@ -408,8 +408,8 @@ fn sets_at(place: &Place<'_>) -> Vec<SetOnDisk> {
 /// The durable record of a certificate directory, without changing anything there; an empty one
 /// when there is none.
 #[must_use]
-pub fn state_in(dir: &std::path::Path) -> State {
-    Place::open_followed(dir).map_or_else(|_| State::default(), |p| StateFile::read(&p))
+pub fn record_in(dir: &std::path::Path) -> Record {
+    Place::open_followed(dir).map_or_else(|_| Record::default(), |p| RecordFile::read(&p))
 }
 
 /// Steps 1 to 5: a new generation, live. When the switch fails, the generation is removed again.

@@ -66,7 +66,7 @@ pub struct ActionRunner {
     nomad: Option<Nomad>,
     /// Why there is no Nomad, for the message.
     no_nomad: Option<ReloadFailure>,
-    signals: signal::Signals,
+    signals: signal::SignalSender,
     /// What commands inherit: everything but secrets.
     inherited: Environment,
     /// Texts that no output of a command may show.
@@ -85,7 +85,7 @@ impl ActionRunner {
         Self {
             nomad,
             no_nomad,
-            signals: signal::Signals::default(),
+            signals: signal::SignalSender::default(),
             inherited,
             secrets,
         }
@@ -93,7 +93,7 @@ impl ActionRunner {
 
     /// Where `exec` puts its child, so that it can be signalled.
     #[must_use]
-    pub fn child(&self) -> signal::Child {
+    pub fn child(&self) -> signal::ChildPid {
         self.signals.child()
     }
 
@@ -116,7 +116,7 @@ impl ActionRunner {
             Action::NomadRestart { task } => self.nomad()?.restart(task).await,
             Action::Signal { target, signal } => self.signals.send(target, *signal),
             Action::Exec { argv, timeout, env } => {
-                let order = exec::Order {
+                let order = exec::HookCommand {
                     argv,
                     limit: *timeout,
                     variables: exec::variables(&self.inherited, event, env),

@@ -64,7 +64,7 @@ pub struct Status {
     pub forced: Option<Forced>,
     /// What the application was told, and what it serves.
     #[serde(skip)]
-    pub app: App,
+    pub app: AppStatus,
 }
 
 /// What a look at an issuer that was away found.
@@ -105,7 +105,7 @@ pub struct Forced {
 /// The application that uses the set: what it was told and what it was seen to serve. Empty where
 /// nothing is configured to be told or probed.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct App {
+pub struct AppStatus {
     /// A probe is set: a generation counts as served only when it was attested.
     pub probed: bool,
     /// The newest telling.
@@ -253,7 +253,7 @@ impl Status {
             issuer_ahead_millis: None,
             anchors: Vec::new(),
             forced: None,
-            app: App::default(),
+            app: AppStatus::default(),
         }
     }
 }
@@ -378,12 +378,12 @@ fn failure_run<S: Serializer>(run: &Option<FailureRun>, to: S) -> Result<S::Ok, 
 
 fn found<S: Serializer>(found: &Result<IssuerHealth, String>, to: S) -> Result<S::Ok, S::Error> {
     #[derive(Serialize)]
-    struct Found<'a> {
+    struct HealthCheckOutcome<'a> {
         able: bool,
         trouble: Option<&'a String>,
     }
     let (able, trouble) = (found.is_ok(), found.as_ref().err());
-    Found { able, trouble }.serialize(to)
+    HealthCheckOutcome { able, trouble }.serialize(to)
 }
 
 type Reloads = BTreeMap<(&'static str, &'static str), u64>;

@@ -36,21 +36,21 @@ use tokio::time::Instant;
 use zeroize::Zeroizing;
 
 use self::{
-    call::{Refused, Wire},
-    classify::Next,
+    call::{FailedCall, Wire},
+    classify::AfterRefusal,
     session::Session,
     wire::Ask,
 };
 use crate::{
     config::{Auth, VaultConfig},
-    issuer::{Issuer, Order, Reply},
+    issuer::{IssuanceRequest, Issuer, Reply},
     model::{failure::Failure, health::IssuerHealth},
 };
 
 pub use auth::Token;
 pub use look::{Health, Signer, TokenFacts};
 pub use messages::{Call, MESSAGES, Message, SaidBy};
-pub use order::{Plan, plan};
+pub use order::{RequestPlan, plan};
 
 /// How long to wait for a lagging standby to learn of a new token or role.
 const SETTLE: Duration = Duration::from_millis(400);
@@ -139,7 +139,7 @@ impl Vault {
 
     /// Sends with a token. Logs in again once when the issuer does not know the token, and waits
     /// once when a token this new may not have reached a standby.
-    async fn send_known(&self, ask: &Ask<'_>) -> Result<(call::Answer, Arc<Token>), Failure> {
+    async fn send_known(&self, ask: &Ask<'_>) -> Result<(call::Success, Arc<Token>), Failure> {
         let hold = self.wire.hold()?;
         let (mut again, mut settled) = (false, false);
         loop {
@@ -149,17 +149,17 @@ impl Vault {
                 ..ask.clone()
             };
             token.used();
-            let Refused { failure, next } = match self.wire.send(&hold, &ask).await {
+            let FailedCall { failure, next } = match self.wire.send(&hold, &ask).await {
                 Ok(answer) => return Ok((answer, token)),
                 Err(refused) => refused,
             };
             let new = token.just_had(Instant::now());
-            if next == Next::LoginAgain && !again {
+            if next == AfterRefusal::LoginAgain && !again {
                 again = true;
                 if self.session.forget(&token).await {
                     continue;
                 }
-            } else if next == Next::Settle && new && !settled {
+            } else if next == AfterRefusal::Settle && new && !settled {
                 settled = true;
                 tokio::time::sleep(SETTLE).await;
                 continue;
@@ -223,7 +223,7 @@ struct LeaseOnly {
 }
 
 impl Issuer for Vault {
-    async fn issue(&self, order: Order<'_>) -> Result<Reply, Failure> {
+    async fn issue(&self, order: IssuanceRequest<'_>) -> Result<Reply, Failure> {
         let _kept = self.kept().take();
         let plan = plan(&order);
         let ask = Ask {

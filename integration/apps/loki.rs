@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path, process::Command};
 
-use certagent::model::served::{Accepted, Health};
+use certagent::model::served::{Accepted, ApplicationHealth};
 
 use super::{Authority, attested, look, on_a_free_port, target, up};
 use crate::rig::{Process, tool};
@@ -61,7 +61,7 @@ fn loki_serves_a_republished_certificate_without_any_signal() {
     attested(&target, &old);
     let served = look(&target, &old).0.unwrap();
     assert_eq!(served.accepted, Accepted::Yes { sent: true });
-    assert_eq!(served.health, Some(Health::Serving));
+    assert_eq!(served.health, Some(ApplicationHealth::Serving));
 
     let new = authority.publish(&certs, None);
     assert_eq!(look(&target, &new).1, Ok(()), "{}", process.output());

@@ -182,5 +182,8 @@ fn a_server_that_falls_back_dies_or_serves_another_is_seen_as_such() {
     let (served, verdict) = look(&target(&app.address), &new);
     assert!(matches!(verdict, Err("serves-older" | "serves-other")));
     let trust = served.unwrap().trust;
-    assert!(matches!(trust, certagent::model::served::Trust::Refused(_)));
+    assert!(matches!(
+        trust,
+        certagent::model::served::ChainTrust::Refused(_)
+    ));
 }

@@ -11,7 +11,7 @@ use std::{path::Path, time::Duration};
 
 use certagent::{
     config::{Auth, TlsConfig, VaultConfig},
-    issuer::{Issuer, Order, Reply},
+    issuer::{IssuanceRequest, Issuer, Reply},
     model::{
         failure::Failure,
         request::{KeyType, Mode, Names, Request},
@@ -71,7 +71,7 @@ fn request() -> Request {
 
 async fn issue(vault: &Vault) -> Result<Reply, Failure> {
     let request = request();
-    let order = Order {
+    let order = IssuanceRequest {
         request: &request,
         csr: None,
     };

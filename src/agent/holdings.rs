@@ -23,9 +23,9 @@ use crate::{
         decide::{self, Facts},
         failure::{Failure, FailureRun},
         health::HealthHistory,
+        record::{Record, StagedRecord},
         reload,
         schedule::{self, Due},
-        state::{StagedRecord, State},
         time::Timestamp,
         trust::{self, Vouched},
         verify::Verified,
@@ -50,7 +50,7 @@ impl LiveFiles {
     }
 
     /// Writes down that they are live.
-    fn enter(&self, state: &mut State, config: &CertConfig) {
+    fn enter(&self, state: &mut Record, config: &CertConfig) {
         state.generation = Some(self.generation.to_string());
         state.fingerprint.clone_from(&self.fingerprint);
         state.obtained_at = self.obtained_at;
@@ -71,7 +71,7 @@ pub(super) struct StagedFiles {
 #[derive(Default)]
 pub(super) struct Holdings {
     dir: Option<CertDir>,
-    state: State,
+    state: Record,
     live: Option<LiveFiles>,
     waiting: Option<StagedFiles>,
     /// The record in memory is newer than the one on disk.
@@ -91,7 +91,7 @@ pub(super) struct Holdings {
 impl Holdings {
     /// What [`Holdings::open`] would find, without changing anything on disk.
     pub(super) fn glance(config: &CertConfig, fingerprint: &str, now: Timestamp) -> Self {
-        let state = publish::state_in(&config.files.dir);
+        let state = publish::record_in(&config.files.dir);
         let sets = publish::sets_in(&config.files.dir);
         let (live, waiting) = read::adopt(&sets, &state, config, fingerprint, now);
         Self {
@@ -113,7 +113,7 @@ impl Holdings {
             return Ok(());
         }
         let dir = CertDir::open(&config.files)?;
-        let mut state = dir.load_state();
+        let mut state = dir.load_record();
         let sets = dir.sets_on_disk();
         let (mut live, waiting) = read::adopt(&sets, &state, config, fingerprint, now);
         if let Some(held) = &mut live {
@@ -198,7 +198,7 @@ impl Holdings {
         now: Timestamp,
     ) -> Facts {
         Facts {
-            live: self.live.as_ref().map(|held| decide::Live {
+            live: self.live.as_ref().map(|held| decide::LiveLeaf {
                 validity: held.verified.validity(),
                 obtained_at: held.obtained_at,
                 fingerprint: held.fingerprint.clone(),
@@ -230,12 +230,12 @@ impl Holdings {
         let mut issuances = self.state.issuances.clone();
         budget::prune(&mut issuances, now);
         issuances.push(now);
-        let state = State {
+        let state = Record {
             ordered: fingerprint.to_owned(),
             issuances,
             ..self.state.clone()
         };
-        self.opened()?.save_state(&state)?;
+        self.opened()?.save_record(&state)?;
         self.state = state;
         Ok(())
     }
@@ -420,7 +420,7 @@ impl Holdings {
         }
         let saved = self
             .opened()
-            .and_then(|dir| Ok(dir.save_state(&self.state)?));
+            .and_then(|dir| Ok(dir.save_record(&self.state)?));
         match saved {
             Ok(()) => self.unsaved = false,
             Err(failure) => self.warn_once(&failure, "the record is not up to date on disk"),
@@ -441,7 +441,7 @@ impl Holdings {
 }
 
 /// Records what was found as the live set.
-fn take_over(held: &LiveFiles, state: &mut State, config: &CertConfig, now: Timestamp) {
+fn take_over(held: &LiveFiles, state: &mut Record, config: &CertConfig, now: Timestamp) {
     held.enter(state, config);
     if state.trust.is_empty() {
         // the record was lost: what is trusted stays trusted for the overlap

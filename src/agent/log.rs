@@ -11,7 +11,7 @@ use super::holdings::LiveFiles;
 use crate::{
     config::CertConfig,
     model::{
-        decide::Why,
+        decide::ActionReason,
         failure::{Failure, FailureClass, FailureRun},
         health::{self, IssuerHealth},
         leaf::CertFacts,
@@ -33,7 +33,7 @@ pub(super) fn reused(held: &LiveFiles, due: &Due) {
     );
 }
 
-pub(super) fn ordering(config: &CertConfig, why: Why) {
+pub(super) fn ordering(config: &CertConfig, why: ActionReason) {
     let request = &config.request;
     info!(
         path = %format!("{}/{}/{}", request.mount, request.mode, request.role),
@@ -115,19 +115,19 @@ pub(super) fn out_of_budget(live: Option<&LiveFiles>, per_hour: u32, free: Times
     );
 }
 
-/// Why a renewal that was asked for can't be now.
-pub(super) fn not_now(until: Timestamp, why: Why) -> Failure {
+/// ActionReason a renewal that was asked for can't be now.
+pub(super) fn not_now(until: Timestamp, why: ActionReason) -> Failure {
     let (class, code) = match why {
-        Why::Budget => (FailureClass::Budget, "issuance_limit"),
-        Why::Quarantine => (FailureClass::Local, "quarantine"),
-        Why::Retry(class) => (class, "retry"),
+        ActionReason::Budget => (FailureClass::Budget, "issuance_limit"),
+        ActionReason::Quarantine => (FailureClass::Local, "quarantine"),
+        ActionReason::Retry(class) => (class, "retry"),
         _ => (FailureClass::Local, "staged"),
     };
     Failure {
         class,
         code: code.to_owned(),
         message: format!("no certificate is asked for before {until}: {why}"),
-        hint: (why == Why::Budget)
+        hint: (why == ActionReason::Budget)
             .then(|| "find out why so many were needed, or raise the budget".to_owned()),
         retry_after: None,
     }

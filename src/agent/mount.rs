@@ -20,7 +20,7 @@ pub(super) type MountCas = Option<Arc<[Vec<u8>]>>;
 
 /// One mount to poll.
 #[derive(Clone, Debug)]
-pub(super) struct Mount {
+pub(super) struct PolledMount {
     /// Its path.
     pub(super) path: String,
     /// Time between two polls; more than zero.
@@ -31,7 +31,7 @@ pub(super) struct Mount {
 
 /// Polls until cancelled; `known` gets a new value only when something changed.
 pub(super) async fn poll<I: Issuer, C: Clock>(
-    mount: Mount,
+    mount: PolledMount,
     context: Arc<Context<I, C>>,
     known: watch::Sender<MountCas>,
 ) {
@@ -83,7 +83,7 @@ pub(super) async fn poll<I: Issuer, C: Clock>(
     }
 }
 
-fn note(mount: &Mount, texts: &[String], known: &watch::Sender<MountCas>) {
+fn note(mount: &PolledMount, texts: &[String], known: &watch::Sender<MountCas>) {
     let mut cas: Vec<Vec<u8>> = Vec::new();
     for text in texts {
         match pem::parse(text) {
@@ -107,7 +107,7 @@ fn note(mount: &Mount, texts: &[String], known: &watch::Sender<MountCas>) {
     known.send_replace(Some(cas.into()));
 }
 
-impl Mount {
+impl PolledMount {
     /// Between 90 % and 110 % of `every`, by a hash: no two allocations keep in step.
     fn pause(&self, round: u64) -> Duration {
         let seed = format!("{} {}", self.seed, self.path);

@@ -14,23 +14,23 @@ use std::{sync::Arc, time::Duration};
 use tokio::{sync::watch, task::yield_now};
 use tracing::debug;
 
-use self::{lock::LockLease, plan::Plan};
+use self::{lock::LockLease, plan::ReloadPlan};
 use super::{Certificate, context::Context, holdings::Shared, wall};
 use crate::{
     clock::Clock,
-    config::{CertConfig, Step},
+    config::{CertConfig, ReloadStep},
     control::Inputs,
     model::{
         reload::{
-            self, Action, Delivery, Finding, Phase, Probed, ReloadFailure, ReloadNext,
-            ReloadPolicy, ReloadRecord, Verdict,
+            self, Action, Delivery, Finding, Phase, ProbeVerdict, Probed, ReloadFailure,
+            ReloadNext, ReloadPolicy, ReloadRecord,
         },
         served::Served,
         time::Timestamp,
     },
     probe::{Identity, ProbeFailure},
     reload::Event,
-    status::{App, LastProbe, LastReload, LastVerified, Status},
+    status::{AppStatus, LastProbe, LastReload, LastVerified, Status},
 };
 
 /// After this something that could not be recorded is tried again.
@@ -43,12 +43,12 @@ pub(super) struct Reloader<I, C> {
     inputs: Arc<Inputs>,
     holdings: Shared,
     status: watch::Sender<Status>,
-    app: App,
+    app: AppStatus,
     /// The newest probe.
     probed: Option<Probed>,
     /// The live certificate files as the probe uses them, and their generation.
     identity: Option<(String, Identity)>,
-    plan: Option<Plan>,
+    plan: Option<ReloadPlan>,
     lease: LockLease,
     /// The last trouble that is in the log already.
     logged: Option<String>,
@@ -62,9 +62,9 @@ impl<I, C: Clock> Reloader<I, C> {
             inputs: Arc::clone(&certificate.inputs),
             holdings: certificate.holdings.clone(),
             status: certificate.status.clone(),
-            app: App {
+            app: AppStatus {
                 probed: certificate.config.probe.is_some(),
-                ..App::default()
+                ..AppStatus::default()
             },
             probed: None,
             identity: None,
@@ -219,17 +219,17 @@ impl<I, C: Clock> Reloader<I, C> {
         let now = self.now();
         let before = record.clone();
         let verdict = record.saw(probed, policy, now);
-        if verdict != Verdict::Unchanged {
+        if verdict != ProbeVerdict::Unchanged {
             self.holdings.lock().keep_record(record.clone());
         }
         match verdict {
-            Verdict::Verified => {
+            ProbeVerdict::Verified => {
                 log::verified(&before, now);
                 self.remember();
                 self.hold_lock().await;
             }
-            Verdict::Lost => log::lost(&before, &self.app),
-            Verdict::Unchanged => {}
+            ProbeVerdict::Lost => log::lost(&before, &self.app),
+            ProbeVerdict::Unchanged => {}
         }
         self.show(&record, now);
     }
@@ -306,7 +306,7 @@ impl<I, C: Clock> Reloader<I, C> {
         for step in
             reload.flat_map(|reload| reload.on_cert_change.iter().chain(&reload.on_ca_change))
         {
-            if let Step::Do(action) = step {
+            if let ReloadStep::Do(action) = step {
                 self.context.application.remember(action);
             }
         }

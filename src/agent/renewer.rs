@@ -20,7 +20,7 @@ use crate::{
     issuer::Issuer,
     model::{
         bundle::PrivateKey,
-        decide::{self, Facts, Next, Why},
+        decide::{self, ActionReason, Facts, Next},
         failure::{Failure, FailureRun},
         health::HealthHistory,
         time::Timestamp,
@@ -51,7 +51,7 @@ pub(super) struct Renewer<I, C> {
     /// Fingerprint of the request as configured today.
     fingerprint: String,
     holdings: Shared,
-    trouble: Option<Trouble>,
+    trouble: Option<RenewalTrouble>,
     settling: Settling,
     manual: Manual,
     /// A key that was made for a request that brought nothing; used for the next one.
@@ -65,7 +65,7 @@ pub(super) struct Renewer<I, C> {
 }
 
 /// The failures since the last success.
-struct Trouble {
+struct RenewalTrouble {
     run: FailureRun,
     /// What health checks have shown since then.
     health: HealthHistory,
@@ -146,7 +146,7 @@ impl<I: Issuer, C: Clock> Renewer<I, C> {
     }
 
     /// One request to the issuer. Whatever comes of it is a fact for the next decision.
-    async fn renew(&mut self, why: Why) {
+    async fn renew(&mut self, why: ActionReason) {
         match self.obtain(why).await {
             Ok(Obtained::Files) => {
                 self.trouble = None;
@@ -328,7 +328,7 @@ impl<I: Issuer, C: Clock> Renewer<I, C> {
             .map(|old| (old.health, old.checked))
             .unwrap_or_default();
         health.failed(now);
-        self.trouble = Some(Trouble {
+        self.trouble = Some(RenewalTrouble {
             run,
             health,
             checked,

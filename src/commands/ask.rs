@@ -24,7 +24,7 @@ const LARGEST: u64 = 64 << 20;
 
 /// What the agent said.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Answer {
+pub(super) struct AgentAnswer {
     pub(super) status: u16,
     pub(super) body: String,
 }
@@ -44,7 +44,7 @@ pub(super) fn socket(flag: Option<&Path>, environment: &Environment) -> anyhow::
 }
 
 /// One request.
-pub(super) async fn ask(socket: &Path, method: &str, path: &str) -> anyhow::Result<Answer> {
+pub(super) async fn ask(socket: &Path, method: &str, path: &str) -> anyhow::Result<AgentAnswer> {
     let raw = exchange(socket, method, path).await;
     let raw = raw.map_err(|error| unreachable(socket, &error))?;
     parse(&raw).ok_or_else(|| {
@@ -65,11 +65,11 @@ async fn exchange(socket: &Path, method: &str, path: &str) -> io::Result<Vec<u8>
     Ok(raw)
 }
 
-fn parse(raw: &[u8]) -> Option<Answer> {
+fn parse(raw: &[u8]) -> Option<AgentAnswer> {
     let text = std::str::from_utf8(raw).ok()?;
     let (head, body) = text.split_once("\r\n\r\n")?;
     let status = head.strip_prefix("HTTP/1.")?.split(' ').nth(1)?;
-    Some(Answer {
+    Some(AgentAnswer {
         status: status.parse().ok()?,
         body: body.to_owned(),
     })

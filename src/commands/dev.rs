@@ -17,7 +17,7 @@ use self::{
     show::{Show, Summary},
     stage::Stage,
 };
-use super::{Stopped, print, run::Signals};
+use super::{Stopped, print, run::FinishSignals};
 use crate::{
     agent::Agent,
     cli::DevArgs,
@@ -66,7 +66,7 @@ pub(super) async fn run(args: &DevArgs, environment: &Environment) -> anyhow::Re
         level: tracing::Level::WARN,
     };
     log::start(&logging, environment);
-    let mut signals = Signals::listen().context("cannot listen for signals")?;
+    let mut signals = FinishSignals::listen().context("cannot listen for signals")?;
     let server = DevServer::bind(args.listen)
         .await
         .with_context(|| format!("cannot start the embedded PKI on {}", args.listen))?;

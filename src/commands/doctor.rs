@@ -9,7 +9,7 @@ use crate::{
     cli::{DoctorArgs, OutputFormat},
     clock::{Clock as _, SystemClock},
     config::{self, Environment},
-    doctor::{self, Options, Report, Row, Status},
+    doctor::{self, CheckStatus, DoctorReport, Options, Row},
     exit::Exit,
     terminal::{Screen, Style, harmless},
 };
@@ -42,7 +42,7 @@ pub(super) async fn run(args: &DoctorArgs, environment: &Environment) -> anyhow:
     Ok(report.exit())
 }
 
-fn as_json(report: &Report, asked: bool) -> Value {
+fn as_json(report: &DoctorReport, asked: bool) -> Value {
     let row = |row: &Row| {
         json!({
             "code": row.check.code,
@@ -55,23 +55,23 @@ fn as_json(report: &Report, asked: bool) -> Value {
         })
     };
     json!({
-        "ok": report.count(Status::Fail) == 0,
+        "ok": report.count(CheckStatus::Fail) == 0,
         "exit": report.exit().code(),
         "ordered": asked,
         "checks": report.rows.iter().map(row).collect::<Vec<_>>(),
     })
 }
 
-fn as_text(report: &Report, asked: bool, screen: Screen) -> String {
+fn as_text(report: &DoctorReport, asked: bool, screen: Screen) -> String {
     let widths = report.rows.iter().map(|row| row.check.code.len());
     let width = widths.max().unwrap_or(0);
     let mut text = String::new();
     for row in &report.rows {
         let style = match row.status {
-            Status::Ok => Style::Good,
-            Status::Skipped => Style::Faint,
-            Status::Warn => Style::Warning,
-            Status::Fail => Style::Bad,
+            CheckStatus::Ok => Style::Good,
+            CheckStatus::Skipped => Style::Faint,
+            CheckStatus::Warn => Style::Warning,
+            CheckStatus::Fail => Style::Bad,
         };
         let status = screen.paint(style, &format!("{:4}", row.status.name()));
         text.push_str(&format!("{status}  {:width$}", row.check.code));
@@ -90,8 +90,13 @@ fn as_text(report: &Report, asked: bool, screen: Screen) -> String {
             text.push_str(&format!("        -> {}\n", harmless(todo)));
         }
     }
-    let [ok, skipped, warned, failed] =
-        [Status::Ok, Status::Skipped, Status::Warn, Status::Fail].map(|one| report.count(one));
+    let [ok, skipped, warned, failed] = [
+        CheckStatus::Ok,
+        CheckStatus::Skipped,
+        CheckStatus::Warn,
+        CheckStatus::Fail,
+    ]
+    .map(|one| report.count(one));
     text.push_str(&format!(
         "\n{ok} ok, {warned} warnings, {failed} failures, {skipped} not checked; {}\n",
         if asked {

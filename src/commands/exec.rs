@@ -62,7 +62,7 @@ struct Parent {
     statuses: Vec<watch::Receiver<Status>>,
     deadline: Instant,
     started: CancellationToken,
-    place: signal::Child,
+    place: signal::ChildPid,
     agent: JoinSet<Exit>,
     kill_after: Duration,
 }

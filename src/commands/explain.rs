@@ -16,7 +16,7 @@ use crate::{
     exit::Exit,
     model::{
         budget,
-        decide::{self, Facts, Next, Why},
+        decide::{self, ActionReason, Facts, Next},
         duration,
         failure::FailureClass,
         health, retry,
@@ -76,7 +76,7 @@ struct Explanation {
     /// When a staged set starts, where there is one.
     staged_from: Option<Moment>,
     budget: BudgetUse,
-    next: Step,
+    next: NextStep,
 }
 
 /// How the renewal time of the live set comes about.
@@ -115,7 +115,7 @@ struct BudgetUse {
 
 /// The agent's next step when it has no failures behind it.
 #[derive(Clone, Debug, Serialize)]
-struct Step {
+struct NextStep {
     /// `issue`, `publish` or `wait`.
     action: &'static str,
     /// The reason's stable name.
@@ -189,8 +189,8 @@ fn rule(at: RenewAt) -> String {
     }
 }
 
-fn step(next: Next) -> Step {
-    let of = |action, why: Why, until: Option<Timestamp>| Step {
+fn step(next: Next) -> NextStep {
+    let of = |action, why: ActionReason, until: Option<Timestamp>| NextStep {
         action,
         why: why.name(),
         reason: why.to_string(),

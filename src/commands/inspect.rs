@@ -8,7 +8,7 @@ mod text;
 
 use std::path::{Path, PathBuf};
 
-use report::{Report, Verdict};
+use report::{Inspection, Verdict};
 use rustix::fs::FileType;
 
 use super::Stopped;
@@ -16,9 +16,9 @@ use crate::{
     cli::{InspectArgs, OutputFormat},
     clock::{Clock, SystemClock},
     config::Environment,
-    disk::{self, Reason, Refusal},
+    disk::{self, PathFault, PathRefusal},
     exit::Exit,
-    model::{secret::Secret, state::State, verify::Verified},
+    model::{record::Record, secret::Secret, verify::Verified},
     terminal::Screen,
 };
 
@@ -50,7 +50,7 @@ pub(super) fn usual(environment: &Environment) -> PathBuf {
     }
 }
 
-fn inspect(path: &Path, clock: &dyn Clock) -> anyhow::Result<Report> {
+fn inspect(path: &Path, clock: &dyn Clock) -> anyhow::Result<Inspection> {
     let (kind, _) = disk::look(path).map_err(|error| unreadable(path, &error))?;
     if kind != FileType::Directory {
         let bytes = read(path)?;
@@ -71,7 +71,7 @@ fn inspect(path: &Path, clock: &dyn Clock) -> anyhow::Result<Report> {
         cert,
         state: read(&path.join("..state.json"))
             .ok()
-            .and_then(|bytes| serde_json::from_slice::<State>(&bytes).ok()),
+            .and_then(|bytes| serde_json::from_slice::<Record>(&bytes).ok()),
         generation: generation.map(|name| name.trim_start_matches("..gen-").to_owned()),
     };
     Ok(report::of_set(path, &set, clock.now()))
@@ -87,7 +87,7 @@ pub(super) fn as_json(name: &Path, set: &Verified) -> serde_json::Result<serde_j
     serde_json::to_value(of_verified(name, set))
 }
 
-fn of_verified(name: &Path, set: &Verified) -> Report {
+fn of_verified(name: &Path, set: &Verified) -> Inspection {
     let texts = report::SetTexts {
         ca: Ok(set.ca_pem().to_owned()),
         key: Ok(set.key_pem().clone()),
@@ -113,8 +113,8 @@ pub(super) fn text_of(path: &Path) -> Result<String, Stopped> {
 fn read(path: &Path) -> Result<Vec<u8>, Stopped> {
     match disk::read(path, LARGEST) {
         Ok(mut found) => Ok(std::mem::take(&mut *found.bytes)),
-        Err(Refusal {
-            reason: Reason::Io(_, error),
+        Err(PathRefusal {
+            reason: PathFault::Io(_, error),
             ..
         }) => Err(unreadable(path, &error)),
         Err(refusal) => Err(Stopped {

@@ -17,11 +17,11 @@ use crate::{
     config::{CertConfig, Config, Environment, Files},
     exit::Exit,
     issuance,
-    issuer::{Issuer as _, Order},
+    issuer::{IssuanceRequest, Issuer as _},
     model::{failure::Failure, pem, verify::Verified},
     publish::CertDir,
     terminal::Screen,
-    vault::{self, Plan, Vault},
+    vault::{self, RequestPlan, Vault},
 };
 
 /// How long giving back the token may take.
@@ -91,8 +91,8 @@ async fn all(
 }
 
 /// What `issue` sends for this certificate.
-fn plan_of(certificate: &CertConfig, csr: Option<&str>) -> Plan {
-    vault::plan(&Order {
+fn plan_of(certificate: &CertConfig, csr: Option<&str>) -> RequestPlan {
+    vault::plan(&IssuanceRequest {
         request: &certificate.request,
         csr,
     })
@@ -109,7 +109,7 @@ fn write(dir: &Path, certificate: &CertConfig, issued: &Verified) -> Result<Stri
 
 fn text(
     config: &Config,
-    plan: &Plan,
+    plan: &RequestPlan,
     issued: &Verified,
     published: Option<String>,
     screen: Screen,
@@ -135,7 +135,7 @@ fn text(
 
 fn as_json(
     config: &Config,
-    plan: &Plan,
+    plan: &RequestPlan,
     issued: &Verified,
     published: Option<String>,
 ) -> anyhow::Result<Value> {

@@ -15,7 +15,7 @@ use crate::{
     exit::Exit,
     model::{
         duration,
-        served::{Accepted, Health, Mismatch, Served, Trust, split_address},
+        served::{Accepted, ApplicationHealth, ChainTrust, Mismatch, Served, split_address},
     },
     probe::{Identity, ProbeFailure, probe},
     terminal::{Screen, Style, harmless},
@@ -36,7 +36,7 @@ pub(super) async fn run(args: &ProbeArgs, environment: &Environment) -> anyhow::
         Err(_) => Exit::Failure,
     };
     if args.output == OutputFormat::Json {
-        let report = Report::of(&target, &identity, &result);
+        let report = ProbeReport::of(&target, &identity, &result);
         super::print(&format!("{}\n", serde_json::to_string_pretty(&report)?))?;
         return Ok(exit);
     }
@@ -145,8 +145,8 @@ fn render(
         harmless(&target.server_name)
     );
     let trust = match &served.trust {
-        Trust::Verified => "verified against CA.pem, and proven".to_owned(),
-        Trust::Refused(why) => format!("refused: {}", harmless(why)),
+        ChainTrust::Verified => "verified against CA.pem, and proven".to_owned(),
+        ChainTrust::Refused(why) => format!("refused: {}", harmless(why)),
     };
     let mut rows = vec![
         ("serves", served.serial.clone()),
@@ -158,7 +158,7 @@ fn render(
         ),
         ("chain", trust),
     ];
-    if served.trust == Trust::Verified {
+    if served.trust == ChainTrust::Verified {
         rows.push(("our own", accepted(&served.accepted)));
     }
     if let Some(health) = &served.health {
@@ -195,19 +195,21 @@ fn accepted(accepted: &Accepted) -> String {
     }
 }
 
-fn health_words(health: &Health) -> String {
+fn health_words(health: &ApplicationHealth) -> String {
     match health {
-        Health::Serving => "serving".to_owned(),
-        Health::NotServing => "not serving".to_owned(),
-        Health::Other(number) => format!("status {number}"),
-        Health::Status(code, message) => format!("gRPC status {code} {}", harmless(message)),
-        Health::Broken(why) => harmless(why),
+        ApplicationHealth::Serving => "serving".to_owned(),
+        ApplicationHealth::NotServing => "not serving".to_owned(),
+        ApplicationHealth::Other(number) => format!("status {number}"),
+        ApplicationHealth::Status(code, message) => {
+            format!("gRPC status {code} {}", harmless(message))
+        }
+        ApplicationHealth::Broken(why) => harmless(why),
     }
 }
 
 /// For `--output json`.
 #[derive(Serialize)]
-struct Report {
+struct ProbeReport {
     address: String,
     server_name: String,
     attested: bool,
@@ -215,12 +217,12 @@ struct Report {
     code: Option<&'static str>,
     message: Option<String>,
     hint: Option<&'static str>,
-    published: Leaf,
+    published: LeafId,
     served: Option<ServedLeaf>,
 }
 
 #[derive(Serialize)]
-struct Leaf {
+struct LeafId {
     serial: String,
     sha256: String,
 }
@@ -228,7 +230,7 @@ struct Leaf {
 #[derive(Serialize)]
 struct ServedLeaf {
     #[serde(flatten)]
-    leaf: Leaf,
+    leaf: LeafId,
     subject: String,
     not_before: String,
     not_after: String,
@@ -241,7 +243,7 @@ struct ServedLeaf {
     alpn: Option<String>,
 }
 
-impl Report {
+impl ProbeReport {
     fn of(
         target: &ProbeTarget,
         identity: &Identity,
@@ -267,7 +269,7 @@ impl Report {
             code,
             message,
             hint,
-            published: Leaf {
+            published: LeafId {
                 serial: wanted.serial.to_owned(),
                 sha256: wanted.sha256.to_owned(),
             },
@@ -278,7 +280,7 @@ impl Report {
 
 impl ServedLeaf {
     fn of(served: &Served) -> Self {
-        let verified = served.trust == Trust::Verified;
+        let verified = served.trust == ChainTrust::Verified;
         let client = match &served.accepted {
             Accepted::NotAsked => "not-asked",
             Accepted::Yes { sent: true } => "yes",
@@ -286,15 +288,15 @@ impl ServedLeaf {
             Accepted::Refused(_) => "refused",
             Accepted::Silent => "silent",
         };
-        let health = |health: &Health| match health {
-            Health::Serving => "serving",
-            Health::NotServing => "not-serving",
-            Health::Other(_) => "other",
-            Health::Status(..) => "error",
-            Health::Broken(_) => "broken",
+        let health = |health: &ApplicationHealth| match health {
+            ApplicationHealth::Serving => "serving",
+            ApplicationHealth::NotServing => "not-serving",
+            ApplicationHealth::Other(_) => "other",
+            ApplicationHealth::Status(..) => "error",
+            ApplicationHealth::Broken(_) => "broken",
         };
         Self {
-            leaf: Leaf {
+            leaf: LeafId {
                 serial: served.serial.clone(),
                 sha256: served.sha256.clone(),
             },

@@ -20,7 +20,7 @@ use crate::{
     agent::{Agent, LocalApplication},
     cli::RunArgs,
     clock::SystemClock,
-    config::{Config, Environment, Step},
+    config::{Config, Environment, ReloadStep},
     control::Force,
     exit::Exit,
     issuer::Issuer as _,
@@ -28,7 +28,7 @@ use crate::{
     observe::{
         http::Servers,
         notify::{Start, Supervisor},
-        status::Seen,
+        status::AgentView,
     },
     reload::nomad::{Nomad, NomadConfig},
     reload::{ActionRunner, signal},
@@ -42,7 +42,7 @@ const FAREWELL: Duration = Duration::from_millis(300);
 pub(super) async fn run(args: &RunArgs, environment: &Environment) -> anyhow::Result<Exit> {
     let config = super::configured(&args.flags, environment)?;
     refuse_child(&config)?;
-    let mut signals = Signals::listen().context("cannot listen for signals")?;
+    let mut signals = FinishSignals::listen().context("cannot listen for signals")?;
     let wishes = Wishes::listen().context("cannot listen for signals")?;
     let sidecar = Sidecar::new(config, environment)?;
     let wishes = wishes.pass_on(sidecar.agent.force());
@@ -114,8 +114,8 @@ impl Wishes {
 
 /// Only `exec` has a child that could be signalled.
 fn refuse_child(config: &Config) -> Result<(), Stopped> {
-    let child = |step: &&Step| match step {
-        Step::Do(Action::Signal { target, .. }) => *target == SignalTarget::Child,
+    let child = |step: &&ReloadStep| match step {
+        ReloadStep::Do(Action::Signal { target, .. }) => *target == SignalTarget::Child,
         _ => false,
     };
     for one in &config.certificates {
@@ -143,7 +143,7 @@ pub(super) struct Sidecar {
     /// Cancelled once everything but the certificates is there; the supervisor waits for it.
     pub(super) started: CancellationToken,
     /// Where `exec` tells of its command, so that it can be signalled; stays empty in `run`.
-    pub(super) child: signal::Child,
+    pub(super) child: signal::ChildPid,
     /// When the first start counts as failed.
     pub(super) deadline: Instant,
 }
@@ -206,7 +206,7 @@ impl Sidecar {
             let statuses = self.agent.statuses();
             around.spawn(supervisor.run(statuses, start, ending.clone()));
         }
-        let seen = Seen::new(
+        let seen = AgentView::new(
             self.agent.statuses(),
             self.agent.force(),
             Arc::new(SystemClock),
@@ -225,13 +225,13 @@ impl Sidecar {
 }
 
 /// The signals that mean finish.
-pub(super) struct Signals {
+pub(super) struct FinishSignals {
     interrupt: Signal,
     terminate: Signal,
     quit: Signal,
 }
 
-impl Signals {
+impl FinishSignals {
     pub(super) fn listen() -> std::io::Result<Self> {
         Ok(Self {
             interrupt: unix::signal(SignalKind::interrupt())?,

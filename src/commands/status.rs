@@ -38,7 +38,7 @@ pub(super) async fn run(args: &StatusArgs, environment: &Environment) -> anyhow:
             "the agent refused with {}",
             answer.status
         );
-        let report: text::Report =
+        let report: text::ReportedAgent =
             serde_json::from_str(&answer.body).context("the agent's answer is damaged")?;
         super::print(&match (args.output, args.watch) {
             (OutputFormat::Json, true) => format!("{}\n", answer.body.trim_end()),

@@ -27,7 +27,7 @@ const LOOK: Duration = Duration::from_millis(100);
 
 /// What the last look at the ready file showed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Seen {
+pub enum ReadyFileState {
     /// No file.
     Nothing,
     /// A file that is no ready file, and why.
@@ -44,7 +44,7 @@ pub struct NotReady {
     /// How long was waited.
     pub waited: Duration,
     /// What the last look showed.
-    pub seen: Seen,
+    pub seen: ReadyFileState,
 }
 
 impl NotReady {
@@ -58,11 +58,11 @@ impl NotReady {
     #[must_use]
     pub fn hint(&self) -> &'static str {
         match self.seen {
-            Seen::Nothing => {
+            ReadyFileState::Nothing => {
                 "look at the log of the certagent task, and whether both name the same ready file"
             }
-            Seen::Damaged(_) => "only `certagent run` may write this file",
-            Seen::Ended(_) => "look at the log of the certagent task: it could not renew",
+            ReadyFileState::Damaged(_) => "only `certagent run` may write this file",
+            ReadyFileState::Ended(_) => "look at the log of the certagent task: it could not renew",
         }
     }
 }
@@ -72,9 +72,9 @@ impl fmt::Display for NotReady {
         let (path, waited) = (self.ready_file.display(), self.waited.as_secs_f64());
         write!(f, "no certificate set was ready after {waited} s: ")?;
         match &self.seen {
-            Seen::Nothing => write!(f, "there is no ready file at {path}"),
-            Seen::Damaged(reason) => write!(f, "{reason}"),
-            Seen::Ended(end) => write!(
+            ReadyFileState::Nothing => write!(f, "there is no ready file at {path}"),
+            ReadyFileState::Damaged(reason) => write!(f, "{reason}"),
+            ReadyFileState::Ended(end) => write!(
                 f,
                 "the ready file at {path} is of a set that ended at {end}"
             ),
@@ -141,13 +141,14 @@ pub async fn wait(
     }
 }
 
-fn look(path: &Path, now: Timestamp) -> Result<ReadyFile, Seen> {
-    let found = ReadyFile::read(path).map_err(|error| Seen::Damaged(error.to_string()))?;
-    let ready_file = found.ok_or(Seen::Nothing)?;
+fn look(path: &Path, now: Timestamp) -> Result<ReadyFile, ReadyFileState> {
+    let found =
+        ReadyFile::read(path).map_err(|error| ReadyFileState::Damaged(error.to_string()))?;
+    let ready_file = found.ok_or(ReadyFileState::Nothing)?;
     match ready_file.ends_at() {
         Some(end) if end > now => Ok(ready_file),
-        Some(end) => Err(Seen::Ended(end)),
-        None => Err(Seen::Damaged(format!(
+        Some(end) => Err(ReadyFileState::Ended(end)),
+        None => Err(ReadyFileState::Damaged(format!(
             "the ready file {} has no usable not_after",
             path.display()
         ))),
@@ -157,7 +158,7 @@ fn look(path: &Path, now: Timestamp) -> Result<ReadyFile, Seen> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{disk::Trust, publish::file::replace};
+    use crate::{disk::TrustedOwners, publish::file::replace};
 
     /// A wall clock that follows tokio's.
     struct Following(time::Instant);
@@ -192,7 +193,7 @@ mod tests {
         let temp = tempfile::tempdir().unwrap();
         let path = temp.path().join("ready.json");
         let valid = ready_file(START.plus(Duration::from_secs(60)));
-        valid.write(&path, &Trust::OWN).unwrap();
+        valid.write(&path, &TrustedOwners::OWN).unwrap();
         assert_eq!(outcome(&path, 0).await, Ok(valid));
     }
 
@@ -203,7 +204,7 @@ mod tests {
         let valid = ready_file(START.plus(Duration::from_secs(600)));
         let (waited, ()) = tokio::join!(outcome(&path, 60), async {
             time::sleep(Duration::from_secs(30)).await;
-            valid.write(&path, &Trust::OWN).unwrap();
+            valid.write(&path, &TrustedOwners::OWN).unwrap();
         });
         assert_eq!(waited, Ok(valid));
     }
@@ -218,9 +219,9 @@ mod tests {
         replace(&path, b"{}", 0o644).unwrap();
         let damaged = outcome(&path, 1).await.unwrap_err();
         assert!(damaged.to_string().contains("can't be read"), "{damaged}");
-        ready_file(START).write(&path, &Trust::OWN).unwrap();
+        ready_file(START).write(&path, &TrustedOwners::OWN).unwrap();
         let ended = outcome(&path, 1).await.unwrap_err();
-        assert_eq!(ended.seen, Seen::Ended(START));
+        assert_eq!(ended.seen, ReadyFileState::Ended(START));
         assert!(ended.to_string().contains("ended at 2026-11-24T10:00:00Z"));
     }
 
@@ -229,7 +230,7 @@ mod tests {
         let temp = tempfile::tempdir().unwrap();
         let path = temp.path().join("ready.json");
         ready_file(START.plus(Duration::from_secs(5)))
-            .write(&path, &Trust::OWN)
+            .write(&path, &TrustedOwners::OWN)
             .unwrap();
         let clock = Following(time::Instant::now());
         time::advance(Duration::from_secs(6)).await;

@@ -15,7 +15,7 @@ use hcl_edit::{
 
 use super::{
     problem::{Problems, Source},
-    table::{Kind, Section, Setting, find},
+    table::{Section, Setting, ValueKind, find},
     values::similar,
 };
 
@@ -67,7 +67,7 @@ pub fn parse(text: &str, origin: &str) -> Result<Written, Problems> {
 /// no making sense of the text.
 pub(super) fn read(text: &str, origin: &str, problems: &mut Problems) -> Option<Written> {
     let ends = text.match_indices('\n').map(|(at, _)| at);
-    let mut reader = Reader {
+    let mut reader = FileReader {
         line_ends: ends.collect(),
         origin,
         problems,
@@ -88,7 +88,7 @@ pub(super) fn read(text: &str, origin: &str, problems: &mut Problems) -> Option<
     }
 }
 
-struct Reader<'a> {
+struct FileReader<'a> {
     /// Offsets of the line feeds, so that a line number is a search and not a count.
     line_ends: Vec<usize>,
     origin: &'a str,
@@ -96,7 +96,7 @@ struct Reader<'a> {
     written: Written,
 }
 
-impl Reader<'_> {
+impl FileReader<'_> {
     fn body(&mut self, body: &Body) {
         for structure in body {
             match structure {
@@ -222,7 +222,7 @@ impl Reader<'_> {
             let message = format!("unknown key{}", similar(key, known));
             return self.problem(attribute.span(), &path, message);
         };
-        if setting.secret && setting.kind != Kind::Headers {
+        if setting.secret && setting.kind != ValueKind::Headers {
             let message = format!(
                 "a secret does not belong into this file; use a file of its own or {}",
                 setting.variable()
@@ -277,9 +277,9 @@ fn find_section(word: &str, parent: Option<Section>) -> Option<Section> {
 
 fn texts(value: &Expression, setting: &Setting) -> Result<Vec<String>, String> {
     match (value, setting.kind) {
-        (Expression::Array(items), Kind::List) => items.iter().map(scalar).collect(),
+        (Expression::Array(items), ValueKind::List) => items.iter().map(scalar).collect(),
         (Expression::Array(_), _) => Err("needs one value, not an array".to_owned()),
-        (Expression::Object(object), Kind::Headers) => object
+        (Expression::Object(object), ValueKind::Headers) => object
             .iter()
             .map(|(name, value)| {
                 let name = match name {
@@ -289,7 +289,7 @@ fn texts(value: &Expression, setting: &Setting) -> Result<Vec<String>, String> {
                 Ok(format!("{name}: {}", scalar(value.expr())?))
             })
             .collect(),
-        (_, Kind::Headers) => Err("needs an object: { \"X-Name\" = \"value\" }".to_owned()),
+        (_, ValueKind::Headers) => Err("needs an object: { \"X-Name\" = \"value\" }".to_owned()),
         (Expression::Object(_), _) => Err("needs one value, not an object".to_owned()),
         (other, _) => scalar(other).map(|text| vec![text]),
     }

@@ -13,7 +13,7 @@ use clap::{
 
 use super::{
     Environment,
-    table::{Kind, SETTINGS, Setting},
+    table::{SETTINGS, Setting, ValueKind},
 };
 
 /// Which file to read: variable for `--config`.
@@ -141,10 +141,10 @@ fn argument(setting: &'static Setting) -> Arg {
         .help_heading(setting.section.heading())
         .hide_short_help(!OFTEN.contains(&setting.flag));
     match setting.kind {
-        Kind::List => arg
+        ValueKind::List => arg
             .action(ArgAction::Append)
             .allow_hyphen_values(WORDS.contains(&setting.flag)),
-        Kind::Bool => arg
+        ValueKind::Bool => arg
             .num_args(0..=1)
             .require_equals(true)
             .default_missing_value("true"),

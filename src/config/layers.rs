@@ -9,7 +9,7 @@ use super::{
     Environment, Flags,
     file::{Value, WrittenBlock},
     problem::{Problems, Source},
-    table::{Fallback, Kind, Section, Setting, find},
+    table::{Fallback, Section, Setting, ValueKind, find},
 };
 
 /// One setting in force.
@@ -279,13 +279,13 @@ pub(super) fn issuer_variable<'a>(
 
 fn split(setting: &Setting, text: &str) -> Vec<String> {
     match setting.kind {
-        Kind::List => text
+        ValueKind::List => text
             .split(',')
             .map(str::trim)
             .filter(|part| !part.is_empty())
             .map(str::to_owned)
             .collect(),
-        Kind::Headers => match serde_json::from_str::<BTreeMap<String, String>>(text) {
+        ValueKind::Headers => match serde_json::from_str::<BTreeMap<String, String>>(text) {
             Ok(pairs) => pairs
                 .iter()
                 .map(|(name, value)| format!("{name}: {value}"))

@@ -143,7 +143,7 @@ impl Section {
 
 /// What a value looks like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum ValueKind {
     /// Any text.
     Text,
     /// A path; relative ones count from the working directory.
@@ -164,7 +164,7 @@ pub enum Kind {
     Choice(&'static [&'static str]),
 }
 
-impl Kind {
+impl ValueKind {
     /// Stands for the value in `--help`.
     #[must_use]
     pub fn placeholder(self) -> &'static str {
@@ -230,7 +230,7 @@ pub struct Setting {
     /// Long flag without dashes; the variable's name comes from it.
     pub flag: &'static str,
     /// What a value looks like.
-    pub kind: Kind,
+    pub kind: ValueKind,
     /// What holds when nothing is written.
     pub fallback: Fallback,
     /// Variables of the Vault and OpenBao clients that also set it, without `BAO_` or `VAULT_`;
@@ -278,7 +278,7 @@ impl Setting {
         let mut rest = self.help.chars();
         let first = rest.next().map(|letter| letter.to_ascii_uppercase());
         let mut line: String = first.into_iter().chain(rest).collect();
-        if let Kind::Choice(words) = self.kind {
+        if let ValueKind::Choice(words) = self.kind {
             line.push_str(&format!(" [possible: {}]", words.join(", ")));
         }
         let (default, variables) = (self.fallback.words(), self.variables().join(", "));

@@ -5,7 +5,7 @@
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use crate::{
-    disk::Trust,
+    disk::TrustedOwners,
     model::{
         reload::Action, request::Request, schedule::RenewPolicy, secret::Secret, stagger::Stagger,
     },
@@ -192,9 +192,9 @@ pub struct ReloadConfig {
     /// What `auto` means.
     pub app: App,
     /// Escalation list for a new leaf; not empty.
-    pub on_cert_change: Vec<Step>,
+    pub on_cert_change: Vec<ReloadStep>,
     /// Escalation list for new anchors; not empty.
-    pub on_ca_change: Vec<Step>,
+    pub on_ca_change: Vec<ReloadStep>,
     /// Task of the same Nomad group.
     pub task: Option<String>,
     /// Where Loki says which version it is.
@@ -222,7 +222,7 @@ pub enum App {
 
 /// One step of an escalation list.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Step {
+pub enum ReloadStep {
     /// What the application's version needs.
     Auto,
     /// This.
@@ -284,8 +284,8 @@ pub struct Files {
 impl Files {
     /// Whose directories these files may lie in.
     #[must_use]
-    pub fn trust(&self) -> Trust {
-        Trust {
+    pub fn trust(&self) -> TrustedOwners {
+        TrustedOwners {
             uid: self.uid,
             gid: self.gid,
         }

@@ -13,7 +13,7 @@ use rustix::{
 };
 use zeroize::Zeroizing;
 
-use super::{Last, Reason, Refusal, Trust, walk};
+use super::{Last, PathFault, PathRefusal, TrustedOwners, walk};
 
 /// A file as it was found.
 #[derive(Debug)]
@@ -33,10 +33,10 @@ impl Content {
 /// read is judged by its content. `limit` is in bytes.
 ///
 /// # Errors
-/// A [`Refusal`]: not there, no permission, no regular file, too large.
-pub(crate) fn read(path: &Path, limit: u64) -> Result<Content, Refusal> {
+/// A [`PathRefusal`]: not there, no permission, no regular file, too large.
+pub(crate) fn read(path: &Path, limit: u64) -> Result<Content, PathRefusal> {
     let fd = fs::openat(CWD, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
-        .map_err(|error| Refusal::io("read", path, error.into()))?;
+        .map_err(|error| PathRefusal::io("read", path, error.into()))?;
     regular(&fd, path)?;
     take(&reopen(&fd, path)?, path, limit)
 }
@@ -46,14 +46,18 @@ pub(crate) fn read(path: &Path, limit: u64) -> Result<Content, Refusal> {
 ///
 /// # Errors
 /// As [`read`], and for a foreign link.
-pub(crate) fn read_ours(path: &Path, limit: u64, trust: &Trust) -> Result<Content, Refusal> {
+pub(crate) fn read_ours(
+    path: &Path,
+    limit: u64,
+    trust: &TrustedOwners,
+) -> Result<Content, PathRefusal> {
     let found = walk::Walk::new(trust, None).locate(path, Last::Followed)?;
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let fd = fs::openat(&found.parent, &found.name, flags, Mode::empty())
-        .map_err(|error| Refusal::io("read", path, error.into()))?;
+        .map_err(|error| PathRefusal::io("read", path, error.into()))?;
     let stat = regular(&fd, path)?;
     if stat.st_nlink != 1 {
-        return Err(Refusal::new(path, &stat, Reason::OtherNames));
+        return Err(PathRefusal::new(path, &stat, PathFault::OtherNames));
     }
     take(&reopen(&fd, path)?, path, limit)
 }
@@ -62,11 +66,11 @@ pub(crate) fn read_ours(path: &Path, limit: u64, trust: &Trust) -> Result<Conten
 ///
 /// # Errors
 /// As [`read`].
-pub(crate) fn take(fd: &OwnedFd, path: &Path, limit: u64) -> Result<Content, Refusal> {
-    let failed = |error: std::io::Error| Refusal::io("read", path, error);
+pub(crate) fn take(fd: &OwnedFd, path: &Path, limit: u64) -> Result<Content, PathRefusal> {
+    let failed = |error: std::io::Error| PathRefusal::io("read", path, error);
     let stat = regular(fd, path)?;
     let size = u64::try_from(stat.st_size).unwrap_or(u64::MAX);
-    let too_large = || Refusal::new(path, &stat, Reason::TooLarge(limit));
+    let too_large = || PathRefusal::new(path, &stat, PathFault::TooLarge(limit));
     if size > limit {
         return Err(too_large());
     }
@@ -84,17 +88,17 @@ pub(crate) fn take(fd: &OwnedFd, path: &Path, limit: u64) -> Result<Content, Ref
     Ok(Content { bytes, stat })
 }
 
-fn regular(fd: impl AsFd, path: &Path) -> Result<Stat, Refusal> {
-    let stat = fs::fstat(fd).map_err(|error| Refusal::io("look at", path, error.into()))?;
+fn regular(fd: impl AsFd, path: &Path) -> Result<Stat, PathRefusal> {
+    let stat = fs::fstat(fd).map_err(|error| PathRefusal::io("look at", path, error.into()))?;
     match FileType::from_raw_mode(stat.st_mode) {
         FileType::RegularFile => Ok(stat),
-        _ => Err(Refusal::new(path, &stat, Reason::NotAFile)),
+        _ => Err(PathRefusal::new(path, &stat, PathFault::NotAFile)),
     }
 }
 
 /// Opens the file that an `O_PATH` descriptor means: what was looked at is what is read, so that no
 /// device and no FIFO is ever opened.
-fn reopen(fd: &OwnedFd, path: &Path) -> Result<OwnedFd, Refusal> {
+fn reopen(fd: &OwnedFd, path: &Path) -> Result<OwnedFd, PathRefusal> {
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     let same = format!("/proc/self/fd/{}", fd.as_raw_fd());
     match fs::openat(CWD, same, flags, Mode::empty()) {
@@ -102,5 +106,5 @@ fn reopen(fd: &OwnedFd, path: &Path) -> Result<OwnedFd, Refusal> {
         Err(Errno::NOENT) => fs::openat(CWD, path, flags, Mode::empty()),
         opened => opened,
     }
-    .map_err(|error| Refusal::io("read", path, error.into()))
+    .map_err(|error| PathRefusal::io("read", path, error.into()))
 }

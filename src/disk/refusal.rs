@@ -12,7 +12,7 @@ use rustix::fs::Stat;
 /// What is wrong with a path.
 #[derive(Debug)]
 #[non_exhaustive]
-pub enum Reason {
+pub enum PathFault {
     /// The system refused a step: its verb and the error.
     Io(&'static str, io::Error),
     /// The directory belongs to somebody else.
@@ -35,17 +35,17 @@ pub enum Reason {
 
 /// A path that is not touched.
 #[derive(Debug)]
-pub struct Refusal {
+pub struct PathRefusal {
     /// The path, as far as it was followed.
     pub path: PathBuf,
     /// Owner and permission bits of what stands there, where that was seen.
     pub owned: Option<(u32, u32)>,
     /// What is wrong.
-    pub reason: Reason,
+    pub reason: PathFault,
 }
 
-impl Refusal {
-    pub(crate) fn new(path: &Path, stat: &Stat, reason: Reason) -> Self {
+impl PathRefusal {
+    pub(crate) fn new(path: &Path, stat: &Stat, reason: PathFault) -> Self {
         Self {
             path: path.to_owned(),
             owned: Some((stat.st_uid, stat.st_mode & 0o7777)),
@@ -57,7 +57,7 @@ impl Refusal {
         Self {
             path: path.to_owned(),
             owned: None,
-            reason: Reason::Io(action, source),
+            reason: PathFault::Io(action, source),
         }
     }
 
@@ -65,7 +65,7 @@ impl Refusal {
     #[must_use]
     pub fn kind(&self) -> Option<io::ErrorKind> {
         match &self.reason {
-            Reason::Io(_, source) => Some(source.kind()),
+            PathFault::Io(_, source) => Some(source.kind()),
             _ => None,
         }
     }
@@ -80,20 +80,20 @@ impl Refusal {
     #[must_use]
     pub fn code(&self) -> &'static str {
         match &self.reason {
-            Reason::Io(_, source) => match source.kind() {
+            PathFault::Io(_, source) => match source.kind() {
                 io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "disk-full",
                 io::ErrorKind::PermissionDenied => "disk-permission",
                 io::ErrorKind::ReadOnlyFilesystem => "disk-read-only",
                 _ => "disk-error",
             },
-            Reason::ForeignDirectory => "directory-foreign",
-            Reason::OpenDirectory => "directory-open",
-            Reason::ForeignLink => "link-foreign",
-            Reason::NotADirectory => "dir-not-real",
-            Reason::NotAFile => "file-not-regular",
-            Reason::OtherNames => "file-linked",
-            Reason::TooLarge(_) => "file-too-large",
-            Reason::ForeignFile => "file-foreign",
+            PathFault::ForeignDirectory => "directory-foreign",
+            PathFault::OpenDirectory => "directory-open",
+            PathFault::ForeignLink => "link-foreign",
+            PathFault::NotADirectory => "dir-not-real",
+            PathFault::NotAFile => "file-not-regular",
+            PathFault::OtherNames => "file-linked",
+            PathFault::TooLarge(_) => "file-too-large",
+            PathFault::ForeignFile => "file-foreign",
         }
     }
 
@@ -101,7 +101,7 @@ impl Refusal {
     #[must_use]
     pub fn hint(&self) -> Option<&'static str> {
         Some(match &self.reason {
-            Reason::Io(..) => match self.code() {
+            PathFault::Io(..) => match self.code() {
                 "disk-full" => {
                     "free some space; a Nomad secrets directory has 1 MiB unless `resources { secrets }` says more"
                 }
@@ -110,37 +110,43 @@ impl Refusal {
                 }
                 _ => return None,
             },
-            Reason::ForeignDirectory => {
+            PathFault::ForeignDirectory => {
                 "find out who made it, remove it and let certagent make its own, or set `uid` to its owner"
             }
-            Reason::OpenDirectory => {
+            PathFault::OpenDirectory => {
                 "chmod go-w it, or set `gid` to the group that may write, or name a directory of its own in it"
             }
-            Reason::ForeignLink => "remove the link, or name the directory that it leads to",
-            Reason::NotADirectory => {
+            PathFault::ForeignLink => "remove the link, or name the directory that it leads to",
+            PathFault::NotADirectory => {
                 "make it a real directory: a container bind pins the directory itself"
             }
-            Reason::NotAFile => "find out who put it there and remove it",
-            Reason::OtherNames => "remove the other name of the file (find -samefile)",
-            Reason::TooLarge(_) => "check that it is the right file",
-            Reason::ForeignFile => "have it written by root, by certagent's user or by its owner",
+            PathFault::NotAFile => "find out who put it there and remove it",
+            PathFault::OtherNames => "remove the other name of the file (find -samefile)",
+            PathFault::TooLarge(_) => "check that it is the right file",
+            PathFault::ForeignFile => {
+                "have it written by root, by certagent's user or by its owner"
+            }
         })
     }
 }
 
-impl fmt::Display for Refusal {
+impl fmt::Display for PathRefusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let path = self.path.display();
         match &self.reason {
-            Reason::Io(action, source) => return write!(f, "could not {action} {path}: {source}"),
-            Reason::ForeignDirectory => write!(f, "the directory {path} belongs to somebody else"),
-            Reason::OpenDirectory => write!(f, "others may write in the directory {path}"),
-            Reason::ForeignLink => write!(f, "{path} is a link that somebody else controls"),
-            Reason::NotADirectory => write!(f, "{path} is not a real directory"),
-            Reason::NotAFile => write!(f, "{path} is not a regular file"),
-            Reason::OtherNames => write!(f, "the file {path} has another name too"),
-            Reason::TooLarge(limit) => write!(f, "{path} is larger than {limit} bytes"),
-            Reason::ForeignFile => write!(f, "the file {path} was written by somebody else"),
+            PathFault::Io(action, source) => {
+                return write!(f, "could not {action} {path}: {source}");
+            }
+            PathFault::ForeignDirectory => {
+                write!(f, "the directory {path} belongs to somebody else")
+            }
+            PathFault::OpenDirectory => write!(f, "others may write in the directory {path}"),
+            PathFault::ForeignLink => write!(f, "{path} is a link that somebody else controls"),
+            PathFault::NotADirectory => write!(f, "{path} is not a real directory"),
+            PathFault::NotAFile => write!(f, "{path} is not a regular file"),
+            PathFault::OtherNames => write!(f, "the file {path} has another name too"),
+            PathFault::TooLarge(limit) => write!(f, "{path} is larger than {limit} bytes"),
+            PathFault::ForeignFile => write!(f, "the file {path} was written by somebody else"),
         }?;
         match self.owned {
             Some((uid, mode)) => write!(f, " (owner {uid}, mode {mode:04o})"),
@@ -149,10 +155,10 @@ impl fmt::Display for Refusal {
     }
 }
 
-impl std::error::Error for Refusal {
+impl std::error::Error for PathRefusal {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match &self.reason {
-            Reason::Io(_, source) => Some(source),
+            PathFault::Io(_, source) => Some(source),
             _ => None,
         }
     }

@@ -33,7 +33,7 @@ fn fifo(path: &Path) {
     mkfifoat(CWD, path, Mode::RWXU).unwrap();
 }
 
-fn checked(path: &Path, trust: &Trust) -> Result<Directory, Refusal> {
+fn checked(path: &Path, trust: &TrustedOwners) -> Result<Directory, PathRefusal> {
     Directory::find(path, Last::Real, trust)?.checked(trust)
 }
 
@@ -60,13 +60,13 @@ fn only_regular_files_of_a_bounded_size_are_read_and_nothing_is_waited_for() {
     for (name, code) in table {
         let path = dir.join(name);
         assert_eq!(read(&path, LIMIT).unwrap_err().code(), code, "{name}");
-        let ours = read_ours(&path, LIMIT, &Trust::OWN).unwrap_err();
+        let ours = read_ours(&path, LIMIT, &TrustedOwners::OWN).unwrap_err();
         assert_eq!(ours.code(), code, "{name}");
         assert!(ours.to_string().contains(name), "{ours}");
     }
     for name in ["file", "link"] {
         assert_eq!(read(&dir.join(name), LIMIT).unwrap().text(), Some("text"));
-        let ours = read_ours(&dir.join(name), LIMIT, &Trust::OWN).unwrap();
+        let ours = read_ours(&dir.join(name), LIMIT, &TrustedOwners::OWN).unwrap();
         assert_eq!(ours.text(), Some("text"));
     }
     assert!(read(&dir.join("none"), LIMIT).unwrap_err().is_missing());
@@ -78,7 +78,7 @@ fn a_file_with_another_name_decides_nothing() {
     let (_keep, dir) = temp();
     fs::write(dir.join("a"), "1").unwrap();
     fs::hard_link(dir.join("a"), dir.join("b")).unwrap();
-    let refused = read_ours(&dir.join("a"), LIMIT, &Trust::OWN).unwrap_err();
+    let refused = read_ours(&dir.join("a"), LIMIT, &TrustedOwners::OWN).unwrap_err();
     assert_eq!(refused.code(), "file-linked");
 }
 
@@ -88,18 +88,18 @@ fn a_directory_that_others_may_write_is_refused_unless_it_is_sticky_or_the_group
     let path = dir.join("d");
     fs::create_dir(&path).unwrap();
     let group = fs::metadata(&path).unwrap().gid();
-    let ours = Trust {
+    let ours = TrustedOwners {
         uid: None,
         gid: Some(group),
     };
     let table = [
-        (0o750, Trust::OWN, true),
-        (0o2750, Trust::OWN, true),
-        (0o770, Trust::OWN, false),
+        (0o750, TrustedOwners::OWN, true),
+        (0o2750, TrustedOwners::OWN, true),
+        (0o770, TrustedOwners::OWN, false),
         (0o770, ours, true),
         (0o777, ours, false),
-        (0o777, Trust::OWN, false),
-        (0o1777, Trust::OWN, true),
+        (0o777, TrustedOwners::OWN, false),
+        (0o1777, TrustedOwners::OWN, true),
     ];
     for (mode, trust, taken) in table {
         chmod(&path, mode);
@@ -122,7 +122,7 @@ fn a_link_is_followed_only_where_nobody_else_could_have_put_it() {
     fs::create_dir(dir.join("shared")).unwrap();
     symlink("real", dir.join("link")).unwrap();
     symlink("../real", dir.join("shared/link")).unwrap();
-    let find = |name: &str, last| Directory::find(&dir.join(name), last, &Trust::OWN);
+    let find = |name: &str, last| Directory::find(&dir.join(name), last, &TrustedOwners::OWN);
     assert!(find("link", Last::Followed).is_ok());
     assert!(find("link/.", Last::Followed).is_ok());
     let real = find("link", Last::Real).unwrap_err();
@@ -139,13 +139,13 @@ fn a_link_is_followed_only_where_nobody_else_could_have_put_it() {
 fn what_is_made_has_our_group_and_mode_whatever_is_above() {
     let (_keep, dir) = temp();
     chmod(&dir, 0o2777);
-    let made = Directory::make(&dir.join("a/b"), Last::Real, 0o750, &Trust::OWN).unwrap();
+    let made = Directory::make(&dir.join("a/b"), Last::Real, 0o750, &TrustedOwners::OWN).unwrap();
     assert_eq!(made.stat().st_mode & 0o7777, 0o750);
     assert_eq!(made.stat().st_gid, own_gid());
     let found = fs::metadata(dir.join("a")).unwrap();
     assert_eq!(found.mode() & 0o7777, 0o750);
     fs::write(dir.join("file"), "").unwrap();
-    let refused = Directory::make(&dir.join("file/b"), Last::Real, 0o750, &Trust::OWN);
+    let refused = Directory::make(&dir.join("file/b"), Last::Real, 0o750, &TrustedOwners::OWN);
     assert_eq!(refused.unwrap_err().code(), "dir-not-real");
 }
 
@@ -155,7 +155,7 @@ fn a_mode_is_set_through_a_descriptor_without_a_right_to_open() {
     let path = dir.join("d");
     fs::create_dir(&path).unwrap();
     chmod(&path, 0o000);
-    let mut found = Directory::find(&path, Last::Real, &Trust::OWN).unwrap();
+    let mut found = Directory::find(&path, Last::Real, &TrustedOwners::OWN).unwrap();
     fs::rename(&path, dir.join("moved")).unwrap();
     symlink("/", &path).unwrap();
     found.set_mode(0o700).unwrap();
@@ -172,10 +172,10 @@ fn what_belongs_to_somebody_else_is_refused_and_named() {
     let path = dir.join("theirs");
     fs::create_dir(&path).unwrap();
     chown(&path, Some(OTHER), Some(OTHER)).unwrap();
-    let refused = checked(&path, &Trust::OWN).unwrap_err();
+    let refused = checked(&path, &TrustedOwners::OWN).unwrap_err();
     assert_eq!(refused.code(), "directory-foreign");
     assert!(refused.to_string().contains("owner 65534"), "{refused}");
-    let configured = Trust {
+    let configured = TrustedOwners {
         uid: Some(OTHER),
         gid: None,
     };
@@ -190,9 +190,11 @@ fn what_belongs_to_somebody_else_is_refused_and_named() {
         rustix::fs::AtFlags::SYMLINK_NOFOLLOW,
     )
     .unwrap();
-    let refused = Directory::find(&dir.join("link"), Last::Followed, &Trust::OWN).unwrap_err();
+    let refused =
+        Directory::find(&dir.join("link"), Last::Followed, &TrustedOwners::OWN).unwrap_err();
     assert_eq!(refused.code(), "link-foreign");
-    let refused = Directory::make(&dir.join("link/x"), Last::Real, 0o755, &Trust::OWN).unwrap_err();
+    let refused =
+        Directory::make(&dir.join("link/x"), Last::Real, 0o755, &TrustedOwners::OWN).unwrap_err();
     assert_eq!(refused.code(), "link-foreign");
     assert!(!path.join("x").exists());
 }

@@ -13,13 +13,13 @@ use rustix::{
     process::geteuid,
 };
 
-use super::{Directory, Last, Reason, Refusal, Trust, own_gid, strip_acl};
+use super::{Directory, Last, PathFault, PathRefusal, TrustedOwners, own_gid, strip_acl};
 
 /// As the kernel's own limit (path_resolution(7)).
 const MOST_LINKS: u32 = 40;
 
 pub(super) struct Walk<'t> {
-    trust: &'t Trust,
+    trust: &'t TrustedOwners,
     make: Option<u32>,
     links: u32,
 }
@@ -36,7 +36,7 @@ fn only_path() -> OFlags {
 }
 
 impl<'t> Walk<'t> {
-    pub(super) fn new(trust: &'t Trust, make: Option<u32>) -> Self {
+    pub(super) fn new(trust: &'t TrustedOwners, make: Option<u32>) -> Self {
         Self {
             trust,
             make,
@@ -44,7 +44,7 @@ impl<'t> Walk<'t> {
         }
     }
 
-    pub(super) fn directory(mut self, path: &Path, last: Last) -> Result<Directory, Refusal> {
+    pub(super) fn directory(mut self, path: &Path, last: Last) -> Result<Directory, PathRefusal> {
         let Located { parent, name } = self.locate(path, last)?;
         let mut found = self.step(&parent, &name)?;
         found.path = path.to_owned();
@@ -52,7 +52,7 @@ impl<'t> Walk<'t> {
     }
 
     /// Resolves everything but the last name, and that too while it is a link that may be followed.
-    pub(super) fn locate(&mut self, path: &Path, last: Last) -> Result<Located, Refusal> {
+    pub(super) fn locate(&mut self, path: &Path, last: Last) -> Result<Located, PathRefusal> {
         let mut here = start(path)?;
         let mut ahead: VecDeque<OsString> = names(path).collect();
         while let Some(name) = ahead.pop_front() {
@@ -82,7 +82,11 @@ impl<'t> Walk<'t> {
     }
 
     /// The text of a link that may be followed; `None` when there is none of that name.
-    fn target(&mut self, here: &Directory, name: &OsString) -> Result<Option<OsString>, Refusal> {
+    fn target(
+        &mut self,
+        here: &Directory,
+        name: &OsString,
+    ) -> Result<Option<OsString>, PathRefusal> {
         let Ok(fd) = fs::openat(here, name, only_path(), Mode::empty()) else {
             return Ok(None); // the step that needs it says why
         };
@@ -93,13 +97,13 @@ impl<'t> Walk<'t> {
         }
         self.links += 1;
         if self.links > MOST_LINKS {
-            return Err(Refusal::io("follow", &path, Errno::LOOP.into()));
+            return Err(PathRefusal::io("follow", &path, Errno::LOOP.into()));
         }
         if !self.trust.owns(stat.st_uid) || self.is_replaceable(&here.stat) {
-            return Err(Refusal::new(&path, &stat, Reason::ForeignLink));
+            return Err(PathRefusal::new(&path, &stat, PathFault::ForeignLink));
         }
         let text = fs::readlinkat(&fd, "", Vec::new())
-            .map_err(|error| Refusal::io("read the link", &path, error.into()))?;
+            .map_err(|error| PathRefusal::io("read the link", &path, error.into()))?;
         Ok(Some(OsString::from_vec(text.into_bytes())))
     }
 
@@ -110,23 +114,23 @@ impl<'t> Walk<'t> {
     }
 
     /// Opens a directory of that name, never through a link; made when it is missing and wanted.
-    fn step(&self, here: &Directory, name: &OsString) -> Result<Directory, Refusal> {
+    fn step(&self, here: &Directory, name: &OsString) -> Result<Directory, PathRefusal> {
         let path = here.path.join(name);
         let open = || fs::openat(here, name, only_path(), Mode::empty());
         let fd = match (open(), self.make) {
             (Err(Errno::NOENT), Some(mode)) => return self.make(here, name, mode),
-            (opened, _) => opened.map_err(|error| Refusal::io("open", &path, error.into()))?,
+            (opened, _) => opened.map_err(|error| PathRefusal::io("open", &path, error.into()))?,
         };
         let stat = stat_of(&fd, &path)?;
         match FileType::from_raw_mode(stat.st_mode) {
             FileType::Directory => Ok(Directory { fd, stat, path }),
-            _ => Err(Refusal::new(&path, &stat, Reason::NotADirectory)),
+            _ => Err(PathRefusal::new(&path, &stat, PathFault::NotADirectory)),
         }
     }
 
-    fn make(&self, here: &Directory, name: &OsString, mode: u32) -> Result<Directory, Refusal> {
+    fn make(&self, here: &Directory, name: &OsString, mode: u32) -> Result<Directory, PathRefusal> {
         let path = here.path.join(name);
-        let failed = |error: Errno| Refusal::io("make the directory", &path, error.into());
+        let failed = |error: Errno| PathRefusal::io("make the directory", &path, error.into());
         let ours = match fs::mkdirat(here, name, Mode::from_raw_mode(mode)) {
             Ok(()) => true,
             Err(Errno::EXIST) => false,
@@ -137,17 +141,17 @@ impl<'t> Walk<'t> {
             Ok(fd) => fd,
             Err(Errno::LOOP | Errno::NOTDIR) => {
                 let stat = fs::statat(here, name, AtFlags::SYMLINK_NOFOLLOW).map_err(failed)?;
-                return Err(Refusal::new(&path, &stat, Reason::ForeignLink));
+                return Err(PathRefusal::new(&path, &stat, PathFault::ForeignLink));
             }
             Err(error) => return Err(failed(error)),
         };
         let stat = stat_of(&fd, &path)?;
         if ours && stat.st_uid != geteuid().as_raw() {
-            return Err(Refusal::new(&path, &stat, Reason::ForeignDirectory));
+            return Err(PathRefusal::new(&path, &stat, PathFault::ForeignDirectory));
         }
         if ours {
             // A parent with setgid or a default access list would open it to others.
-            strip_acl(&fd).map_err(|error| Refusal::io("close", &path, error))?;
+            strip_acl(&fd).map_err(|error| PathRefusal::io("close", &path, error))?;
             if stat.st_gid != own_gid() {
                 // Where this is not permitted, the group has at most what `mode` says.
                 let own = Some(fs::Gid::from_raw_unchecked(own_gid()));
@@ -161,14 +165,14 @@ impl<'t> Walk<'t> {
     }
 }
 
-fn start(path: &Path) -> Result<Directory, Refusal> {
+fn start(path: &Path) -> Result<Directory, PathRefusal> {
     let from = match path.is_absolute() {
         true => "/",
         false => ".",
     };
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let fd = fs::openat(CWD, from, flags, Mode::empty())
-        .map_err(|error| Refusal::io("open", Path::new(from), error.into()))?;
+        .map_err(|error| PathRefusal::io("open", Path::new(from), error.into()))?;
     let path = match from {
         "/" => PathBuf::from("/"),
         _ => PathBuf::new(),
@@ -186,6 +190,6 @@ fn names(path: &Path) -> impl Iterator<Item = OsString> {
     })
 }
 
-fn stat_of(fd: impl std::os::fd::AsFd, path: &Path) -> Result<Stat, Refusal> {
-    fs::fstat(fd).map_err(|error| Refusal::io("look at", path, error.into()))
+fn stat_of(fd: impl std::os::fd::AsFd, path: &Path) -> Result<Stat, PathRefusal> {
+    fs::fstat(fd).map_err(|error| PathRefusal::io("look at", path, error.into()))
 }

@@ -2,7 +2,7 @@
 //!
 //! Decides nothing: the checks are in `table`. What stays true: a warning has no exit code of its own.
 
-use super::{Facts, Outcome};
+use super::{CheckOutcome, DoctorFacts};
 use crate::exit::Exit;
 
 /// How bad a finding is.
@@ -37,7 +37,7 @@ pub struct Check {
     pub means: &'static str,
     /// What to do about it.
     pub todo: &'static str,
-    pub(super) run: fn(&Facts) -> Outcome,
+    pub(super) run: fn(&DoctorFacts) -> CheckOutcome,
 }
 
 impl std::fmt::Debug for Check {
@@ -46,7 +46,7 @@ impl std::fmt::Debug for Check {
     }
 }
 
-type Run = fn(&Facts) -> Outcome;
+type Run = fn(&DoctorFacts) -> CheckOutcome;
 
 pub(super) const fn fail(
     code: &'static str,

@@ -4,18 +4,18 @@
 
 use std::{collections::BTreeMap, os::unix::ffi::OsStrExt, path::PathBuf, time::Duration};
 
-use super::{Facts, Found, Outcome};
+use super::{CheckOutcome, DoctorFacts, DoctorFinding};
 use crate::{
     config::MAX_SOCKET_PATH,
     model::{budget, duration, schedule::RenewAt},
 };
 
-pub(super) fn invalid(facts: &Facts) -> Outcome {
-    Outcome::of(
+pub(super) fn invalid(facts: &DoctorFacts) -> CheckOutcome {
+    CheckOutcome::of(
         facts
             .problems
             .iter()
-            .map(|problem| Found::new("", problem.clone()))
+            .map(|problem| DoctorFinding::new("", problem.clone()))
             .collect(),
     )
 }
@@ -23,25 +23,29 @@ pub(super) fn invalid(facts: &Facts) -> Outcome {
 /// The words of every note on something without effect (config/issuer_env.rs, config/resolve/auth.rs).
 const WITHOUT: [&str; 2] = ["has no effect", "not used"];
 
-pub(super) fn ignored(facts: &Facts) -> Outcome {
+pub(super) fn ignored(facts: &DoctorFacts) -> CheckOutcome {
     noted(facts, |note| {
         WITHOUT.iter().any(|words| note.contains(words))
     })
 }
 
 /// What has an effect, and hardly the meant one.
-pub(super) fn doubtful(facts: &Facts) -> Outcome {
+pub(super) fn doubtful(facts: &DoctorFacts) -> CheckOutcome {
     noted(facts, |note| {
         !WITHOUT.iter().any(|words| note.contains(words))
     })
 }
 
-fn noted(facts: &Facts, own: impl Fn(&str) -> bool) -> Outcome {
+fn noted(facts: &DoctorFacts, own: impl Fn(&str) -> bool) -> CheckOutcome {
     if facts.config.is_none() {
-        return Outcome::skipped("there is no usable configuration");
+        return CheckOutcome::skipped("there is no usable configuration");
     }
     let notes = facts.notes.iter().filter(|note| own(note));
-    Outcome::of(notes.map(|note| Found::new("", note.clone())).collect())
+    CheckOutcome::of(
+        notes
+            .map(|note| DoctorFinding::new("", note.clone()))
+            .collect(),
+    )
 }
 
 /// The configuration compares texts; here it is the same directory under two names.
@@ -49,7 +53,7 @@ fn noted(facts: &Facts, own: impl Fn(&str) -> bool) -> Outcome {
     clippy::disallowed_methods,
     reason = "two names are compared; nothing is opened"
 )]
-pub(super) fn shared_directory(facts: &Facts) -> Outcome {
+pub(super) fn shared_directory(facts: &DoctorFacts) -> CheckOutcome {
     let mut owners: BTreeMap<PathBuf, Vec<&str>> = BTreeMap::new();
     for one in &facts.certificates {
         let look = &one.dir.look;
@@ -65,30 +69,30 @@ pub(super) fn shared_directory(facts: &Facts) -> Outcome {
     let found: Vec<_> = shared
         .map(|(path, names)| {
             let reason = format!("{} is the directory of all of them", path.display());
-            Found::new(names.join(", "), reason)
+            DoctorFinding::new(names.join(", "), reason)
         })
         .collect();
     match facts.certificates.len() {
-        0 => Outcome::skipped("there is no usable configuration"),
-        _ => Outcome::of(found),
+        0 => CheckOutcome::skipped("there is no usable configuration"),
+        _ => CheckOutcome::of(found),
     }
 }
 
-pub(super) fn plain_address(facts: &Facts) -> Outcome {
+pub(super) fn plain_address(facts: &DoctorFacts) -> CheckOutcome {
     let Some(config) = &facts.config else {
-        return Outcome::skipped("there is no usable configuration");
+        return CheckOutcome::skipped("there is no usable configuration");
     };
     let found = config.vault.plain_addresses().map(|address| {
-        Found::new(
+        DoctorFinding::new(
             address,
             "whoever is on the way reads the login, the token and private keys, or answers instead \
              of Vault and decides what is trusted; allow_plain_http allows it",
         )
     });
-    Outcome::of(found.collect())
+    CheckOutcome::of(found.collect())
 }
 
-pub(super) fn long_socket(facts: &Facts) -> Outcome {
+pub(super) fn long_socket(facts: &DoctorFacts) -> CheckOutcome {
     let found = facts.sockets.iter().filter_map(|(what, path)| {
         let length = path.as_os_str().as_bytes().len();
         (length > MAX_SOCKET_PATH).then(|| {
@@ -96,14 +100,14 @@ pub(super) fn long_socket(facts: &Facts) -> Outcome {
                 "{} has {length} bytes, a socket's path may have {MAX_SOCKET_PATH}",
                 path.display()
             );
-            Found::new(what.clone(), reason)
+            DoctorFinding::new(what.clone(), reason)
         })
     });
-    Outcome::of(found.collect())
+    CheckOutcome::of(found.collect())
 }
 
 /// Renewals per hour at this ttl against issuances per hour; one more is needed for a retry.
-pub(super) fn small_budget(facts: &Facts) -> Outcome {
+pub(super) fn small_budget(facts: &DoctorFacts) -> CheckOutcome {
     facts.each(|one| {
         let (renew, ttl) = (&one.config.renew, one.config.request.ttl);
         let between = match renew.at {
@@ -113,23 +117,23 @@ pub(super) fn small_budget(facts: &Facts) -> Outcome {
         };
         let needed = budget::SPAN.as_secs_f64() / between.max(Duration::from_secs(1)).as_secs_f64();
         if needed <= f64::from(renew.max_issuances_per_hour) {
-            return Outcome::Fine;
+            return CheckOutcome::Fine;
         }
         let reason = format!(
             "a ttl of {} needs about {needed:.0} issuances an hour, the budget allows {}",
             duration::print(ttl),
             renew.max_issuances_per_hour
         );
-        Outcome::wrong(&one.config.name, reason)
+        CheckOutcome::wrong(&one.config.name, reason)
     })
 }
 
-pub(super) fn spent_budget(facts: &Facts) -> Outcome {
+pub(super) fn spent_budget(facts: &DoctorFacts) -> CheckOutcome {
     facts.each(|one| {
         let per_hour = one.config.renew.max_issuances_per_hour;
         match budget::allowed(&one.next.issuances, per_hour, facts.now) {
-            Ok(()) => Outcome::Fine,
-            Err(free) => Outcome::Wrong(vec![Found::new(
+            Ok(()) => CheckOutcome::Fine,
+            Err(free) => CheckOutcome::Wrong(vec![DoctorFinding::new(
                 &one.config.name,
                 format!(
                     "{} certificates were asked for within an hour, the budget allows \

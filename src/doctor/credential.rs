@@ -18,12 +18,12 @@ const LARGEST: u64 = 64 * 1024;
 #[derive(Clone, Debug)]
 pub(super) struct Credential {
     pub(super) path: PathBuf,
-    pub(super) state: State,
+    pub(super) state: CredentialFile,
 }
 
 /// What the look found.
 #[derive(Clone, Debug)]
-pub(super) enum State {
+pub(super) enum CredentialFile {
     Missing,
     Unreadable(String),
     /// There, and no JWT, although the login needs one.
@@ -104,20 +104,20 @@ fn claims(jwt: &str) -> Option<Claims> {
     serde_json::from_slice(&payload).ok().filter(|_| whole)
 }
 
-fn read(path: &Path, jwt: bool) -> State {
+fn read(path: &Path, jwt: bool) -> CredentialFile {
     let found = match disk::read(path, LARGEST) {
         Ok(found) => found,
-        Err(refusal) if refusal.is_missing() => return State::Missing,
-        Err(refusal) => return State::Unreadable(refusal.to_string()),
+        Err(refusal) if refusal.is_missing() => return CredentialFile::Missing,
+        Err(refusal) => return CredentialFile::Unreadable(refusal.to_string()),
     };
     let Some(text) = found.text() else {
-        return State::Unreadable("it is no UTF-8 text".to_owned());
+        return CredentialFile::Unreadable("it is no UTF-8 text".to_owned());
     };
     let claims = claims(text.trim());
     if jwt && claims.is_none() {
-        return State::Malformed;
+        return CredentialFile::Malformed;
     }
-    State::Readable {
+    CredentialFile::Readable {
         mode: found.stat.st_mode & 0o7777,
         claims: claims.filter(|_| jwt),
     }

@@ -43,7 +43,7 @@ impl Owned {
 
 /// What stands at a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum PathKind {
     Missing,
     Directory,
     Link,
@@ -66,9 +66,9 @@ pub(super) struct FileSystem {
 
 /// A directory as it was found.
 #[derive(Clone, Debug)]
-pub(super) struct Look {
+pub(super) struct DirStat {
     pub(super) path: PathBuf,
-    pub(super) kind: Kind,
+    pub(super) kind: PathKind,
     /// The path itself, or the nearest directory above it that exists.
     pub(super) nearest: PathBuf,
     /// May this process make and replace files there? If not, why.
@@ -103,15 +103,15 @@ const SYSTEMS: &[(u64, &str, bool, bool)] = &[
     (0x7371_7368, "squashfs", false, true),
 ];
 
-impl Look {
+impl DirStat {
     /// Looks at a directory that shall be, or is.
     pub(super) fn at(path: &Path) -> Self {
         let found = disk::look_at_name(path).ok();
         let kind = match &found {
-            Some((FileType::Directory, _)) => Kind::Directory,
-            Some((FileType::Symlink, _)) => Kind::Link,
-            Some(_) => Kind::Other,
-            None => Kind::Missing,
+            Some((FileType::Directory, _)) => PathKind::Directory,
+            Some((FileType::Symlink, _)) => PathKind::Link,
+            Some(_) => PathKind::Other,
+            None => PathKind::Missing,
         };
         let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
         let nearest = absolute
@@ -207,8 +207,8 @@ mod tests {
     #[test]
     fn a_missing_directory_is_judged_by_what_is_above_it() {
         let home = tempfile::tempdir().unwrap();
-        let look = Look::at(&home.path().join("a/b"));
-        assert_eq!(look.kind, Kind::Missing);
+        let look = DirStat::at(&home.path().join("a/b"));
+        assert_eq!(look.kind, PathKind::Missing);
         assert_eq!(look.nearest, home.path());
         assert!(look.names.is_empty());
         assert!(!home.path().join("a").exists());

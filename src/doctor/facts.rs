@@ -7,13 +7,13 @@ use std::{collections::BTreeMap, path::PathBuf};
 use serde_json::Value;
 
 use super::{
-    Outcome,
+    CheckOutcome,
     credential::Credential,
-    disk::{Look, Owned},
+    disk::{DirStat, Owned},
 };
 use crate::{
     config::{CertConfig, Config, Reader},
-    disk::Refusal,
+    disk::PathRefusal,
     model::{
         decide,
         failure::Failure,
@@ -40,7 +40,7 @@ pub struct Options {
 
 /// Everything that was found out.
 #[derive(Debug)]
-pub struct Facts {
+pub struct DoctorFacts {
     pub(super) now: Timestamp,
     pub(super) options: Options,
     /// What is wrong with the configuration; empty when there is one.
@@ -64,34 +64,34 @@ pub struct Facts {
 pub(super) struct CertificateFacts {
     pub(super) config: CertConfig,
     pub(super) dir: DirFacts,
-    pub(super) ready_file: Option<(PathBuf, Look)>,
+    pub(super) ready_file: Option<(PathBuf, DirStat)>,
     /// What the agent would find.
     pub(super) next: decide::Facts,
-    pub(super) served: Seen,
+    pub(super) served: ProbeOutcome,
 }
 
-impl Facts {
+impl DoctorFacts {
     /// One outcome over all certificates.
-    pub(super) fn each(&self, judge: impl Fn(&CertificateFacts) -> Outcome) -> Outcome {
+    pub(super) fn each(&self, judge: impl Fn(&CertificateFacts) -> CheckOutcome) -> CheckOutcome {
         if self.certificates.is_empty() {
-            return Outcome::skipped("there is no usable configuration");
+            return CheckOutcome::skipped("there is no usable configuration");
         }
-        Outcome::all(self.certificates.iter().map(judge))
+        CheckOutcome::all(self.certificates.iter().map(judge))
     }
 
     /// What was learned of the issuer, or why nothing was.
-    pub(super) fn issuer(&self) -> Result<&IssuerFacts, Outcome> {
+    pub(super) fn issuer(&self) -> Result<&IssuerFacts, CheckOutcome> {
         self.issuer
             .as_ref()
-            .ok_or_else(|| Outcome::skipped("there is no usable configuration"))
+            .ok_or_else(|| CheckOutcome::skipped("there is no usable configuration"))
     }
 }
 
 /// A certificate directory and the live files in it.
 #[derive(Debug)]
 pub(super) struct DirFacts {
-    pub(super) look: Look,
-    pub(super) refusal: Option<Refusal>,
+    pub(super) look: DirStat,
+    pub(super) refusal: Option<PathRefusal>,
     /// Mode and owner of the live CA.pem, cert.pem and key.pem, as far as they are there.
     pub(super) live: Vec<(&'static str, Owned)>,
     /// Ids of the complete sets.
@@ -99,13 +99,13 @@ pub(super) struct DirFacts {
 }
 
 /// Health, and how far the clock is ahead of ours, in milliseconds.
-pub(super) type Answer = Result<(Health, Option<i64>), Failure>;
+pub(super) type HealthAnswer = Result<(Health, Option<i64>), Failure>;
 
 /// What was learned of the issuer.
 #[derive(Debug)]
 pub(super) struct IssuerFacts {
     /// Each listed address with its answer.
-    pub(super) addresses: Vec<(String, Answer)>,
+    pub(super) addresses: Vec<(String, HealthAnswer)>,
     pub(super) credential: Option<Credential>,
     /// The login; the token's facts where it may be looked up.
     pub(super) login: Asked<Asked<TokenFacts>>,
@@ -170,7 +170,7 @@ pub(super) struct Process {
 
 /// What one look at the application came to.
 #[derive(Debug)]
-pub(super) enum Seen {
+pub(super) enum ProbeOutcome {
     NoProbe,
     /// There is no set to compare with.
     NoSet(String),

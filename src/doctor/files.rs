@@ -6,13 +6,13 @@
 use std::path::{Path, PathBuf};
 
 use super::{
-    Facts, Found, Outcome,
-    disk::{Kind, Look, Owned},
+    CheckOutcome, DoctorFacts, DoctorFinding,
+    disk::{DirStat, Owned, PathKind},
     facts::{CertificateFacts, DirFacts},
 };
 use crate::{
     config::{Files, Reader},
-    disk::{self, Directory, Last, Refusal},
+    disk::{self, Directory, Last, PathRefusal},
     publish::{
         self, DATA, DIR_MODE, GENERATION_PREFIX, LEFTOVERS, MOST_GENERATIONS, NAMES,
         ready_file::ReadyFile,
@@ -25,7 +25,7 @@ const SET_BYTES: u64 = 64 * 1024;
 const SET_INODES: u64 = 8;
 impl DirFacts {
     /// Why the agent would not take the directory, were it to start now.
-    fn refusal(&self) -> Option<&Refusal> {
+    fn refusal(&self) -> Option<&PathRefusal> {
         self.refusal.as_ref()
     }
 
@@ -39,7 +39,7 @@ impl DirFacts {
         });
         let sets = publish::sets_in(&files.dir);
         Self {
-            look: Look::at(&files.dir),
+            look: DirStat::at(&files.dir),
             refusal,
             live: live.collect(),
             complete: sets.iter().map(|set| set.generation.to_string()).collect(),
@@ -54,49 +54,52 @@ fn own() -> Reader {
     }
 }
 
-fn dir_is(one: &CertificateFacts, reason: impl Into<String>) -> Outcome {
+fn dir_is(one: &CertificateFacts, reason: impl Into<String>) -> CheckOutcome {
     let path = one.dir.look.path.display().to_string();
-    Outcome::wrong(path, reason)
+    CheckOutcome::wrong(path, reason)
 }
 
-pub(super) fn not_a_directory(facts: &Facts) -> Outcome {
+pub(super) fn not_a_directory(facts: &DoctorFacts) -> CheckOutcome {
     facts.each(|one| match one.dir.look.kind {
-        Kind::Link => dir_is(
+        PathKind::Link => dir_is(
             one,
             "it is a link: a bind mount of it would lose every new set",
         ),
-        Kind::Other => dir_is(one, "it is no directory"),
-        Kind::Directory | Kind::Missing => Outcome::Fine,
+        PathKind::Other => dir_is(one, "it is no directory"),
+        PathKind::Directory | PathKind::Missing => CheckOutcome::Fine,
     })
 }
 
-pub(super) fn not_writable(facts: &Facts) -> Outcome {
+pub(super) fn not_writable(facts: &DoctorFacts) -> CheckOutcome {
     facts.each(|one| {
         let look = &one.dir.look;
         match &look.writable {
-            Err(_) if matches!(&look.system, Ok(system) if system.read_only) => Outcome::Fine,
+            Err(_) if matches!(&look.system, Ok(system) if system.read_only) => CheckOutcome::Fine,
             Err(why) => {
                 let uid = own().uid;
                 let at = look.nearest.display();
                 dir_is(one, format!("user {uid} may not write in {at}: {why}"))
             }
-            Ok(()) => Outcome::Fine,
+            Ok(()) => CheckOutcome::Fine,
         }
     })
 }
 
 /// Judges the file system below the directory.
-fn system(facts: &Facts, wrong: impl Fn(&super::disk::FileSystem) -> Option<String>) -> Outcome {
+fn system(
+    facts: &DoctorFacts,
+    wrong: impl Fn(&super::disk::FileSystem) -> Option<String>,
+) -> CheckOutcome {
     facts.each(|one| match &one.dir.look.system {
         Ok(system) => match wrong(system) {
             Some(reason) => dir_is(one, reason),
-            None => Outcome::Fine,
+            None => CheckOutcome::Fine,
         },
-        Err(why) => Outcome::skipped(why.clone()),
+        Err(why) => CheckOutcome::skipped(why.clone()),
     })
 }
 
-pub(super) fn no_rename(facts: &Facts) -> Outcome {
+pub(super) fn no_rename(facts: &DoctorFacts) -> CheckOutcome {
     system(facts, |system| {
         system.no_switch.then(|| {
             format!(
@@ -107,7 +110,7 @@ pub(super) fn no_rename(facts: &Facts) -> Outcome {
     })
 }
 
-pub(super) fn read_only(facts: &Facts) -> Outcome {
+pub(super) fn read_only(facts: &DoctorFacts) -> CheckOutcome {
     system(facts, |system| {
         system
             .read_only
@@ -115,7 +118,7 @@ pub(super) fn read_only(facts: &Facts) -> Outcome {
     })
 }
 
-pub(super) fn on_disk(facts: &Facts) -> Outcome {
+pub(super) fn on_disk(facts: &DoctorFacts) -> CheckOutcome {
     system(facts, |system| {
         (!system.in_memory).then(|| {
             format!(
@@ -126,7 +129,7 @@ pub(super) fn on_disk(facts: &Facts) -> Outcome {
     })
 }
 
-pub(super) fn full(facts: &Facts) -> Outcome {
+pub(super) fn full(facts: &DoctorFacts) -> CheckOutcome {
     system(facts, |system| {
         (!system.read_only && !system.no_switch && system.free_bytes < SET_BYTES).then(|| {
             format!(
@@ -137,7 +140,7 @@ pub(super) fn full(facts: &Facts) -> Outcome {
     })
 }
 
-pub(super) fn no_inodes(facts: &Facts) -> Outcome {
+pub(super) fn no_inodes(facts: &DoctorFacts) -> CheckOutcome {
     system(facts, |system| {
         let left = system.free_inodes.filter(|left| *left < SET_INODES)?;
         (!system.read_only && !system.no_switch)
@@ -145,9 +148,9 @@ pub(super) fn no_inodes(facts: &Facts) -> Outcome {
     })
 }
 
-pub(super) fn in_alloc(facts: &Facts) -> Outcome {
+pub(super) fn in_alloc(facts: &DoctorFacts) -> CheckOutcome {
     let Some(shared) = &facts.alloc_dir else {
-        return Outcome::skipped("NOMAD_ALLOC_DIR is not set");
+        return CheckOutcome::skipped("NOMAD_ALLOC_DIR is not set");
     };
     facts.each(|one| {
         if one.dir.look.path.starts_with(shared) {
@@ -155,34 +158,34 @@ pub(super) fn in_alloc(facts: &Facts) -> Outcome {
                 "everybody with `read-fs` on the namespace reads the key, whatever its mode";
             return dir_is(one, reason);
         }
-        Outcome::Fine
+        CheckOutcome::Fine
     })
 }
 
 /// The agent would refuse the directory because of its owner.
-pub(super) fn foreign_directory(facts: &Facts) -> Outcome {
+pub(super) fn foreign_directory(facts: &DoctorFacts) -> CheckOutcome {
     refused_for(facts, "directory-foreign")
 }
 
 /// The agent would not follow a link above the directory.
-pub(super) fn foreign_link(facts: &Facts) -> Outcome {
+pub(super) fn foreign_link(facts: &DoctorFacts) -> CheckOutcome {
     refused_for(facts, "link-foreign")
 }
 
-fn refused_for(facts: &Facts, code: &str) -> Outcome {
+fn refused_for(facts: &DoctorFacts, code: &str) -> CheckOutcome {
     facts.each(|one| match one.dir.refusal() {
         Some(refusal) if refusal.code() == code => dir_is(one, refusal.to_string()),
-        _ => Outcome::Fine,
+        _ => CheckOutcome::Fine,
     })
 }
 
-pub(super) fn dir_open(facts: &Facts) -> Outcome {
+pub(super) fn dir_open(facts: &DoctorFacts) -> CheckOutcome {
     facts.each(|one| match one.dir.look.owned {
         Some(owned) => {
             let ours = one.config.files.gid == Some(owned.gid);
             let bits = if ours { 0o002 } else { 0o022 };
             if owned.mode & bits == 0 {
-                return Outcome::Fine;
+                return CheckOutcome::Fine;
             }
             let reason = format!(
                 "its mode is {:04o}: others can put certificate files of their own there",
@@ -190,28 +193,31 @@ pub(super) fn dir_open(facts: &Facts) -> Outcome {
             );
             dir_is(one, reason)
         }
-        None => Outcome::Fine,
+        None => CheckOutcome::Fine,
     })
 }
 
-pub(super) fn key_open(facts: &Facts) -> Outcome {
+pub(super) fn key_open(facts: &DoctorFacts) -> CheckOutcome {
     facts.each(|one| {
         let mut found = Vec::new();
         let configured = one.config.files.key_perms;
         if configured & 0o007 != 0 {
             let reason = format!("key_perms is {configured:04o}: every user can read the key");
-            found.push(Found::new(&one.config.name, reason));
+            found.push(DoctorFinding::new(&one.config.name, reason));
         }
         let key = one.dir.live.iter().find(|(name, _)| *name == "key.pem");
         if let Some((_, owned)) = key.filter(|(_, owned)| owned.mode & 0o007 != 0) {
             let reason = format!("the mode of the live key.pem is {:04o}", owned.mode);
-            found.push(Found::new(one.dir.look.path.display().to_string(), reason));
+            found.push(DoctorFinding::new(
+                one.dir.look.path.display().to_string(),
+                reason,
+            ));
         }
-        Outcome::of(found)
+        CheckOutcome::of(found)
     })
 }
 
-pub(super) fn owner(facts: &Facts) -> Outcome {
+pub(super) fn owner(facts: &DoctorFacts) -> CheckOutcome {
     let own = own();
     facts.each(|one| {
         let files = &one.config.files;
@@ -221,17 +227,17 @@ pub(super) fn owner(facts: &Facts) -> Outcome {
                 "files shall belong to user {uid}, and user {} can't do that",
                 own.uid
             );
-            return Outcome::wrong(&one.config.name, reason);
+            return CheckOutcome::wrong(&one.config.name, reason);
         }
-        Outcome::Fine
+        CheckOutcome::Fine
     })
 }
 
 /// Can the application read what is, or will be, published? Modes and owners alone; other
 /// namespaces and access control lists are not seen.
-pub(super) fn reader(facts: &Facts) -> Outcome {
+pub(super) fn reader(facts: &DoctorFacts) -> CheckOutcome {
     let Some(reader) = facts.options.as_user else {
-        return Outcome::skipped("name the application's user with --as-user UID:GID");
+        return CheckOutcome::skipped("name the application's user with --as-user UID:GID");
     };
     facts.each(|one| {
         let (files, own, look) = (&one.config.files, own(), &one.dir.look);
@@ -265,14 +271,14 @@ pub(super) fn reader(facts: &Facts) -> Outcome {
                     owned.uid,
                     owned.gid
                 );
-                Outcome::wrong(&one.config.name, reason)
+                CheckOutcome::wrong(&one.config.name, reason)
             }
-            None => Outcome::Fine,
+            None => CheckOutcome::Fine,
         }
     })
 }
 
-pub(super) fn leftovers(facts: &Facts) -> Outcome {
+pub(super) fn leftovers(facts: &DoctorFacts) -> CheckOutcome {
     facts.each(|one| {
         let names = &one.dir.look.names;
         let mut found = Vec::new();
@@ -299,14 +305,14 @@ pub(super) fn leftovers(facts: &Facts) -> Outcome {
             ));
         }
         match found.is_empty() {
-            true => Outcome::Fine,
+            true => CheckOutcome::Fine,
             false => dir_is(one, found.join("; ")),
         }
     })
 }
 
 /// A set is there, and the agent would not use it.
-pub(super) fn unusable_set(facts: &Facts) -> Outcome {
+pub(super) fn unusable_set(facts: &DoctorFacts) -> CheckOutcome {
     facts.each(|one| {
         let links = one.dir.look.names.iter().any(|name| name == DATA);
         match &one.next.live {
@@ -321,26 +327,26 @@ pub(super) fn unusable_set(facts: &Facts) -> Outcome {
                 );
                 dir_is(one, reason)
             }
-            _ => Outcome::Fine,
+            _ => CheckOutcome::Fine,
         }
     })
 }
 
 /// The ready file says that something is published which is not.
-pub(super) fn stale_ready_file(facts: &Facts) -> Outcome {
+pub(super) fn stale_ready_file(facts: &DoctorFacts) -> CheckOutcome {
     facts.each(|one| {
         let Some((path, _)) = &one.ready_file else {
-            return Outcome::skipped("no ready file is configured");
+            return CheckOutcome::skipped("no ready file is configured");
         };
-        let wrong = |reason: String| Outcome::wrong(path.display().to_string(), reason);
+        let wrong = |reason: String| CheckOutcome::wrong(path.display().to_string(), reason);
         match ReadyFile::read(path) {
-            Ok(None) => Outcome::Fine,
+            Ok(None) => CheckOutcome::Fine,
             Err(error) => wrong(error.to_string()),
             Ok(Some(ready_file)) if ready_file.ends_at().is_none_or(|end| end <= facts.now) => {
                 wrong(format!("its certificate ended at {}", ready_file.not_after))
             }
             Ok(Some(ready_file)) => match &one.next.live {
-                Some(live) if live.serial == ready_file.serial => Outcome::Fine,
+                Some(live) if live.serial == ready_file.serial => CheckOutcome::Fine,
                 Some(live) => wrong(format!(
                     "it names the serial {}, {} is published",
                     ready_file.serial, live.serial
@@ -354,21 +360,21 @@ pub(super) fn stale_ready_file(facts: &Facts) -> Outcome {
     })
 }
 
-pub(super) fn ready_file_place(facts: &Facts) -> Outcome {
+pub(super) fn ready_file_place(facts: &DoctorFacts) -> CheckOutcome {
     facts.each(|one| {
         let Some((path, look)) = &one.ready_file else {
-            return Outcome::skipped("no ready file is configured");
+            return CheckOutcome::skipped("no ready file is configured");
         };
         match &look.writable {
-            Err(why) => Outcome::wrong(
+            Err(why) => CheckOutcome::wrong(
                 path.display().to_string(),
                 format!("it can't be written in {}: {why}", look.nearest.display()),
             ),
-            Ok(()) if inside(path, &one.dir.look.path) => Outcome::wrong(
+            Ok(()) if inside(path, &one.dir.look.path) => CheckOutcome::wrong(
                 path.display().to_string(),
                 "it lies in the certificate directory, which other tasks can't see",
             ),
-            Ok(()) => Outcome::Fine,
+            Ok(()) => CheckOutcome::Fine,
         }
     })
 }

@@ -6,8 +6,8 @@
 use std::path::PathBuf;
 
 use super::{
-    disk::Look,
-    facts::{CertificateFacts, DirFacts, Facts, Options, ProcessFacts},
+    disk::DirStat,
+    facts::{CertificateFacts, DirFacts, DoctorFacts, Options, ProcessFacts},
     issuer, nomad, served,
 };
 use crate::{
@@ -23,7 +23,7 @@ pub async fn gather(
     environment: &Environment,
     options: Options,
     now: Timestamp,
-) -> Facts {
+) -> DoctorFacts {
     let (config, notes, problems) = match loaded {
         Ok((config, notes)) => (Some(config), notes, Vec::new()),
         Err(problems) => {
@@ -45,7 +45,7 @@ pub async fn gather(
         options.signal.as_deref(),
         config.as_ref(),
     );
-    Facts {
+    DoctorFacts {
         now,
         processes,
         problems,
@@ -63,7 +63,7 @@ pub async fn gather(
 async fn look_at(config: &CertConfig, now: Timestamp) -> CertificateFacts {
     let ready_file = config.ready_file.as_ref().map(|path| {
         let directory = path.parent().map(PathBuf::from).unwrap_or_default();
-        (path.clone(), Look::at(&directory))
+        (path.clone(), DirStat::at(&directory))
     });
     CertificateFacts {
         dir: DirFacts::look(&config.files),

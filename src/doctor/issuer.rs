@@ -12,15 +12,15 @@ use std::{
 use serde_json::Value;
 
 use super::{
-    Facts, Found, Outcome,
-    credential::{self, Credential, State},
-    facts::{Answer, Asked, IssuerFacts, MountFacts},
+    CheckOutcome, DoctorFacts, DoctorFinding,
+    credential::{self, Credential, CredentialFile},
+    facts::{Asked, HealthAnswer, IssuerFacts, MountFacts},
 };
 use crate::{
     clock::{Clock as _, SystemClock},
     config::{Auth, CertConfig, Config, VaultConfig},
     issuance,
-    issuer::{Issuer as _, Order},
+    issuer::{IssuanceRequest, Issuer as _},
     model::{
         failure::{Failure, FailureClass},
         request::{Mode, Request},
@@ -91,7 +91,7 @@ pub(super) async fn ask(config: &Config, order: bool, now: Timestamp) -> IssuerF
     facts
 }
 
-async fn addresses(settings: &VaultConfig, auth: &Auth) -> Vec<(String, Answer)> {
+async fn addresses(settings: &VaultConfig, auth: &Auth) -> Vec<(String, HealthAnswer)> {
     let mut found = Vec::new();
     for address in &settings.addresses {
         let one = VaultConfig {
@@ -111,7 +111,7 @@ async fn addresses(settings: &VaultConfig, auth: &Auth) -> Vec<(String, Answer)>
 
 /// Health, and how far the answer's clock is ahead of ours. `Date` is cut to whole seconds, so half
 /// of one is added.
-async fn timed(vault: &Vault) -> Answer {
+async fn timed(vault: &Vault) -> HealthAnswer {
     let before = SystemClock.now();
     let health = vault.health().await?;
     let after = SystemClock.now();
@@ -149,10 +149,10 @@ async fn log_in(
 /// Why a login with this can't work.
 fn unusable(credential: Option<&Credential>, now: Timestamp) -> Option<&'static str> {
     match &credential?.state {
-        State::Missing => Some("the credential is missing"),
-        State::Unreadable(_) => Some("the credential can't be read"),
-        State::Malformed => Some("the credential is no JWT"),
-        State::Readable { claims, .. } => {
+        CredentialFile::Missing => Some("the credential is missing"),
+        CredentialFile::Unreadable(_) => Some("the credential can't be read"),
+        CredentialFile::Malformed => Some("the credential is no JWT"),
+        CredentialFile::Readable { claims, .. } => {
             let ended = claims.as_ref()?.ends()? <= now;
             ended.then_some("the JWT has expired")
         }
@@ -176,7 +176,7 @@ fn no_questions(login: &Asked<Asked<TokenFacts>>) -> Option<String> {
 
 async fn mount(vault: &Vault, request: &Request, no_token: Option<&str>) -> MountFacts {
     let csr = (request.mode == Mode::Sign).then_some("");
-    let path = vault::plan(&Order { request, csr }).path;
+    let path = vault::plan(&IssuanceRequest { request, csr }).path;
     let role = match no_token {
         Some(why) => Asked::Not(why.to_owned()),
         None => vault.role(&request.mount, &request.role).await.into(),
@@ -198,115 +198,119 @@ async fn mount(vault: &Vault, request: &Request, no_token: Option<&str>) -> Moun
     }
 }
 
-pub(super) fn unreachable(facts: &Facts) -> Outcome {
+pub(super) fn unreachable(facts: &DoctorFacts) -> CheckOutcome {
     addresses_where(facts, |failure| !failure.code.starts_with("tls-"), true)
 }
 
-pub(super) fn tls(facts: &Facts) -> Outcome {
+pub(super) fn tls(facts: &DoctorFacts) -> CheckOutcome {
     addresses_where(facts, |failure| failure.code.starts_with("tls-"), true)
 }
 
-pub(super) fn dead_address(facts: &Facts) -> Outcome {
+pub(super) fn dead_address(facts: &DoctorFacts) -> CheckOutcome {
     addresses_where(facts, |_| true, false)
 }
 
 /// The addresses that failed in this way: when none serves (`alone`), or when others do.
-fn addresses_where(facts: &Facts, fits: impl Fn(&Failure) -> bool, alone: bool) -> Outcome {
+fn addresses_where(
+    facts: &DoctorFacts,
+    fits: impl Fn(&Failure) -> bool,
+    alone: bool,
+) -> CheckOutcome {
     let issuer = match facts.issuer() {
         Ok(issuer) => issuer,
         Err(skipped) => return skipped,
     };
     let answered = issuer.addresses.iter().any(|(_, answer)| answer.is_ok());
     if answered == alone {
-        return Outcome::Fine;
+        return CheckOutcome::Fine;
     }
     let found = issuer.addresses.iter().filter_map(|(address, answer)| {
         let failure = answer.as_ref().err().filter(|failure| fits(failure))?;
         Some(of_failure(address, failure))
     });
-    Outcome::of(found.collect())
+    CheckOutcome::of(found.collect())
 }
 
 /// A failure as a finding; its hint is more exact than the table's text.
-pub(super) fn of_failure(subject: &str, failure: &Failure) -> Found {
-    let found = Found::new(subject, failure.message.clone());
+pub(super) fn of_failure(subject: &str, failure: &Failure) -> DoctorFinding {
+    let found = DoctorFinding::new(subject, failure.message.clone());
     match &failure.hint {
         Some(hint) => found.todo(hint.clone()),
         None => found,
     }
 }
 
-pub(super) fn sealed(facts: &Facts) -> Outcome {
+pub(super) fn sealed(facts: &DoctorFacts) -> CheckOutcome {
     healthy(facts, |health| {
         (health.initialized && health.sealed).then(|| "it is sealed".to_owned())
     })
 }
 
-pub(super) fn uninitialized(facts: &Facts) -> Outcome {
+pub(super) fn uninitialized(facts: &DoctorFacts) -> CheckOutcome {
     healthy(facts, |health| {
         (!health.initialized).then(|| "it was never initialised".to_owned())
     })
 }
 
-fn healthy(facts: &Facts, wrong: impl Fn(&Health) -> Option<String>) -> Outcome {
+fn healthy(facts: &DoctorFacts, wrong: impl Fn(&Health) -> Option<String>) -> CheckOutcome {
     let issuer = match facts.issuer() {
         Ok(issuer) => issuer,
         Err(skipped) => return skipped,
     };
     let answers = issuer.addresses.iter();
-    Outcome::all(answers.map(|(address, answer)| match answer {
+    CheckOutcome::all(answers.map(|(address, answer)| match answer {
         Ok((health, _)) => match wrong(health) {
-            Some(reason) => Outcome::wrong(address, reason),
-            None => Outcome::Fine,
+            Some(reason) => CheckOutcome::wrong(address, reason),
+            None => CheckOutcome::Fine,
         },
-        Err(_) => Outcome::skipped("the issuer does not answer"),
+        Err(_) => CheckOutcome::skipped("the issuer does not answer"),
     }))
 }
 
-pub(super) fn clock(facts: &Facts) -> Outcome {
+pub(super) fn clock(facts: &DoctorFacts) -> CheckOutcome {
     let issuer = match facts.issuer() {
         Ok(issuer) => issuer,
         Err(skipped) => return skipped,
     };
     let answers = issuer.addresses.iter();
-    Outcome::all(answers.map(|(address, answer)| {
+    CheckOutcome::all(answers.map(|(address, answer)| {
         let Ok((_, Some(ahead))) = answer else {
-            return Outcome::skipped("no answer with a date");
+            return CheckOutcome::skipped("no answer with a date");
         };
         let off = Duration::from_millis(ahead.unsigned_abs());
         if off <= CLOCK_LIMIT {
-            return Outcome::Fine;
+            return CheckOutcome::Fine;
         }
         let side = if *ahead > 0 { "behind" } else { "ahead of" };
         let reason = format!(
             "this machine's clock is {} s {side} the issuer's",
             off.as_secs()
         );
-        Outcome::wrong(address, reason)
+        CheckOutcome::wrong(address, reason)
     }))
 }
 
-pub(super) fn order_refused(facts: &Facts) -> Outcome {
+pub(super) fn order_refused(facts: &DoctorFacts) -> CheckOutcome {
     orders(facts, |failure| failure.class != FailureClass::BadAnswer)
 }
 
-pub(super) fn answer_refused(facts: &Facts) -> Outcome {
+pub(super) fn answer_refused(facts: &DoctorFacts) -> CheckOutcome {
     orders(facts, |failure| failure.class == FailureClass::BadAnswer)
 }
 
-fn orders(facts: &Facts, fits: impl Fn(&Failure) -> bool) -> Outcome {
+fn orders(facts: &DoctorFacts, fits: impl Fn(&Failure) -> bool) -> CheckOutcome {
     if !facts.options.test_issue {
-        return Outcome::skipped("no certificate is asked for without --test-issue");
+        return CheckOutcome::skipped("no certificate is asked for without --test-issue");
     }
     let issuer = match facts.issuer() {
         Ok(issuer) => issuer,
         Err(skipped) => return skipped,
     };
     facts.each(|one| match issuer.orders.get(&one.config.name) {
-        None => Outcome::skipped("there was no way to ask: see the lines above"),
+        None => CheckOutcome::skipped("there was no way to ask: see the lines above"),
         Some(Err(failure)) if fits(failure) => {
-            Outcome::Wrong(vec![of_failure(&one.config.name, failure)])
+            CheckOutcome::Wrong(vec![of_failure(&one.config.name, failure)])
         }
-        Some(_) => Outcome::Fine,
+        Some(_) => CheckOutcome::Fine,
     })
 }

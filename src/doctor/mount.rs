@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use super::{
-    Facts, Found, Outcome,
+    CheckOutcome, DoctorFacts, DoctorFinding,
     facts::{Asked, MountFacts},
     issuer::of_failure,
 };
@@ -23,14 +23,17 @@ use crate::{
 };
 
 /// Judges mount and role of each certificate.
-fn each(facts: &Facts, judge: impl Fn(&CertConfig, &MountFacts) -> Outcome) -> Outcome {
+fn each(
+    facts: &DoctorFacts,
+    judge: impl Fn(&CertConfig, &MountFacts) -> CheckOutcome,
+) -> CheckOutcome {
     let issuer = match facts.issuer() {
         Ok(issuer) => issuer,
         Err(skipped) => return skipped,
     };
     facts.each(|one| match issuer.mount(&one.config) {
         Some(mount) => judge(&one.config, mount),
-        None => Outcome::skipped("no listed address serves"),
+        None => CheckOutcome::skipped("no listed address serves"),
     })
 }
 
@@ -41,37 +44,39 @@ fn transport(failure: &Failure) -> bool {
     )
 }
 
-pub(super) fn missing(facts: &Facts) -> Outcome {
+pub(super) fn missing(facts: &DoctorFacts) -> CheckOutcome {
     each(facts, |one, mount| match &mount.issuers {
-        Asked::Refused(failure) if transport(failure) => Outcome::skipped(failure.message.clone()),
-        Asked::Refused(failure) if failure.code == "namespace-not-found" => {
-            Outcome::Wrong(vec![of_failure(&one.name, failure)])
+        Asked::Refused(failure) if transport(failure) => {
+            CheckOutcome::skipped(failure.message.clone())
         }
-        Asked::Refused(failure) => Outcome::Wrong(vec![Found::new(
+        Asked::Refused(failure) if failure.code == "namespace-not-found" => {
+            CheckOutcome::Wrong(vec![of_failure(&one.name, failure)])
+        }
+        Asked::Refused(failure) => CheckOutcome::Wrong(vec![DoctorFinding::new(
             one.name.clone(),
             format!(
                 "no PKI engine answers at {}/: {}",
                 one.request.mount, failure.message
             ),
         )]),
-        Asked::Had(_) | Asked::Not(_) => Outcome::Fine,
+        Asked::Had(_) | Asked::Not(_) => CheckOutcome::Fine,
     })
 }
 
-pub(super) fn without_issuer(facts: &Facts) -> Outcome {
+pub(super) fn without_issuer(facts: &DoctorFacts) -> CheckOutcome {
     each(facts, |one, mount| match &mount.issuers {
         Asked::Had(issuers) if issuers.is_empty() => {
-            Outcome::wrong(&one.name, format!("{}/ has no issuer", one.request.mount))
+            CheckOutcome::wrong(&one.name, format!("{}/ has no issuer", one.request.mount))
         }
-        Asked::Had(_) => Outcome::Fine,
-        Asked::Refused(_) | Asked::Not(_) => Outcome::skipped("the issuers can't be listed"),
+        Asked::Had(_) => CheckOutcome::Fine,
+        Asked::Refused(_) | Asked::Not(_) => CheckOutcome::skipped("the issuers can't be listed"),
     })
 }
 
-pub(super) fn policy(facts: &Facts) -> Outcome {
+pub(super) fn policy(facts: &DoctorFacts) -> CheckOutcome {
     each(facts, |one, mount| match &mount.may {
         Asked::Had(may) if may.iter().any(|word| word == "update" || word == "root") => {
-            Outcome::Fine
+            CheckOutcome::Fine
         }
         Asked::Had(may) => {
             let reason = format!(
@@ -83,22 +88,24 @@ pub(super) fn policy(facts: &Facts) -> Outcome {
                 "add path \"{}\" {{ capabilities = [\"update\"] }} to its policy",
                 mount.path
             );
-            Outcome::Wrong(vec![Found::new(one.name.clone(), reason).todo(todo)])
+            CheckOutcome::Wrong(vec![
+                DoctorFinding::new(one.name.clone(), reason).todo(todo),
+            ])
         }
         Asked::Refused(failure) => {
-            Outcome::skipped(format!("the token may not be asked: {}", failure.code))
+            CheckOutcome::skipped(format!("the token may not be asked: {}", failure.code))
         }
-        Asked::Not(why) => Outcome::skipped(why.clone()),
+        Asked::Not(why) => CheckOutcome::skipped(why.clone()),
     })
 }
 
-pub(super) fn role_missing(facts: &Facts) -> Outcome {
+pub(super) fn role_missing(facts: &DoctorFacts) -> CheckOutcome {
     each(facts, |one, mount| match &mount.role {
-        Asked::Refused(failure) if absent(failure) && is_pki(mount) => Outcome::wrong(
+        Asked::Refused(failure) if absent(failure) && is_pki(mount) => CheckOutcome::wrong(
             &one.name,
             format!("{}/ has no role {}", one.request.mount, one.request.role),
         ),
-        role => readable(role, |_| Outcome::Fine),
+        role => readable(role, |_| CheckOutcome::Fine),
     })
 }
 
@@ -113,27 +120,29 @@ fn is_pki(mount: &MountFacts) -> bool {
     matches!(mount.issuers, Asked::Had(_))
 }
 
-fn readable<T>(role: &Asked<T>, judge: impl Fn(&T) -> Outcome) -> Outcome {
+fn readable<T>(role: &Asked<T>, judge: impl Fn(&T) -> CheckOutcome) -> CheckOutcome {
     match role {
         Asked::Had(role) => judge(role),
-        Asked::Refused(failure) if absent(failure) => Outcome::skipped("there is no such role"),
-        Asked::Refused(failure) => Outcome::skipped(format!(
+        Asked::Refused(failure) if absent(failure) => {
+            CheckOutcome::skipped("there is no such role")
+        }
+        Asked::Refused(failure) => CheckOutcome::skipped(format!(
             "the token may not read the role ({}); --test-issue finds out by an order",
             failure.code
         )),
-        Asked::Not(why) => Outcome::skipped(why.clone()),
+        Asked::Not(why) => CheckOutcome::skipped(why.clone()),
     }
 }
 
 /// What the role says of the request, one kind at a time.
-pub(super) fn misfit(facts: &Facts, kind: Misfit) -> Outcome {
+pub(super) fn misfit(facts: &DoctorFacts, kind: Misfit) -> CheckOutcome {
     each(facts, |one, mount| {
         readable(&mount.role, |role| {
             let judged = role::judge(role, &one.request);
             let found = judged.into_iter().filter(|(misfit, _)| *misfit == kind);
-            Outcome::of(
+            CheckOutcome::of(
                 found
-                    .map(|(_, reason)| Found::new(one.name.clone(), reason))
+                    .map(|(_, reason)| DoctorFinding::new(one.name.clone(), reason))
                     .collect(),
             )
         })
@@ -151,17 +160,17 @@ fn ca(mount: &MountFacts) -> Option<(CertFacts, Option<&str>)> {
 }
 
 fn against_ca(
-    facts: &Facts,
+    facts: &DoctorFacts,
     wrong: impl Fn(Duration, Timestamp) -> bool,
     about: impl Fn(&str, Option<&str>) -> String,
-) -> Outcome {
+) -> CheckOutcome {
     each(facts, |one, mount| {
         let Some((ca, behavior)) = ca(mount) else {
-            return Outcome::skipped("the CA certificate can't be read");
+            return CheckOutcome::skipped("the CA certificate can't be read");
         };
         let ttl = one.request.ttl;
         if !wrong(ttl, ca.not_after) {
-            return Outcome::Fine;
+            return CheckOutcome::Fine;
         }
         let seen = format!(
             "the CA {} ends at {}, the ttl is {}",
@@ -169,11 +178,11 @@ fn against_ca(
             ca.not_after,
             duration::print(ttl)
         );
-        Outcome::wrong(&one.name, about(&seen, behavior))
+        CheckOutcome::wrong(&one.name, about(&seen, behavior))
     })
 }
 
-pub(super) fn outlives_ca(facts: &Facts) -> Outcome {
+pub(super) fn outlives_ca(facts: &DoctorFacts) -> CheckOutcome {
     let now = facts.now;
     against_ca(
         facts,
@@ -186,7 +195,7 @@ pub(super) fn outlives_ca(facts: &Facts) -> Outcome {
     )
 }
 
-pub(super) fn ca_ends_soon(facts: &Facts) -> Outcome {
+pub(super) fn ca_ends_soon(facts: &DoctorFacts) -> CheckOutcome {
     let now = facts.now;
     against_ca(
         facts,

@@ -8,9 +8,9 @@ use std::{path::PathBuf, time::Duration};
 
 use tokio::time::timeout;
 
-use super::{Facts, Found, Outcome, facts::NomadFacts};
+use super::{CheckOutcome, DoctorFacts, DoctorFinding, facts::NomadFacts};
 use crate::{
-    config::{App, Config, Environment, Step},
+    config::{App, Config, Environment, ReloadStep},
     model::reload::{Action, ReloadFailure, SignalName},
     reload::nomad::{Nomad, NomadConfig},
 };
@@ -58,9 +58,9 @@ fn uses_nomad(config: &Config) -> bool {
         .filter_map(|one| one.reload.as_ref());
     reloads.into_iter().any(|reload| {
         let steps = reload.on_cert_change.iter().chain(&reload.on_ca_change);
-        let through = |step: &Step| match step {
-            Step::Auto => reload.app == App::Loki,
-            Step::Do(action) => matches!(
+        let through = |step: &ReloadStep| match step {
+            ReloadStep::Auto => reload.app == App::Loki,
+            ReloadStep::Do(action) => matches!(
                 action,
                 Action::NomadSignal { .. } | Action::NomadRestart { .. }
             ),
@@ -93,46 +93,48 @@ const BAD_TOKEN: [&str; 3] = [
 ];
 const DENIED: [&str; 1] = ["nomad-denied"];
 
-pub(super) fn no_socket(facts: &Facts) -> Outcome {
+pub(super) fn no_socket(facts: &DoctorFacts) -> CheckOutcome {
     refused(facts, |code| NO_SOCKET.contains(&code))
 }
 
-pub(super) fn no_token(facts: &Facts) -> Outcome {
+pub(super) fn no_token(facts: &DoctorFacts) -> CheckOutcome {
     refused(facts, |code| NO_TOKEN.contains(&code))
 }
 
-pub(super) fn bad_token(facts: &Facts) -> Outcome {
+pub(super) fn bad_token(facts: &DoctorFacts) -> CheckOutcome {
     refused(facts, |code| BAD_TOKEN.contains(&code))
 }
 
-pub(super) fn no_lifecycle(facts: &Facts) -> Outcome {
+pub(super) fn no_lifecycle(facts: &DoctorFacts) -> CheckOutcome {
     refused(facts, |code| DENIED.contains(&code))
 }
 
 /// Everything else that went wrong.
-pub(super) fn failing(facts: &Facts) -> Outcome {
+pub(super) fn failing(facts: &DoctorFacts) -> CheckOutcome {
     let own = [&NO_SOCKET[..], &NO_TOKEN, &BAD_TOKEN, &DENIED].concat();
     refused(facts, |code| !own.contains(&code))
 }
 
-fn refused(facts: &Facts, own: impl Fn(&str) -> bool) -> Outcome {
+fn refused(facts: &DoctorFacts, own: impl Fn(&str) -> bool) -> CheckOutcome {
     let nomad = match &facts.nomad {
         Ok(nomad) => nomad,
-        Err(why) => return Outcome::skipped(*why),
+        Err(why) => return CheckOutcome::skipped(*why),
     };
     match &nomad.refusal {
-        None => Outcome::Fine,
+        None => CheckOutcome::Fine,
         Some(failure) if own(failure.code) => {
-            let found = Found::new("", failure.message.clone());
-            Outcome::Wrong(vec![match failure.hint.is_empty() {
+            let found = DoctorFinding::new("", failure.message.clone());
+            CheckOutcome::Wrong(vec![match failure.hint.is_empty() {
                 true => found,
                 false => found.todo(failure.hint),
             }])
         }
         Some(failure) if NO_SOCKET.contains(&failure.code) => {
-            Outcome::skipped("the Task API can't be reached")
+            CheckOutcome::skipped("the Task API can't be reached")
         }
-        Some(failure) if NO_TOKEN.contains(&failure.code) => Outcome::skipped("there is no token"),
-        Some(_) => Outcome::Fine,
+        Some(failure) if NO_TOKEN.contains(&failure.code) => {
+            CheckOutcome::skipped("there is no token")
+        }
+        Some(_) => CheckOutcome::Fine,
     }
 }

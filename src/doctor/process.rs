@@ -9,11 +9,11 @@
 use std::path::{Path, PathBuf};
 
 use super::{
-    Facts, Found, Outcome,
+    CheckOutcome, DoctorFacts, DoctorFinding,
     facts::{Process, ProcessFacts},
 };
 use crate::{
-    config::{Config, Step},
+    config::{Config, ReloadStep},
     disk,
     model::reload::{Action, SignalTarget},
 };
@@ -37,7 +37,7 @@ impl ProcessFacts {
         let steps =
             reloads.flat_map(|reload| reload.on_cert_change.iter().chain(&reload.on_ca_change));
         let configured = steps.filter_map(|step| match step {
-            Step::Do(Action::Signal { target, signal }) => match target {
+            ReloadStep::Do(Action::Signal { target, signal }) => match target {
                 SignalTarget::PidFile(path) => Some((path.clone(), Ok(*signal), read(path))),
                 SignalTarget::Pid(pid) => {
                     let place = PathBuf::from(format!("/proc/{pid}"));
@@ -46,7 +46,7 @@ impl ProcessFacts {
                 // It is started with the agent.
                 SignalTarget::Child => None,
             },
-            Step::Do(_) | Step::Auto => None,
+            ReloadStep::Do(_) | ReloadStep::Auto => None,
         });
         let mut all: Vec<Self> = Vec::new();
         for (pid_file, signal, found) in named.into_iter().chain(configured) {
@@ -92,51 +92,54 @@ fn by_id(pid: u32) -> Result<Process, String> {
     })
 }
 
-fn each(facts: &Facts, judge: impl Fn(&ProcessFacts, &Process) -> Outcome) -> Outcome {
+fn each(
+    facts: &DoctorFacts,
+    judge: impl Fn(&ProcessFacts, &Process) -> CheckOutcome,
+) -> CheckOutcome {
     if facts.processes.is_empty() {
-        return Outcome::skipped("no process is told by a signal; --pid-file names one");
+        return CheckOutcome::skipped("no process is told by a signal; --pid-file names one");
     }
-    Outcome::all(facts.processes.iter().map(|process| match &process.found {
+    CheckOutcome::all(facts.processes.iter().map(|process| match &process.found {
         Ok(found) => judge(process, found),
-        Err(_) => Outcome::skipped("there is no such process"),
+        Err(_) => CheckOutcome::skipped("there is no such process"),
     }))
 }
 
-pub(super) fn missing(facts: &Facts) -> Outcome {
+pub(super) fn missing(facts: &DoctorFacts) -> CheckOutcome {
     let lost = facts.processes.iter().filter_map(|process| {
         let why = process.found.as_ref().err()?;
-        Some(Found::new(
+        Some(DoctorFinding::new(
             process.pid_file.display().to_string(),
             why.clone(),
         ))
     });
     let lost: Vec<_> = lost.collect();
     if lost.is_empty() {
-        return each(facts, |_, _| Outcome::Fine);
+        return each(facts, |_, _| CheckOutcome::Fine);
     }
-    Outcome::Wrong(lost)
+    CheckOutcome::Wrong(lost)
 }
 
-pub(super) fn not_caught(facts: &Facts) -> Outcome {
+pub(super) fn not_caught(facts: &DoctorFacts) -> CheckOutcome {
     each(facts, |wanted, process| {
         let signal = match &wanted.signal {
             Ok(signal) => *signal,
-            Err(why) => return Outcome::wrong("--signal", why.clone()),
+            Err(why) => return CheckOutcome::wrong("--signal", why.clone()),
         };
         let bit = u32::try_from(signal.number() - 1).unwrap_or(u32::MAX);
         let caught = 1_u64.checked_shl(bit);
         if caught.is_some_and(|bit| process.caught & bit != 0) {
-            return Outcome::Fine;
+            return CheckOutcome::Fine;
         }
         let reason = format!(
             "process {} ({}) does not catch {signal}: it ends when it gets it, or never sees it",
             process.pid, process.name
         );
-        Outcome::wrong(wanted.pid_file.display().to_string(), reason)
+        CheckOutcome::wrong(wanted.pid_file.display().to_string(), reason)
     })
 }
 
-pub(super) fn hangs_up_loki(facts: &Facts) -> Outcome {
+pub(super) fn hangs_up_loki(facts: &DoctorFacts) -> CheckOutcome {
     each(facts, |wanted, process| {
         let hangup = wanted
             .signal
@@ -144,9 +147,9 @@ pub(super) fn hangs_up_loki(facts: &Facts) -> Outcome {
             .ok()
             .filter(|signal| signal.number() == 1);
         let Some(warning) = hangup.and_then(|signal| signal.warning(&process.name)) else {
-            return Outcome::Fine;
+            return CheckOutcome::Fine;
         };
         let reason = format!("process {} is {}: {warning}", process.pid, process.name);
-        Outcome::wrong(wanted.pid_file.display().to_string(), reason)
+        CheckOutcome::wrong(wanted.pid_file.display().to_string(), reason)
     })
 }

@@ -28,26 +28,35 @@ fn the_first_stage_that_fails_gives_the_exit_code() {
         found: Vec::new(),
         skipped: None,
     };
-    let table: [(&[(&str, Status)], Exit); 6] = [
-        (&[("config-invalid", Status::Ok)], Exit::Done),
-        (&[("role-leases", Status::Warn)], Exit::Done),
-        (&[("disk-full", Status::Skipped)], Exit::Done),
+    let table: [(&[(&str, CheckStatus)], Exit); 6] = [
+        (&[("config-invalid", CheckStatus::Ok)], Exit::Done),
+        (&[("role-leases", CheckStatus::Warn)], Exit::Done),
+        (&[("disk-full", CheckStatus::Skipped)], Exit::Done),
         (
-            &[("clock-off", Status::Fail), ("disk-full", Status::Fail)],
+            &[
+                ("clock-off", CheckStatus::Fail),
+                ("disk-full", CheckStatus::Fail),
+            ],
             Exit::CannotPublish,
         ),
         (
-            &[("disk-full", Status::Fail), ("jwt-expired", Status::Fail)],
+            &[
+                ("disk-full", CheckStatus::Fail),
+                ("jwt-expired", CheckStatus::Fail),
+            ],
             Exit::Denied,
         ),
         (
-            &[("clock-off", Status::Fail), ("role-leases", Status::Warn)],
+            &[
+                ("clock-off", CheckStatus::Fail),
+                ("role-leases", CheckStatus::Warn),
+            ],
             Exit::Failure,
         ),
     ];
     for (rows, exit) in table {
         let rows = rows.iter().map(|(code, status)| row(code, *status));
-        let report = Report {
+        let report = DoctorReport {
             rows: rows.collect(),
         };
         assert_eq!(report.exit(), exit, "{report:?}");
@@ -56,10 +65,16 @@ fn the_first_stage_that_fails_gives_the_exit_code() {
 
 #[test]
 fn what_is_wrong_wins_over_what_can_not_be_told() {
-    let wrong = || Outcome::wrong("a", "b");
-    let skipped = || Outcome::skipped("c");
-    assert_eq!(Outcome::all([skipped(), wrong(), Outcome::Fine]), wrong());
-    assert_eq!(Outcome::all([Outcome::Fine, skipped()]), skipped());
-    assert_eq!(Outcome::all([Outcome::Fine]), Outcome::Fine);
-    assert!(matches!(Outcome::all([]), Outcome::Skipped(_)));
+    let wrong = || CheckOutcome::wrong("a", "b");
+    let skipped = || CheckOutcome::skipped("c");
+    assert_eq!(
+        CheckOutcome::all([skipped(), wrong(), CheckOutcome::Fine]),
+        wrong()
+    );
+    assert_eq!(
+        CheckOutcome::all([CheckOutcome::Fine, skipped()]),
+        skipped()
+    );
+    assert_eq!(CheckOutcome::all([CheckOutcome::Fine]), CheckOutcome::Fine);
+    assert!(matches!(CheckOutcome::all([]), CheckOutcome::Skipped(_)));
 }

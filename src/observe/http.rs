@@ -29,7 +29,7 @@ use super::{
     metrics,
     report::{Ready, Renewed, RenewedCert, Report},
     socket::{Limited, OwnUser, Socket, SocketError},
-    status::Seen,
+    status::AgentView,
 };
 use crate::{
     config::{Listen, StatusSocket},
@@ -113,7 +113,7 @@ impl Servers {
     }
 
     /// Answers until `stop`; the sockets' files are gone then.
-    pub async fn run(self, seen: Seen, stop: CancellationToken) {
+    pub async fn run(self, seen: AgentView, stop: CancellationToken) {
         let tcp = async {
             match self.tcp {
                 Some(listener) => serve(listener, Some(LIFE), public(seen.clone())).await,
@@ -156,11 +156,11 @@ where
     let _ended = axum::serve(Limited::new(listener, life), router).await;
 }
 
-fn public(seen: Seen) -> Router {
+fn public(seen: AgentView) -> Router {
     finished(health()).with_state(seen)
 }
 
-fn private(seen: Seen) -> Router {
+fn private(seen: AgentView) -> Router {
     let routes = health()
         .route("/status", get(status))
         .route("/renew", post(renew_all))
@@ -168,7 +168,7 @@ fn private(seen: Seen) -> Router {
     finished(routes).with_state(seen)
 }
 
-fn health() -> Router<Seen> {
+fn health() -> Router<AgentView> {
     Router::new()
         .route("/live", get(live))
         .route("/ready", get(ready))
@@ -176,7 +176,7 @@ fn health() -> Router<Seen> {
 }
 
 /// What else may be asked for, and what every answer has.
-fn finished(routes: Router<Seen>) -> Router<Seen> {
+fn finished(routes: Router<AgentView>) -> Router<AgentView> {
     routes
         .fallback(async || refused(StatusCode::NOT_FOUND, "try /live, /ready or /metrics"))
         // The header Allow names the right one.
@@ -210,7 +210,7 @@ async fn live() -> Json<Value> {
     Json(json!({ "live": true }))
 }
 
-async fn ready(State(seen): State<Seen>) -> (StatusCode, Response) {
+async fn ready(State(seen): State<AgentView>) -> (StatusCode, Response) {
     let ready = Ready::from(&seen.view());
     let status = if ready.ready {
         StatusCode::OK
@@ -220,23 +220,23 @@ async fn ready(State(seen): State<Seen>) -> (StatusCode, Response) {
     (status, pretty(&ready))
 }
 
-async fn exposition(State(seen): State<Seen>) -> Response {
+async fn exposition(State(seen): State<AgentView>) -> Response {
     match metrics::exposition(seen.view()) {
         Ok(text) => ([(CONTENT_TYPE, metrics::MEDIA_TYPE)], text).into_response(),
         Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }
 }
 
-async fn status(State(seen): State<Seen>) -> Response {
+async fn status(State(seen): State<AgentView>) -> Response {
     Json(Report::from(&seen.view())).into_response()
 }
 
-async fn renew_all(State(seen): State<Seen>) -> Response {
+async fn renew_all(State(seen): State<AgentView>) -> Response {
     let names = seen.force().names().map(str::to_owned).collect();
     renew(&seen, names).await
 }
 
-async fn renew_one(State(seen): State<Seen>, Path(name): Path<String>) -> Response {
+async fn renew_one(State(seen): State<AgentView>, Path(name): Path<String>) -> Response {
     if !seen.force().names().any(|known| known == name) {
         let known: Vec<_> = seen.force().names().collect();
         let hint = format!("the certificates are {}", known.join(", "));
@@ -256,7 +256,7 @@ fn pretty(value: &impl Serialize) -> Response {
 
 /// One renewal of each; the answer when each has come to something. Wishes that come while one is
 /// under way share its answer.
-async fn renew(seen: &Seen, names: Vec<String>) -> Response {
+async fn renew(seen: &AgentView, names: Vec<String>) -> Response {
     let mut waiting = Vec::new();
     for name in names {
         let Some(status) = seen.of(&name) else {

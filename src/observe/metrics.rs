@@ -25,7 +25,7 @@ pub const MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0; chars
 
 /// What a metric is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum MetricKind {
     /// Goes up and down.
     Gauge,
     /// Counts up from the start of the process; its sample ends in `_total`.
@@ -34,7 +34,7 @@ pub enum Kind {
     Info,
 }
 
-impl Kind {
+impl MetricKind {
     /// The word in the exposition and in the documentation.
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -51,7 +51,7 @@ pub struct Metric {
     /// Name without unit and without the suffix of its kind.
     stem: &'static str,
     /// What it is.
-    pub kind: Kind,
+    pub kind: MetricKind,
     /// `seconds`, or none for plain numbers.
     pub unit: Option<&'static str>,
     /// Names of its labels.
@@ -69,9 +69,9 @@ impl Metric {
             .unit
             .map_or_else(String::new, |unit| format!("_{unit}"));
         let suffix = match self.kind {
-            Kind::Gauge => "",
-            Kind::Counter => "_total",
-            Kind::Info => "_info",
+            MetricKind::Gauge => "",
+            MetricKind::Counter => "_total",
+            MetricKind::Info => "_info",
         };
         format!("{}{unit}{suffix}", self.stem)
     }
@@ -79,10 +79,10 @@ impl Metric {
 
 /// The samples of one metric while they are read.
 #[derive(Default)]
-struct Samples(Vec<(Vec<String>, Value)>);
+struct Samples(Vec<(Vec<String>, SampleValue)>);
 
 #[derive(Clone, Copy, Debug)]
-enum Value {
+enum SampleValue {
     Whole(u64),
     Number(f64),
 }
@@ -90,25 +90,25 @@ enum Value {
 impl Samples {
     /// A count or a small number.
     fn whole(&mut self, labels: &[&str], value: impl Into<u64>) {
-        self.push(labels, Value::Whole(value.into()));
+        self.push(labels, SampleValue::Whole(value.into()));
     }
 
     fn yes_or_no(&mut self, labels: &[&str], value: bool) {
-        self.push(labels, Value::Whole(u64::from(value)));
+        self.push(labels, SampleValue::Whole(u64::from(value)));
     }
 
     /// A moment, in seconds since 1970; nothing when there is none.
     fn moment(&mut self, labels: &[&str], at: Option<Timestamp>) {
         if let Some(at) = at {
-            self.push(labels, Value::Number(seconds(at.unix_millis())));
+            self.push(labels, SampleValue::Number(seconds(at.unix_millis())));
         }
     }
 
     fn number(&mut self, labels: &[&str], value: f64) {
-        self.push(labels, Value::Number(value));
+        self.push(labels, SampleValue::Number(value));
     }
 
-    fn push(&mut self, labels: &[&str], value: Value) {
+    fn push(&mut self, labels: &[&str], value: SampleValue) {
         let labels = labels.iter().map(|label| (*label).to_owned()).collect();
         self.0.push((labels, value));
     }
@@ -149,9 +149,9 @@ impl Collector for Scrape {
 fn encode(metric: &Metric, samples: &Samples, out: &mut DescriptorEncoder<'_>) -> fmt::Result {
     let unit = metric.unit.map(|unit| Unit::Other(unit.to_owned()));
     let kind = match metric.kind {
-        Kind::Gauge => MetricType::Gauge,
-        Kind::Counter => MetricType::Counter,
-        Kind::Info => MetricType::Info,
+        MetricKind::Gauge => MetricType::Gauge,
+        MetricKind::Counter => MetricType::Counter,
+        MetricKind::Info => MetricType::Info,
     };
     let help = format!("{}.", metric.help);
     let mut family = out.encode_descriptor(metric.stem, &help, unit.as_ref(), kind)?;
@@ -159,7 +159,7 @@ fn encode(metric: &Metric, samples: &Samples, out: &mut DescriptorEncoder<'_>) -
         let names = metric.labels.iter().copied();
         let labels: Vec<(&str, &str)> = names.zip(values.iter().map(String::as_str)).collect();
         match (metric.kind, value) {
-            (Kind::Info, _) => family.encode_info(&labels)?,
+            (MetricKind::Info, _) => family.encode_info(&labels)?,
             (_, value) if labels.is_empty() => number(&mut family, metric.kind, *value)?,
             (_, value) => {
                 number(&mut family.encode_family(&labels)?, metric.kind, *value)?;
@@ -169,13 +169,13 @@ fn encode(metric: &Metric, samples: &Samples, out: &mut DescriptorEncoder<'_>) -
     Ok(())
 }
 
-fn number(out: &mut MetricEncoder<'_>, kind: Kind, value: Value) -> fmt::Result {
+fn number(out: &mut MetricEncoder<'_>, kind: MetricKind, value: SampleValue) -> fmt::Result {
     const NONE: Option<&Exemplar<NoLabelSet, u64>> = None;
     match (kind, value) {
-        (Kind::Counter, Value::Whole(count)) => out.encode_counter(&count, NONE),
-        (Kind::Counter, Value::Number(number)) => out.encode_counter(&number, NONE),
-        (_, Value::Whole(count)) => out.encode_gauge(&count),
-        (_, Value::Number(number)) => out.encode_gauge(&number),
+        (MetricKind::Counter, SampleValue::Whole(count)) => out.encode_counter(&count, NONE),
+        (MetricKind::Counter, SampleValue::Number(number)) => out.encode_counter(&number, NONE),
+        (_, SampleValue::Whole(count)) => out.encode_gauge(&count),
+        (_, SampleValue::Number(number)) => out.encode_gauge(&number),
     }
 }
 

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::status::{Readiness, View, attested, generations, readiness};
 use crate::{
     model::time::Timestamp,
-    status::{App, FailureReport, Moment, Status},
+    status::{AppStatus, FailureReport, Moment, Status},
 };
 
 /// What `/ready` answers.
@@ -80,7 +80,7 @@ pub struct CertReport<'a> {
 #[derive(Clone, Debug, Serialize)]
 struct AppReport<'a> {
     #[serde(flatten)]
-    app: &'a App,
+    app: &'a AppStatus,
     /// Whether the published generation is served; unknown without a probe.
     serves_current: Option<bool>,
     verified_at: Option<Moment>,

@@ -28,7 +28,7 @@ use tokio::{
 };
 use tracing::warn;
 
-use crate::disk::{self, Directory, Last, Refusal, Trust};
+use crate::disk::{self, Directory, Last, PathRefusal, TrustedOwners};
 
 /// Connections of one server at once; more wait in the kernel.
 const AT_ONCE: usize = 32;
@@ -42,7 +42,7 @@ const RAW: &str = "s";
 pub enum SocketError {
     /// The directory is no good: it is somebody else's, others may write in it, or a link leads there.
     #[error("{0}; give the socket a directory of its own")]
-    Dir(#[from] Refusal),
+    Dir(#[from] PathRefusal),
     /// A process answers at that path.
     #[error("another process answers at {}", .0.display())]
     Taken(PathBuf),
@@ -118,11 +118,11 @@ impl Socket {
 }
 
 /// Its parents are for others too, as is the ready file's directory.
-fn own_directory(dir: &Path) -> Result<Directory, Refusal> {
+fn own_directory(dir: &Path) -> Result<Directory, PathRefusal> {
     if let Some(parent) = dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-        Directory::make(parent, Last::Followed, 0o755, &Trust::OWN)?;
+        Directory::make(parent, Last::Followed, 0o755, &TrustedOwners::OWN)?;
     }
-    Directory::make(dir, Last::Real, 0o700, &Trust::OWN)
+    Directory::make(dir, Last::Real, 0o700, &TrustedOwners::OWN)
 }
 
 /// The name of an entry for calls that take only a path. It begins at the descriptor, so whoever

@@ -12,7 +12,7 @@ use crate::{clock::Clock, control::Force, model::time::Timestamp, status::Status
 
 /// The way to the agent: its values, and wishes for renewals.
 #[derive(Clone)]
-pub struct Seen {
+pub struct AgentView {
     started: Timestamp,
     statuses: Arc<[watch::Receiver<Status>]>,
     force: Force,
@@ -20,7 +20,7 @@ pub struct Seen {
     vault_plain_http: bool,
 }
 
-impl Seen {
+impl AgentView {
     /// The agent starts now, by `clock`.
     #[must_use]
     pub fn new(

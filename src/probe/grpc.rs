@@ -9,7 +9,7 @@ use h2::{RecvStream, client};
 use http::{HeaderMap, Request, StatusCode};
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use crate::model::served::Health;
+use crate::model::served::ApplicationHealth;
 
 /// The service as a whole: an empty message, not compressed (gRPC over HTTP/2, Length-Prefixed-Message).
 const REQUEST: &[u8] = &[0; 5];
@@ -37,7 +37,7 @@ impl From<h2::Error> for Fault {
 ///
 /// # Errors
 /// [`Fault`] when no status of the health service came.
-pub(super) async fn check<S>(stream: S, authority: &str) -> Result<Health, Fault>
+pub(super) async fn check<S>(stream: S, authority: &str) -> Result<ApplicationHealth, Fault>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
@@ -78,7 +78,7 @@ fn request(authority: &str) -> Result<Request<()>, Fault> {
 async fn call(
     client: client::SendRequest<&'static [u8]>,
     request: Request<()>,
-) -> Result<Health, Fault> {
+) -> Result<ApplicationHealth, Fault> {
     let mut client = client.ready().await?;
     let (answer, mut sender) = client.send_request(request, false)?;
     sender.send_data(REQUEST, true)?;
@@ -115,7 +115,7 @@ async fn read(mut body: RecvStream) -> Result<(Vec<u8>, HeaderMap), Fault> {
 }
 
 /// The error of gRPC in these fields, if there is one.
-fn status(fields: &HeaderMap) -> Result<Option<Health>, Fault> {
+fn status(fields: &HeaderMap) -> Result<Option<ApplicationHealth>, Fault> {
     let Some(code) = fields.get("grpc-status") else {
         return Ok(None);
     };
@@ -129,12 +129,12 @@ fn status(fields: &HeaderMap) -> Result<Option<Health>, Fault> {
         .get("grpc-message")
         .map(|text| String::from_utf8_lossy(text.as_bytes()));
     let text = text.unwrap_or_default().chars().take(200).collect();
-    Ok(Some(Health::Status(code, text)))
+    Ok(Some(ApplicationHealth::Status(code, text)))
 }
 
 /// `HealthCheckResponse` (grpc/health/v1/health.proto): field 1, the status, an enumeration; left
 /// out when it is 0.
-fn decode(message: &[u8]) -> Result<Health, String> {
+fn decode(message: &[u8]) -> Result<ApplicationHealth, String> {
     let (head, mut rest) = message.split_at_checked(5).ok_or("the answer is cut off")?;
     if head[0] != 0 {
         return Err("the answer is compressed".to_owned());
@@ -159,9 +159,9 @@ fn decode(message: &[u8]) -> Result<Health, String> {
         }
     }
     Ok(match found {
-        1 => Health::Serving,
-        2 => Health::NotServing,
-        other => Health::Other(other),
+        1 => ApplicationHealth::Serving,
+        2 => ApplicationHealth::NotServing,
+        other => ApplicationHealth::Other(other),
     })
 }
 
@@ -195,13 +195,19 @@ mod tests {
 
     #[test]
     fn the_status_is_read_from_the_message() {
-        let table: [(&[u8], Result<Health, &str>); 9] = [
-            (&[0, 0, 0, 0, 2, 8, 1], Ok(Health::Serving)),
-            (&[0, 0, 0, 0, 2, 8, 2], Ok(Health::NotServing)),
-            (&[0, 0, 0, 0, 0], Ok(Health::Other(0))),
-            (&[0, 0, 0, 0, 3, 8, 0x80, 1], Ok(Health::Other(128))),
+        let table: [(&[u8], Result<ApplicationHealth, &str>); 9] = [
+            (&[0, 0, 0, 0, 2, 8, 1], Ok(ApplicationHealth::Serving)),
+            (&[0, 0, 0, 0, 2, 8, 2], Ok(ApplicationHealth::NotServing)),
+            (&[0, 0, 0, 0, 0], Ok(ApplicationHealth::Other(0))),
+            (
+                &[0, 0, 0, 0, 3, 8, 0x80, 1],
+                Ok(ApplicationHealth::Other(128)),
+            ),
             // An unknown field of text before it.
-            (&[0, 0, 0, 0, 5, 0x12, 1, b'x', 8, 1], Ok(Health::Serving)),
+            (
+                &[0, 0, 0, 0, 5, 0x12, 1, b'x', 8, 1],
+                Ok(ApplicationHealth::Serving),
+            ),
             (&[0, 0, 0, 0], Err("the answer is cut off")),
             (&[1, 0, 0, 0, 2, 8, 1], Err("the answer is compressed")),
             (

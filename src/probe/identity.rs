@@ -9,7 +9,7 @@ use rustls::{
 };
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 
-use super::witness::Witness;
+use super::witness::RecordingVerifier;
 use crate::model::{
     leaf::{CertFacts, SubjectNames},
     pem,
@@ -129,9 +129,9 @@ impl Identity {
         compare(served, &self.wanted())
     }
 
-    pub(super) fn witness(&self, show: bool) -> Witness {
+    pub(super) fn witness(&self, show: bool) -> RecordingVerifier {
         let shown = self.shown.clone().filter(|_| show);
-        Witness::new(
+        RecordingVerifier::new(
             Arc::clone(&self.provider),
             Arc::clone(&self.verifier),
             shown,

@@ -121,7 +121,7 @@ async fn the_published_certificate_is_attested_over_either_version() {
         let config = server(&set, Some(&ca), tls13);
         let served = look(&set, |_| {}, |tcp| serve(config, tcp)).await.unwrap();
         assert_eq!(served.serial, set.leaf().serial);
-        assert_eq!(served.trust, Trust::Verified);
+        assert_eq!(served.trust, ChainTrust::Verified);
         assert_eq!(served.accepted, Accepted::Yes { sent: true });
         let version = if tls13 { "TLSv1.3" } else { "TLSv1.2" };
         assert_eq!(served.version.as_deref(), Some(version));
@@ -195,7 +195,7 @@ async fn a_late_verdict_on_our_certificate_is_waited_for() {
     let served = look(&set, health, |tcp| serve(accepts, tcp)).await.unwrap();
     assert_eq!(served.accepted, Accepted::Yes { sent: true });
     assert!(
-        matches!(served.health, Some(Health::Broken(_))),
+        matches!(served.health, Some(ApplicationHealth::Broken(_))),
         "{served:?}"
     );
 }
@@ -236,7 +236,11 @@ async fn a_client_certificate_of_the_wrong_ca_or_none_is_seen_as_refused() {
             panic!("tls13 {tls13} mtls {mtls}: {served:?}");
         };
         assert!(why.starts_with("alert "), "{why}");
-        assert_eq!(served.trust, Trust::Verified, "tls13 {tls13} mtls {mtls}");
+        assert_eq!(
+            served.trust,
+            ChainTrust::Verified,
+            "tls13 {tls13} mtls {mtls}"
+        );
         let no = Identity::of(&set).unwrap().attest(&served).unwrap_err();
         assert_eq!(no.code, "client-refused");
     }
@@ -249,7 +253,10 @@ async fn the_serial_of_an_untrusted_certificate_is_reported_and_never_attested()
     let config = server(&theirs, None, true);
     let served = look(&ours, |_| {}, |tcp| serve(config, tcp)).await.unwrap();
     assert_eq!(served.serial, theirs.leaf().serial);
-    assert!(matches!(&served.trust, Trust::Refused(_)), "{served:?}");
+    assert!(
+        matches!(&served.trust, ChainTrust::Refused(_)),
+        "{served:?}"
+    );
     assert!(Identity::of(&ours).unwrap().attest(&served).is_err());
     // Even where it is the very one that was published, trust decides.
     let no = Identity::of(&theirs).unwrap().attest(&served).unwrap_err();
@@ -262,7 +269,7 @@ async fn a_name_that_the_certificate_does_not_have_is_not_trusted() {
     let config = server(&set, None, true);
     let wrong = |target: &mut ProbeTarget| target.server_name = "other.consul".to_owned();
     let served = look(&set, wrong, |tcp| serve(config, tcp)).await.unwrap();
-    let Trust::Refused(why) = &served.trust else {
+    let ChainTrust::Refused(why) = &served.trust else {
         panic!("{served:?}");
     };
     assert!(why.contains("not valid for name"), "{why}");
@@ -364,14 +371,18 @@ async fn grpc(config: ServerConfig, tcp: TcpStream, message: Option<&'static [u8
 async fn the_health_service_is_asked_over_mtls() {
     let ca = TestCa::new(SystemClock.now());
     let set = set(&ca);
-    let table: [(Option<&'static [u8]>, u32, Health); 4] = [
-        (Some(&[0, 0, 0, 0, 2, 8, 1]), 0, Health::Serving),
-        (Some(&[0, 0, 0, 0, 2, 8, 2]), 0, Health::NotServing),
-        (None, 12, Health::Status(12, "no".to_owned())),
+    let table: [(Option<&'static [u8]>, u32, ApplicationHealth); 4] = [
+        (Some(&[0, 0, 0, 0, 2, 8, 1]), 0, ApplicationHealth::Serving),
+        (
+            Some(&[0, 0, 0, 0, 2, 8, 2]),
+            0,
+            ApplicationHealth::NotServing,
+        ),
+        (None, 12, ApplicationHealth::Status(12, "no".to_owned())),
         (
             Some(&[1]),
             0,
-            Health::Broken("the answer is cut off".to_owned()),
+            ApplicationHealth::Broken("the answer is cut off".to_owned()),
         ),
     ];
     let health = |target: &mut ProbeTarget| {

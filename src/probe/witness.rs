@@ -19,7 +19,7 @@ use rustls::{
 };
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 
-pub(super) struct Witness {
+pub(super) struct RecordingVerifier {
     provider: Arc<CryptoProvider>,
     verifier: Arc<WebPkiServerVerifier>,
     shown: Option<Arc<CertifiedKey>>,
@@ -28,7 +28,7 @@ pub(super) struct Witness {
     asked: OnceLock<bool>,
 }
 
-impl Witness {
+impl RecordingVerifier {
     pub(super) fn new(
         provider: Arc<CryptoProvider>,
         verifier: Arc<WebPkiServerVerifier>,
@@ -75,13 +75,13 @@ impl Witness {
     }
 }
 
-impl std::fmt::Debug for Witness {
+impl std::fmt::Debug for RecordingVerifier {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Witness").finish_non_exhaustive()
     }
 }
 
-impl ServerCertVerifier for Witness {
+impl ServerCertVerifier for RecordingVerifier {
     fn verify_server_cert(
         &self,
         end_entity: &CertificateDer<'_>,
@@ -118,7 +118,7 @@ impl ServerCertVerifier for Witness {
     }
 }
 
-impl ResolvesClientCert for Witness {
+impl ResolvesClientCert for RecordingVerifier {
     fn resolve(
         &self,
         _root_hint_subjects: &[&[u8]],

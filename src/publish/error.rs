@@ -5,7 +5,7 @@
 use std::{io, path::PathBuf};
 
 use crate::{
-    disk::Refusal,
+    disk::PathRefusal,
     model::failure::{Failure, FailureClass},
 };
 
@@ -24,7 +24,7 @@ pub enum PublishError {
     },
     /// A directory, a file or a link that is not touched, because of what it is or whose.
     #[error(transparent)]
-    Refused(#[from] Refusal),
+    Refused(#[from] PathRefusal),
     /// Another process publishes into the directory at this moment.
     #[error("the certificate directory {} is in use by another publisher", path.display())]
     InUse {

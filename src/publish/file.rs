@@ -14,7 +14,7 @@ use super::{
     place::{Access, Place},
 };
 pub(super) use crate::disk::split;
-use crate::disk::{Directory, Last, Trust};
+use crate::disk::{Directory, Last, TrustedOwners};
 
 /// Replaces the file at `path`; missing parent directories are made with mode 0755. The file's
 /// directory has to be root's or ours, and nobody else may write in it (a sticky one is fine).
@@ -22,7 +22,7 @@ use crate::disk::{Directory, Last, Trust};
 /// # Errors
 /// [`PublishError`] with the step that failed; the old file is still there then.
 pub fn replace(path: &Path, bytes: &[u8], mode: u32) -> Result<(), PublishError> {
-    replace_for(path, bytes, mode, &Trust::OWN)
+    replace_for(path, bytes, mode, &TrustedOwners::OWN)
 }
 
 /// As [`replace`]; the directory may also be the configured owner's.
@@ -30,7 +30,7 @@ pub(super) fn replace_for(
     path: &Path,
     bytes: &[u8],
     mode: u32,
-    trust: &Trust,
+    trust: &TrustedOwners,
 ) -> Result<(), PublishError> {
     let (parent, name) = split(path)?;
     let directory = Directory::make(parent, Last::Followed, 0o755, trust)?.checked(trust)?;
@@ -54,7 +54,7 @@ pub(super) fn replace_for(
 }
 
 /// Removes the file at `path`; absent is fine. Its directory is judged as for [`replace`].
-pub(super) fn remove(path: &Path, trust: &Trust) -> Result<(), PublishError> {
+pub(super) fn remove(path: &Path, trust: &TrustedOwners) -> Result<(), PublishError> {
     let (parent, name) = split(path)?;
     match Directory::find(parent, Last::Followed, trust) {
         Err(refusal) if refusal.is_missing() => Ok(()),

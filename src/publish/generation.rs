@@ -21,7 +21,7 @@ use rustix::fs::FileType;
 use super::{
     PublishError, Rendered,
     place::{Place, Rules},
-    state::StateFile,
+    record::RecordFile,
 };
 use crate::model::time::Timestamp;
 
@@ -37,7 +37,7 @@ const DATA_TMP: &str = "..data.tmp";
 const LINK_TMP: &str = "..link.tmp";
 
 /// What a crash leaves behind, removed at the next start.
-pub(crate) const LEFTOVERS: [&str; 5] = [NEW, OLD, DATA_TMP, LINK_TMP, StateFile::TMP];
+pub(crate) const LEFTOVERS: [&str; 5] = [NEW, OLD, DATA_TMP, LINK_TMP, RecordFile::TMP];
 
 /// How many generations may exist at one moment: a Nomad secrets directory has 1 MiB.
 pub const MOST_GENERATIONS: usize = 3;
@@ -212,7 +212,7 @@ fn wanted(
     let live = live(place);
     let whole = |id: &GenerationId| Some(*id) == live || is_whole(place, *id);
     let all: Vec<_> = all.iter().copied().filter(whole).collect();
-    let recorded = StateFile::read(place)
+    let recorded = RecordFile::read(place)
         .staged
         .and_then(|record| record.generation.parse().ok())
         .filter(|id| all.contains(id));
@@ -265,7 +265,7 @@ fn is_whole(place: &Place<'_>, id: GenerationId) -> bool {
 }
 
 fn is_staged(place: &Place<'_>, id: GenerationId) -> bool {
-    StateFile::read(place)
+    RecordFile::read(place)
         .staged
         .is_some_and(|record| record.generation == id.to_string())
 }

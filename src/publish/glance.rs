@@ -76,12 +76,12 @@ fn digest(set: &Rendered) -> u64 {
 
 /// The newest state that was found good.
 #[derive(Debug, Default)]
-pub(super) struct Seen {
+pub(super) struct LastGood {
     good: Option<(Glance, Instant)>,
     settled: bool,
 }
 
-impl Seen {
+impl LastGood {
     /// True when nothing can be wrong, because nothing changed.
     pub(super) fn is_known(&self, glance: &Glance) -> bool {
         self.settled && self.good.as_ref().is_some_and(|(good, _)| good == glance)
@@ -169,7 +169,7 @@ mod tests {
         let temp = tempfile::tempdir().unwrap();
         let take = || Glance::take(temp.path(), &set("key"));
         let start = Instant::now();
-        let mut seen = Seen::default();
+        let mut seen = LastGood::default();
         seen.compared(take(), true, start);
         assert!(!seen.is_known(&take()));
         seen.compared(take(), true, start + SETTLED / 2);

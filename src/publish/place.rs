@@ -20,7 +20,7 @@ use rustix::{
 mod remove;
 
 use super::error::PublishError;
-use crate::disk::{self, Content, Directory, Last, Refusal, Trust};
+use crate::disk::{self, Content, Directory, Last, PathRefusal, TrustedOwners};
 
 /// Files larger than this are not ours; a chain with hundreds of certificates is far below.
 const LARGEST: u64 = 8 * 1024 * 1024;
@@ -114,8 +114,8 @@ impl Rules {
         self.with_mode(DIR_MODE)
     }
 
-    pub(super) fn trust(&self) -> Trust {
-        Trust {
+    pub(super) fn trust(&self) -> TrustedOwners {
+        TrustedOwners {
             uid: self.uid,
             gid: self.gid,
         }
@@ -172,7 +172,7 @@ pub(super) struct Place<'w> {
     path: PathBuf,
     witness: Option<&'w dyn Witness>,
     /// Whose directories and files in it are taken; `None` for a reader that changes nothing.
-    trust: Option<Trust>,
+    trust: Option<TrustedOwners>,
     locked: bool,
 }
 
@@ -197,7 +197,7 @@ impl<'w> Place<'w> {
     pub(super) fn beneath(
         directory: &Directory,
         witness: Option<&'w dyn Witness>,
-        trust: Option<Trust>,
+        trust: Option<TrustedOwners>,
     ) -> io::Result<Self> {
         Ok(Self {
             fd: directory.listable()?,
@@ -222,10 +222,10 @@ impl<'w> Place<'w> {
     }
 
     /// Opens a real directory that is ours.
-    pub(super) fn open_ours(path: &Path, trust: &Trust) -> Result<Self, Refusal> {
+    pub(super) fn open_ours(path: &Path, trust: &TrustedOwners) -> Result<Self, PathRefusal> {
         let directory = Directory::find(path, Last::Real, trust)?.exclusive(trust)?;
         Self::beneath(&directory, None, Some(*trust))
-            .map_err(|source| Refusal::io("open", path, source))
+            .map_err(|source| PathRefusal::io("open", path, source))
     }
 
     pub(super) fn path(&self) -> &Path {

@@ -9,7 +9,7 @@ use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use super::{PublishError, file};
 use crate::{
-    disk::{self, Trust},
+    disk::{self, TrustedOwners},
     model::time::Timestamp,
 };
 
@@ -42,7 +42,7 @@ impl ReadyFile {
     ///
     /// # Errors
     /// [`PublishError`]; an old ready file is still there then.
-    pub fn write(&self, path: &Path, trust: &Trust) -> Result<(), PublishError> {
+    pub fn write(&self, path: &Path, trust: &TrustedOwners) -> Result<(), PublishError> {
         let mut text = serde_json::to_vec_pretty(self)
             .map_err(|source| file::failed("write down", path, source.into()))?;
         text.push(b'\n');
@@ -72,7 +72,7 @@ impl ReadyFile {
     ///
     /// # Errors
     /// As [`ReadyFile::write`].
-    pub fn remove(path: &Path, trust: &Trust) -> Result<(), PublishError> {
+    pub fn remove(path: &Path, trust: &TrustedOwners) -> Result<(), PublishError> {
         file::remove(path, trust)
     }
 
@@ -107,8 +107,8 @@ mod tests {
     fn a_marker_comes_back_as_written_with_mode_0644_and_its_directory_made() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("certagent/ready.json");
-        ready_file().write(&path, &Trust::OWN).unwrap();
-        ready_file().write(&path, &Trust::OWN).unwrap();
+        ready_file().write(&path, &TrustedOwners::OWN).unwrap();
+        ready_file().write(&path, &TrustedOwners::OWN).unwrap();
         assert_eq!(ReadyFile::read(&path).unwrap(), Some(ready_file()));
         let mode = std::fs::metadata(&path).unwrap().permissions().mode();
         assert_eq!(mode & 0o7777, 0o644);
@@ -125,7 +125,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (path, other) = (dir.path().join("ready.json"), dir.path().join("other"));
         std::os::unix::fs::symlink(&other, &path).unwrap();
-        ready_file().write(&path, &Trust::OWN).unwrap();
+        ready_file().write(&path, &TrustedOwners::OWN).unwrap();
         assert!(!other.exists());
         assert!(path.symlink_metadata().unwrap().is_file());
     }
@@ -137,7 +137,7 @@ mod tests {
         assert_eq!(ReadyFile::read(&path).unwrap(), None);
         file::replace(&path, b"{\"serial\":", 0o600).unwrap();
         assert!(ReadyFile::read(&path).is_err());
-        ReadyFile::remove(&path, &Trust::OWN).unwrap();
-        ReadyFile::remove(&path, &Trust::OWN).unwrap();
+        ReadyFile::remove(&path, &TrustedOwners::OWN).unwrap();
+        ReadyFile::remove(&path, &TrustedOwners::OWN).unwrap();
     }
 }

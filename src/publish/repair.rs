@@ -43,14 +43,14 @@ impl fmt::Display for Wrong {
 
 /// One difference between the disk and the set that shall be there.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Finding {
+pub struct Difference {
     /// The name inside the certificate directory; `.` is a generation's or the directory itself.
     pub name: String,
     /// What is wrong with it.
     pub wrong: Wrong,
 }
 
-impl fmt::Display for Finding {
+impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.name, self.wrong)
     }
@@ -60,7 +60,7 @@ impl fmt::Display for Finding {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Drift {
     /// None when everything is as it shall be.
-    pub findings: Vec<Finding>,
+    pub findings: Vec<Difference>,
 }
 
 impl Drift {
@@ -79,7 +79,7 @@ impl Drift {
     }
 
     fn add(&mut self, name: &str, wrong: Wrong) {
-        self.findings.push(Finding {
+        self.findings.push(Difference {
             name: name.to_owned(),
             wrong,
         });

@@ -31,7 +31,7 @@ const LONGEST_LINE: usize = 1000;
 const AFTERTHOUGHT: Duration = Duration::from_millis(500);
 
 /// One command to run.
-pub(super) struct Order<'a> {
+pub(super) struct HookCommand<'a> {
     pub(super) argv: &'a [String],
     pub(super) limit: Duration,
     pub(super) variables: BTreeMap<String, String>,
@@ -85,7 +85,7 @@ pub(super) fn variables(
 }
 
 /// Runs it to its end.
-pub(super) async fn run(order: Order<'_>) -> Result<Delivery, ReloadFailure> {
+pub(super) async fn run(order: HookCommand<'_>) -> Result<Delivery, ReloadFailure> {
     let Some((program, arguments)) = order.argv.split_first() else {
         let text = "the command has no program".to_owned();
         return Err(ReloadFailure::lasting("exec-empty", text, "set argv"));

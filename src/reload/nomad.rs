@@ -93,7 +93,7 @@ pub struct Nomad {
 }
 
 /// One call.
-struct Call<'a> {
+struct NomadCall<'a> {
     /// For messages: `signalling task loki`.
     what: &'a str,
     /// Below `/v1/`, with its query.
@@ -103,7 +103,7 @@ struct Call<'a> {
 }
 
 /// Any answer.
-struct Answer {
+struct NomadAnswer {
     status: u16,
     text: String,
 }
@@ -165,7 +165,7 @@ impl Nomad {
         body: Value,
         limit: Duration,
     ) -> Result<Delivery, ReloadFailure> {
-        let call = Call {
+        let call = NomadCall {
             what,
             path,
             body,
@@ -178,7 +178,7 @@ impl Nomad {
         refused::task(what, answer.status, &answer.text)
     }
 
-    async fn send(&self, call: &Call<'_>) -> Result<Answer, ReloadFailure> {
+    async fn send(&self, call: &NomadCall<'_>) -> Result<NomadAnswer, ReloadFailure> {
         let what = call.what;
         let token = self.token(what)?;
         let (client, origin) = self.client(what)?;
@@ -197,7 +197,7 @@ impl Nomad {
             request = request.header("X-Nomad-Namespace", namespace);
         }
         match request.send().await {
-            Ok(answer) => Ok(Answer {
+            Ok(answer) => Ok(NomadAnswer {
                 status: answer.status().as_u16(),
                 text: http_client::text(answer, LARGEST).await,
             }),

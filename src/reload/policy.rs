@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use crate::{
-    config::{App, CertConfig, ReloadConfig, Step},
+    config::{App, CertConfig, ReloadConfig, ReloadStep},
     model::reload::{Action, EventKind, ReloadPolicy},
     reload::loki::{self, Version},
 };
@@ -16,7 +16,7 @@ const VERIFY_TIMEOUT: Duration = Duration::from_secs(60);
 /// Does any list say `auto` for an application whose version decides?
 #[must_use]
 pub fn needs_version(reload: &ReloadConfig) -> bool {
-    reload.app == App::Loki && reload.on_cert_change.contains(&Step::Auto)
+    reload.app == App::Loki && reload.on_cert_change.contains(&ReloadStep::Auto)
 }
 
 /// How the application of this certificate is reloaded. Without a `reload` block there is no action;
@@ -25,7 +25,7 @@ pub fn needs_version(reload: &ReloadConfig) -> bool {
 pub fn policy(certificate: &CertConfig, version: Option<Version>) -> ReloadPolicy {
     let (reload, probe) = (certificate.reload.as_ref(), certificate.probe.as_ref());
     let verify_timeout = reload.map_or(VERIFY_TIMEOUT, |reload| reload.verify_timeout);
-    let steps = |of: fn(&ReloadConfig) -> &[Step], event| {
+    let steps = |of: fn(&ReloadConfig) -> &[ReloadStep], event| {
         reload.map_or_else(Vec::new, |reload| list(reload, of(reload), event, version))
     };
     ReloadPolicy {
@@ -41,7 +41,7 @@ pub fn policy(certificate: &CertConfig, version: Option<Version>) -> ReloadPolic
 
 fn list(
     reload: &ReloadConfig,
-    steps: &[Step],
+    steps: &[ReloadStep],
     event: EventKind,
     version: Option<Version>,
 ) -> Vec<Action> {
@@ -49,9 +49,9 @@ fn list(
     let mut actions = Vec::new();
     for step in steps {
         match (step, reload.app) {
-            (Step::Do(action), _) => actions.push(action.clone()),
-            (Step::Auto, App::Loki) => actions.extend(loki::auto(version, event, task)),
-            (Step::Auto, App::Generic) => actions.push(Action::None),
+            (ReloadStep::Do(action), _) => actions.push(action.clone()),
+            (ReloadStep::Auto, App::Loki) => actions.extend(loki::auto(version, event, task)),
+            (ReloadStep::Auto, App::Generic) => actions.push(Action::None),
         }
     }
     actions

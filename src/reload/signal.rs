@@ -21,7 +21,7 @@ use rustix::{
 };
 
 use crate::{
-    disk::{self, Trust},
+    disk::{self, TrustedOwners},
     model::reload::{Delivery, ReloadFailure, SignalName, SignalTarget},
 };
 
@@ -34,7 +34,7 @@ const TICKS_PER_SECOND: u64 = 100;
 
 /// What a process is, beyond its id.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Identity {
+struct ProcessIdentity {
     pid: i32,
     /// Start time in ticks since boot. Two processes can be born within one tick: only a
     /// descriptor that was kept is exact.
@@ -46,7 +46,7 @@ struct Identity {
 /// A process that is held: what is known of it, and a descriptor that means it and no other.
 #[derive(Debug)]
 struct Held {
-    identity: Identity,
+    identity: ProcessIdentity,
     /// Bit n - 1: signal n is caught.
     caught: u64,
     /// Its effective user.
@@ -63,9 +63,9 @@ impl Held {
 
 /// The child of `certagent exec`, as its owner reports it.
 #[derive(Clone, Debug, Default)]
-pub struct Child(Arc<Mutex<Option<u32>>>);
+pub struct ChildPid(Arc<Mutex<Option<u32>>>);
 
-impl Child {
+impl ChildPid {
     /// It runs. Its owner has not waited for it yet, so the id is its own.
     pub fn started(&self, pid: u32) {
         *lock(&self.0) = Some(pid);
@@ -79,15 +79,15 @@ impl Child {
 
 /// Sends signals and remembers whom it has seen.
 #[derive(Debug, Default)]
-pub struct Signals {
-    child: Child,
+pub struct SignalSender {
+    child: ChildPid,
     seen: Mutex<HashMap<PathBuf, Held>>,
 }
 
-impl Signals {
+impl SignalSender {
     /// The slot for the child.
     #[must_use]
-    pub fn child(&self) -> Child {
+    pub fn child(&self) -> ChildPid {
         self.child.clone()
     }
 
@@ -161,7 +161,11 @@ impl Signals {
 
     /// A process seen before under this id has to be the same; one with another id has at least
     /// to run the same program, because an application that restarts gets a new id.
-    fn is_known(&self, target: &SignalTarget, found: &Identity) -> Result<(), ReloadFailure> {
+    fn is_known(
+        &self,
+        target: &SignalTarget,
+        found: &ProcessIdentity,
+    ) -> Result<(), ReloadFailure> {
         let seen = lock(&self.seen);
         let Some(seen) = seen.get(&key(target)) else {
             return Ok(());
@@ -208,7 +212,7 @@ fn stranger(pid: i32) -> ReloadFailure {
 /// The process whose id the file holds.
 fn by_file(path: &Path) -> Result<Option<Held>, ReloadFailure> {
     let place = path.display();
-    let found = match disk::read_ours(path, LARGEST, &Trust::OWN) {
+    let found = match disk::read_ours(path, LARGEST, &TrustedOwners::OWN) {
         Ok(found) => found,
         Err(refusal) if refusal.is_missing() => return Ok(None),
         Err(refusal) => {
@@ -227,7 +231,7 @@ fn by_file(path: &Path) -> Result<Option<Held>, ReloadFailure> {
     let held = hold(number(pid)?)?;
     let writer = found.stat.st_uid;
     if let Some(held) = &held
-        && !Trust::OWN.owns(writer)
+        && !TrustedOwners::OWN.owns(writer)
         && writer != held.uid
     {
         let text = format!(
@@ -307,7 +311,7 @@ fn hold(pid: i32) -> Result<Option<Held>, ReloadFailure> {
 }
 
 /// What `/proc/<pid>/status` says of a process.
-struct Status {
+struct ProcessStatus {
     caught: u64,
     /// The effective user.
     uid: u32,
@@ -315,7 +319,7 @@ struct Status {
 
 /// Identity, status and state letter of `/proc/<pid>` (proc(5)).
 #[expect(clippy::disallowed_methods, reason = "/proc is the kernel's")]
-fn read(pid: i32) -> Option<(Identity, Status, char)> {
+fn read(pid: i32) -> Option<(ProcessIdentity, ProcessStatus, char)> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The name in brackets may hold anything; the fields after it can't.
     let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
@@ -327,12 +331,12 @@ fn read(pid: i32) -> Option<(Identity, Status, char)> {
     // real, effective, saved, file system
     let uid = field("Uid:")?.split_whitespace().nth(1)?.parse().ok()?;
     let program = fs::read_link(format!("/proc/{pid}/exe")).ok().map(plain);
-    let identity = Identity {
+    let identity = ProcessIdentity {
         pid,
         started,
         program,
     };
-    Some((identity, Status { caught, uid }, state))
+    Some((identity, ProcessStatus { caught, uid }, state))
 }
 
 /// An upgraded program is still the same one.

@@ -18,7 +18,7 @@ pub(crate) use certagent_model::testing::failure;
 
 use crate::{
     clock::Clock,
-    issuer::{Issuer, Order, Reply},
+    issuer::{IssuanceRequest, Issuer, Reply},
     model::{
         failure::{Failure, FailureClass},
         health::IssuerHealth,
@@ -158,7 +158,7 @@ impl FakeIssuer {
         })
     }
 
-    fn record(&self, order: Order<'_>) -> Call {
+    fn record(&self, order: IssuanceRequest<'_>) -> Call {
         assert!(
             !self.closed.load(Ordering::SeqCst),
             "an order after the issuer was closed"
@@ -175,7 +175,7 @@ impl FakeIssuer {
 }
 
 impl Issuer for FakeIssuer {
-    async fn issue(&self, order: Order<'_>) -> Result<Reply, Failure> {
+    async fn issue(&self, order: IssuanceRequest<'_>) -> Result<Reply, Failure> {
         let call = self.record(order);
         let latency = *self.latency.lock().unwrap();
         if latency > Duration::ZERO {

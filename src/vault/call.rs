@@ -23,8 +23,8 @@ use zeroize::Zeroizing;
 
 use super::{
     address::Address,
-    cause::Trouble,
-    classify::{Next, Said, failure, judge, misconfigured},
+    cause::NoAnswer,
+    classify::{AfterRefusal, Said, failure, judge, misconfigured},
     header::{http_date, retry_after},
     rate::Limiter,
     tls::Tls,
@@ -43,13 +43,13 @@ use crate::{
 const PAUSE: Duration = Duration::from_millis(250);
 
 /// A success (2xx).
-pub(super) struct Answer {
+pub(super) struct Success {
     pub body: Zeroizing<Vec<u8>>,
     pub date: Option<Timestamp>,
     at: String,
 }
 
-impl Answer {
+impl Success {
     /// Reads the body as JSON; the error holds no part of it.
     pub(super) fn json<T: DeserializeOwned>(&self, what: &str) -> Result<T, Failure> {
         serde_json::from_slice(&self.body).map_err(|_| {
@@ -68,22 +68,22 @@ impl Answer {
 
 /// No success.
 #[derive(Debug)]
-pub(super) struct Refused {
+pub(super) struct FailedCall {
     pub failure: Failure,
-    pub next: Next,
+    pub next: AfterRefusal,
 }
 
-impl From<Failure> for Refused {
+impl From<Failure> for FailedCall {
     fn from(failure: Failure) -> Self {
         Self {
             failure,
-            next: Next::Stop,
+            next: AfterRefusal::Stop,
         }
     }
 }
 
-impl From<Refused> for Failure {
-    fn from(refused: Refused) -> Self {
+impl From<FailedCall> for Failure {
+    fn from(refused: FailedCall) -> Self {
         refused.failure
     }
 }
@@ -169,9 +169,9 @@ impl Wire {
     }
 
     /// Asks until an address answers or none is left.
-    pub(super) async fn send(&self, hold: &Hold, ask: &Ask<'_>) -> Result<Answer, Refused> {
+    pub(super) async fn send(&self, hold: &Hold, ask: &Ask<'_>) -> Result<Success, FailedCall> {
         let until = Instant::now() + self.common.timeout.saturating_mul(2);
-        let mut passed: Vec<(String, Refused)> = Vec::new();
+        let mut passed: Vec<(String, FailedCall)> = Vec::new();
         for round in 0..=self.max_retries {
             if round > 0 {
                 tokio::time::sleep(PAUSE * round).await;
@@ -185,14 +185,15 @@ impl Wire {
                 }
                 match self.one(hold, index, ask, until).await {
                     Ok(answer) => return Ok(answer),
-                    Err(refused) if refused.next == Next::Elsewhere => {
+                    Err(refused) if refused.next == AfterRefusal::Elsewhere => {
                         passed.push((hold[index].address.shown.clone(), refused));
                     }
                     Err(refused) => return Err(refused),
                 }
             }
-            let transport =
-                |(_, refused): &(String, Refused)| refused.failure.class == FailureClass::Transport;
+            let transport = |(_, refused): &(String, FailedCall)| {
+                refused.failure.class == FailureClass::Transport
+            };
             if !passed.iter().any(transport) {
                 break;
             }
@@ -206,14 +207,14 @@ impl Wire {
         &self,
         hold: &Hold,
         ask: &Ask<'_>,
-        looks: impl Iterator<Item = impl Future<Output = Result<T, Refused>>>,
+        looks: impl Iterator<Item = impl Future<Output = Result<T, FailedCall>>>,
         best: impl Fn(&T) -> bool,
-    ) -> Result<T, Refused> {
+    ) -> Result<T, FailedCall> {
         let numbered = looks.enumerate();
         let mut looks: FuturesUnordered<_> = numbered
             .map(|(index, look)| async move { (index, look.await) })
             .collect();
-        let mut passed: Vec<(String, Refused)> = Vec::new();
+        let mut passed: Vec<(String, FailedCall)> = Vec::new();
         let mut second = None;
         while let Some((index, found)) = looks.next().await {
             match found {
@@ -232,7 +233,7 @@ impl Wire {
         index: usize,
         ask: &Ask<'_>,
         until: Instant,
-    ) -> Result<Answer, Refused> {
+    ) -> Result<Success, FailedCall> {
         let mut place = index;
         let mut redirected = false;
         loop {
@@ -252,7 +253,7 @@ impl Wire {
             match received.status {
                 200..=299 => {
                     self.first.store(place, Ordering::Relaxed);
-                    return Ok(Answer {
+                    return Ok(Success {
                         date: date(&received.headers),
                         body: received.body,
                         at: server.address.shown.clone(),
@@ -271,7 +272,7 @@ impl Wire {
     }
 
     /// Waits for this request's turn under our own rate limit, but not beyond the call's end.
-    async fn turn(&self, ask: &Ask<'_>, until: Instant) -> Result<(), Refused> {
+    async fn turn(&self, ask: &Ask<'_>, until: Instant) -> Result<(), FailedCall> {
         let Some(limiter) = &self.limiter else {
             return Ok(());
         };
@@ -290,7 +291,7 @@ impl Wire {
         let _another = self.first.compare_exchange(place, next, was, is);
     }
 
-    fn no_answer(&self, hold: &Hold, place: usize, ask: &Ask<'_>, trouble: Trouble) -> Refused {
+    fn no_answer(&self, hold: &Hold, place: usize, ask: &Ask<'_>, trouble: NoAnswer) -> FailedCall {
         let class = match trouble.code {
             "answer-too-large" => FailureClass::BadAnswer,
             "unsendable" => FailureClass::Misconfigured,
@@ -301,13 +302,13 @@ impl Wire {
             self.leave(place);
         }
         let next = if once || class != FailureClass::Transport {
-            Next::Stop
+            AfterRefusal::Stop
         } else {
-            Next::Elsewhere
+            AfterRefusal::Elsewhere
         };
         let text = ask.scrub(trouble.text);
         let message = format!("{} at {}: {text}", tried(ask), hold[place].address.shown);
-        Refused {
+        FailedCall {
             failure: failure(class, trouble.code, message, trouble.hint),
             next,
         }
@@ -352,7 +353,7 @@ fn location(from: &Server, received: &Received) -> Option<Url> {
     from.address.origin.join(location).ok()
 }
 
-fn redirect_refused(server: &Server, ask: &Ask<'_>, received: &Received) -> Refused {
+fn redirect_refused(server: &Server, ask: &Ask<'_>, received: &Received) -> FailedCall {
     let location = location(server, received);
     let secure = location.as_ref().is_some_and(|url| url.scheme() == "https");
     let to = location.map_or_else(
@@ -370,13 +371,13 @@ fn redirect_refused(server: &Server, ask: &Ask<'_>, received: &Received) -> Refu
     } else {
         "a token goes to listed addresses only: add that one if it is the issuer's"
     };
-    Refused {
+    FailedCall {
         failure: failure(FailureClass::Unavailable, "redirect", message, hint),
-        next: Next::Elsewhere,
+        next: AfterRefusal::Elsewhere,
     }
 }
 
-fn refusal(server: &Server, ask: &Ask<'_>, received: &Received) -> Refused {
+fn refusal(server: &Server, ask: &Ask<'_>, received: &Received) -> FailedCall {
     let said = Said::read(&received.body);
     let judged = judge(received.status, &said, ask.who());
     let text = if said.text.is_empty() {
@@ -396,7 +397,7 @@ fn refusal(server: &Server, ask: &Ask<'_>, received: &Received) -> Refused {
         .headers
         .get(header::RETRY_AFTER)
         .and_then(|value| retry_after(value.to_str().ok()?, now));
-    Refused {
+    FailedCall {
         failure,
         next: judged.next,
     }
@@ -407,8 +408,8 @@ fn date(headers: &HeaderMap) -> Option<Timestamp> {
 }
 
 /// One failure for all addresses: the one that says most leads, the others are named.
-fn together(ask: &Ask<'_>, mut passed: Vec<(String, Refused)>) -> Refused {
-    let rank = |refused: &Refused| match refused.failure.class {
+fn together(ask: &Ask<'_>, mut passed: Vec<(String, FailedCall)>) -> FailedCall {
+    let rank = |refused: &FailedCall| match refused.failure.class {
         FailureClass::Transport => 0,
         _ if refused.failure.code == "not-vault" => 1,
         _ => 2,

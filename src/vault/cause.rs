@@ -8,7 +8,7 @@ use rustls::{AlertDescription, CertificateError, InvalidMessage};
 
 /// No answer.
 #[derive(Debug)]
-pub(super) struct Trouble {
+pub(super) struct NoAnswer {
     pub code: &'static str,
     /// All causes in one line, without the URL: the message names the address already.
     pub text: String,
@@ -27,7 +27,7 @@ pub(super) struct NameNotFound(pub io::Error);
 type Known = (&'static str, &'static str);
 
 /// Judges why the client got no answer.
-pub(super) fn trouble(error: &reqwest::Error) -> Trouble {
+pub(super) fn trouble(error: &reqwest::Error) -> NoAnswer {
     let (code, hint) = match causes(error).find_map(known) {
         Some(known) => known,
         None if error.is_timeout() => ("timeout", "the server is silent: check it and the network"),
@@ -38,7 +38,7 @@ pub(super) fn trouble(error: &reqwest::Error) -> Trouble {
         "timeout" => "no answer in time".to_owned(),
         _ => chain(error),
     };
-    Trouble {
+    NoAnswer {
         code,
         text,
         hint,

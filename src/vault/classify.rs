@@ -10,7 +10,7 @@ use crate::model::failure::{Failure, FailureClass};
 
 /// What the sender does after a refusal, before the caller's retry plan takes over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Next {
+pub(super) enum AfterRefusal {
     /// Nothing: the answer would be the same everywhere.
     Stop,
     /// Try the next address.
@@ -34,11 +34,11 @@ pub(super) enum Who {
 
 /// A judged answer.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Judged {
+pub(super) struct JudgedAnswer {
     pub class: FailureClass,
     pub code: &'static str,
     pub hint: &'static str,
-    pub next: Next,
+    pub next: AfterRefusal,
 }
 
 /// The issuer's words: `errors` when it was JSON, else a piece of the text.
@@ -106,21 +106,21 @@ fn strip_tags(text: &str) -> String {
 }
 
 /// What the sender does after this refusal.
-fn next_after(message: &Message) -> Next {
+fn next_after(message: &Message) -> AfterRefusal {
     match message.code {
-        "role-removed" => Next::LoginAgain,
-        "unknown-role" => Next::Settle,
-        _ if message.class == FailureClass::Unavailable => Next::Elsewhere,
-        _ => Next::Stop,
+        "role-removed" => AfterRefusal::LoginAgain,
+        "unknown-role" => AfterRefusal::Settle,
+        _ if message.class == FailureClass::Unavailable => AfterRefusal::Elsewhere,
+        _ => AfterRefusal::Stop,
     }
 }
 
 /// Judges an answer that is no success: by the table of messages, else by its status.
-pub(super) fn judge(status: u16, said: &Said, who: Who) -> Judged {
+pub(super) fn judge(status: u16, said: &Said, who: Who) -> JudgedAnswer {
     if (said.by_issuer || status >= 500)
         && let Some(message) = messages::find(status, who == Who::Login, &said.text)
     {
-        return Judged {
+        return JudgedAnswer {
             class: message.class,
             code: message.code,
             hint: message.hint,
@@ -128,31 +128,33 @@ pub(super) fn judge(status: u16, said: &Said, who: Who) -> Judged {
         };
     }
     match status {
-        429 => Judged {
+        429 => JudgedAnswer {
             class: FailureClass::Throttled,
             code: "busy",
             hint: "",
-            next: Next::Stop,
+            next: AfterRefusal::Stop,
         },
         // net/http of Go, which both servers are built with.
-        400 if !said.by_issuer && said.text.contains("HTTP request to an HTTPS server") => Judged {
-            class: FailureClass::Misconfigured,
-            code: "https-expected",
-            hint: "the server speaks TLS: write https:// in the address",
-            next: Next::Stop,
-        },
-        407 => Judged {
+        400 if !said.by_issuer && said.text.contains("HTTP request to an HTTPS server") => {
+            JudgedAnswer {
+                class: FailureClass::Misconfigured,
+                code: "https-expected",
+                hint: "the server speaks TLS: write https:// in the address",
+                next: AfterRefusal::Stop,
+            }
+        }
+        407 => JudgedAnswer {
             class: FailureClass::Misconfigured,
             code: "proxy-auth",
             hint: "the proxy wants a user: put it into VAULT_PROXY_ADDR",
-            next: Next::Stop,
+            next: AfterRefusal::Stop,
         },
         500..=599 | 472 | 473 | 408 | 412 => server_side(status, said),
-        _ if !said.by_issuer => Judged {
+        _ if !said.by_issuer => JudgedAnswer {
             class: FailureClass::Unavailable,
             code: "not-vault",
             hint: "something else than Vault answered: check scheme (https?), path prefix and proxy",
-            next: Next::Elsewhere,
+            next: AfterRefusal::Elsewhere,
         },
         403 => forbidden(said, who),
         404 if said.text.is_empty() => wrong("empty-list", ""),
@@ -161,7 +163,7 @@ pub(super) fn judge(status: u16, said: &Said, who: Who) -> Judged {
             "check the mount's path, and that the PKI engine is mounted there",
         ),
         // None is for ever: a new file, clock or role can cure it.
-        400 if who == Who::Login => denied("login-refused", "", Next::Stop),
+        400 if who == Who::Login => denied("login-refused", "", AfterRefusal::Stop),
         405 => wrong(
             "unsupported-operation",
             "check mount and role: this path is none of PKI",
@@ -171,7 +173,7 @@ pub(super) fn judge(status: u16, said: &Said, who: Who) -> Judged {
 }
 
 /// 5xx and friends, without words that are known.
-fn server_side(status: u16, said: &Said) -> Judged {
+fn server_side(status: u16, said: &Said) -> JudgedAnswer {
     let (code, hint) = match status {
         412 => ("replication-lag", ""),
         472 | 473 => ("standby", ""),
@@ -187,36 +189,36 @@ fn server_side(status: u16, said: &Said) -> Judged {
         503 => ("unavailable", ""),
         _ => ("server-error", "look into the issuer's own log"),
     };
-    Judged {
+    JudgedAnswer {
         class: FailureClass::Unavailable,
         code,
         hint,
-        next: Next::Elsewhere,
+        next: AfterRefusal::Elsewhere,
     }
 }
 
 /// 403 has two meanings: token not known, or token known and not permitted.
-fn forbidden(said: &Said, who: Who) -> Judged {
+fn forbidden(said: &Said, who: Who) -> JudgedAnswer {
     if who == Who::Login {
         let hint =
             "check the auth mount's path and the role; repeated wrong logins lock a user out";
-        return denied("login-forbidden", hint, Next::Stop);
+        return denied("login-forbidden", hint, AfterRefusal::Stop);
     }
     if who == Who::Nobody {
         let hint = "check the mount's path and the namespace: what is not there is forbidden, too";
-        return denied("forbidden", hint, Next::Stop);
+        return denied("forbidden", hint, AfterRefusal::Stop);
     }
     let says = |part: &str| said.text.contains(part);
     if says("invalid token") || !says("1 error occurred") && says("permission denied") {
         let hint = "the token has ended or was revoked";
-        return denied("token-invalid", hint, Next::LoginAgain);
+        return denied("token-invalid", hint, AfterRefusal::LoginAgain);
     }
     let hint = "the token's policy must grant `update` on this path";
-    denied("permission-denied", hint, Next::Settle)
+    denied("permission-denied", hint, AfterRefusal::Settle)
 }
 
-fn denied(code: &'static str, hint: &'static str, next: Next) -> Judged {
-    Judged {
+fn denied(code: &'static str, hint: &'static str, next: AfterRefusal) -> JudgedAnswer {
+    JudgedAnswer {
         class: FailureClass::Denied,
         code,
         hint,
@@ -224,12 +226,12 @@ fn denied(code: &'static str, hint: &'static str, next: Next) -> Judged {
     }
 }
 
-fn wrong(code: &'static str, hint: &'static str) -> Judged {
-    Judged {
+fn wrong(code: &'static str, hint: &'static str) -> JudgedAnswer {
+    JudgedAnswer {
         class: FailureClass::Misconfigured,
         code,
         hint,
-        next: Next::Stop,
+        next: AfterRefusal::Stop,
     }
 }
 

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::{
     Plain, Vault,
-    call::{Hold, Refused},
+    call::{FailedCall, Hold},
     classify,
     wire::Ask,
 };
@@ -150,7 +150,7 @@ impl Vault {
         index: usize,
         health: &Ask<'_>,
         until: Instant,
-    ) -> Result<IssuerHealth, Refused> {
+    ) -> Result<IssuerHealth, FailedCall> {
         let answer = self.wire.one(hold, index, health, until).await?;
         let body: HealthBody = answer.json("health")?;
         if !body.initialized {

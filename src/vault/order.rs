@@ -5,11 +5,11 @@
 
 use serde_json::{Map, Value};
 
-use crate::{issuer::Order, model::request::Mode};
+use crate::{issuer::IssuanceRequest, model::request::Mode};
 
 /// The exact request for an order; holds no secret (a CSR is public).
 #[derive(Clone, Debug)]
-pub struct Plan {
+pub struct RequestPlan {
     /// For messages: `issuing a certificate`.
     pub what: &'static str,
     /// Below `/v1/`: `pki/issue/internal`. Sent with POST.
@@ -20,7 +20,7 @@ pub struct Plan {
 
 /// The request that [`crate::issuer::Issuer::issue`] sends for this order.
 #[must_use]
-pub fn plan(order: &Order<'_>) -> Plan {
+pub fn plan(order: &IssuanceRequest<'_>) -> RequestPlan {
     let request = order.request;
     let names = &request.names;
     let mut body = Map::new();
@@ -54,7 +54,7 @@ pub fn plan(order: &Order<'_>) -> Plan {
             "signing a certificate"
         }
     };
-    Plan {
+    RequestPlan {
         what,
         path: format!("{}/{}/{}", request.mount, request.mode, request.role),
         body: Value::Object(body),

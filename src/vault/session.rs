@@ -40,14 +40,14 @@ const FAREWELL: Duration = Duration::from_secs(2);
 /// The way to a token, and the token.
 pub(super) struct Session {
     auth: Auth,
-    state: Mutex<State>,
+    state: Mutex<SessionState>,
     /// Wakes [`Session::tend`] when there is another token.
     changed: Notify,
     logins: AtomicU64,
 }
 
 #[derive(Default)]
-struct State {
+struct SessionState {
     token: Option<Arc<Token>>,
     /// The wrapping token that was unwrapped, and the secret id that was in it.
     unwrapped: Option<(Secret, Secret)>,
@@ -90,7 +90,7 @@ impl Session {
     pub(super) fn new(auth: Auth) -> Self {
         Self {
             auth,
-            state: Mutex::new(State::default()),
+            state: Mutex::new(SessionState::default()),
             changed: Notify::new(),
             logins: AtomicU64::new(0),
         }
@@ -135,7 +135,7 @@ impl Session {
         &self,
         wire: &Wire,
         hold: &Hold,
-        state: &mut State,
+        state: &mut SessionState,
         way: Way,
     ) -> Result<Token, Failure> {
         let login = self.login_of(wire, hold, state, way).await?;
@@ -158,7 +158,7 @@ impl Session {
         &self,
         wire: &Wire,
         hold: &Hold,
-        state: &mut State,
+        state: &mut SessionState,
         way: Way,
     ) -> Result<Login, Failure> {
         match (way, &self.auth) {

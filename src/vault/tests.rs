@@ -58,7 +58,7 @@ fn request() -> Request {
 
 async fn issue(vault: &Vault) -> Result<Reply, Failure> {
     let request = request();
-    let order = Order {
+    let order = IssuanceRequest {
         request: &request,
         csr: None,
     };

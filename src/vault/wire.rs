@@ -27,7 +27,7 @@ use zeroize::Zeroizing;
 
 use super::{
     address::Address,
-    cause::{NameNotFound, Trouble, chain, trouble},
+    cause::{NameNotFound, NoAnswer, chain, trouble},
     classify::{Who, misconfigured},
 };
 use crate::{
@@ -216,7 +216,7 @@ impl Server {
         ask: &Ask<'_>,
         common: &Common,
         limit: Duration,
-    ) -> Result<Received, Trouble> {
+    ) -> Result<Received, NoAnswer> {
         let mut request = self.request(ask, common)?;
         *request.timeout_mut() = Some(limit.min(common.timeout));
         let sent = self.client.http.http.execute(request).await;
@@ -233,7 +233,7 @@ impl Server {
                 Err(error) => return Err(trouble(&error)),
             };
             if body.len() + chunk.len() > LARGEST {
-                return Err(Trouble {
+                return Err(NoAnswer {
                     code: "answer-too-large",
                     text: "the answer has more than 4 MiB".to_owned(),
                     hint: "check that the address is Vault's",
@@ -249,8 +249,8 @@ impl Server {
         })
     }
 
-    fn request(&self, ask: &Ask<'_>, common: &Common) -> Result<reqwest::Request, Trouble> {
-        let unsendable = |why: String| Trouble {
+    fn request(&self, ask: &Ask<'_>, common: &Common) -> Result<reqwest::Request, NoAnswer> {
+        let unsendable = |why: String| NoAnswer {
             code: "unsendable",
             text: why,
             hint: "check mount, role and token for strange characters",

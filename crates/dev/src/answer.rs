@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use crate::random;
 
 /// What every handler returns.
-pub(crate) type Outcome = Result<Response, Refused>;
+pub(crate) type Handled = Result<Response, ApiError>;
 
 /// The envelope around `data` or `auth` (Vault API, "Responses").
 fn envelope(data: &Value, auth: &Value, warnings: &[String]) -> Value {
@@ -55,12 +55,12 @@ pub(crate) fn certificate(content_type: &'static str, body: impl Into<Vec<u8>>) 
 
 /// A refusal: status and texts.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Refused {
+pub(crate) struct ApiError {
     status: StatusCode,
     errors: Vec<String>,
 }
 
-impl Refused {
+impl ApiError {
     /// One text.
     pub(crate) fn new(status: StatusCode, text: impl Into<String>) -> Self {
         Self {
@@ -119,7 +119,7 @@ impl Refused {
     }
 }
 
-impl IntoResponse for Refused {
+impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         (self.status, Json(json!({ "errors": self.errors }))).into_response()
     }

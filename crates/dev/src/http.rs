@@ -22,28 +22,28 @@ use serde::Deserialize;
 use serde_json::json;
 
 use crate::{
-    answer::{self, Outcome, Refused},
+    answer::{self, ApiError, Handled},
     authority::{Mount, Shown},
     identity::JWT_ROLE,
     input, issue,
     log::RequestLog,
     policy, role,
     store::Store,
-    token::Token,
+    token::IssuedToken,
 };
 
 /// The version that `sys/health` names: the OpenBao whose behaviour is imitated.
 const VERSION: &str = "2.7.2";
 
 /// What the handlers share.
-pub(crate) struct Shared {
+pub(crate) struct Server {
     store: Mutex<Store>,
     pub(crate) log: RequestLog,
 }
 
-type App = State<Arc<Shared>>;
+type ServerState = State<Arc<Server>>;
 
-impl Shared {
+impl Server {
     pub(crate) fn new(store: Store) -> Self {
         Self {
             store: Mutex::new(store),
@@ -56,11 +56,11 @@ impl Shared {
     }
 
     /// The answer of the mount in a path.
-    fn on_mount(&self, uri: &Uri, answer: impl FnOnce(&Mount) -> Outcome) -> Outcome {
+    fn on_mount(&self, uri: &Uri, answer: impl FnOnce(&Mount) -> Handled) -> Handled {
         let path = below_v1(uri);
         let store = self.store();
         let mount = path.split('/').next().and_then(|mount| store.mount(mount));
-        answer(mount.ok_or_else(|| Refused::no_route(path))?)
+        answer(mount.ok_or_else(|| ApiError::no_route(path))?)
     }
 }
 
@@ -71,7 +71,7 @@ pub(crate) fn now() -> Timestamp {
 }
 
 /// All routes below `/v1/`; POST and PUT are the same to Vault.
-pub(crate) fn router(shared: Arc<Shared>) -> Router {
+pub(crate) fn router(shared: Arc<Server>) -> Router {
     Router::new()
         .route("/v1/sys/health", get(health))
         .route("/v1/sys/seal-status", get(seal_status))
@@ -111,7 +111,7 @@ fn query<'a>(uri: &'a Uri, name: &str) -> Option<&'a str> {
 }
 
 /// The seal before each request, the log after it.
-async fn guard(State(shared): App, request: Request, next: Next) -> Response {
+async fn guard(State(shared): ServerState, request: Request, next: Next) -> Response {
     let path = below_v1(request.uri()).to_owned();
     let method = request.method().clone();
     let own = matches!(
@@ -120,7 +120,7 @@ async fn guard(State(shared): App, request: Request, next: Next) -> Response {
     );
     let sealed = shared.store().sealed && !own;
     let response = match sealed {
-        true => Refused::sealed().into_response(),
+        true => ApiError::sealed().into_response(),
         false => next.run(request).await,
     };
     let status = response.status().as_u16();
@@ -129,14 +129,14 @@ async fn guard(State(shared): App, request: Request, next: Next) -> Response {
 }
 
 /// Who sent a request: a live token whose policies allow it.
-struct Caller(Token);
+struct Caller(IssuedToken);
 
-impl FromRequestParts<Arc<Shared>> for Caller {
-    type Rejection = Refused;
+impl FromRequestParts<Arc<Server>> for Caller {
+    type Rejection = ApiError;
 
     async fn from_request_parts(
         parts: &mut Parts,
-        shared: &Arc<Shared>,
+        shared: &Arc<Server>,
     ) -> Result<Self, Self::Rejection> {
         let header = |name| {
             parts
@@ -147,7 +147,7 @@ impl FromRequestParts<Arc<Shared>> for Caller {
         let bearer = header("authorization").and_then(|value| value.strip_prefix("Bearer "));
         let id = header("x-vault-token").or(bearer).unwrap_or_default();
         let found = shared.store().tokens.find(id, now()).cloned();
-        let token = found.ok_or_else(Refused::no_token)?;
+        let token = found.ok_or_else(ApiError::no_token)?;
         let capability = match parts.method {
             Method::GET | Method::HEAD => "read",
             Method::DELETE => "delete",
@@ -155,27 +155,27 @@ impl FromRequestParts<Arc<Shared>> for Caller {
         };
         match policy::allows(token.policies, below_v1(&parts.uri), capability) {
             true => Ok(Self(token)),
-            false => Err(Refused::no_permission()),
+            false => Err(ApiError::no_permission()),
         }
     }
 }
 
-async fn no_route(_: Caller, uri: Uri) -> Refused {
-    Refused::no_route(below_v1(&uri))
+async fn no_route(_: Caller, uri: Uri) -> ApiError {
+    ApiError::no_route(below_v1(&uri))
 }
 
-async fn no_operation(_: Caller) -> Refused {
-    Refused::no_operation()
+async fn no_operation(_: Caller) -> ApiError {
+    ApiError::no_operation()
 }
 
-async fn health(State(shared): App, uri: Uri) -> Outcome {
+async fn health(State(shared): ServerState, uri: Uri) -> Handled {
     let sealed = shared.store().sealed;
     let (code, default) = match sealed {
         true => ("sealedcode", StatusCode::SERVICE_UNAVAILABLE),
         false => ("activecode", StatusCode::OK),
     };
     let status = query(&uri, code).map_or(Ok(default), str::parse);
-    let status = status.map_err(|_| Refused::bad(format!("bad {code}")))?;
+    let status = status.map_err(|_| ApiError::bad(format!("bad {code}")))?;
     let mode = if sealed { "unknown" } else { "disabled" };
     let body = json!({
         "initialized": true,
@@ -189,7 +189,7 @@ async fn health(State(shared): App, uri: Uri) -> Outcome {
     Ok((status, Json(body)).into_response())
 }
 
-async fn seal_status(State(shared): App) -> Response {
+async fn seal_status(State(shared): ServerState) -> Response {
     let sealed = shared.store().sealed;
     let body = json!({
         "type": "shamir", "initialized": true, "sealed": sealed, "t": 1, "n": 1, "progress": 0,
@@ -198,7 +198,7 @@ async fn seal_status(State(shared): App) -> Response {
     Json(body).into_response()
 }
 
-async fn seal(State(shared): App, _: Caller) -> Response {
+async fn seal(State(shared): ServerState, _: Caller) -> Response {
     shared.store().sealed = true;
     answer::nothing()
 }
@@ -209,7 +209,7 @@ struct Unseal {
     key: String,
 }
 
-async fn unseal(State(shared): App, body: Bytes) -> Outcome {
+async fn unseal(State(shared): ServerState, body: Bytes) -> Handled {
     let request: Unseal = input::read(&body)?;
     shared.store().unseal(&request.key)?;
     Ok(seal_status(State(shared)).await)
@@ -217,18 +217,18 @@ async fn unseal(State(shared): App, body: Bytes) -> Outcome {
 
 #[derive(Deserialize, Default)]
 #[serde(default)]
-struct Capabilities {
+struct CapabilitiesBody {
     #[serde(deserialize_with = "input::list")]
     paths: Vec<String>,
     #[serde(deserialize_with = "input::list")]
     path: Vec<String>,
 }
 
-async fn capabilities(Caller(token): Caller, body: Bytes) -> Outcome {
-    let request: Capabilities = input::read(&body)?;
+async fn capabilities(Caller(token): Caller, body: Bytes) -> Handled {
+    let request: CapabilitiesBody = input::read(&body)?;
     let paths = [request.paths, request.path].concat();
     if paths.is_empty() {
-        return Err(Refused::bad("paths must be supplied"));
+        return Err(ApiError::bad("paths must be supplied"));
     }
     let mut data = json!({});
     for path in &paths {
@@ -247,15 +247,15 @@ struct LogIn {
     jwt: String,
 }
 
-async fn log_in(State(shared): App, body: Bytes) -> Outcome {
+async fn log_in(State(shared): ServerState, body: Bytes) -> Handled {
     let request: LogIn = input::read(&body)?;
     let role = request.role.to_lowercase();
     if !role.is_empty() && role != JWT_ROLE {
         let text = format!("role \"{role}\" could not be found");
-        return Err(Refused::bad(text));
+        return Err(ApiError::bad(text));
     }
     if request.jwt.is_empty() {
-        return Err(Refused::bad("missing token"));
+        return Err(ApiError::bad("missing token"));
     }
     let (mut store, now) = (shared.store(), now());
     let identity = store.workload.check(&request.jwt, now)?;
@@ -267,23 +267,23 @@ async fn look_up(Caller(token): Caller) -> Response {
     answer::data(&token.lookup(now()), &[])
 }
 
-async fn renew(State(shared): App, Caller(token): Caller) -> Outcome {
+async fn renew(State(shared): ServerState, Caller(token): Caller) -> Handled {
     let now = now();
     let renewed = shared.store().tokens.renew(&token.id, now);
-    let token = renewed.ok_or_else(|| Refused::bad("lease is not renewable"))?;
+    let token = renewed.ok_or_else(|| ApiError::bad("lease is not renewable"))?;
     Ok(answer::auth(&token.auth(now)))
 }
 
-async fn revoke(State(shared): App, Caller(token): Caller) -> Response {
+async fn revoke(State(shared): ServerState, Caller(token): Caller) -> Response {
     shared.store().tokens.revoke(&token.id);
     answer::nothing()
 }
 
-async fn ca_pem(State(shared): App, uri: Uri) -> Outcome {
+async fn ca_pem(State(shared): ServerState, uri: Uri) -> Handled {
     shared.on_mount(&uri, |mount| Ok(pem(mount.signer().pem.clone())))
 }
 
-async fn ca_chain(State(shared): App, uri: Uri) -> Outcome {
+async fn ca_chain(State(shared): ServerState, uri: Uri) -> Handled {
     shared.on_mount(&uri, |mount| {
         let chain = mount.chain().join("\n");
         Ok(answer::certificate("application/pkix-cert", chain))
@@ -294,26 +294,26 @@ fn pem(text: String) -> Response {
     answer::certificate("application/pem-certificate-chain", text)
 }
 
-async fn issuers(State(shared): App, uri: Uri) -> Outcome {
+async fn issuers(State(shared): ServerState, uri: Uri) -> Handled {
     if query(&uri, "list") != Some("true") {
-        return Err(Refused::no_operation());
+        return Err(ApiError::no_operation());
     }
     shared.on_mount(&uri, |mount| Ok(answer::data(&mount.list(), &[])))
 }
 
 async fn issuer(
-    State(shared): App,
+    State(shared): ServerState,
     uri: Uri,
     Path((_, issuer, form)): Path<(String, String, String)>,
-) -> Outcome {
+) -> Handled {
     shared.on_mount(&uri, |mount| {
         let shown = mount.find(&issuer);
-        let shown = shown.map_err(|why| Refused::new(StatusCode::INTERNAL_SERVER_ERROR, why))?;
+        let shown = shown.map_err(|why| ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, why))?;
         match form.as_str() {
             "json" => Ok(answer::data(&mount.described(shown, false), &[])),
             "pem" => Ok(pem(format!("{}\n", shown.pem))),
             "der" => Ok(der(shown)),
-            _ => Err(Refused::absent()),
+            _ => Err(ApiError::absent()),
         }
     })
 }
@@ -323,47 +323,47 @@ fn der(shown: &Shown) -> Response {
 }
 
 async fn issuer_settings(
-    State(shared): App,
+    State(shared): ServerState,
     _: Caller,
     uri: Uri,
     Path((_, issuer)): Path<(String, String)>,
-) -> Outcome {
+) -> Handled {
     shared.on_mount(&uri, |mount| {
         let shown = mount.find(&issuer);
         let shown =
-            shown.map_err(|why| Refused::framed(StatusCode::INTERNAL_SERVER_ERROR, &why))?;
+            shown.map_err(|why| ApiError::framed(StatusCode::INTERNAL_SERVER_ERROR, &why))?;
         Ok(answer::data(&mount.described(shown, true), &[]))
     })
 }
 
 async fn read_role(
-    State(shared): App,
+    State(shared): ServerState,
     _: Caller,
     uri: Uri,
     Path((_, name)): Path<(String, String)>,
-) -> Outcome {
+) -> Handled {
     shared.on_mount(&uri, |_| match name == role::ROLE {
         true => Ok(answer::data(&role::described(), &[])),
-        false => Err(Refused::absent()),
+        false => Err(ApiError::absent()),
     })
 }
 
 async fn issue_leaf(
-    State(shared): App,
+    State(shared): ServerState,
     _: Caller,
     uri: Uri,
     Path((_, role)): Path<(String, String)>,
     body: Bytes,
-) -> Outcome {
+) -> Handled {
     shared.on_mount(&uri, |mount| issue::issue(mount, &role, &body, now()))
 }
 
 async fn sign_leaf(
-    State(shared): App,
+    State(shared): ServerState,
     _: Caller,
     uri: Uri,
     Path((_, role)): Path<(String, String)>,
     body: Bytes,
-) -> Outcome {
+) -> Handled {
     shared.on_mount(&uri, |mount| issue::sign(mount, &role, &body, now()))
 }

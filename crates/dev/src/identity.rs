@@ -11,7 +11,7 @@ use rcgen::{KeyPair, PKCS_ED25519};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::answer::Refused;
+use crate::answer::ApiError;
 
 /// The mount of the login.
 pub const JWT_MOUNT: &str = "jwt-nomad";
@@ -31,7 +31,7 @@ pub struct Workload {
 
 /// The claims of a Nomad workload identity (Nomad, "Workload Identity").
 #[derive(Deserialize)]
-pub(crate) struct Identity {
+pub(crate) struct WorkloadIdentity {
     nomad_job_id: String,
     nomad_task: String,
     iat: Option<i64>,
@@ -39,7 +39,7 @@ pub(crate) struct Identity {
     exp: i64,
 }
 
-impl Identity {
+impl WorkloadIdentity {
     /// Who has logged in.
     pub(crate) fn user(&self) -> &str {
         &self.nomad_job_id
@@ -112,8 +112,8 @@ impl Workload {
     }
 
     /// The identity in a JWT that this workload has signed and that counts at this moment.
-    pub(crate) fn check(&self, jwt: &str, now: Timestamp) -> Result<Identity, Refused> {
-        let refused = |why: &str| Refused::bad(format!("error validating token: {why}"));
+    pub(crate) fn check(&self, jwt: &str, now: Timestamp) -> Result<WorkloadIdentity, ApiError> {
+        let refused = |why: &str| ApiError::bad(format!("error validating token: {why}"));
         let mut wanted = Validation::new(Algorithm::EdDSA);
         wanted.set_audience(&[AUDIENCE]);
         wanted.required_spec_claims.clear();
@@ -121,7 +121,7 @@ impl Workload {
         wanted.validate_exp = false;
         let key = DecodingKey::from_ed_pem(self.public_pem().as_bytes())
             .map_err(|error| refused(&error.to_string()))?;
-        let identity = jsonwebtoken::decode::<Identity>(jwt, &key, &wanted)
+        let identity = jsonwebtoken::decode::<WorkloadIdentity>(jwt, &key, &wanted)
             .map_err(|error| refused(cause(error.kind())))?
             .claims;
         identity.check_times(now).map_err(refused)?;

@@ -8,16 +8,16 @@ use serde::{
     de::{DeserializeOwned, Error as _},
 };
 
-use crate::answer::Refused;
+use crate::answer::ApiError;
 
 /// Reads a JSON body, whatever its content type; an empty one is an empty object.
-pub(crate) fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refused> {
+pub(crate) fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
     let body = match body.trim_ascii() {
         b"" | b"null" => b"{}",
         body => body,
     };
     serde_json::from_slice(body)
-        .map_err(|error| Refused::bad(format!("failed to decode JSON input: {error}")))
+        .map_err(|error| ApiError::bad(format!("failed to decode JSON input: {error}")))
 }
 
 #[derive(Deserialize)]

@@ -16,10 +16,10 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::{
-    answer::{self, Outcome, Refused},
+    answer::{self, ApiError, Handled},
     authority::{self, Mount},
     input,
-    role::{self, Names},
+    role::{self, SubjectNames},
 };
 
 /// The life of a leaf when none is asked for: Vault's system default, 768 h.
@@ -28,7 +28,7 @@ const DEFAULT_TTL_SECS: u64 = 768 * 3600;
 /// The fields of a request; others are ignored.
 #[derive(Deserialize, Default)]
 #[serde(default)]
-pub(crate) struct Request {
+pub(crate) struct IssueRequest {
     common_name: String,
     alt_names: String,
     #[serde(deserialize_with = "input::list")]
@@ -49,7 +49,7 @@ pub(crate) struct Request {
 }
 
 /// A certificate that was made, and what the answer says beside it.
-struct Leaf {
+struct IssuedLeaf {
     pem: String,
     serial: String,
     not_before: i64,
@@ -58,7 +58,7 @@ struct Leaf {
 }
 
 /// `issue/:role`: a new key and its certificate.
-pub(crate) fn issue(mount: &Mount, role: &str, body: &[u8], now: Timestamp) -> Outcome {
+pub(crate) fn issue(mount: &Mount, role: &str, body: &[u8], now: Timestamp) -> Handled {
     let request = read(role, body)?;
     let (key, kind) = new_key(&request)?;
     let names = request.names()?;
@@ -70,13 +70,13 @@ pub(crate) fn issue(mount: &Mount, role: &str, body: &[u8], now: Timestamp) -> O
 }
 
 /// `sign/:role`: a certificate for the key and the names of a CSR.
-pub(crate) fn sign(mount: &Mount, role: &str, body: &[u8], now: Timestamp) -> Outcome {
+pub(crate) fn sign(mount: &Mount, role: &str, body: &[u8], now: Timestamp) -> Handled {
     let request = read(role, body)?;
     if request.csr.is_empty() {
-        return Err(Refused::bad("\"csr\" is empty"));
+        return Err(ApiError::bad("\"csr\" is empty"));
     }
     let csr = CertificateSigningRequestParams::from_pem(&request.csr).map_err(|error| {
-        Refused::bad(format!("certificate request could not be parsed: {error}"))
+        ApiError::bad(format!("certificate request could not be parsed: {error}"))
     })?;
     let names = names_of(&csr.params, &request);
     let leaf = leaf(mount, &request, &names, &csr.public_key, now)?;
@@ -95,24 +95,24 @@ pub(crate) fn sign(mount: &Mount, role: &str, body: &[u8], now: Timestamp) -> Ou
     Ok(answer::data(&data, &warnings))
 }
 
-fn read(role: &str, body: &[u8]) -> Result<Request, Refused> {
+fn read(role: &str, body: &[u8]) -> Result<IssueRequest, ApiError> {
     if role != role::ROLE {
-        return Err(Refused::bad(format!("unknown role: {role}")));
+        return Err(ApiError::bad(format!("unknown role: {role}")));
     }
-    let request: Request = input::read(body)?;
+    let request: IssueRequest = input::read(body)?;
     match request.format.as_str() {
         "" | "pem" => Ok(request),
-        other => Err(Refused::bad(format!(
+        other => Err(ApiError::bad(format!(
             "the embedded PKI answers in the format \"pem\" only, not in \"{other}\""
         ))),
     }
 }
 
 /// The key that a request asks for, and Vault's name of its kind.
-fn new_key(request: &Request) -> Result<(KeyPair, &'static str), Refused> {
+fn new_key(request: &IssueRequest) -> Result<(KeyPair, &'static str), ApiError> {
     let (made, kind) = match (request.key_type.as_str(), request.key_bits) {
         ("", _) => {
-            return Err(Refused::bad(
+            return Err(ApiError::bad(
                 "role key type \"any\" not allowed for issuing certificates without providing \
                  key_type and/or key_bits request parameters",
             ));
@@ -131,24 +131,24 @@ fn new_key(request: &Request) -> Result<(KeyPair, &'static str), Refused> {
         }
         (kind, bits) => {
             let text = format!("the embedded PKI makes no {kind} keys of {bits} bits");
-            return Err(Refused::new(StatusCode::INTERNAL_SERVER_ERROR, text));
+            return Err(ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, text));
         }
     };
-    let key = made.map_err(|error| Refused::internal(&error))?;
+    let key = made.map_err(|error| ApiError::internal(&error))?;
     Ok((key, kind))
 }
 
-impl Request {
+impl IssueRequest {
     /// The names in the request's own fields.
-    fn names(&self) -> Result<Names, Refused> {
+    fn names(&self) -> Result<SubjectNames, ApiError> {
         let alt_names = self.alt_names.split(',').map(str::trim);
         let mut dns: Vec<String> = alt_names.map(str::to_owned).collect();
         dns.retain(|name| role::is_hostname(name));
         let parsed = self.ip_sans.iter().map(|ip| {
             ip.parse()
-                .map_err(|_| Refused::bad(format!("the value \"{ip}\" is not a valid IP address")))
+                .map_err(|_| ApiError::bad(format!("the value \"{ip}\" is not a valid IP address")))
         });
-        Ok(self.with_common_name(Names {
+        Ok(self.with_common_name(SubjectNames {
             common_name: self.common_name.clone(),
             dns,
             ips: parsed.collect::<Result<_, _>>()?,
@@ -158,7 +158,7 @@ impl Request {
     }
 
     /// The common name among the DNS names, unless that is not wanted; each name once.
-    fn with_common_name(&self, mut names: Names) -> Names {
+    fn with_common_name(&self, mut names: SubjectNames) -> SubjectNames {
         if !self.exclude_cn_from_sans && role::is_hostname(&names.common_name) {
             names.dns.push(names.common_name.clone());
         }
@@ -169,11 +169,11 @@ impl Request {
 }
 
 /// The names of a CSR; the request's common name counts only where the CSR has none.
-fn names_of(csr: &CertificateParams, request: &Request) -> Names {
-    let mut names = Names {
+fn names_of(csr: &CertificateParams, request: &IssueRequest) -> SubjectNames {
+    let mut names = SubjectNames {
         common_name: request.common_name.clone(),
         source: "CSR",
-        ..Names::default()
+        ..SubjectNames::default()
     };
     match csr.distinguished_name.get(&DnType::CommonName) {
         Some(DnValue::Utf8String(text)) => names.common_name.clone_from(text),
@@ -194,17 +194,17 @@ fn names_of(csr: &CertificateParams, request: &Request) -> Names {
 /// Signs what the role allows.
 fn leaf(
     mount: &Mount,
-    request: &Request,
-    names: &Names,
+    request: &IssueRequest,
+    names: &SubjectNames,
     key: &impl rcgen::PublicKeyData,
     now: Timestamp,
-) -> Result<Leaf, Refused> {
+) -> Result<IssuedLeaf, ApiError> {
     role::check(names)?;
     let (ttl, warning) = ttl(request);
-    let params = params(names, now, ttl).map_err(|error| Refused::bad(error.to_string()))?;
+    let params = params(names, now, ttl).map_err(|error| ApiError::bad(error.to_string()))?;
     let made = mount.sign(&params, key);
-    let made = made.map_err(|error| Refused::internal(&error))?;
-    Ok(Leaf {
+    let made = made.map_err(|error| ApiError::internal(&error))?;
+    Ok(IssuedLeaf {
         pem: made.pem().trim_end().to_owned(),
         serial: authority::serial_text(&params),
         not_before: params.not_before.unix_timestamp(),
@@ -214,7 +214,7 @@ fn leaf(
 }
 
 /// The life of the leaf, and a warning when it is shorter than what was asked for.
-fn ttl(request: &Request) -> (Duration, Option<String>) {
+fn ttl(request: &IssueRequest) -> (Duration, Option<String>) {
     let asked = match request.ttl {
         0 => DEFAULT_TTL_SECS,
         secs => secs,
@@ -236,7 +236,11 @@ fn in_hours(long: Duration) -> String {
     format!("{}h{}m{}s", secs / 3600, secs / 60 % 60, secs % 60)
 }
 
-fn params(names: &Names, now: Timestamp, ttl: Duration) -> Result<CertificateParams, rcgen::Error> {
+fn params(
+    names: &SubjectNames,
+    now: Timestamp,
+    ttl: Duration,
+) -> Result<CertificateParams, rcgen::Error> {
     let mut params = authority::between(now, ttl);
     let subject = &mut params.distinguished_name;
     subject.push(DnType::CommonName, names.common_name.as_str());
@@ -265,7 +269,7 @@ fn params(names: &Names, now: Timestamp, ttl: Duration) -> Result<CertificatePar
 }
 
 /// The `data` of the answer, without the key.
-fn described(mount: &Mount, request: &Request, leaf: &Leaf) -> Value {
+fn described(mount: &Mount, request: &IssueRequest, leaf: &IssuedLeaf) -> Value {
     let mut chain = mount.chain();
     if request.remove_roots_from_chain {
         chain.pop();

@@ -52,7 +52,7 @@ pub struct DevServer {
     root_token: Secret,
     unseal_key: Secret,
     workload: Workload,
-    shared: Arc<http::Shared>,
+    shared: Arc<http::Server>,
 }
 
 impl DevServer {
@@ -78,7 +78,7 @@ impl DevServer {
             root_token: Secret::new(root_token),
             unseal_key: Secret::new(unseal_key),
             workload,
-            shared: Arc::new(http::Shared::new(store.map_err(io::Error::other)?)),
+            shared: Arc::new(http::Server::new(store.map_err(io::Error::other)?)),
         })
     }
 

@@ -13,7 +13,7 @@ use tokio::sync::Notify;
 const MOST_LINES: usize = 10_000;
 
 #[derive(Debug, Default)]
-struct Inner {
+struct LogInner {
     requests: AtomicU64,
     lines: Mutex<Vec<String>>,
     more: Notify,
@@ -22,7 +22,7 @@ struct Inner {
 /// Method, path and status of every request, oldest first: `POST pki/issue/internal 200`. Clones
 /// share one log.
 #[derive(Clone, Debug, Default)]
-pub struct RequestLog(Arc<Inner>);
+pub struct RequestLog(Arc<LogInner>);
 
 impl RequestLog {
     fn lines(&self) -> MutexGuard<'_, Vec<String>> {

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 
 use serde_json::{Value, json};
 
-use crate::answer::Refused;
+use crate::answer::ApiError;
 
 /// Its name.
 pub const ROLE: &str = "internal";
@@ -22,7 +22,7 @@ const URIS: &str = "spiffe://";
 
 /// The names of a certificate to be.
 #[derive(Default)]
-pub(crate) struct Names {
+pub(crate) struct SubjectNames {
     pub(crate) common_name: String,
     pub(crate) dns: Vec<String>,
     pub(crate) ips: Vec<IpAddr>,
@@ -48,28 +48,28 @@ pub(crate) fn described() -> Value {
 }
 
 /// Refuses the first name that the role does not allow.
-pub(crate) fn check(names: &Names) -> Result<(), Refused> {
+pub(crate) fn check(names: &SubjectNames) -> Result<(), ApiError> {
     let cn = &names.common_name;
     if cn.is_empty() {
-        return Err(Refused::bad(
+        return Err(ApiError::bad(
             "the common_name field is required, or must be provided in a CSR with \
              \"use_csr_common_name\" set to true, unless \"require_cn\" is set to false",
         ));
     }
     if !allowed(cn) {
         let text = format!("common name {cn} not allowed by this role");
-        return Err(Refused::bad(text));
+        return Err(ApiError::bad(text));
     }
     if let Some(name) = names.dns.iter().find(|name| !allowed(name)) {
         let text = format!("subject alternate name {name} not allowed by this role");
-        return Err(Refused::bad(text));
+        return Err(ApiError::bad(text));
     }
     if !names.uris.iter().all(|uri| uri.starts_with(URIS)) {
         let text = format!(
             "URI Subject Alternative Names were provided via {} which are not valid for this role",
             names.source
         );
-        return Err(Refused::bad(text));
+        return Err(ApiError::bad(text));
     }
     Ok(())
 }

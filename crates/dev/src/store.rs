@@ -5,11 +5,11 @@
 use certagent_model::time::Timestamp;
 
 use crate::{
-    answer::Refused,
+    answer::ApiError,
     authority::Mount,
-    identity::{Identity, Workload},
+    identity::{Workload, WorkloadIdentity},
     random,
-    token::{Token, Tokens},
+    token::{IssuedToken, Tokens},
 };
 
 /// Everything.
@@ -47,22 +47,22 @@ impl Store {
     }
 
     /// A token for a checked identity.
-    pub(crate) fn log_in(&mut self, identity: &Identity, now: Timestamp) -> Token {
+    pub(crate) fn log_in(&mut self, identity: &WorkloadIdentity, now: Timestamp) -> IssuedToken {
         let path = "auth/jwt-nomad/login";
         self.tokens.grant(identity, path, &self.entity_id, now)
     }
 
     /// Ends the seal with the right key.
-    pub(crate) fn unseal(&mut self, key: &str) -> Result<(), Refused> {
+    pub(crate) fn unseal(&mut self, key: &str) -> Result<(), ApiError> {
         match key {
-            "" => Err(Refused::bad(
+            "" => Err(ApiError::bad(
                 "'key' must be specified in request body as JSON, or 'reset' set to true",
             )),
             key if key == self.unseal_key => {
                 self.sealed = false;
                 Ok(())
             }
-            _ => Err(Refused::bad("failed to decode unseal key")),
+            _ => Err(ApiError::bad("failed to decode unseal key")),
         }
     }
 }

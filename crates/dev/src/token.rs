@@ -9,7 +9,7 @@ use certagent_model::time::Timestamp;
 use serde_json::{Value, json};
 
 use crate::{
-    identity::{Identity, JWT_MOUNT},
+    identity::{JWT_MOUNT, WorkloadIdentity},
     random,
 };
 
@@ -21,7 +21,7 @@ const POLICIES: &[&str] = &["certagent", "default"];
 
 /// One token. Not `Debug`: the id is a secret.
 #[derive(Clone)]
-pub(crate) struct Token {
+pub(crate) struct IssuedToken {
     pub(crate) id: String,
     accessor: String,
     pub(crate) policies: &'static [&'static str],
@@ -40,7 +40,7 @@ pub(crate) fn new_id() -> String {
     format!("s.{}", random::letters::<24>())
 }
 
-impl Token {
+impl IssuedToken {
     fn root(id: &str, now: Timestamp) -> Self {
         Self {
             id: id.to_owned(),
@@ -56,7 +56,12 @@ impl Token {
         }
     }
 
-    fn of(identity: &Identity, path: &'static str, entity_id: String, now: Timestamp) -> Self {
+    fn of(
+        identity: &WorkloadIdentity,
+        path: &'static str,
+        entity_id: String,
+        now: Timestamp,
+    ) -> Self {
         Self {
             id: new_id(),
             policies: POLICIES,
@@ -129,16 +134,19 @@ impl Token {
 }
 
 /// All live tokens by their text.
-pub(crate) struct Tokens(BTreeMap<String, Token>);
+pub(crate) struct Tokens(BTreeMap<String, IssuedToken>);
 
 impl Tokens {
     /// A table with the root token.
     pub(crate) fn new(root: &str, now: Timestamp) -> Self {
-        Self(BTreeMap::from([(root.to_owned(), Token::root(root, now))]))
+        Self(BTreeMap::from([(
+            root.to_owned(),
+            IssuedToken::root(root, now),
+        )]))
     }
 
     /// The live token with this text.
-    pub(crate) fn find(&mut self, id: &str, now: Timestamp) -> Option<&Token> {
+    pub(crate) fn find(&mut self, id: &str, now: Timestamp) -> Option<&IssuedToken> {
         self.0
             .retain(|_, token| token.expires.is_none_or(|at| at > now));
         self.0.get(id)
@@ -147,18 +155,18 @@ impl Tokens {
     /// A new token for who has logged in at `path`.
     pub(crate) fn grant(
         &mut self,
-        identity: &Identity,
+        identity: &WorkloadIdentity,
         path: &'static str,
         entity_id: &str,
         now: Timestamp,
-    ) -> Token {
-        let token = Token::of(identity, path, entity_id.to_owned(), now);
+    ) -> IssuedToken {
+        let token = IssuedToken::of(identity, path, entity_id.to_owned(), now);
         self.0.insert(token.id.clone(), token.clone());
         token
     }
 
     /// The token with a new period; `None` when it is gone or never expires.
-    pub(crate) fn renew(&mut self, id: &str, now: Timestamp) -> Option<Token> {
+    pub(crate) fn renew(&mut self, id: &str, now: Timestamp) -> Option<IssuedToken> {
         let token = self.0.get_mut(id)?;
         token.expires = Some(token.expires.map(|_| now.plus(PERIOD))?);
         token.renewed = Some(now);

@@ -14,7 +14,7 @@ use super::{
     bundle::{self, Bundle, PrivateKey},
     foreign::shortened,
     leaf::CertFacts,
-    verify::{Problem, Refusal},
+    verify::{Refusal, RefusalReason},
 };
 
 /// The largest body that is read, in bytes. A real one has about 6 KiB.
@@ -50,7 +50,7 @@ pub fn parse(body: &[u8], own_key: Option<PrivateKey>) -> Result<Bundle, Refusal
         // Said here already: the fields that describe the leaf then disagree, which helps nobody.
         Some((_, facts)) if facts.is_ca => {
             let message = format!("`certificate` is a CA: {}", facts.subject);
-            problems.push(Problem::new("leaf-is-ca", message));
+            problems.push(RefusalReason::new("leaf-is-ca", message));
         }
         Some((_, facts)) => fields::agreement(data, facts, &mut problems),
         None => {}
@@ -91,7 +91,7 @@ fn assemble(
     }
 }
 
-fn refusal(problems: Vec<Problem>) -> Refusal {
+fn refusal(problems: Vec<RefusalReason>) -> Refusal {
     match Refusal::unless_none(problems) {
         Err(refusal) => refusal,
         // Unreachable by construction, and still no panic on foreign input.
@@ -156,7 +156,7 @@ fn json(body: &[u8]) -> Result<Value, Refusal> {
     })
 }
 
-fn envelope_problems(envelope: &Map<String, Value>, problems: &mut Vec<Problem>) {
+fn envelope_problems(envelope: &Map<String, Value>, problems: &mut Vec<RefusalReason>) {
     if let Some(errors) = envelope.get("errors").filter(|errors| !errors.is_null()) {
         let listed = fields::texts(errors).unwrap_or_default();
         if !listed.is_empty() || !errors.is_array() {
@@ -164,14 +164,14 @@ fn envelope_problems(envelope: &Map<String, Value>, problems: &mut Vec<Problem>)
                 "the issuer lists errors: {}",
                 shortened(&listed.join(", "), fields::TEXT)
             );
-            problems.push(Problem::new("errors-listed", message));
+            problems.push(RefusalReason::new("errors-listed", message));
         }
     }
     if envelope
         .get("wrap_info")
         .is_some_and(|info| !info.is_null())
     {
-        problems.push(Problem::new(
+        problems.push(RefusalReason::new(
             "answer-wrapped",
             "the answer is response-wrapped",
         ));
@@ -180,15 +180,15 @@ fn envelope_problems(envelope: &Map<String, Value>, problems: &mut Vec<Problem>)
 
 fn data<'a>(
     envelope: &'a Map<String, Value>,
-    problems: &mut Vec<Problem>,
+    problems: &mut Vec<RefusalReason>,
 ) -> Option<&'a Map<String, Value>> {
     // A listed error or a wrapped answer says it all: the missing `data` follows from it.
     let explained = !problems.is_empty();
     let problem = match envelope.get("data") {
         Some(Value::Object(data)) => return Some(data),
-        None => Problem::new("data-missing", "the answer has no `data`"),
-        Some(Value::Null) => Problem::new("data-null", "`data` is null"),
-        Some(_) => Problem::new("data-wrong-type", "`data` is not an object"),
+        None => RefusalReason::new("data-missing", "the answer has no `data`"),
+        Some(Value::Null) => RefusalReason::new("data-null", "`data` is null"),
+        Some(_) => RefusalReason::new("data-wrong-type", "`data` is not an object"),
     };
     if !explained {
         problems.push(problem);

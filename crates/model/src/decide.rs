@@ -16,7 +16,7 @@ use crate::{
 
 /// The set that readers see.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Live {
+pub struct LiveLeaf {
     /// What its leaf says.
     pub validity: Validity,
     /// When it came from the issuer; unknown when the state was lost.
@@ -44,7 +44,7 @@ pub struct Staged {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Facts {
     /// What is published, if anything.
-    pub live: Option<Live>,
+    pub live: Option<LiveLeaf>,
     /// What is ready to be published, if anything.
     pub staged: Option<Staged>,
     /// The failures since the last success. Whoever forces a renewal drops it first.
@@ -65,16 +65,16 @@ pub struct Facts {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Next {
     /// Ask the issuer now.
-    Issue(Why),
+    Issue(ActionReason),
     /// Publish the staged set now.
-    Publish(Why),
+    Publish(ActionReason),
     /// Nothing until then; look again when it comes or when anything happens.
-    WaitUntil(Timestamp, Why),
+    WaitUntil(Timestamp, ActionReason),
 }
 
 /// Why that is next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Why {
+pub enum ActionReason {
     /// Nothing is published yet.
     NothingPublished,
     /// The live set answers another request than today's.
@@ -95,7 +95,7 @@ pub enum Why {
     Quarantine,
 }
 
-impl Why {
+impl ActionReason {
     /// The name used in logs, metrics and JSON.
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -113,7 +113,7 @@ impl Why {
     }
 }
 
-impl fmt::Display for Why {
+impl fmt::Display for ActionReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NothingPublished => f.write_str("nothing is published yet"),
@@ -137,25 +137,27 @@ pub fn decide(facts: &Facts, policy: &RenewPolicy, now: Timestamp) -> Next {
         if staged.validity.not_before <= now {
             return match retry {
                 // Only a disk that refuses it keeps a set waiting, not the issuer.
-                Some((at, why @ Why::Retry(FailureClass::Local))) => Next::WaitUntil(at, why),
-                _ => Next::Publish(Why::Staged),
+                Some((at, why @ ActionReason::Retry(FailureClass::Local))) => {
+                    Next::WaitUntil(at, why)
+                }
+                _ => Next::Publish(ActionReason::Staged),
             };
         }
         if let Some(until) = worth_waiting_for(staged, facts, policy, now) {
-            return Next::WaitUntil(until, Why::Staged);
+            return Next::WaitUntil(until, ActionReason::Staged);
         }
     }
     let why = match reason(facts, policy, now) {
         Ok(why) => why,
-        Err(due) => return Next::WaitUntil(due, Why::Due),
+        Err(due) => return Next::WaitUntil(due, ActionReason::Due),
     };
     if let Some(until) = held(facts, now) {
-        return Next::WaitUntil(until, Why::Quarantine);
+        return Next::WaitUntil(until, ActionReason::Quarantine);
     }
     if let Err(free) = budget::allowed(&facts.issuances, policy.max_issuances_per_hour, now) {
         return match retry {
             Some((at, why)) if at > free => Next::WaitUntil(at, why),
-            _ => Next::WaitUntil(free, Why::Budget),
+            _ => Next::WaitUntil(free, ActionReason::Budget),
         };
     }
     match retry {
@@ -165,21 +167,25 @@ pub fn decide(facts: &Facts, policy: &RenewPolicy, now: Timestamp) -> Next {
 }
 
 /// Why to issue, or the renewal time that has not come.
-fn reason(facts: &Facts, policy: &RenewPolicy, now: Timestamp) -> Result<Why, Timestamp> {
+fn reason(facts: &Facts, policy: &RenewPolicy, now: Timestamp) -> Result<ActionReason, Timestamp> {
     let Some(live) = &facts.live else {
-        return Ok(Why::NothingPublished);
+        return Ok(ActionReason::NothingPublished);
     };
     if live.fingerprint != facts.fingerprint {
-        return Ok(Why::RequestChanged);
+        return Ok(ActionReason::RequestChanged);
     }
     if facts.forced {
-        return Ok(Why::Forced);
+        return Ok(ActionReason::Forced);
     }
     if now >= live.validity.not_after {
-        return Ok(Why::Expired);
+        return Ok(ActionReason::Expired);
     }
     let due = schedule::due(live.validity, live.obtained_at, policy).at;
-    if now >= due { Ok(Why::Due) } else { Err(due) }
+    if now >= due {
+        Ok(ActionReason::Due)
+    } else {
+        Err(due)
+    }
 }
 
 /// How long the quarantine of the last answer holds off another one: not once the live set has
@@ -191,11 +197,15 @@ fn held(facts: &Facts, now: Timestamp) -> Option<Timestamp> {
 }
 
 /// The retry plan's next attempt, while it has not come.
-fn retry_at(facts: &Facts, policy: &RenewPolicy, now: Timestamp) -> Option<(Timestamp, Why)> {
+fn retry_at(
+    facts: &Facts,
+    policy: &RenewPolicy,
+    now: Timestamp,
+) -> Option<(Timestamp, ActionReason)> {
     let run = facts.failure.as_ref()?;
     let planned = planned(run, facts, policy, now);
     let at = health::attempt(run, &facts.looks, planned, &policy.splay_seed);
-    (at > now).then_some((at, Why::Retry(run.last.class)))
+    (at > now).then_some((at, ActionReason::Retry(run.last.class)))
 }
 
 fn planned(run: &FailureRun, facts: &Facts, policy: &RenewPolicy, now: Timestamp) -> Timestamp {
@@ -208,7 +218,7 @@ fn planned(run: &FailureRun, facts: &Facts, policy: &RenewPolicy, now: Timestamp
 #[must_use]
 pub fn look_at(facts: &Facts, policy: &RenewPolicy, now: Timestamp) -> Option<Timestamp> {
     let run = facts.failure.as_ref()?;
-    let Next::WaitUntil(_, Why::Retry(_)) = decide(facts, policy, now) else {
+    let Next::WaitUntil(_, ActionReason::Retry(_)) = decide(facts, policy, now) else {
         return None;
     };
     let planned = planned(run, facts, policy, now);
@@ -229,7 +239,7 @@ fn usable_staged<'a>(facts: &'a Facts, policy: &RenewPolicy, now: Timestamp) -> 
 
 /// Whether the staged set came after the live one, or lasts longer. Its serial tells a left-over;
 /// their times alone don't: both may have come in one millisecond, or the clock was set back since.
-fn follows(staged: &Staged, live: &Live, now: Timestamp) -> bool {
+fn follows(staged: &Staged, live: &LiveLeaf, now: Timestamp) -> bool {
     let before = |at: Timestamp| staged.obtained_at < at && at <= now;
     staged.serial != live.serial
         && (!live.obtained_at.is_some_and(before)

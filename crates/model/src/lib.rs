@@ -26,7 +26,7 @@ pub mod served;
 pub mod stagger;
 // Numbers from outside end up here, and an overflow ends the process.
 #[deny(clippy::arithmetic_side_effects)]
-pub mod state;
+pub mod record;
 #[cfg(any(test, feature = "test-util"))]
 pub mod testing;
 // Numbers from outside end up here, and an overflow ends the process.

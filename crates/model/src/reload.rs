@@ -22,8 +22,8 @@ pub use self::{
     action::{Action, SignalName, SignalTarget},
     failure::ReloadFailure,
     record::{
-        Attempt, Delivery, FailedAttempt, Outcome, Phase, Previous, Publication, ReloadRecord,
-        Verdict,
+        Attempt, Delivery, FailedAttempt, Outcome, Phase, Previous, ProbeVerdict, Publication,
+        ReloadRecord,
     },
     rollback::{Quarantined, held_until, quarantine},
 };
@@ -46,7 +46,7 @@ const START_PATIENCE: Duration = Duration::from_secs(300);
 /// An escalation list is never empty.
 const NOTHING: &[Action] = &[Action::None];
 
-/// What changed. `Trust` is the stronger one: it holds when both did.
+/// What changed. `ChainTrust` is the stronger one: it holds when both did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum EventKind {

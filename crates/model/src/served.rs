@@ -26,11 +26,11 @@ pub struct Served {
     pub not_after: Timestamp,
     /// Does the chain verify against our CA.pem, for the wanted name, now? If not, the handshake
     /// was broken off, and nothing after it is known.
-    pub trust: Trust,
+    pub trust: ChainTrust,
     /// What the peer did with our certificate.
     pub accepted: Accepted,
     /// The answer of the health service, when it was asked.
-    pub health: Option<Health>,
+    pub health: Option<ApplicationHealth>,
     /// Version of TLS, as `TLSv1.3`, once the handshake was over.
     pub version: Option<String>,
     /// Application protocol that was agreed on.
@@ -39,7 +39,7 @@ pub struct Served {
 
 /// The result of verifying the served chain, and of the proof that the peer has its key.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Trust {
+pub enum ChainTrust {
     /// It verifies, and the peer has the key.
     Verified,
     /// It does not; why, lower case.
@@ -64,7 +64,7 @@ pub enum Accepted {
 
 /// The answer of `grpc.health.v1.Health/Check`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Health {
+pub enum ApplicationHealth {
     /// The application says that it serves.
     Serving,
     /// It says that it does not.
@@ -117,7 +117,7 @@ pub const CODES: [&str; 6] = [
 /// whether it has to be told, and the rest may follow from it.
 pub fn compare(served: &Served, wanted: &Wanted<'_>) -> Result<(), Mismatch> {
     same(served, wanted)?;
-    if let Trust::Refused(why) = &served.trust {
+    if let ChainTrust::Refused(why) = &served.trust {
         return Err(Mismatch {
             code: "served-untrusted",
             message: format!(
@@ -173,14 +173,16 @@ fn same(served: &Served, wanted: &Wanted<'_>) -> Result<(), Mismatch> {
     })
 }
 
-fn healthy(health: Option<&Health>) -> Result<(), Mismatch> {
+fn healthy(health: Option<&ApplicationHealth>) -> Result<(), Mismatch> {
     let why = match health {
-        None | Some(Health::Serving) => return Ok(()),
-        Some(Health::NotServing) => "the application says NOT_SERVING".to_owned(),
-        Some(Health::Other(number)) => format!("the application says status {number}"),
-        Some(Health::Status(12, _)) => "the application has no health service".to_owned(),
-        Some(Health::Status(code, message)) => format!("gRPC status {code} {message:?}"),
-        Some(Health::Broken(why)) => why.clone(),
+        None | Some(ApplicationHealth::Serving) => return Ok(()),
+        Some(ApplicationHealth::NotServing) => "the application says NOT_SERVING".to_owned(),
+        Some(ApplicationHealth::Other(number)) => format!("the application says status {number}"),
+        Some(ApplicationHealth::Status(12, _)) => {
+            "the application has no health service".to_owned()
+        }
+        Some(ApplicationHealth::Status(code, message)) => format!("gRPC status {code} {message:?}"),
+        Some(ApplicationHealth::Broken(why)) => why.clone(),
     };
     Err(Mismatch {
         code: "not-healthy",

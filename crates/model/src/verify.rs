@@ -14,7 +14,7 @@ mod tests;
 
 use std::time::Duration;
 
-pub use refusal::{Problem, Refusal};
+pub use refusal::{Refusal, RefusalReason};
 pub use reread::reread;
 
 use super::{

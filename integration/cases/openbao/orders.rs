@@ -29,7 +29,7 @@ async fn issue_and_sign_give_every_key_type_with_all_names() {
             };
             let key = (mode == Mode::Sign).then(|| new_key(key_type).unwrap());
             let csr = key.as_ref().map(|key| csr(&wanted, key).unwrap());
-            let order = Order {
+            let order = IssuanceRequest {
                 request: &wanted,
                 csr: csr.as_deref(),
             };
@@ -114,7 +114,7 @@ async fn each_refusal_has_its_class_and_code() {
         (wanted.mount, wanted.role) = (mount.to_owned(), role.to_owned());
         wanted.names.common_name = name.to_owned();
         wanted.ttl = Duration::from_secs(ttl);
-        let order = Order {
+        let order = IssuanceRequest {
             request: &wanted,
             csr: None,
         };

@@ -11,8 +11,8 @@ use crate::{
     model::{
         bundle::Bundle,
         leaf::CertFacts,
+        record::Record,
         request::{Names, Request},
-        state::State,
         time::Timestamp,
         verify::{self, Expect, Refusal, Verified},
     },
@@ -20,16 +20,16 @@ use crate::{
 };
 
 /// One valid set.
-struct Found {
+struct ValidSet {
     verified: Verified,
     generation: GenerationId,
     live: bool,
-    origin: Origin,
+    origin: IssuedFor,
 }
 
 /// Which order it answers.
 #[derive(Clone, Debug, Default)]
-struct Origin {
+struct IssuedFor {
     fingerprint: String,
     obtained_at: Option<Timestamp>,
 }
@@ -37,12 +37,12 @@ struct Origin {
 /// The live and the staged set.
 pub(super) fn adopt(
     sets: &[SetOnDisk],
-    state: &State,
+    state: &Record,
     config: &CertConfig,
     fingerprint: &str,
     now: Timestamp,
 ) -> (Option<LiveFiles>, Option<StagedFiles>) {
-    let mut found: Vec<Found> = sets
+    let mut found: Vec<ValidSet> = sets
         .iter()
         .filter(|set| !is_quarantined(set, state))
         .filter_map(|set| read(set, state, config, fingerprint, now))
@@ -62,14 +62,14 @@ pub(super) fn adopt(
 }
 
 /// A set that broke the application is not taken up again, whatever a crash left on disk.
-fn is_quarantined(set: &SetOnDisk, state: &State) -> bool {
+fn is_quarantined(set: &SetOnDisk, state: &Record) -> bool {
     let id = set.generation.to_string();
     state.quarantined.iter().any(|one| one.generation == id)
 }
 
 /// The set that was to be published next: the recorded one, or one that is newer than the live one
 /// (a crash came before it was recorded, or before the switch).
-fn take_waiting(found: &mut Vec<Found>, state: &State, now: Timestamp) -> Option<StagedFiles> {
+fn take_waiting(found: &mut Vec<ValidSet>, state: &Record, now: Timestamp) -> Option<StagedFiles> {
     let live = found.iter().find(|set| set.live).map(|set| set.generation);
     let recorded = state
         .staged
@@ -90,14 +90,14 @@ fn take_waiting(found: &mut Vec<Found>, state: &State, now: Timestamp) -> Option
 
 fn read(
     set: &SetOnDisk,
-    state: &State,
+    state: &Record,
     config: &CertConfig,
     fingerprint: &str,
     now: Timestamp,
-) -> Option<Found> {
+) -> Option<ValidSet> {
     let origin = origin(set.generation, state);
     match reread(set, config, origin.fingerprint == fingerprint, now) {
-        Ok(verified) => Some(Found {
+        Ok(verified) => Some(ValidSet {
             verified,
             generation: set.generation,
             live: set.live,
@@ -116,33 +116,33 @@ fn read(
 
 /// Which order a generation answers: what the record says of it; for a later one that the record
 /// does not know, the newest order.
-fn origin(generation: GenerationId, state: &State) -> Origin {
+fn origin(generation: GenerationId, state: &Record) -> IssuedFor {
     let id = generation.to_string();
     if let Some(staged) = state
         .staged
         .as_ref()
         .filter(|staged| staged.generation == id)
     {
-        return Origin {
+        return IssuedFor {
             fingerprint: staged.fingerprint.clone(),
             obtained_at: Some(staged.obtained_at),
         };
     }
     match state.generation.as_deref() {
-        Some(recorded) if recorded == id => Origin {
+        Some(recorded) if recorded == id => IssuedFor {
             fingerprint: state.fingerprint.clone(),
             obtained_at: state.obtained_at,
         },
         // ids have one length: their order as text is their order in time
-        Some(recorded) if recorded < id.as_str() => Origin {
+        Some(recorded) if recorded < id.as_str() => IssuedFor {
             fingerprint: state.ordered.clone(),
             obtained_at: state.issuances.last().copied(),
         },
-        None => Origin {
+        None => IssuedFor {
             fingerprint: state.ordered.clone(),
             obtained_at: state.issuances.last().copied(),
         },
-        Some(_) => Origin::default(),
+        Some(_) => IssuedFor::default(),
     }
 }
 

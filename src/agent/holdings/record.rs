@@ -11,8 +11,8 @@ use crate::{
         failure::Failure,
         leaf::CertFacts,
         pem,
+        record::{Record, StagedRecord},
         reload::{self, EventKind, Previous, Publication, Quarantined, ReloadRecord},
-        state::{StagedRecord, State},
         time::Timestamp,
         verify::Verified,
     },
@@ -30,11 +30,11 @@ impl Holdings {
 
     /// Writes a changed record down. Only when this worked may an action leave.
     pub(in crate::agent) fn record_attempt(&mut self, record: ReloadRecord) -> Result<(), Failure> {
-        let state = State {
+        let state = Record {
             reload: Some(record),
             ..self.state.clone()
         };
-        self.opened()?.save_state(&state)?;
+        self.opened()?.save_record(&state)?;
         self.state = state;
         self.unsaved = false;
         Ok(())
@@ -111,7 +111,7 @@ impl Holdings {
         let way = self.way_back(config, why, now).and_then(|way| {
             let dir = self.opened()?;
             // before the switch: a crash between the two must not bring the broken one back
-            dir.save_state(&way.state)?;
+            dir.save_record(&way.state)?;
             dir.activate(&way.live.generation)?;
             Ok(way)
         });
@@ -174,7 +174,7 @@ impl Holdings {
 /// A rollback that is possible.
 struct WayBack {
     live: LiveFiles,
-    state: State,
+    state: Record,
     quarantined: Quarantined,
 }
 
@@ -184,7 +184,7 @@ pub(super) fn take_over(
     held: &LiveFiles,
     found: GenerationId,
     sets: &[SetOnDisk],
-    state: &mut State,
+    state: &mut Record,
     now: Timestamp,
 ) {
     if let Some(record) = &mut state.reload

@@ -17,7 +17,7 @@ use crate::{
         },
         time::Timestamp,
     },
-    status::App,
+    status::AppStatus,
 };
 
 pub(super) fn reloaded(
@@ -63,7 +63,7 @@ pub(super) fn verified(record: &ReloadRecord, now: Timestamp) {
     );
 }
 
-pub(super) fn lost(record: &ReloadRecord, app: &App) {
+pub(super) fn lost(record: &ReloadRecord, app: &AppStatus) {
     warn!(
         serial = %record.about.serial, generation = %record.about.generation,
         "the application served the published certificate and now does not: {}; it is told again",
@@ -84,7 +84,7 @@ pub(super) fn alert(
     record: &ReloadRecord,
     policy: &ReloadPolicy,
     why: Why,
-    app: &App,
+    app: &AppStatus,
     config: &CertConfig,
 ) -> String {
     let actions = policy.actions(record.about.event);
@@ -153,7 +153,7 @@ pub(super) fn no_way_back(failure: &Failure) {
 }
 
 /// What the application was last seen to do.
-pub(super) fn last(app: &App) -> String {
+pub(super) fn last(app: &AppStatus) -> String {
     match &app.last_probe {
         Some(probe) => match (&probe.message, &probe.serial) {
             (Some(message), _) => message.clone(),

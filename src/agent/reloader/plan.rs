@@ -15,7 +15,7 @@ use crate::{
 
 /// The lists for one round of reloads for one publication.
 #[derive(Clone, Debug)]
-pub(super) struct Plan {
+pub(super) struct ReloadPlan {
     round: ReloadRecord,
     policy: ReloadPolicy,
 }
@@ -32,7 +32,7 @@ impl<I, C: Clock> Reloader<I, C> {
             return policy::policy(&self.config, None);
         }
         let policy = policy::policy(&self.config, self.version(record.about.event).await);
-        self.plan = Some(Plan {
+        self.plan = Some(ReloadPlan {
             round: record.clone(),
             policy: policy.clone(),
         });

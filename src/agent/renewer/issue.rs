@@ -16,7 +16,7 @@ use crate::{
     issuer::{Issuer, Reply},
     model::{
         budget,
-        decide::Why,
+        decide::ActionReason,
         duration,
         failure::{Failure, FailureClass},
         retry,
@@ -42,7 +42,7 @@ pub(super) enum Obtained {
 
 impl<I: Issuer, C: Clock> Renewer<I, C> {
     /// One request. Its failure is returned; its success is in the holdings.
-    pub(super) async fn obtain(&mut self, why: Why) -> Result<Obtained, Failure> {
+    pub(super) async fn obtain(&mut self, why: ActionReason) -> Result<Obtained, Failure> {
         if !self.holdings.lock().is_open() {
             // there may be a set on disk that needs no order at all: read it, then decide again
             self.open()?;

@@ -8,7 +8,7 @@ use crate::{
     clock::Clock,
     issuer::Issuer,
     model::{budget, failure::FailureClass, leaf::CertFacts, retry, time::Timestamp},
-    status::{Anchor, App, Budget, Counts, Live, Status},
+    status::{Anchor, AppStatus, Budget, Counts, Live, Status},
 };
 
 impl<I: Issuer, C: Clock> Renewer<I, C> {
@@ -48,7 +48,7 @@ impl<I: Issuer, C: Clock> Renewer<I, C> {
             issuer_ahead_millis: self.issuer_ahead_millis,
             anchors: self.anchors(live),
             forced: self.manual.answer.clone(),
-            app: App::default(),
+            app: AppStatus::default(),
         }
     }
 

@@ -15,7 +15,7 @@ use crate::{
     clock::Clock,
     issuer::Issuer,
     model::{
-        decide::{self, Why},
+        decide::{self, ActionReason},
         time::Timestamp,
     },
     status::HealthCheck,
@@ -24,7 +24,12 @@ use crate::{
 impl<I: Issuer, C: Clock> Renewer<I, C> {
     /// Waits for the moment, a common boundary, a note or the end; whichever comes first. While an
     /// issuer that is away is checked, also for its return.
-    pub(super) async fn wait(&mut self, at: Timestamp, why: Why, check: Option<Timestamp>) {
+    pub(super) async fn wait(
+        &mut self,
+        at: Timestamp,
+        why: ActionReason,
+        check: Option<Timestamp>,
+    ) {
         if self.manual.wanted {
             self.answer(Err(log::not_now(at, why)));
         }
@@ -96,9 +101,9 @@ impl<I: Issuer, C: Clock> Renewer<I, C> {
         }
     }
 
-    fn log_wait(&mut self, at: Timestamp, why: Why) {
+    fn log_wait(&mut self, at: Timestamp, why: ActionReason) {
         let logged = match (&self.trouble, why) {
-            (_, Why::Budget) => Some(LastLogged::Budget(at)),
+            (_, ActionReason::Budget) => Some(LastLogged::Budget(at)),
             (Some(trouble), _) => Some(LastLogged::Failure(trouble.run.total)),
             (None, _) => None,
         };

@@ -5,7 +5,7 @@ use crate::{
     clock::Clock as _,
     exit::Exit,
     model::{
-        decide::{self, Next, Why},
+        decide::{self, ActionReason, Next},
         failure::FailureClass,
         leaf::CertFacts,
         pem,
@@ -304,7 +304,7 @@ async fn explain_reads_from_disk_what_the_loop_waits_for() {
         let due = schedule::due(live.validity, live.obtained_at, &config.renew);
         assert_eq!(Some(due.at), status.due);
         let next = decide::decide(&facts, &config.renew, rig.clock.now());
-        assert_eq!(next, Next::WaitUntil(due.at, Why::Due));
+        assert_eq!(next, Next::WaitUntil(due.at, ActionReason::Due));
     }
     assert_ne!(rig.status().live, status.live, "it was renewed meanwhile");
 }

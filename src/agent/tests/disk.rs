@@ -11,7 +11,7 @@ use rustix::fs::{FlockOperation, flock};
 use super::rig::{DAY, Rig, answer, config, good, secs};
 use crate::{
     exit::Exit,
-    model::{failure::FailureClass, state::State},
+    model::{failure::FailureClass, record::Record},
     testing::{ca::TestCa, issuer::failure},
 };
 
@@ -185,7 +185,7 @@ async fn a_record_of_the_old_form_is_set_aside_and_the_files_are_used_again() {
     assert_eq!(rig.files(), files);
     rig.stop().await;
     let text = fs::read_to_string(rig.dir().join("..state.json")).unwrap();
-    assert!(State::parse(text.as_bytes()).is_ok(), "{text}");
+    assert!(Record::parse(text.as_bytes()).is_ok(), "{text}");
 }
 
 #[tokio::test(start_paused = true)]

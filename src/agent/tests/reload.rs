@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Duration};
 use super::rig::{DAY, EPOCH, Rig, secs};
 use crate::{
     clock::Clock as _,
-    config::{App, ProbeConfig, ProbeTarget, ReloadConfig, Step},
+    config::{App, ProbeConfig, ProbeTarget, ReloadConfig, ReloadStep},
     model::{
         failure::FailureClass,
         reload::{Action, ReloadFailure},
@@ -20,16 +20,16 @@ use crate::{
     },
 };
 
-pub(super) fn restart() -> Step {
-    Step::Do(Action::NomadRestart {
+pub(super) fn restart() -> ReloadStep {
+    ReloadStep::Do(Action::NomadRestart {
         task: "loki".to_owned(),
     })
 }
 
 /// One certificate that is probed every five minutes and told by these lists.
 pub(super) fn rig_with(
-    on_cert_change: Vec<Step>,
-    on_ca_change: Vec<Step>,
+    on_cert_change: Vec<ReloadStep>,
+    on_ca_change: Vec<ReloadStep>,
 ) -> (Rig, Arc<FakeApplication>) {
     let mut rig = Rig::new();
     let config = &mut rig.configs[0];
@@ -130,7 +130,7 @@ async fn auto_follows_lokis_version() {
         (None, true, 0),
         (None, false, 1),
     ] {
-        let (mut rig, app) = rig_with(vec![Step::Auto], vec![Step::Auto]);
+        let (mut rig, app) = rig_with(vec![ReloadStep::Auto], vec![ReloadStep::Auto]);
         app.behave(|one| {
             one.version = version;
             one.hot = hot;
@@ -147,7 +147,7 @@ async fn auto_follows_lokis_version() {
 
 #[tokio::test(start_paused = true)]
 async fn new_anchors_are_told_by_their_own_list() {
-    let (mut rig, app) = rig_with(vec![Step::Do(Action::None)], vec![restart()]);
+    let (mut rig, app) = rig_with(vec![ReloadStep::Do(Action::None)], vec![restart()]);
     attested(&mut rig, &app).await;
     let next = TestCa::new(EPOCH);
     rig.issuer

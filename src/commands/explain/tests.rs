@@ -5,7 +5,7 @@ use std::{path::PathBuf, time::Duration};
 use super::*;
 use crate::{
     config::Files,
-    model::{answer, request::Request, schedule::RenewPolicy, state::State, verify},
+    model::{answer, record::Record, request::Request, schedule::RenewPolicy, verify},
     publish::CertDir,
     testing::ca::TestCa,
 };
@@ -57,14 +57,14 @@ fn published(config: &CertConfig) -> verify::Verified {
     let set = verified(config);
     let dir = CertDir::open(&config.files).unwrap();
     let made = dir.publish(&set).unwrap();
-    let state = State {
+    let state = Record {
         fingerprint: config.request.fingerprint(),
         generation: Some(made.generation.to_string()),
         obtained_at: Some(CAME),
         issuances: vec![CAME],
-        ..State::default()
+        ..Record::default()
     };
-    dir.save_state(&state).unwrap();
+    dir.save_record(&state).unwrap();
     set
 }
 

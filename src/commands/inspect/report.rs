@@ -10,10 +10,10 @@ use crate::model::{
     bundle::PrivateKey,
     leaf::CertFacts,
     pem,
+    record::Record,
     request::{Mode, Names, Request},
     schedule::Validity,
     secret::Secret,
-    state::State,
     time::Timestamp,
     verify::{self, Expect},
 };
@@ -23,17 +23,17 @@ const LITTLE_LEFT: f64 = 0.1;
 
 /// What was found.
 #[derive(Clone, Debug, Serialize)]
-pub(super) struct Report {
+pub(super) struct Inspection {
     pub(super) path: String,
-    pub(super) kind: Kind,
+    pub(super) kind: InspectedKind,
     pub(super) generation: Option<String>,
     pub(super) verdict: Verdict,
-    pub(super) problems: Vec<Finding>,
+    pub(super) problems: Vec<VerdictReason>,
     pub(super) warnings: Vec<String>,
     /// Leaf first, then the chain; of a file, all certificates in it.
-    pub(super) certificates: Vec<Certificate>,
+    pub(super) certificates: Vec<InspectedCertificate>,
     /// What is in CA.pem.
-    pub(super) anchors: Vec<Certificate>,
+    pub(super) anchors: Vec<InspectedCertificate>,
     pub(super) key: Option<Key>,
     /// When the live set came, from the agent's record.
     pub(super) obtained_at: Option<String>,
@@ -43,7 +43,7 @@ pub(super) struct Report {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Kind {
+pub(super) enum InspectedKind {
     Set,
     File,
 }
@@ -58,13 +58,13 @@ pub(super) enum Verdict {
 
 /// One reason for a bad verdict.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub(super) struct Finding {
+pub(super) struct VerdictReason {
     pub(super) code: &'static str,
     pub(super) message: String,
 }
 
 #[derive(Clone, Debug, Serialize)]
-pub(super) struct Certificate {
+pub(super) struct InspectedCertificate {
     pub(super) subject: String,
     pub(super) issuer: String,
     pub(super) serial: String,
@@ -97,13 +97,13 @@ pub(super) struct SetTexts {
     pub(super) ca: Result<String, String>,
     pub(super) cert: String,
     pub(super) key: Result<Secret, String>,
-    pub(super) state: Option<State>,
+    pub(super) state: Option<Record>,
     pub(super) generation: Option<String>,
 }
 
 /// The report on a certificate directory.
-pub(super) fn of_set(path: &Path, set: &SetTexts, now: Timestamp) -> Report {
-    let mut report = Report::new(path, Kind::Set);
+pub(super) fn of_set(path: &Path, set: &SetTexts, now: Timestamp) -> Inspection {
+    let mut report = Inspection::new(path, InspectedKind::Set);
     let leaves = report.certificates_in("cert-file", "cert.pem", &set.cert);
     let leaf = leaves.first().cloned();
     report.certificates = described(&leaves, now);
@@ -126,8 +126,8 @@ pub(super) fn of_set(path: &Path, set: &SetTexts, now: Timestamp) -> Report {
 }
 
 /// The report on one file: PEM with certificates or a key, or one certificate in DER.
-pub(super) fn of_file(path: &Path, bytes: &[u8], now: Timestamp) -> Report {
-    let mut report = Report::new(path, Kind::File);
+pub(super) fn of_file(path: &Path, bytes: &[u8], now: Timestamp) -> Inspection {
+    let mut report = Inspection::new(path, InspectedKind::File);
     let certificates = match std::str::from_utf8(bytes) {
         Ok(text) => report.mixed(text),
         Err(_) => match CertFacts::read(bytes) {
@@ -145,8 +145,8 @@ pub(super) fn of_file(path: &Path, bytes: &[u8], now: Timestamp) -> Report {
     report.judged()
 }
 
-impl Report {
-    fn new(path: &Path, kind: Kind) -> Self {
+impl Inspection {
+    fn new(path: &Path, kind: InspectedKind) -> Self {
         Self {
             path: path.display().to_string(),
             kind,
@@ -165,7 +165,7 @@ impl Report {
     /// Each reason once, whichever check came upon it.
     fn problem(&mut self, code: &'static str, message: String) {
         if self.problems.iter().all(|known| known.code != code) {
-            self.problems.push(Finding { code, message });
+            self.problems.push(VerdictReason { code, message });
         }
     }
 
@@ -289,7 +289,7 @@ impl Report {
     }
 
     /// What the agent wrote down about the live set.
-    fn record(&mut self, state: Option<&State>, now: Timestamp) {
+    fn record(&mut self, state: Option<&Record>, now: Timestamp) {
         let Some(state) = state.filter(|state| state.generation == self.generation) else {
             return;
         };
@@ -331,9 +331,9 @@ fn share_left(validity: Validity, now: Timestamp) -> f64 {
     }
 }
 
-fn described(all: &[CertFacts], now: Timestamp) -> Vec<Certificate> {
+fn described(all: &[CertFacts], now: Timestamp) -> Vec<InspectedCertificate> {
     all.iter()
-        .map(|facts| Certificate {
+        .map(|facts| InspectedCertificate {
             subject: facts.subject.clone(),
             issuer: facts.issuer.clone(),
             serial: facts.serial.clone(),

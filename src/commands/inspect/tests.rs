@@ -37,12 +37,12 @@ fn published(ca: &TestCa) -> tempfile::TempDir {
     temp
 }
 
-fn inspected(path: &Path, days: u64) -> Report {
+fn inspected(path: &Path, days: u64) -> Inspection {
     let now = NOW.plus(Duration::from_secs(days * 86_400));
     inspect(path, &At(now)).unwrap()
 }
 
-fn codes(report: &Report) -> Vec<&str> {
+fn codes(report: &Inspection) -> Vec<&str> {
     report.problems.iter().map(|one| one.code).collect()
 }
 

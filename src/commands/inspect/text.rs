@@ -4,23 +4,23 @@
 
 use std::time::Duration;
 
-use super::report::{Certificate, Kind, Report, Verdict};
+use super::report::{InspectedCertificate, InspectedKind, Inspection, Verdict};
 use crate::{
     model::duration,
     terminal::{Screen, Style, harmless},
 };
 
-pub(super) fn render(report: &Report, screen: Screen) -> String {
+pub(super) fn render(report: &Inspection, screen: Screen) -> String {
     let mut text = heading(report, screen);
     match report.kind {
-        Kind::Set => text.push_str(&set(report, screen)),
-        Kind::File => text.push_str(&file(report, screen)),
+        InspectedKind::Set => text.push_str(&set(report, screen)),
+        InspectedKind::File => text.push_str(&file(report, screen)),
     }
     text.push_str(&verdict(report, screen));
     text
 }
 
-fn heading(report: &Report, screen: Screen) -> String {
+fn heading(report: &Inspection, screen: Screen) -> String {
     let path = screen.paint(Style::Strong, &harmless(&report.path));
     match &report.generation {
         Some(generation) => format!("{path}  generation {}\n", harmless(generation)),
@@ -28,7 +28,7 @@ fn heading(report: &Report, screen: Screen) -> String {
     }
 }
 
-fn set(report: &Report, screen: Screen) -> String {
+fn set(report: &Inspection, screen: Screen) -> String {
     let Some(leaf) = report.certificates.first() else {
         return String::new();
     };
@@ -44,7 +44,7 @@ fn set(report: &Report, screen: Screen) -> String {
     screen.table(&rows)
 }
 
-fn file(report: &Report, screen: Screen) -> String {
+fn file(report: &Inspection, screen: Screen) -> String {
     let mut text = String::new();
     for (index, one) in report.certificates.iter().enumerate() {
         if index > 0 {
@@ -58,7 +58,7 @@ fn file(report: &Report, screen: Screen) -> String {
     text
 }
 
-fn certificate(one: &Certificate, screen: Screen) -> Vec<(&'static str, String)> {
+fn certificate(one: &InspectedCertificate, screen: Screen) -> Vec<(&'static str, String)> {
     let names: Vec<String> = [&one.dns, &one.ips, &one.uris, &one.other_names]
         .into_iter()
         .flatten()
@@ -94,7 +94,7 @@ fn certificate(one: &Certificate, screen: Screen) -> Vec<(&'static str, String)>
 }
 
 /// From the leaf up: what is in cert.pem, then the anchors of CA.pem, one a line.
-fn chain(report: &Report) -> String {
+fn chain(report: &Inspection) -> String {
     let mut lines: Vec<String> = report
         .certificates
         .iter()
@@ -111,7 +111,7 @@ fn chain(report: &Report) -> String {
     lines.join("\n")
 }
 
-fn key(report: &Report) -> String {
+fn key(report: &Inspection) -> String {
     let Some(key) = &report.key else {
         return "none that can be read".to_owned();
     };
@@ -123,7 +123,7 @@ fn key(report: &Report) -> String {
     format!("{}{fits}", key.kind)
 }
 
-fn verdict(report: &Report, screen: Screen) -> String {
+fn verdict(report: &Inspection, screen: Screen) -> String {
     let (style, word) = match report.verdict {
         Verdict::Good => (Style::Good, "good"),
         Verdict::Warning => (Style::Warning, "good, with warnings"),

@@ -12,7 +12,7 @@ use crate::{
     exit::Exit,
     model::{request::Mode, role},
     terminal::{Screen, Style, harmless},
-    vault::{Plan, Vault},
+    vault::{RequestPlan, Vault},
 };
 
 /// Stands in the request for a CSR: its key is made when a certificate is really asked for.
@@ -57,7 +57,7 @@ pub(super) async fn run(
     Ok(exit)
 }
 
-async fn look(certificate: &CertConfig, plan: &Plan, vault: &Vault) -> Outlook {
+async fn look(certificate: &CertConfig, plan: &RequestPlan, vault: &Vault) -> Outlook {
     let request = &certificate.request;
     let mut outlook = Outlook {
         refused: Vec::new(),
@@ -94,7 +94,12 @@ async fn look(certificate: &CertConfig, plan: &Plan, vault: &Vault) -> Outlook {
     outlook
 }
 
-fn text(config: &Config, plan: &Plan, outlook: &Outlook, screen: Screen) -> anyhow::Result<String> {
+fn text(
+    config: &Config,
+    plan: &RequestPlan,
+    outlook: &Outlook,
+    screen: Screen,
+) -> anyhow::Result<String> {
     let mut text = screen.table(&request_rows(config, plan));
     for reason in &outlook.refused {
         let mark = screen.paint(Style::Bad, "would be refused");
@@ -111,7 +116,7 @@ fn text(config: &Config, plan: &Plan, outlook: &Outlook, screen: Screen) -> anyh
 }
 
 /// The request as rows of a table. It holds no secret: the token is not part of it.
-pub(super) fn request_rows(config: &Config, plan: &Plan) -> Vec<(&'static str, String)> {
+pub(super) fn request_rows(config: &Config, plan: &RequestPlan) -> Vec<(&'static str, String)> {
     let body = serde_json::to_string_pretty(&plan.body).unwrap_or_default();
     vec![
         ("address", config.vault.addresses.join(", ")),
@@ -129,7 +134,7 @@ pub(super) fn request_rows(config: &Config, plan: &Plan) -> Vec<(&'static str, S
 }
 
 /// The request as JSON.
-pub(super) fn request_json(config: &Config, plan: &Plan) -> Value {
+pub(super) fn request_json(config: &Config, plan: &RequestPlan) -> Value {
     json!({
         "addresses": config.vault.addresses,
         "namespace": config.vault.namespace,

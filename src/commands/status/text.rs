@@ -17,35 +17,35 @@ const SERIAL: usize = 17;
 /// program does not know is left out, never an error.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
-pub(super) struct Report {
+pub(super) struct ReportedAgent {
     version: String,
     started: Moment,
     now: Moment,
     pub(super) ready: bool,
-    certificates: Vec<CertReport>,
+    certificates: Vec<ReportedCert>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
-struct CertReport {
+struct ReportedCert {
     name: String,
     ready: bool,
-    reasons: Vec<Reason>,
-    degraded: Vec<Reason>,
-    live: Option<Live>,
+    reasons: Vec<ReportedReason>,
+    degraded: Vec<ReportedReason>,
+    live: Option<ReportedLive>,
     due: Option<Moment>,
-    app: App,
+    app: ReportedApp,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
-struct Reason {
+struct ReportedReason {
     message: String,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
-struct Live {
+struct ReportedLive {
     serial: String,
     not_before: Moment,
     not_after: Moment,
@@ -53,12 +53,12 @@ struct Live {
 
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
-struct App {
+struct ReportedApp {
     serves_current: Option<bool>,
     last_reload_at: Option<Moment>,
 }
 
-pub(super) fn render(report: &Report, screen: Screen) -> String {
+pub(super) fn render(report: &ReportedAgent, screen: Screen) -> String {
     let now = &report.now;
     let rows: Vec<[String; 6]> = report
         .certificates
@@ -101,7 +101,7 @@ pub(super) fn render(report: &Report, screen: Screen) -> String {
     text
 }
 
-fn style(one: &CertReport) -> Style {
+fn style(one: &ReportedCert) -> Style {
     match (one.ready, one.degraded.is_empty()) {
         (true, true) => Style::Good,
         (true, false) => Style::Warning,
@@ -109,7 +109,7 @@ fn style(one: &CertReport) -> Style {
     }
 }
 
-fn row(one: &CertReport, now: &Moment) -> [String; 6] {
+fn row(one: &ReportedCert, now: &Moment) -> [String; 6] {
     let state = match (one.ready, one.degraded.is_empty()) {
         (true, true) => "ready",
         (true, false) => "degraded",
@@ -159,32 +159,32 @@ mod tests {
     use super::*;
     use crate::model::time::Timestamp;
 
-    fn report() -> Report {
+    fn report() -> ReportedAgent {
         let now = Timestamp::from_unix_secs(1_900_000_000);
         let hours = |count: u64| std::time::Duration::from_secs(count * 3600);
-        let good = CertReport {
+        let good = ReportedCert {
             name: "ingester".to_owned(),
             ready: true,
-            live: Some(Live {
+            live: Some(ReportedLive {
                 serial: "0a:0b:0c:0d:0e:0f:10:11".to_owned(),
                 not_before: now.minus(hours(24)).into(),
                 not_after: now.plus(hours(72)).into(),
             }),
             due: Some(now.plus(hours(40)).into()),
-            app: App {
+            app: ReportedApp {
                 serves_current: Some(true),
-                ..App::default()
+                ..ReportedApp::default()
             },
-            ..CertReport::default()
+            ..ReportedCert::default()
         };
-        let bad = CertReport {
+        let bad = ReportedCert {
             name: "ruler".to_owned(),
-            reasons: vec![Reason {
+            reasons: vec![ReportedReason {
                 message: "nothing is published: \x1b[2J".to_owned(),
             }],
-            ..CertReport::default()
+            ..ReportedCert::default()
         };
-        Report {
+        ReportedAgent {
             version: "0.1.0".to_owned(),
             started: now.minus(hours(2)).into(),
             now: now.into(),
@@ -196,7 +196,7 @@ mod tests {
     #[test]
     fn an_older_or_newer_agent_is_understood() {
         let answer = r#"{"certificates":[{"name":"a","new":1}],"new":1}"#;
-        let report: Report = serde_json::from_str(answer).unwrap();
+        let report: ReportedAgent = serde_json::from_str(answer).unwrap();
         assert!(render(&report, Screen::PLAIN).contains("not ready"));
     }
 

@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, time::Duration};
 use super::super::{
     layers::{Derived, Layers},
     table::Section,
-    types::{App, ReloadConfig, Step},
+    types::{App, ReloadConfig, ReloadStep},
     values,
 };
 use crate::model::{
@@ -47,7 +47,7 @@ pub(super) fn reload(
     let on_ca_change = layers.read_list("on_ca_change", None, word);
     let stagger = stagger(&mut layers.inner(Section::Stagger));
     let parts = parts?;
-    let mut steps = |key, words: Vec<&'static str>| -> Option<Vec<Step>> {
+    let mut steps = |key, words: Vec<&'static str>| -> Option<Vec<ReloadStep>> {
         if words.is_empty() {
             layers.problem(key, "needs at least one step; for nothing write [\"none\"]");
         }
@@ -219,7 +219,7 @@ fn variable(text: &str) -> Result<(String, String), String> {
 }
 
 /// A step with all that it needs, or a problem that names what it lacks.
-fn step(layers: &mut Layers<'_, '_>, list: &str, word: &str, parts: &Parts) -> Option<Step> {
+fn step(layers: &mut Layers<'_, '_>, list: &str, word: &str, parts: &Parts) -> Option<ReloadStep> {
     let mut lacks = |key: &str| {
         if layers.written(key).is_none() {
             layers.problem(key, format!("{list} says {word}, which needs it"));
@@ -237,8 +237,8 @@ fn step(layers: &mut Layers<'_, '_>, list: &str, word: &str, parts: &Parts) -> O
     if word == "http" && parts.url.is_none() {
         lacks("url");
     }
-    Some(Step::Do(match word {
-        "auto" => return Some(Step::Auto),
+    Some(ReloadStep::Do(match word {
+        "auto" => return Some(ReloadStep::Auto),
         "nomad_signal" => Action::NomadSignal {
             task: parts.task.clone()?,
             signal: parts.signal?,
@@ -273,10 +273,10 @@ fn warn(layers: &mut Layers<'_, '_>, found: &ReloadConfig, signal: Option<Signal
         notes.push(format!("certificate {name}: {text}"));
     };
     let all = || found.on_cert_change.iter().chain(&found.on_ca_change);
-    let sends = |step: &Step| {
+    let sends = |step: &ReloadStep| {
         matches!(
             step,
-            Step::Do(Action::Signal { .. } | Action::NomadSignal { .. })
+            ReloadStep::Do(Action::Signal { .. } | Action::NomadSignal { .. })
         )
     };
     let app = match found.app {
@@ -289,7 +289,9 @@ fn warn(layers: &mut Layers<'_, '_>, found: &ReloadConfig, signal: Option<Signal
     {
         note(format!("reload.signal: {warning}"));
     }
-    if found.on_ca_change.len() > 1 && found.on_ca_change.first() == Some(&Step::Do(Action::None)) {
+    if found.on_ca_change.len() > 1
+        && found.on_ca_change.first() == Some(&ReloadStep::Do(Action::None))
+    {
         note(
             "reload.on_ca_change begins with none: a probe can't show whether new trust anchors \
              were loaded, so the other steps will hardly be reached"

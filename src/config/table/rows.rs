@@ -2,11 +2,11 @@
 
 use super::{
     Fallback::{self, Derived, Nothing, Value},
-    Kind::{self, Bool, Choice, Count, Duration, Headers, List, Mode, Path, Text},
     Section::{
         self, Auth, Certificate, Http, Log, Probe, Reload, Rollback, Stagger, Status, Vault,
     },
     Setting,
+    ValueKind::{self, Bool, Choice, Count, Duration, Headers, List, Mode, Path, Text},
 };
 
 /// Every setting, block by block, in the order it is documented: key, flag, kind, default, help.
@@ -209,7 +209,7 @@ const fn row(
     section: Section,
     key: &'static str,
     flag: &'static str,
-    kind: Kind,
+    kind: ValueKind,
     fallback: Fallback,
     help: &'static str,
 ) -> Setting {

@@ -1,11 +1,11 @@
 //! Every setting, through every place it can be written.
 
 use super::super::{
-    Config, Environment, Flags, Step,
+    Config, Environment, Flags, ReloadStep,
     file::parse,
     layers::{Gathered, Layers},
     problem::{Problems, Source},
-    table::{Kind, SETTINGS, Section, Setting},
+    table::{SETTINGS, Section, Setting, ValueKind},
 };
 use super::{env, least, load, try_load};
 use crate::model::reload::Action;
@@ -46,7 +46,7 @@ fn surroundings(section: Section) -> Vec<Section> {
 
 fn literal(setting: &Setting, text: &str) -> String {
     match setting.kind {
-        Kind::Headers => format!("{{ \"X-A\" = {text:?} }}"),
+        ValueKind::Headers => format!("{{ \"X-A\" = {text:?} }}"),
         _ => format!("{text:?}"),
     }
 }
@@ -88,7 +88,7 @@ fn flag_beats_variable_beats_file_for_every_setting() {
     for setting in SETTINGS {
         let path = setting.path();
         let none = (Environment::new(), Flags::default());
-        let in_file = !setting.secret || setting.kind == Kind::Headers;
+        let in_file = !setting.secret || setting.kind == ValueKind::Headers;
         let file = if in_file {
             file_with(setting, "one")
         } else {
@@ -321,10 +321,10 @@ fn shown(config: &Config) -> String {
     let actions = reloads
         .flat_map(|reload| &reload.on_cert_change)
         .map(|step| match step {
-            Step::Do(Action::Exec { argv, timeout, env }) => {
+            ReloadStep::Do(Action::Exec { argv, timeout, env }) => {
                 format!("{argv:?} {timeout:?} {env:?}")
             }
-            Step::Do(Action::Http {
+            ReloadStep::Do(Action::Http {
                 method,
                 url,
                 expect,
@@ -364,8 +364,8 @@ fn every_setting_reaches_the_program_from_every_place() {
         // In the file; what auth blocks need beside it is given there too.
         if setting.section == Section::Vault || setting.section == Section::Log {
             let value = match setting.kind {
-                Kind::Headers => "{ X-A = \"b\" }".to_owned(),
-                Kind::List => format!("{:?}", value.split(',').collect::<Vec<_>>()),
+                ValueKind::Headers => "{ X-A = \"b\" }".to_owned(),
+                ValueKind::List => format!("{:?}", value.split(',').collect::<Vec<_>>()),
                 _ => format!("{value:?}"),
             };
             let text = format!(

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::super::{App, Environment, Flags, ReloadConfig, Step};
+use super::super::{App, Environment, Flags, ReloadConfig, ReloadStep};
 use super::{env, least, load, refused, try_load};
 use crate::{
     model::reload::{Action, SignalTarget},
@@ -32,7 +32,7 @@ fn auto_means_loki_on_nomad_and_nothing_elsewhere() {
     assert_eq!(loki.version_url.as_deref(), Some("http://192.0.2.7:3100"));
     assert_eq!(
         (&loki.on_cert_change, &loki.on_ca_change),
-        (&vec![Step::Auto], &vec![Step::Auto])
+        (&vec![ReloadStep::Auto], &vec![ReloadStep::Auto])
     );
     assert_eq!(told("", &least()).app, App::Generic);
     let config = load("", &on_nomad(), &Flags::default());
@@ -85,8 +85,8 @@ fn every_step_has_what_it_needs() {
         .on_cert_change
         .iter()
         .map(|step| match step {
-            Step::Auto => "auto",
-            Step::Do(action) => action.name(),
+            ReloadStep::Auto => "auto",
+            ReloadStep::Do(action) => action.name(),
         })
         .collect();
     assert_eq!(
@@ -103,19 +103,19 @@ fn every_step_has_what_it_needs() {
     );
     assert!(matches!(
         &found.on_ca_change[..],
-        [Step::Do(Action::Signal {
+        [ReloadStep::Do(Action::Signal {
             target: SignalTarget::PidFile(_),
             ..
         })]
     ));
-    let Step::Do(Action::Exec {
+    let ReloadStep::Do(Action::Exec {
         argv: command, env, ..
     }) = &found.on_cert_change[4]
     else {
         panic!("exec");
     };
     assert_eq!((command.len(), env["A"].as_str()), (2, "b=c"));
-    let Step::Do(Action::Http { expect, .. }) = &found.on_cert_change[5] else {
+    let ReloadStep::Do(Action::Http { expect, .. }) = &found.on_cert_change[5] else {
         panic!("http");
     };
     assert_eq!(expect, &[200, 204]);

@@ -22,13 +22,13 @@ const STACK: usize = 64 * 1024;
 
 /// Lines on their way to one place.
 pub(super) struct Queue {
-    state: Mutex<State>,
+    state: Mutex<QueueState>,
     changed: Condvar,
     dropped: AtomicU64,
     write: fn(&[u8]) -> Result<(), Unwritten>,
 }
 
-struct State {
+struct QueueState {
     waiting: Vec<u8>,
     /// Lines are out of `waiting` and not all written yet.
     writing: bool,
@@ -44,7 +44,7 @@ impl Queue {
     /// `write` may take as long as it likes.
     pub(super) const fn new(write: fn(&[u8]) -> Result<(), Unwritten>) -> Self {
         Self {
-            state: Mutex::new(State {
+            state: Mutex::new(QueueState {
                 waiting: Vec::new(),
                 writing: false,
                 running: false,
@@ -76,7 +76,7 @@ impl Queue {
     /// Waits until everything is written, or that long.
     pub(super) fn flush(&self, limit: Duration) {
         let busy =
-            |state: &mut State| state.running && (state.writing || !state.waiting.is_empty());
+            |state: &mut QueueState| state.running && (state.writing || !state.waiting.is_empty());
         let waited = self.changed.wait_timeout_while(self.lock(), limit, busy);
         drop(waited);
     }
@@ -88,7 +88,7 @@ impl Queue {
 
     fn work(&self) {
         loop {
-            let idle = |state: &mut State| state.waiting.is_empty();
+            let idle = |state: &mut QueueState| state.waiting.is_empty();
             let state = self.changed.wait_while(self.lock(), idle);
             let mut state = state.unwrap_or_else(PoisonError::into_inner);
             let lines = mem::take(&mut state.waiting);
@@ -108,7 +108,7 @@ impl Queue {
         self.dropped.fetch_add(ends, Ordering::Relaxed);
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, QueueState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,8 +1,9 @@
 //! The rows of the table of metrics.
 
 use super::{
-    Kind::{self, Counter, Gauge, Info},
-    Metric, Samples, seconds,
+    Metric,
+    MetricKind::{self, Counter, Gauge, Info},
+    Samples, seconds,
 };
 use crate::{
     model::failure::FailureClass,
@@ -142,7 +143,7 @@ pub const METRICS: &[Metric] = &[
 
 const fn row(
     stem: &'static str,
-    kind: Kind,
+    kind: MetricKind,
     unit: Option<&'static str>,
     labels: &'static [&'static str],
     help: &'static str,

@@ -101,7 +101,7 @@ fn names_follow_the_conventions() {
         let timestamp = name.contains("timestamp");
         assert_eq!(timestamp, name.ends_with("_timestamp_seconds"), "{name}");
         assert!(
-            metric.kind == Kind::Counter || !name.ends_with("_total"),
+            metric.kind == MetricKind::Counter || !name.ends_with("_total"),
             "{name}"
         );
         assert!(!metric.help.ends_with('.'), "{name}");

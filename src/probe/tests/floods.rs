@@ -59,7 +59,7 @@ async fn said(
 
 fn broken(served: Served) -> String {
     match served.health {
-        Some(Health::Broken(why)) => why,
+        Some(ApplicationHealth::Broken(why)) => why,
         other => panic!("{other:?}"),
     }
 }
@@ -113,7 +113,7 @@ async fn silence_and_drips_end_in_time() {
         said(&set, limit, pause, drip).await,
         said(&set, limit, pause, pings).await,
     ] {
-        assert_eq!(served.trust, Trust::Verified);
+        assert_eq!(served.trust, ChainTrust::Verified);
         assert_eq!(broken(served), "no answer within 1 s");
     }
 }

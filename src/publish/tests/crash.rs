@@ -133,7 +133,7 @@ const SCENARIOS: [Scenario; 7] = [
             record(certs, &certs.stage_texts(&set("new")).unwrap()).unwrap();
         },
         act: |certs| {
-            let staged = certs.load_state().staged.unwrap().generation;
+            let staged = certs.load_record().staged.unwrap().generation;
             certs.activate(&staged.parse().unwrap()).map(drop)
         },
         old: Some("old"),
@@ -154,20 +154,20 @@ const SCENARIOS: [Scenario; 7] = [
         before: |certs| {
             certs.publish_texts(&set("old")).unwrap();
         },
-        act: |certs| certs.save_state(&State::default()),
+        act: |certs| certs.save_record(&Record::default()),
         old: Some("old"),
         new: None,
     },
 ];
 
 fn record(certs: &CertDir, id: &GenerationId) -> Result<(), PublishError> {
-    let mut state = certs.load_state();
-    state.staged = Some(crate::model::state::StagedRecord {
+    let mut state = certs.load_record();
+    state.staged = Some(crate::model::record::StagedRecord {
         generation: id.to_string(),
         fingerprint: String::new(),
         obtained_at: Timestamp::from_unix_millis(0),
     });
-    certs.save_state(&state)
+    certs.save_record(&state)
 }
 
 /// Runs a scenario with one fault; false when the step number lies behind its end.

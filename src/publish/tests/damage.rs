@@ -202,8 +202,8 @@ fn converges(harms: &[(usize, Harm)]) {
         certs.repair_from(&set("ours")).unwrap().drift.is_none(),
         "repair is idempotent"
     );
-    let _whatever = certs.load_state();
-    certs.save_state(&State::default()).unwrap();
+    let _whatever = certs.load_record();
+    certs.save_record(&Record::default()).unwrap();
     certs.publish_texts(&set("next")).unwrap();
     assert!(certs.sets_on_disk().len() <= MOST_GENERATIONS);
 }
@@ -252,14 +252,14 @@ fn a_garbage_record_is_an_empty_one_and_can_be_replaced() {
     let files = files(temp.path());
     let certs = CertDir::open(&files).unwrap();
     write(&files.dir.join("..state.json"), b"\xff{", false);
-    assert_eq!(certs.load_state(), State::default());
-    let state = State {
+    assert_eq!(certs.load_record(), Record::default());
+    let state = Record {
         fingerprint: "f".to_owned(),
         issuances: [1, 2].map(Timestamp::from_unix_millis).into(),
-        ..State::default()
+        ..Record::default()
     };
-    certs.save_state(&state).unwrap();
-    assert_eq!(CertDir::open(&files).unwrap().load_state(), state);
+    certs.save_record(&state).unwrap();
+    assert_eq!(CertDir::open(&files).unwrap().load_record(), state);
     assert_eq!(mode(&files.dir.join("..state.json")), 0o640);
 }
 

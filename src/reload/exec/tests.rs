@@ -53,7 +53,7 @@ async fn shell(script: &str, limit: Duration) -> (Result<Delivery, ReloadFailure
     let (inherited, secrets) = split(&environment);
     let argv = ["sh", "-c", script].map(str::to_owned);
     let own = BTreeMap::from([("OWN".to_owned(), "mine".to_owned())]);
-    let order = Order {
+    let order = HookCommand {
         argv: &argv,
         limit,
         variables: variables(&inherited, &event(), &own),
@@ -136,7 +136,7 @@ async fn a_command_that_leaves_a_daemon_or_a_flood_behind_is_not_waited_for() {
 #[tokio::test]
 async fn a_program_that_cannot_start_is_named() {
     for argv in [vec![], vec!["/no/such/program".to_owned()]] {
-        let order = Order {
+        let order = HookCommand {
             argv: &argv,
             limit: LIMIT,
             variables: BTreeMap::new(),

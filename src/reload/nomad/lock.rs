@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::{Answer, Call, LIMIT, Nomad, refused};
+use super::{LIMIT, Nomad, NomadAnswer, NomadCall, refused};
 use crate::model::reload::ReloadFailure;
 
 /// Nomad takes TTLs from 10 seconds to 24 hours (structs/variables.go).
@@ -111,7 +111,7 @@ impl Nomad {
         path: &str,
         operation: &str,
         body: Value,
-    ) -> Result<Answer, ReloadFailure> {
+    ) -> Result<NomadAnswer, ReloadFailure> {
         let what = format!("{verb} the lock {path}");
         let good = |byte: u8| byte.is_ascii_alphanumeric() || b"-_~/".contains(&byte);
         if path.is_empty() || path.len() > 128 || !path.bytes().all(good) {
@@ -119,7 +119,7 @@ impl Nomad {
             let hint = "it has letters, digits, dashes, underscores, tildes and slashes";
             return Err(ReloadFailure::lasting("nomad-lock", text, hint));
         }
-        let call = Call {
+        let call = NomadCall {
             what: &what,
             path: &format!("var/{path}?{operation}"),
             body,
@@ -130,7 +130,7 @@ impl Nomad {
             200..300 | 409 => Ok(answer),
             // A lock that is not ours (any more).
             400 | 500 if answer.text.contains("lock") && answer.text.contains("conflict") => {
-                Ok(Answer {
+                Ok(NomadAnswer {
                     status: 409,
                     ..answer
                 })

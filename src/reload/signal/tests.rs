@@ -92,7 +92,7 @@ fn write_pid(path: &Path, pid: u32) {
 #[test]
 fn a_process_that_catches_the_signal_gets_it() {
     let listener = Listener::start();
-    let signals = Signals::default();
+    let signals = SignalSender::default();
     let target = SignalTarget::Pid(listener.pid());
     assert_eq!(signals.send(&target, usr1()), Ok(Delivery::Delivered));
     until("the signal", || listener.got() == 1);
@@ -112,7 +112,7 @@ fn a_process_that_catches_the_signal_gets_it() {
 #[test]
 fn a_process_that_does_not_catch_the_signal_lives_on() {
     let mut process = sleeper();
-    let signals = Signals::default();
+    let signals = SignalSender::default();
     for signal in ["SIGUSR1", "SIGHUP", "SIGTERM", "SIGKILL"] {
         let target = SignalTarget::Pid(process.id());
         let failure = signals.send(&target, signal.parse().unwrap()).unwrap_err();
@@ -128,7 +128,7 @@ fn a_process_that_does_not_catch_the_signal_lives_on() {
 
 #[test]
 fn a_process_that_is_gone_or_a_zombie_does_not_run() {
-    let signals = Signals::default();
+    let signals = SignalSender::default();
     let mut process = Command::new("true").spawn().unwrap();
     let target = SignalTarget::Pid(process.id());
     let stat = format!("/proc/{}/stat", process.id());
@@ -144,7 +144,7 @@ fn a_process_that_is_gone_or_a_zombie_does_not_run() {
 
 #[test]
 fn what_is_no_process_of_an_application_is_refused() {
-    let signals = Signals::default();
+    let signals = SignalSender::default();
     for pid in [0, u32::MAX, std::process::id()] {
         let failure = signals.send(&SignalTarget::Pid(pid), usr1()).unwrap_err();
         assert_eq!(failure.code, "pid-invalid");
@@ -166,7 +166,7 @@ fn the_pid_file_is_read_each_time() {
     let (first, second) = (Listener::start(), Listener::start());
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("pid");
-    let signals = Signals::default();
+    let signals = SignalSender::default();
     for listener in [&first, &second] {
         write_pid(&path, listener.pid());
         let target = SignalTarget::PidFile(path.clone());
@@ -189,7 +189,7 @@ fn a_pid_file_that_was_left_behind_means_nobody() {
     }
     let file = fs::OpenOptions::new().write(true).open(&path).unwrap();
     file.set_modified(old).unwrap();
-    let failure = Signals::default()
+    let failure = SignalSender::default()
         .send(&SignalTarget::PidFile(path), usr1())
         .unwrap_err();
     assert_eq!(failure.code, "pid-reused");
@@ -204,7 +204,7 @@ fn another_program_than_the_one_remembered_gets_nothing() {
     let path = dir.path().join("pid");
     write_pid(&path, known.id());
     let target = SignalTarget::PidFile(path.clone());
-    let signals = Signals::default();
+    let signals = SignalSender::default();
     // Wait for the exec, else it is still this test program.
     let exe = format!("/proc/{}/exe", known.id());
     until("sleep", || {
@@ -225,7 +225,7 @@ fn another_program_than_the_one_remembered_gets_nothing() {
 fn what_became_another_program_between_look_and_send_gets_nothing() {
     let mut listener = Listener::start();
     let target = SignalTarget::Pid(listener.pid());
-    let failure = Signals::default()
+    let failure = SignalSender::default()
         .send_after(&target, usr1(), || listener.turn())
         .unwrap_err();
     assert_eq!(failure.code, "pid-reused");
@@ -245,7 +245,7 @@ fn loki_gets_no_hangup_though_its_runtime_catches_it() {
         .unwrap();
     until("ready", || dir.path().join("ready").exists());
     let target = SignalTarget::Pid(process.id());
-    let failure = Signals::default().send(&target, "SIGHUP".parse().unwrap());
+    let failure = SignalSender::default().send(&target, "SIGHUP".parse().unwrap());
     process.kill().unwrap();
     process.wait().unwrap();
     assert_eq!(failure.unwrap_err().code, "signal-kills");
@@ -281,7 +281,7 @@ fn inside() {
         let victim = Listener::start();
         let pid = victim.pid();
         let target = SignalTarget::Pid(pid);
-        let signals = Signals::default();
+        let signals = SignalSender::default();
         let mut foreign = None;
         let reuse = |victim: Listener| {
             drop(victim);
@@ -304,7 +304,7 @@ fn inside() {
         assert_eq!(foreign.pid(), pid);
         assert_eq!(told.unwrap_err().code, "pid-reused");
         // It catches the signal and would have written it down: this one it does.
-        let rest = Signals::default();
+        let rest = SignalSender::default();
         assert_eq!(rest.send(&target, usr1()), Ok(Delivery::Delivered));
         until("our own signal", || foreign.got() >= 1);
         assert_eq!(foreign.got(), 1);

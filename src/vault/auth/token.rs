@@ -57,7 +57,7 @@ struct Envelope<T> {
 }
 
 #[derive(Deserialize)]
-struct Renewal {
+struct LeaseRenewal {
     #[serde(default)]
     lease_duration: u64,
     #[serde(default)]
@@ -85,7 +85,7 @@ struct Lookup {
 
 /// The lease that an answer to `auth/token/renew-self` grants, and whether there can be another.
 pub(crate) fn parse_renewal(body: &[u8]) -> Option<(Duration, bool)> {
-    let renewal = serde_json::from_slice::<Envelope<Renewal>>(body)
+    let renewal = serde_json::from_slice::<Envelope<LeaseRenewal>>(body)
         .ok()?
         .auth?;
     Some((

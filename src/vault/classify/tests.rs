@@ -1,14 +1,14 @@
 //! Which class, code and next step an answer of the issuer has.
 
 use super::*;
+use AfterRefusal::{Elsewhere, LoginAgain, Settle, Stop};
 use FailureClass::{Denied, Misconfigured, Throttled, Unavailable};
-use Next::{Elsewhere, LoginAgain, Settle, Stop};
 use Who::{Login, Nobody, Token};
 
 const ACL: &str = "1 error occurred:\n\t* permission denied\n\n";
 
 /// Status, text, whose request it was; class, code, next step. Each row is a real answer.
-const ANSWERS: &[(u16, &str, Who, FailureClass, &str, Next)] = &[
+const ANSWERS: &[(u16, &str, Who, FailureClass, &str, AfterRefusal)] = &[
     (
         403,
         "permission denied",

@@ -9,11 +9,11 @@ use tokio::time::Instant;
 
 use super::{
     super::{
-        call::{Hold, Refused, Wire},
-        classify::Next,
+        call::{FailedCall, Hold, Wire},
+        classify::AfterRefusal,
         wire::Ask,
     },
-    Session, State,
+    Session, SessionState,
 };
 use crate::{
     config::Auth,
@@ -143,9 +143,9 @@ impl Session {
     }
 
     /// A token that is not known is dropped; one that may not be renewed is used as it is.
-    fn not_renewed(&self, state: &mut State, refused: Refused) -> Result<(), Failure> {
+    fn not_renewed(&self, state: &mut SessionState, refused: FailedCall) -> Result<(), Failure> {
         match (refused.next, refused.failure.class) {
-            (Next::LoginAgain, _) => {
+            (AfterRefusal::LoginAgain, _) => {
                 state.token = None;
                 state.given_up = !auth::logs_in(&self.auth);
                 Err(refused.failure)

@@ -173,7 +173,7 @@ async fn an_active_node_is_a_better_answer_than_a_standby() {
 
 #[tokio::test(start_paused = true)]
 async fn a_quick_good_answer_waits_for_the_best_one_and_the_best_for_none() {
-    async fn later(millis: u64, able: Option<IssuerHealth>) -> Result<IssuerHealth, Refused> {
+    async fn later(millis: u64, able: Option<IssuerHealth>) -> Result<IssuerHealth, FailedCall> {
         tokio::time::sleep(Duration::from_millis(millis)).await;
         able.ok_or_else(|| classify::misconfigured("x", "x".to_owned(), "").into())
     }

@@ -10,7 +10,7 @@ use crate::{
     foreign::shortened,
     leaf::CertFacts,
     pem::{self, Block},
-    verify::Problem,
+    verify::RefusalReason,
 };
 
 /// The most warnings that are kept.
@@ -31,11 +31,11 @@ pub(super) fn texts(value: &Value) -> Option<Vec<String>> {
 }
 
 /// `warnings`: null, absent, or a list of texts; the first [`WARNINGS`] of them, shortened.
-pub(super) fn warnings(value: Option<&Value>, problems: &mut Vec<Problem>) -> Vec<String> {
+pub(super) fn warnings(value: Option<&Value>, problems: &mut Vec<RefusalReason>) -> Vec<String> {
     match value {
         None | Some(Value::Null) => Vec::new(),
         Some(value) => texts(value).map(few).unwrap_or_else(|| {
-            problems.push(Problem::new(
+            problems.push(RefusalReason::new(
                 "warnings-wrong-type",
                 "`warnings` is not a list of texts",
             ));
@@ -55,26 +55,32 @@ fn few(all: Vec<String>) -> Vec<String> {
 }
 
 /// `lease_id`: absent, null or empty means none.
-pub(super) fn lease_id(value: Option<&Value>, problems: &mut Vec<Problem>) -> Option<String> {
+pub(super) fn lease_id(value: Option<&Value>, problems: &mut Vec<RefusalReason>) -> Option<String> {
     match value {
         None | Some(Value::Null) => None,
         Some(Value::String(lease)) => Some(lease.clone()).filter(|lease| !lease.is_empty()),
         Some(_) => {
-            problems.push(Problem::new("lease-wrong-type", "`lease_id` is not text"));
+            problems.push(RefusalReason::new(
+                "lease-wrong-type",
+                "`lease_id` is not text",
+            ));
             None
         }
     }
 }
 
 /// `certificate`: exactly one certificate in PEM.
-pub(super) fn certificate(value: Option<&Value>, problems: &mut Vec<Problem>) -> Option<Cert> {
+pub(super) fn certificate(
+    value: Option<&Value>,
+    problems: &mut Vec<RefusalReason>,
+) -> Option<Cert> {
     let found = match value {
-        None | Some(Value::Null) => Err(Problem::new(
+        None | Some(Value::Null) => Err(RefusalReason::new(
             "certificate-missing",
             "the answer has no `certificate`",
         )),
         Some(Value::String(text)) => leaf(text),
-        Some(_) => Err(Problem::new(
+        Some(_) => Err(RefusalReason::new(
             "certificate-wrong-type",
             "`certificate` is not text",
         )),
@@ -82,20 +88,24 @@ pub(super) fn certificate(value: Option<&Value>, problems: &mut Vec<Problem>) ->
     found.map_err(|problem| problems.push(problem)).ok()
 }
 
-fn leaf(text: &str) -> Result<Cert, Problem> {
+fn leaf(text: &str) -> Result<Cert, RefusalReason> {
     if text.trim().is_empty() {
-        return Err(Problem::new("certificate-empty", "`certificate` is empty"));
+        return Err(RefusalReason::new(
+            "certificate-empty",
+            "`certificate` is empty",
+        ));
     }
     if looks_like_der(text) {
-        return Err(Problem::new(
+        return Err(RefusalReason::new(
             "certificate-der",
             "`certificate` is base64 without PEM lines",
         ));
     }
-    let blocks = pem::parse(text)
-        .map_err(|error| Problem::new("certificate-not-pem", format!("`certificate`: {error}")))?;
+    let blocks = pem::parse(text).map_err(|error| {
+        RefusalReason::new("certificate-not-pem", format!("`certificate`: {error}"))
+    })?;
     if holds_key(&blocks) {
-        return Err(Problem::new(
+        return Err(RefusalReason::new(
             "certificate-holds-key",
             "`certificate` holds a private key, as with format=pem_bundle",
         ));
@@ -103,7 +113,7 @@ fn leaf(text: &str) -> Result<Cert, Problem> {
     label("certificate-label", "certificate", &blocks)?;
     let [block] = blocks.as_slice() else {
         let message = format!("`certificate` holds {} certificates, not one", blocks.len());
-        return Err(Problem::new("certificate-several", message));
+        return Err(RefusalReason::new("certificate-several", message));
     };
     facts("certificate-malformed", "certificate", block)
 }
@@ -119,24 +129,24 @@ fn holds_key(blocks: &[Block]) -> bool {
         .any(|block| block.label.ends_with("PRIVATE KEY"))
 }
 
-fn label(code: &'static str, field: &str, blocks: &[Block]) -> Result<(), Problem> {
+fn label(code: &'static str, field: &str, blocks: &[Block]) -> Result<(), RefusalReason> {
     match blocks.iter().find(|block| block.label != pem::CERTIFICATE) {
         None => Ok(()),
-        Some(other) => Err(Problem::new(
+        Some(other) => Err(RefusalReason::new(
             code,
             format!("`{field}` holds a `{}` block", other.label),
         )),
     }
 }
 
-fn facts(code: &'static str, field: &str, block: &Block) -> Result<Cert, Problem> {
+fn facts(code: &'static str, field: &str, block: &Block) -> Result<Cert, RefusalReason> {
     CertFacts::read(&block.der)
         .map(|facts| (block.der.to_vec(), facts))
-        .map_err(|error| Problem::new(code, format!("`{field}`: {error}")))
+        .map_err(|error| RefusalReason::new(code, format!("`{field}`: {error}")))
 }
 
 /// `ca_chain` and `issuing_ca`, in any order, duplicates included.
-pub(super) fn chain(data: &Map<String, Value>, problems: &mut Vec<Problem>) -> Vec<Cert> {
+pub(super) fn chain(data: &Map<String, Value>, problems: &mut Vec<RefusalReason>) -> Vec<Cert> {
     let before = problems.len();
     let mut pool = Vec::new();
     match data.get("ca_chain") {
@@ -146,7 +156,7 @@ pub(super) fn chain(data: &Map<String, Value>, problems: &mut Vec<Problem>) -> V
                 "`ca_chain` has {} entries, at most {CHAIN_LIMIT}",
                 entries.len()
             );
-            problems.push(Problem::new("chain-too-long", message));
+            problems.push(RefusalReason::new("chain-too-long", message));
         }
         Some(Value::Array(entries)) => {
             for (at, value) in entries.iter().enumerate() {
@@ -156,7 +166,10 @@ pub(super) fn chain(data: &Map<String, Value>, problems: &mut Vec<Problem>) -> V
                 }
             }
         }
-        Some(_) => problems.push(Problem::new("chain-wrong-type", "`ca_chain` is not a list")),
+        Some(_) => problems.push(RefusalReason::new(
+            "chain-wrong-type",
+            "`ca_chain` is not a list",
+        )),
     }
     match data.get("issuing_ca") {
         None | Some(Value::Null) => {}
@@ -166,30 +179,30 @@ pub(super) fn chain(data: &Map<String, Value>, problems: &mut Vec<Problem>) -> V
             Ok(cert) => pool.push(cert),
             Err(problem) => problems.push(problem),
         },
-        Some(_) => problems.push(Problem::new(
+        Some(_) => problems.push(RefusalReason::new(
             "issuing-ca-wrong-type",
             "`issuing_ca` is not text",
         )),
     }
     if pool.is_empty() && problems.len() == before {
         let message = "the answer has neither `ca_chain` nor `issuing_ca`";
-        problems.push(Problem::new("chain-missing", message));
+        problems.push(RefusalReason::new("chain-missing", message));
     }
     pool
 }
 
-fn entry(at: usize, value: &Value) -> Result<Cert, Problem> {
+fn entry(at: usize, value: &Value) -> Result<Cert, RefusalReason> {
     let field = format!("ca_chain[{at}]");
     let Value::String(text) = value else {
-        return Err(Problem::new(
+        return Err(RefusalReason::new(
             "chain-entry-wrong-type",
             format!("`{field}` is not text"),
         ));
     };
     let blocks = pem::parse(text)
-        .map_err(|error| Problem::new("chain-not-pem", format!("`{field}`: {error}")))?;
+        .map_err(|error| RefusalReason::new("chain-not-pem", format!("`{field}`: {error}")))?;
     if holds_key(&blocks) {
-        return Err(Problem::new(
+        return Err(RefusalReason::new(
             "chain-holds-key",
             format!("`{field}` holds a private key"),
         ));
@@ -197,15 +210,16 @@ fn entry(at: usize, value: &Value) -> Result<Cert, Problem> {
     label("chain-label", &field, &blocks)?;
     match blocks.as_slice() {
         [block] => facts("chain-malformed", &field, block),
-        several => Err(Problem::new(
+        several => Err(RefusalReason::new(
             "chain-entry-several",
             format!("`{field}` holds {} certificates, not one", several.len()),
         )),
     }
 }
 
-fn issuing_ca(text: &str) -> Result<Cert, Problem> {
-    let not_pem = |why: String| Problem::new("issuing-ca-not-pem", format!("`issuing_ca`: {why}"));
+fn issuing_ca(text: &str) -> Result<Cert, RefusalReason> {
+    let not_pem =
+        |why: String| RefusalReason::new("issuing-ca-not-pem", format!("`issuing_ca`: {why}"));
     let blocks = pem::parse(text).map_err(|error| not_pem(error.to_string()))?;
     match blocks.as_slice() {
         [block] if block.label == pem::CERTIFICATE => {
@@ -219,25 +233,29 @@ fn issuing_ca(text: &str) -> Result<Cert, Problem> {
 pub(super) fn key(
     value: Option<&Value>,
     own_key: Option<PrivateKey>,
-    problems: &mut Vec<Problem>,
+    problems: &mut Vec<RefusalReason>,
 ) -> Option<PrivateKey> {
     let found = match (value, own_key) {
         (None | Some(Value::Null), Some(own)) => return Some(own),
         (Some(Value::String(text)), Some(own)) if text.is_empty() => return Some(own),
-        (Some(_), Some(_)) => Err(Problem::new(
+        (Some(_), Some(_)) => Err(RefusalReason::new(
             "key-unexpected",
             "the answer to our CSR holds a `private_key`",
         )),
-        (None | Some(Value::Null), None) => Err(Problem::new(
+        (None | Some(Value::Null), None) => Err(RefusalReason::new(
             "key-missing",
             "the answer has no `private_key`",
         )),
         (Some(Value::String(text)), None) if text.trim().is_empty() => {
-            Err(Problem::new("key-empty", "`private_key` is empty"))
+            Err(RefusalReason::new("key-empty", "`private_key` is empty"))
         }
-        (Some(Value::String(text)), None) => PrivateKey::from_pem(text)
-            .map_err(|error| Problem::new(key_code(error), format!("`private_key`: {error}"))),
-        (Some(_), None) => Err(Problem::new("key-wrong-type", "`private_key` is not text")),
+        (Some(Value::String(text)), None) => PrivateKey::from_pem(text).map_err(|error| {
+            RefusalReason::new(key_code(error), format!("`private_key`: {error}"))
+        }),
+        (Some(_), None) => Err(RefusalReason::new(
+            "key-wrong-type",
+            "`private_key` is not text",
+        )),
     };
     found.map_err(|problem| problems.push(problem)).ok()
 }
@@ -255,15 +273,19 @@ fn key_code(error: KeyError) -> &'static str {
 }
 
 /// `serial_number` and `expiration`, where sent, must be the certificate's own.
-pub(super) fn agreement(data: &Map<String, Value>, facts: &CertFacts, problems: &mut Vec<Problem>) {
+pub(super) fn agreement(
+    data: &Map<String, Value>,
+    facts: &CertFacts,
+    problems: &mut Vec<RefusalReason>,
+) {
     match data.get("serial_number") {
         None | Some(Value::Null) => {}
         Some(Value::String(serial)) if serial.eq_ignore_ascii_case(&facts.serial) => {}
-        Some(Value::String(_)) => problems.push(Problem::new(
+        Some(Value::String(_)) => problems.push(RefusalReason::new(
             "serial-disagrees",
             format!("`serial_number` is not {}, the certificate's", facts.serial),
         )),
-        Some(_) => problems.push(Problem::new(
+        Some(_) => problems.push(RefusalReason::new(
             "serial-wrong-type",
             "`serial_number` is not text",
         )),
@@ -272,11 +294,11 @@ pub(super) fn agreement(data: &Map<String, Value>, facts: &CertFacts, problems: 
     match data.get("expiration") {
         None | Some(Value::Null) => {}
         Some(Value::Number(at)) if at.as_i64() == Some(not_after) => {}
-        Some(Value::Number(at)) => problems.push(Problem::new(
+        Some(Value::Number(at)) => problems.push(RefusalReason::new(
             "expiration-disagrees",
             format!("`expiration` is {at}, the certificate ends at {not_after}"),
         )),
-        Some(_) => problems.push(Problem::new(
+        Some(_) => problems.push(RefusalReason::new(
             "expiration-wrong-type",
             "`expiration` is not a number",
         )),

@@ -28,8 +28,8 @@ fn valid(from: i64, until: i64) -> Validity {
     }
 }
 
-fn live() -> Live {
-    Live {
+fn live() -> LiveLeaf {
+    LiveLeaf {
         validity: valid(-30, 864_000),
         obtained_at: Some(at(0)),
         fingerprint: "f".to_owned(),
@@ -72,26 +72,35 @@ fn decided(facts: &Facts, now: i64) -> Next {
 #[test]
 fn nothing_published_is_issued_at_once() {
     let facts = Facts::default();
-    assert_eq!(decided(&facts, 0), Next::Issue(Why::NothingPublished));
+    assert_eq!(
+        decided(&facts, 0),
+        Next::Issue(ActionReason::NothingPublished)
+    );
 }
 
 #[test]
 fn a_valid_set_that_fits_waits_until_it_is_due_and_not_a_second_longer() {
     let facts = facts();
     let due = schedule::due(live().validity, live().obtained_at, &policy(864_000)).at;
-    assert_eq!(decided(&facts, 10), Next::WaitUntil(due, Why::Due));
-    assert_eq!(decide(&facts, &policy(864_000), due), Next::Issue(Why::Due));
-    assert_eq!(decided(&facts, 864_000), Next::Issue(Why::Expired));
+    assert_eq!(decided(&facts, 10), Next::WaitUntil(due, ActionReason::Due));
+    assert_eq!(
+        decide(&facts, &policy(864_000), due),
+        Next::Issue(ActionReason::Due)
+    );
+    assert_eq!(decided(&facts, 864_000), Next::Issue(ActionReason::Expired));
 }
 
 #[test]
 fn a_changed_request_or_a_force_is_issued_at_once() {
     let mut facts = facts();
     facts.fingerprint = "g".to_owned();
-    assert_eq!(decided(&facts, 10), Next::Issue(Why::RequestChanged));
+    assert_eq!(
+        decided(&facts, 10),
+        Next::Issue(ActionReason::RequestChanged)
+    );
     facts.fingerprint = "f".to_owned();
     facts.forced = true;
-    assert_eq!(decided(&facts, 10), Next::Issue(Why::Forced));
+    assert_eq!(decided(&facts, 10), Next::Issue(ActionReason::Forced));
 }
 
 #[test]
@@ -101,10 +110,10 @@ fn a_failure_waits_for_its_plan() {
     let Next::WaitUntil(until, why) = decided(&facts, 700_000) else {
         panic!("issues at once");
     };
-    assert_eq!(why, Why::Retry(FailureClass::Misconfigured));
+    assert_eq!(why, ActionReason::Retry(FailureClass::Misconfigured));
     assert_eq!(
         decide(&facts, &policy(864_000), until),
-        Next::Issue(Why::Due)
+        Next::Issue(ActionReason::Due)
     );
 }
 
@@ -115,16 +124,19 @@ fn a_used_up_budget_waits_until_it_is_free_or_the_plan_is_later() {
     facts.issuances = (0..10).map(|number| at(1_000 + number)).collect();
     assert_eq!(
         decided(&facts, 1_100),
-        Next::WaitUntil(at(4_600), Why::Budget)
+        Next::WaitUntil(at(4_600), ActionReason::Budget)
     );
-    assert_eq!(decided(&facts, 4_600), Next::Issue(Why::NothingPublished));
+    assert_eq!(
+        decided(&facts, 4_600),
+        Next::Issue(ActionReason::NothingPublished)
+    );
     let mut failure = run(FailureClass::BadAnswer, 4_500);
     failure.total = 20;
     facts.failure = Some(failure);
     let Next::WaitUntil(until, why) = decided(&facts, 4_550) else {
         panic!("issues at once");
     };
-    assert_eq!(why, Why::Retry(FailureClass::BadAnswer));
+    assert_eq!(why, ActionReason::Retry(FailureClass::BadAnswer));
     assert!(until > at(4_600));
 }
 
@@ -132,11 +144,20 @@ fn a_used_up_budget_waits_until_it_is_free_or_the_plan_is_later() {
 fn a_staged_set_is_published_before_another_is_asked_for() {
     let mut facts = facts();
     facts.staged = Some(staged(valid(600_000, 1_500_000), 600_000));
-    assert_eq!(decided(&facts, 700_000), Next::Publish(Why::Staged));
+    assert_eq!(
+        decided(&facts, 700_000),
+        Next::Publish(ActionReason::Staged)
+    );
     facts.forced = true;
-    assert_eq!(decided(&facts, 700_000), Next::Publish(Why::Staged));
+    assert_eq!(
+        decided(&facts, 700_000),
+        Next::Publish(ActionReason::Staged)
+    );
     facts.live = None;
-    assert_eq!(decided(&facts, 700_000), Next::Publish(Why::Staged));
+    assert_eq!(
+        decided(&facts, 700_000),
+        Next::Publish(ActionReason::Staged)
+    );
 }
 
 #[test]
@@ -147,10 +168,10 @@ fn a_disk_that_refuses_a_staged_set_is_tried_again_and_nothing_is_issued() {
     let Next::WaitUntil(until, why) = decided(&facts, 700_000) else {
         panic!("does not wait");
     };
-    assert_eq!(why, Why::Retry(FailureClass::Local));
+    assert_eq!(why, ActionReason::Retry(FailureClass::Local));
     assert_eq!(
         decide(&facts, &policy(864_000), until),
-        Next::Publish(Why::Staged)
+        Next::Publish(ActionReason::Staged)
     );
 }
 
@@ -159,7 +180,10 @@ fn the_issuers_failures_do_not_hold_back_a_staged_set() {
     let mut facts = facts();
     facts.staged = Some(staged(valid(600_000, 1_500_000), 600_000));
     facts.failure = Some(run(FailureClass::Misconfigured, 700_000));
-    assert_eq!(decided(&facts, 700_000), Next::Publish(Why::Staged));
+    assert_eq!(
+        decided(&facts, 700_000),
+        Next::Publish(ActionReason::Staged)
+    );
 }
 
 #[test]
@@ -193,7 +217,11 @@ fn a_set_that_came_in_the_live_ones_millisecond_or_after_a_step_back_is_no_left_
             ..facts()
         };
         let now = came.min(0);
-        assert_eq!(decided(&facts, now), Next::Publish(Why::Staged), "{came}");
+        assert_eq!(
+            decided(&facts, now),
+            Next::Publish(ActionReason::Staged),
+            "{came}"
+        );
     }
 }
 
@@ -213,7 +241,8 @@ fn looks_are_only_for_the_plan_of_an_issuer_that_is_away() {
         "alloc/loki",
         look,
     );
-    let Next::WaitUntil(until, Why::Retry(_)) = decide(&facts, &policy(864_000), look) else {
+    let Next::WaitUntil(until, ActionReason::Retry(_)) = decide(&facts, &policy(864_000), look)
+    else {
         panic!("does not wait");
     };
     assert!(until < look.plus(Duration::from_secs(8)), "brought forward");
@@ -221,7 +250,7 @@ fn looks_are_only_for_the_plan_of_an_issuer_that_is_away() {
     facts.issuances = vec![look; 10];
     assert!(matches!(
         decide(&facts, &policy(864_000), until),
-        Next::WaitUntil(_, Why::Budget)
+        Next::WaitUntil(_, ActionReason::Budget)
     ));
 }
 
@@ -231,9 +260,12 @@ fn a_staged_set_that_starts_before_the_live_one_ends_is_waited_for() {
     facts.staged = Some(staged(valid(800_000, 1_700_000), 700_000));
     assert_eq!(
         decided(&facts, 790_000),
-        Next::WaitUntil(at(800_000), Why::Staged)
+        Next::WaitUntil(at(800_000), ActionReason::Staged)
     );
-    assert_eq!(decided(&facts, 800_000), Next::Publish(Why::Staged));
+    assert_eq!(
+        decided(&facts, 800_000),
+        Next::Publish(ActionReason::Staged)
+    );
 }
 
 #[test]
@@ -242,13 +274,19 @@ fn a_staged_set_that_leaves_a_gap_is_asked_for_again_at_a_slow_pace() {
     facts.staged = Some(staged(valid(900_000, 1_800_000), 700_000));
     assert_eq!(
         decided(&facts, 700_000),
-        Next::WaitUntil(at(703_600), Why::Staged)
+        Next::WaitUntil(at(703_600), ActionReason::Staged)
     );
-    assert_eq!(decided(&facts, 703_600), Next::Issue(Why::Due));
+    assert_eq!(decided(&facts, 703_600), Next::Issue(ActionReason::Due));
     facts.live = None;
     facts.staged = Some(staged(valid(100, 864_000), 0));
-    assert_eq!(decided(&facts, 1), Next::WaitUntil(at(30), Why::Staged));
-    assert_eq!(decided(&facts, 30), Next::Issue(Why::NothingPublished));
+    assert_eq!(
+        decided(&facts, 1),
+        Next::WaitUntil(at(30), ActionReason::Staged)
+    );
+    assert_eq!(
+        decided(&facts, 30),
+        Next::Issue(ActionReason::NothingPublished)
+    );
 }
 
 #[test]
@@ -257,32 +295,35 @@ fn records_from_the_future_neither_block_nor_loop() {
     let mut facts = facts();
     facts.failure = Some(run(FailureClass::Denied, ahead));
     facts.issuances = vec![at(ahead); 10];
-    assert_eq!(decided(&facts, 864_000), Next::Issue(Why::Expired));
+    assert_eq!(decided(&facts, 864_000), Next::Issue(ActionReason::Expired));
     // The attempt records itself, and from then on the plan and the budget hold again.
     budget::prune(&mut facts.issuances, at(864_000));
     facts.failure = Some(run(FailureClass::Denied, 864_000));
     assert_eq!(
         decided(&facts, 864_000),
-        Next::WaitUntil(at(867_600), Why::Budget)
+        Next::WaitUntil(at(867_600), ActionReason::Budget)
     );
     facts.failure = None;
     facts.issuances.clear();
     facts.live = None;
     facts.staged = Some(staged(valid(ahead + 100, ahead + 9_000), ahead));
-    assert_eq!(decided(&facts, 0), Next::Issue(Why::NothingPublished));
+    assert_eq!(
+        decided(&facts, 0),
+        Next::Issue(ActionReason::NothingPublished)
+    );
 }
 
 #[test]
 fn every_reason_has_a_name_and_a_text() {
     for why in [
-        Why::NothingPublished,
-        Why::RequestChanged,
-        Why::Forced,
-        Why::Due,
-        Why::Expired,
-        Why::Staged,
-        Why::Retry(FailureClass::Denied),
-        Why::Budget,
+        ActionReason::NothingPublished,
+        ActionReason::RequestChanged,
+        ActionReason::Forced,
+        ActionReason::Due,
+        ActionReason::Expired,
+        ActionReason::Staged,
+        ActionReason::Retry(FailureClass::Denied),
+        ActionReason::Budget,
     ] {
         assert!(!why.name().contains(' ') && why.to_string().contains(' '));
     }

@@ -141,7 +141,7 @@ pub enum Delivery {
 
 /// What a probe changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum ProbeVerdict {
     /// It proved for the first time (in this round) that the generation is served.
     Verified,
     /// The application served it and now doesn't: it is reloaded again.
@@ -294,20 +294,20 @@ impl ReloadRecord {
     }
 
     /// A probe came back.
-    pub fn saw(&mut self, probed: &Probed, policy: &ReloadPolicy, now: Timestamp) -> Verdict {
+    pub fn saw(&mut self, probed: &Probed, policy: &ReloadPolicy, now: Timestamp) -> ProbeVerdict {
         let shown = probed.finding.shows(&self.about.serial, &self.about.sha256);
         match (&self.phase, &probed.finding) {
-            _ if !policy.probed => Verdict::Unchanged,
+            _ if !policy.probed => ProbeVerdict::Unchanged,
             (Phase::Verified { .. }, Finding::Serves { .. } | Finding::Refused) if !shown => {
                 self.start_again(policy, now);
-                Verdict::Lost
+                ProbeVerdict::Lost
             }
-            (Phase::Verified { .. }, _) => Verdict::Unchanged,
+            (Phase::Verified { .. }, _) => ProbeVerdict::Unchanged,
             _ if shown && self.may_prove(probed.at, policy) => {
                 self.verify(probed.at);
-                Verdict::Verified
+                ProbeVerdict::Verified
             }
-            _ => Verdict::Unchanged,
+            _ => ProbeVerdict::Unchanged,
         }
     }
 

@@ -88,7 +88,7 @@ fn a_leaf_that_the_application_took_up_by_itself_is_not_told() {
     let mut record = published(EventKind::Leaf);
     assert_eq!(next(&record, &policy, None, START), ReloadNext::Probe);
     let seen = serves("02", START);
-    assert_eq!(record.saw(&seen, &policy, START), Verdict::Verified);
+    assert_eq!(record.saw(&seen, &policy, START), ProbeVerdict::Verified);
     let then = next(&record, &policy, Some(&seen), START);
     assert_eq!(then, ReloadNext::WaitUntil(Some(later(300)), Why::Verified));
     assert_eq!(
@@ -103,7 +103,7 @@ fn a_probe_from_before_the_publication_proves_nothing() {
     let policy = policy(vec![hup()]);
     let mut record = published(EventKind::Leaf);
     let old = serves("02", START.minus(MINUTE));
-    assert_eq!(record.saw(&old, &policy, START), Verdict::Unchanged);
+    assert_eq!(record.saw(&old, &policy, START), ProbeVerdict::Unchanged);
     assert_eq!(next(&record, &policy, Some(&old), START), ReloadNext::Probe);
 }
 
@@ -114,19 +114,19 @@ fn new_anchors_are_attested_only_after_the_application_was_told() {
     // The leaf is the same one: that it is served says nothing.
     assert_eq!(
         record.saw(&serves("02", later(1)), &policy, later(1)),
-        Verdict::Unchanged
+        ProbeVerdict::Unchanged
     );
     assert_eq!(next(&record, &policy, None, later(1)), ReloadNext::Act(0));
     record.begin(0, later(1));
     assert_eq!(
         record.saw(&serves("02", later(2)), &policy, later(2)),
-        Verdict::Unchanged,
+        ProbeVerdict::Unchanged,
         "it is not known whether it was told"
     );
     record.answered(Ok(Delivery::Delivered), &policy, later(3));
     assert_eq!(
         record.saw(&serves("02", later(4)), &policy, later(4)),
-        Verdict::Verified
+        ProbeVerdict::Verified
     );
 }
 
@@ -231,7 +231,10 @@ fn an_application_that_has_not_started_is_not_told_but_looked_for() {
     };
     assert!(at <= later(1));
     let seen = serves("02", later(20));
-    assert_eq!(record.saw(&seen, &policy, later(20)), Verdict::Verified);
+    assert_eq!(
+        record.saw(&seen, &policy, later(20)),
+        ProbeVerdict::Verified
+    );
 
     let mut record = published(EventKind::Leaf);
     record.about.first = true;
@@ -258,10 +261,13 @@ fn who_restarts_on_old_files_is_told_again_and_ever_more_slowly() {
     for _ in 0..6 {
         assert_eq!(
             record.saw(&serves("02", now), &policy, now),
-            Verdict::Verified
+            ProbeVerdict::Verified
         );
         now = now.plus(MINUTE);
-        assert_eq!(record.saw(&serves("01", now), &policy, now), Verdict::Lost);
+        assert_eq!(
+            record.saw(&serves("01", now), &policy, now),
+            ProbeVerdict::Lost
+        );
         assert!(!record.is_verified());
         let lost = now;
         while next(&record, &policy, Some(&serves("01", now)), now) != ReloadNext::Act(0) {
@@ -278,7 +284,10 @@ fn a_leaf_that_wants_a_restart_is_not_attested_before_it() {
     let policy = policy(vec![restart()]);
     let mut record = published(EventKind::Leaf);
     let early = serves("02", later(1));
-    assert_eq!(record.saw(&early, &policy, later(1)), Verdict::Unchanged);
+    assert_eq!(
+        record.saw(&early, &policy, later(1)),
+        ProbeVerdict::Unchanged
+    );
     assert_eq!(
         next(&record, &policy, Some(&early), later(1)),
         ReloadNext::Act(0)
@@ -286,7 +295,7 @@ fn a_leaf_that_wants_a_restart_is_not_attested_before_it() {
     record.begin(0, later(1));
     record.answered(Ok(Delivery::Delivered), &policy, later(3));
     let late = serves("02", later(4));
-    assert_eq!(record.saw(&late, &policy, later(4)), Verdict::Verified);
+    assert_eq!(record.saw(&late, &policy, later(4)), ProbeVerdict::Verified);
 }
 
 #[test]
@@ -295,7 +304,10 @@ fn an_application_that_is_down_after_it_was_attested_is_left_to_its_supervisor()
     let mut record = published(EventKind::Leaf);
     record.saw(&serves("02", START), &policy, START);
     let down = finding(Finding::Down, later(300));
-    assert_eq!(record.saw(&down, &policy, later(300)), Verdict::Unchanged);
+    assert_eq!(
+        record.saw(&down, &policy, later(300)),
+        ProbeVerdict::Unchanged
+    );
     assert_eq!(
         next(&record, &policy, Some(&down), later(300)),
         ReloadNext::WaitUntil(Some(later(600)), Why::Verified)
@@ -527,7 +539,7 @@ fn an_alert_stands_while_what_failed_is_tried_again() {
     record.begin(0, later(1));
     assert!(matches!(record.phase, Phase::Exhausted { at, .. } if at == START));
     let seen = serves("02", later(2));
-    assert_eq!(record.saw(&seen, &policy, later(2)), Verdict::Verified);
+    assert_eq!(record.saw(&seen, &policy, later(2)), ProbeVerdict::Verified);
     assert!(record.is_verified());
 }
 

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::state::State;
+use crate::record::Record;
 
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -147,12 +147,12 @@ fn a_restart_moves_no_due_time() {
         let policy = policy(RenewAt::Share(DEFAULT_SHARE), DAY, &key);
         let came = Timestamp::from_unix_millis(1_795_514_400_123 + number);
         let validity = issued(came.unix_secs(), 864_000);
-        let state = State {
+        let state = Record {
             obtained_at: Some(came),
-            ..State::default()
+            ..Record::default()
         };
         let text = serde_json::to_string(&state).unwrap();
-        let read: State = serde_json::from_str(&text).unwrap();
+        let read: Record = serde_json::from_str(&text).unwrap();
         assert_eq!(
             due(validity, Some(came), &policy),
             due(validity, read.obtained_at, &policy)

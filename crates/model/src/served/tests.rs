@@ -9,9 +9,9 @@ fn served() -> Served {
         subject: "CN=a".to_owned(),
         not_before: Timestamp::from_unix_secs(1000),
         not_after: Timestamp::from_unix_secs(2000),
-        trust: Trust::Verified,
+        trust: ChainTrust::Verified,
         accepted: Accepted::Yes { sent: true },
-        health: Some(Health::Serving),
+        health: Some(ApplicationHealth::Serving),
         version: None,
         alpn: None,
     }
@@ -39,7 +39,7 @@ fn only_the_same_proven_accepted_and_healthy_certificate_is_attested() {
         (|it| it.accepted = Accepted::Yes { sent: false }, None),
         (|it| it.sha256 = "bb".to_owned(), Some("serves-other")),
         (
-            |it| it.trust = Trust::Refused("expired".to_owned()),
+            |it| it.trust = ChainTrust::Refused("expired".to_owned()),
             Some("served-untrusted"),
         ),
         (
@@ -51,16 +51,19 @@ fn only_the_same_proven_accepted_and_healthy_certificate_is_attested() {
             Some("client-unanswered"),
         ),
         (
-            |it| it.health = Some(Health::NotServing),
-            Some("not-healthy"),
-        ),
-        (|it| it.health = Some(Health::Other(0)), Some("not-healthy")),
-        (
-            |it| it.health = Some(Health::Status(12, String::new())),
+            |it| it.health = Some(ApplicationHealth::NotServing),
             Some("not-healthy"),
         ),
         (
-            |it| it.health = Some(Health::Broken("cut off".to_owned())),
+            |it| it.health = Some(ApplicationHealth::Other(0)),
+            Some("not-healthy"),
+        ),
+        (
+            |it| it.health = Some(ApplicationHealth::Status(12, String::new())),
+            Some("not-healthy"),
+        ),
+        (
+            |it| it.health = Some(ApplicationHealth::Broken("cut off".to_owned())),
             Some("not-healthy"),
         ),
     ];
@@ -77,7 +80,7 @@ fn an_old_certificate_is_named_before_anything_that_may_follow_from_it() {
     let old = Served {
         sha256: "bb".to_owned(),
         not_before: Timestamp::from_unix_secs(1),
-        trust: Trust::Refused("unknown issuer".to_owned()),
+        trust: ChainTrust::Refused("unknown issuer".to_owned()),
         ..served()
     };
     let no = compare(&old, &wanted("aa", 1000)).unwrap_err();

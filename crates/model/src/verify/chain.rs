@@ -8,7 +8,7 @@ use std::time::Duration;
 use rustls_pki_types::{CertificateDer, TrustAnchor, UnixTime};
 use webpki::{ALL_VERIFICATION_ALGS, EndEntityCert, Error, KeyUsage, anchor_from_trusted_cert};
 
-use super::{Expect, Problem};
+use super::{Expect, RefusalReason};
 use crate::{bundle::Bundle, leaf::CertFacts, schedule::Validity, time::Timestamp};
 
 /// The way from the leaf to an anchor.
@@ -20,7 +20,7 @@ pub(super) struct Path {
     /// SHA-256 of the leaf's issuer.
     pub(super) issuer_sha256: String,
     /// What is wrong with that issuer, when one is pinned. The path holds all the same.
-    pub(super) pin: Option<Problem>,
+    pub(super) pin: Option<RefusalReason>,
     /// Intermediates of cert.pem.
     pub(super) chain: Vec<Vec<u8>>,
     /// Anchors of CA.pem, those of the configuration included.
@@ -42,7 +42,7 @@ pub(super) fn build(
     leaf: &CertFacts,
     expect: &Expect<'_>,
     now: Timestamp,
-) -> Result<Path, Vec<Problem>> {
+) -> Result<Path, Vec<RefusalReason>> {
     let extras = read_all(expect.extra_anchors)?;
     let mut chain = read_all(&bundle.chain)?;
     let own = read_all(&bundle.anchors)?;
@@ -86,11 +86,14 @@ pub(super) fn build(
     })
 }
 
-fn read_all(ders: &[Vec<u8>]) -> Result<Vec<Above>, Vec<Problem>> {
+fn read_all(ders: &[Vec<u8>]) -> Result<Vec<Above>, Vec<RefusalReason>> {
     ders.iter()
         .map(|der| {
             let facts = CertFacts::read(der).map_err(|error| {
-                vec![Problem::new("chain-malformed", format!("chain: {error}"))]
+                vec![RefusalReason::new(
+                    "chain-malformed",
+                    format!("chain: {error}"),
+                )]
             })?;
             Ok(Above {
                 der: der.clone(),
@@ -101,14 +104,14 @@ fn read_all(ders: &[Vec<u8>]) -> Result<Vec<Above>, Vec<Problem>> {
 }
 
 /// Intermediates of the verified path, and its anchor.
-type Found<'a> = (Vec<&'a Above>, &'a Above);
+type VerifiedPath<'a> = (Vec<&'a Above>, &'a Above);
 
 fn verified_path<'a>(
     leaf: &[u8],
     chain: &'a [Above],
     anchors: &'a [Above],
     at: Timestamp,
-) -> Result<Found<'a>, Vec<Problem>> {
+) -> Result<VerifiedPath<'a>, Vec<RefusalReason>> {
     let leaf = CertificateDer::from(leaf);
     let end = EndEntityCert::try_from(&leaf).map_err(|error| vec![problem(&error)])?;
     let links: Vec<CertificateDer<'_>> = chain
@@ -152,7 +155,7 @@ fn verified_path<'a>(
     }
     match found {
         Some((links, Some(top))) => Ok((links, top)),
-        _ => Err(vec![Problem::new(
+        _ => Err(vec![RefusalReason::new(
             "chain-invalid",
             "the chain does not verify",
         )]),
@@ -170,23 +173,23 @@ fn validity(leaf: &CertFacts, links: &[&Above], anchor: &Above) -> Validity {
 
 /// Webpki takes anchors as given; OpenSSL and Go look at their dates and at their being a CA.
 /// The limit of a root on the length of the chain is not webpki's business either.
-fn check_anchor(anchor: &Above, links: usize, at: Timestamp) -> Result<(), Vec<Problem>> {
+fn check_anchor(anchor: &Above, links: usize, at: Timestamp) -> Result<(), Vec<RefusalReason>> {
     let facts = &anchor.facts;
     let subject = &facts.subject;
     let problem = if !facts.is_ca {
-        Problem::new("chain-not-ca", format!("anchor `{subject}` is not a CA"))
+        RefusalReason::new("chain-not-ca", format!("anchor `{subject}` is not a CA"))
     } else if facts.not_after <= at {
         let message = format!("anchor `{subject}` expired at {}", facts.not_after);
-        Problem::new("chain-expired", message)
+        RefusalReason::new("chain-expired", message)
     } else if facts.not_before > at {
         let message = format!(
             "anchor `{subject}` is not valid before {}",
             facts.not_before
         );
-        Problem::new("chain-not-yet-valid", message)
+        RefusalReason::new("chain-not-yet-valid", message)
     } else if facts.path_len.is_some_and(|most| links > most as usize) {
         let message = format!("anchor `{subject}` does not allow {links} intermediates");
-        Problem::new("chain-path-length", message)
+        RefusalReason::new("chain-path-length", message)
     } else {
         return Ok(());
     };
@@ -198,7 +201,7 @@ fn check_pin<'a>(
     issuer: &Above,
     mut all: impl Iterator<Item = &'a Above>,
     expect: &Expect<'_>,
-) -> Option<Problem> {
+) -> Option<RefusalReason> {
     let pin = expect.request.issuer_sha256.as_ref()?;
     let wanted: String = pin.chars().filter(|c| *c != ':').collect();
     let fits = all.any(|cert| {
@@ -210,11 +213,11 @@ fn check_pin<'a>(
         "`{}` with SHA-256 {} signed, {wanted} is pinned",
         issuer.facts.subject, issuer.facts.sha256
     );
-    (!fits).then(|| Problem::new("issuer-sha256", message))
+    (!fits).then(|| RefusalReason::new("issuer-sha256", message))
 }
 
 /// Webpki's reason as one of our codes.
-fn problem(error: &Error) -> Problem {
+fn problem(error: &Error) -> RefusalReason {
     let (code, text) = match error {
         Error::UnknownIssuer => (
             "chain-unknown-issuer",
@@ -255,8 +258,8 @@ fn problem(error: &Error) -> Problem {
         Error::InvalidCertValidity => ("validity-inverted", "notAfter is not after notBefore"),
         other => {
             let message = format!("the chain does not verify: {other:?}");
-            return Problem::new("chain-invalid", message);
+            return RefusalReason::new("chain-invalid", message);
         }
     };
-    Problem::new(code, text)
+    RefusalReason::new(code, text)
 }

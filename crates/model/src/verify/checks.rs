@@ -4,7 +4,7 @@
 
 use std::{collections::BTreeSet, net::IpAddr, time::Duration};
 
-use super::Problem;
+use super::RefusalReason;
 use crate::{
     bundle::PrivateKey,
     leaf::{CertFacts, KeyAlgorithm, plain_dns},
@@ -18,7 +18,7 @@ pub(super) fn key(
     facts: &CertFacts,
     key: &PrivateKey,
     request: &Request,
-    problems: &mut Vec<Problem>,
+    problems: &mut Vec<RefusalReason>,
 ) {
     if key.facts().algorithm != facts.key.algorithm || key.public_key() != facts.public_key {
         let message = format!(
@@ -26,47 +26,47 @@ pub(super) fn key(
             key.facts(),
             facts.key
         );
-        problems.push(Problem::new("key-mismatch", message));
+        problems.push(RefusalReason::new("key-mismatch", message));
     }
     let found = facts.key;
     if found.algorithm == KeyAlgorithm::Rsa && found.bits < 2048 {
         let message = format!("the certificate is for a weak key, {found}");
-        problems.push(Problem::new("key-weak", message));
+        problems.push(RefusalReason::new("key-weak", message));
     } else if found.algorithm == KeyAlgorithm::Other
         || (found.algorithm == KeyAlgorithm::Ec && found.kind().is_none())
     {
         let message = format!("the certificate is for an unsupported key, {found}");
-        problems.push(Problem::new("key-unsupported", message));
+        problems.push(RefusalReason::new("key-unsupported", message));
     } else if !request.key_type_open && found.kind() != Some(request.key_type) {
         let message = format!("the key is {found}, {} was asked for", request.key_type);
-        problems.push(Problem::new("key-type", message));
+        problems.push(RefusalReason::new("key-type", message));
     }
 }
 
 /// It is a leaf, for both sides of TLS (RFC 5280 sections 4.2.1.3, 4.2.1.9, 4.2.1.12).
-pub(super) fn shape(facts: &CertFacts, problems: &mut Vec<Problem>) {
+pub(super) fn shape(facts: &CertFacts, problems: &mut Vec<RefusalReason>) {
     if facts.is_ca {
         let message = format!("the certificate is a CA: {}", facts.subject);
-        problems.push(Problem::new("leaf-is-ca", message));
+        problems.push(RefusalReason::new("leaf-is-ca", message));
     }
     if facts.self_signed {
         let message = format!("the certificate is self-signed: {}", facts.subject);
-        problems.push(Problem::new("leaf-self-signed", message));
+        problems.push(RefusalReason::new("leaf-self-signed", message));
     }
     if !facts.server_auth {
-        problems.push(Problem::new(
+        problems.push(RefusalReason::new(
             "server-auth",
             "the certificate may not be used by TLS servers: no extended key usage serverAuth",
         ));
     }
     if !facts.client_auth {
-        problems.push(Problem::new(
+        problems.push(RefusalReason::new(
             "client-auth",
             "the certificate may not be used by TLS clients: no extended key usage clientAuth",
         ));
     }
     if !facts.may_sign {
-        problems.push(Problem::new(
+        problems.push(RefusalReason::new(
             "key-usage",
             "the certificate may not sign handshakes: no key usage digitalSignature",
         ));
@@ -74,7 +74,7 @@ pub(super) fn shape(facts: &CertFacts, problems: &mut Vec<Problem>) {
 }
 
 /// Names and addresses cover what was asked for.
-pub(super) fn names(facts: &CertFacts, wanted: &Names, problems: &mut Vec<Problem>) {
+pub(super) fn names(facts: &CertFacts, wanted: &Names, problems: &mut Vec<RefusalReason>) {
     let has = &facts.names;
     let cn = wanted.common_name.as_str();
     if let Some(found) = facts.common_name.as_deref()
@@ -82,11 +82,11 @@ pub(super) fn names(facts: &CertFacts, wanted: &Names, problems: &mut Vec<Proble
         && plain_dns(found) != plain_dns(cn)
     {
         let message = format!("the common name is `{found}`, `{cn}` was asked for");
-        problems.push(Problem::new("common-name", message));
+        problems.push(RefusalReason::new("common-name", message));
     }
     if has.dns.is_empty() && has.ips.is_empty() && has.uris.is_empty() {
         let message = "the certificate has no DNS, IP or URI name";
-        problems.push(Problem::new("san-missing", message));
+        problems.push(RefusalReason::new("san-missing", message));
         return;
     }
     let (dns, ips) = wanted_names(wanted);
@@ -96,7 +96,7 @@ pub(super) fn names(facts: &CertFacts, wanted: &Names, problems: &mut Vec<Proble
             "common name `{cn}` is not among its DNS names: {}",
             list(&has.dns)
         );
-        problems.push(Problem::new("common-name-not-san", message));
+        problems.push(RefusalReason::new("common-name-not-san", message));
     }
     let missing: Vec<&String> = dns.iter().filter(|name| !covers(&has.dns, name)).collect();
     report(
@@ -155,18 +155,18 @@ fn report<T: ToString>(
     what: &str,
     missing: &[T],
     has: &str,
-    problems: &mut Vec<Problem>,
+    problems: &mut Vec<RefusalReason>,
 ) {
     if !missing.is_empty() {
         let missing: Vec<String> = missing.iter().map(T::to_string).collect();
         let missing = missing.join(", ");
         let message = format!("{what} {missing} was asked for and is missing; it has {has}");
-        problems.push(Problem::new(code, message));
+        problems.push(RefusalReason::new(code, message));
     }
 }
 
 /// It is not a certificate that we have already.
-pub(super) fn serial(facts: &CertFacts, known: &[String], problems: &mut Vec<Problem>) {
+pub(super) fn serial(facts: &CertFacts, known: &[String], problems: &mut Vec<RefusalReason>) {
     if known
         .iter()
         .any(|known| known.eq_ignore_ascii_case(&facts.serial))
@@ -175,7 +175,7 @@ pub(super) fn serial(facts: &CertFacts, known: &[String], problems: &mut Vec<Pro
             "serial {} is that of a certificate we have already",
             facts.serial
         );
-        problems.push(Problem::new("serial-repeated", message));
+        problems.push(RefusalReason::new("serial-repeated", message));
     }
 }
 
@@ -185,19 +185,19 @@ pub(super) fn times(
     validity: Validity,
     min_remaining: Duration,
     now: Timestamp,
-    problems: &mut Vec<Problem>,
+    problems: &mut Vec<RefusalReason>,
 ) {
     if facts.not_after <= facts.not_before {
         let message = format!(
             "notAfter {} is not after notBefore {}",
             facts.not_after, facts.not_before
         );
-        problems.push(Problem::new("validity-inverted", message));
+        problems.push(RefusalReason::new("validity-inverted", message));
         return;
     }
     if facts.not_after <= now {
         let message = format!("it expired at {}, now is {now}", facts.not_after);
-        problems.push(Problem::new("expired", message));
+        problems.push(RefusalReason::new("expired", message));
         return;
     }
     let remaining = validity.not_after.since(now.max(validity.not_before));
@@ -208,7 +208,7 @@ pub(super) fn times(
             remaining.as_secs(),
             min_remaining.as_secs()
         );
-        problems.push(Problem::new("too-short", message));
+        problems.push(RefusalReason::new("too-short", message));
     }
 }
 

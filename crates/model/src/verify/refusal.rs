@@ -9,14 +9,14 @@ use crate::failure::{Failure, FailureClass};
 
 /// One thing that is wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Problem {
+pub struct RefusalReason {
     /// One of [`codes::CODES`].
     pub code: &'static str,
     /// What was found, with both sides of a comparison: lower case, no full stop.
     pub message: String,
 }
 
-impl Problem {
+impl RefusalReason {
     /// A problem with its code and text.
     #[must_use]
     pub fn new(code: &'static str, message: impl Into<String>) -> Self {
@@ -32,7 +32,7 @@ impl Problem {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
     /// Most useful first.
-    pub problems: Vec<Problem>,
+    pub problems: Vec<RefusalReason>,
 }
 
 impl Refusal {
@@ -40,7 +40,7 @@ impl Refusal {
     #[must_use]
     pub fn one(code: &'static str, message: impl Into<String>) -> Self {
         Self {
-            problems: vec![Problem::new(code, message)],
+            problems: vec![RefusalReason::new(code, message)],
         }
     }
 
@@ -48,7 +48,7 @@ impl Refusal {
     ///
     /// # Errors
     /// When there is a problem.
-    pub fn unless_none(mut problems: Vec<Problem>) -> Result<(), Self> {
+    pub fn unless_none(mut problems: Vec<RefusalReason>) -> Result<(), Self> {
         if problems.is_empty() {
             return Ok(());
         }

@@ -171,7 +171,7 @@ impl World {
         self.published.push(self.now);
         self.facts.failure = None;
         self.facts.forced = false;
-        self.facts.live = Some(Live {
+        self.facts.live = Some(LiveLeaf {
             validity: staged.validity,
             obtained_at: Some(staged.obtained_at),
             fingerprint: staged.fingerprint,

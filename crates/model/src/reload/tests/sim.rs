@@ -159,10 +159,11 @@ impl Sim {
             ReloadNext::Probe => {
                 let probed = self.app.probe(self.now);
                 let verdict = self.record.saw(&probed, &self.policy, self.now);
-                if verdict == Verdict::Verified && self.app.serves != self.record.about.serial {
+                if verdict == ProbeVerdict::Verified && self.app.serves != self.record.about.serial
+                {
                     self.lies += 1;
                 }
-                if verdict != Verdict::Unchanged {
+                if verdict != ProbeVerdict::Unchanged {
                     self.save();
                 }
                 self.probed = Some(probed);

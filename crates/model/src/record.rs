@@ -1,6 +1,6 @@
 //! What survives a restart and holds no secret: a record beside the certificates.
 //!
-//! Never reads or writes itself (`publish/state.rs` does). What stays true: losing it costs at most
+//! Never reads or writes itself (`publish/record.rs` does). What stays true: losing it costs at most
 //! one early renewal; unknown fields of a newer version are dropped, never an error.
 
 use serde::{Deserialize, Serialize};
@@ -33,7 +33,7 @@ impl Default for Form {
 /// The durable record of one certificate directory, written as `..state.json` inside it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct State {
+pub struct Record {
     /// The form of this record.
     #[serde(default = "Form::none")]
     pub form: Form,
@@ -63,7 +63,7 @@ pub struct State {
     pub quarantined: Vec<Quarantined>,
 }
 
-impl State {
+impl Record {
     /// Reads a record as it was written.
     ///
     /// # Errors
@@ -96,15 +96,15 @@ mod tests {
 
     #[test]
     fn a_record_comes_back_as_it_went_and_drops_what_it_does_not_know() {
-        let state = State {
+        let state = Record {
             generation: Some("g".to_owned()),
             issuances: vec![Timestamp::from_unix_millis(1_900_000_000_123)],
-            ..State::default()
+            ..Record::default()
         };
         let text = serde_json::to_string(&state).unwrap();
         assert!(text.contains("[1900000000123]"), "{text}");
         let newer = text.replacen('{', r#"{"new":1,"#, 1);
-        assert_eq!(State::parse(newer.as_bytes()), Ok(state));
+        assert_eq!(Record::parse(newer.as_bytes()), Ok(state));
     }
 
     #[test]
@@ -116,9 +116,9 @@ mod tests {
             r#"{"form":2}"#,
             r#"{"form":1,"issuances":"x"}"#,
         ] {
-            assert!(State::parse(text.as_bytes()).is_err(), "{text:?}");
+            assert!(Record::parse(text.as_bytes()).is_err(), "{text:?}");
         }
         let old = br#"{"generation":"g","outbox":{"generation":"g","told":1,"delivered":true}}"#;
-        assert!(State::parse(old).unwrap_err().contains("form 0"));
+        assert!(Record::parse(old).unwrap_err().contains("form 0"));
     }
 }

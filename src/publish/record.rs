@@ -6,35 +6,35 @@ use super::{
     PublishError,
     place::{Place, Rules},
 };
-use crate::model::state::State;
+use crate::model::record::Record;
 
 /// The record's file in a certificate directory.
-pub(super) struct StateFile;
+pub(super) struct RecordFile;
 
-impl StateFile {
+impl RecordFile {
     pub(super) const NAME: &str = "..state.json";
     pub(super) const TMP: &str = "..state.json.tmp";
 
     /// The record, or an empty one when there is none that can be read.
-    pub(super) fn read(place: &Place<'_>) -> State {
+    pub(super) fn read(place: &Place<'_>) -> Record {
         let Some(found) = place.read(Self::NAME) else {
             if place.kind(Self::NAME).is_some() {
                 tracing::warn!(path = %place.path().join(Self::NAME).display(),
                     "the record of earlier work is not a readable file; starting without it");
             }
-            return State::default();
+            return Record::default();
         };
-        State::parse(&found.bytes).unwrap_or_else(|error| {
+        Record::parse(&found.bytes).unwrap_or_else(|error| {
             tracing::warn!(path = %place.path().join(Self::NAME).display(), %error,
                 "the record of earlier work is damaged; starting without it");
-            State::default()
+            Record::default()
         })
     }
 
     /// Replaces the record: complete beside it, synced, renamed over it, directory synced.
     pub(super) fn write(
         place: &Place<'_>,
-        state: &State,
+        state: &Record,
         rules: &Rules,
     ) -> Result<(), PublishError> {
         let failed = |source: serde_json::Error| PublishError::Step {
