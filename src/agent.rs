@@ -49,13 +49,13 @@ use crate::{
 };
 
 /// How many orders one process has under way at once.
-const ORDERS_AT_ONCE: usize = 64;
+const MAX_CONCURRENT_ISSUANCES: usize = 64;
 
 /// The issuer's session is looked after once the first certificate is there, and no later than this.
-const TENDED_AFTER: Duration = Duration::from_secs(1);
+const SESSION_START_DELAY: Duration = Duration::from_secs(1);
 
 /// How long the loops may take to end. Longer than an order's grace, well under a second.
-const STOP: Duration = Duration::from_millis(600);
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_millis(600);
 
 /// The facts that a loop would start from now, read from the disk without changing anything there.
 #[must_use]
@@ -154,7 +154,10 @@ impl<I: Issuer + 'static, C: Clock + 'static> Agent<I, C> {
             () = ended(&mut tasks) => Exit::Failure,
         };
         cancel.cancel();
-        let drained = timeout(STOP, async { while tasks.join_next().await.is_some() {} }).await;
+        let drained = timeout(SHUTDOWN_TIMEOUT, async {
+            while tasks.join_next().await.is_some() {}
+        })
+        .await;
         if drained.is_err() {
             warn!("a loop did not end in time and is broken off");
             tasks.abort_all();
@@ -187,7 +190,7 @@ impl<I: Issuer + 'static, C: Clock + 'static> Agent<I, C> {
             application: self.application,
             tick: self.tick,
             ticks,
-            gate: Semaphore::new(ORDERS_AT_ONCE),
+            gate: Semaphore::new(MAX_CONCURRENT_ISSUANCES),
             health_checker: HealthChecker::default(),
             watch,
             rested: CancellationToken::new(),
@@ -205,7 +208,7 @@ impl<I: Issuer + 'static, C: Clock + 'static> Agent<I, C> {
         let shared = Arc::clone(&context);
         tasks.spawn(async move {
             let tending = async {
-                let _ = timeout(TENDED_AFTER, shared.rested.cancelled()).await; // late is soon enough
+                let _ = timeout(SESSION_START_DELAY, shared.rested.cancelled()).await; // late is soon enough
                 shared.issuer.tend().await;
             };
             let _ = shared.cancel.run_until_cancelled(tending).await; // it never ends by itself

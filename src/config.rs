@@ -32,7 +32,7 @@ pub use types::{
 use crate::disk;
 
 /// Bytes of the largest configuration file.
-const LARGEST: u64 = 1024 * 1024;
+const MAX_FILE_BYTES: u64 = 1024 * 1024;
 
 /// The environment, read once at the start of the process. It may hold tokens: never print it.
 pub type Environment = BTreeMap<String, String>;
@@ -135,7 +135,7 @@ fn crossed(
 
 fn read(path: &Path, problems: &mut Problems) -> Option<Written> {
     let origin = path.display().to_string();
-    let found = disk::read(path, LARGEST);
+    let found = disk::read(path, MAX_FILE_BYTES);
     let text = found.as_ref().map(|found| found.text());
     let wrong = match text {
         Ok(Some(text)) => return file::read(text, &origin, problems),

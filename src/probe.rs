@@ -47,13 +47,13 @@ use crate::{
 
 /// How long a peer that accepted our certificate may take to say its first word. Most speak at
 /// once: a session ticket (RFC 8446 section 4.6.1), or the settings of HTTP/2.
-const FIRST_WORD: Duration = Duration::from_millis(500);
+const FIRST_BYTE_TIMEOUT: Duration = Duration::from_millis(500);
 /// Bytes that a peer may send up to the end of the handshake: its chain, and the names of the CAs
 /// that it takes, each at most 64 KiB for rustls.
-const LARGEST_HANDSHAKE: u64 = 256 << 10;
+const MAX_HANDSHAKE_BYTES: u64 = 256 << 10;
 /// Bytes that it may send after that: some 7,000 of the smallest frames, so that a flood of them
 /// ends within milliseconds. An answer of the health service takes some hundred.
-const LARGEST_ANSWER: u64 = 64 << 10;
+const MAX_ANSWER_BYTES: u64 = 64 << 10;
 
 /// A connection that ends after so many bytes from the peer.
 type Bounded = Join<Take<OwnedReadHalf>, OwnedWriteHalf>;
@@ -86,7 +86,7 @@ pub async fn probe(target: &ProbeTarget, identity: &Identity) -> Result<Served, 
     let witness = Arc::new(identity.witness(target.mtls));
     let config = look.config(&witness)?;
     let (from, to) = tcp.into_split();
-    let tcp = join(from.take(LARGEST_HANDSHAKE), to);
+    let tcp = join(from.take(MAX_HANDSHAKE_BYTES), to);
     let handshake = TlsConnector::from(Arc::new(config)).connect(name, tcp);
     match look.within("in the TLS handshake", handshake).await? {
         Ok(stream) => look.after(stream, &witness).await,
@@ -182,7 +182,7 @@ impl ProbeRun<'_> {
         witness: &RecordingVerifier,
     ) -> Served {
         let peer = stream.get_mut().0.reader_mut();
-        peer.set_limit(LARGEST_ANSWER);
+        peer.set_limit(MAX_ANSWER_BYTES);
         let call = grpc::check(&mut stream, &self.target.server_name);
         let (health, answered) = match timeout_at(self.end, call).await {
             Ok(Ok(health)) => (health, true),
@@ -193,7 +193,7 @@ impl ProbeRun<'_> {
                     return served;
                 }
                 let why = match stream.get_ref().0.reader().limit() {
-                    0 => format!("the peer sent more than {LARGEST_ANSWER} bytes"),
+                    0 => format!("the peer sent more than {MAX_ANSWER_BYTES} bytes"),
                     _ => error.to_string(),
                 };
                 // A reset stream or a GOAWAY is an answer too, the end of the connection is none.
@@ -225,7 +225,7 @@ impl ProbeRun<'_> {
             Err(error) => io::Error::new(io::ErrorKind::InvalidData, error),
             // We could not write to it: what it said on leaving may be still to be read.
             Ok(_) => {
-                let end = self.end.min(Instant::now() + FIRST_WORD);
+                let end = self.end.min(Instant::now() + FIRST_BYTE_TIMEOUT);
                 match timeout_at(end, word(stream)).await {
                     Ok(Word::Error(error)) => error,
                     _ => return None,
@@ -238,7 +238,7 @@ impl ProbeRun<'_> {
     /// In TLS 1.3 the handshake ends for us before the peer has looked at our certificate (RFC 8446
     /// section 4.4.4): its first word tells, a ticket or data, or else an alert.
     async fn first_word(&self, stream: &mut TlsStream<Bounded>, sent: bool) -> Accepted {
-        let end = self.end.min(Instant::now() + FIRST_WORD);
+        let end = self.end.min(Instant::now() + FIRST_BYTE_TIMEOUT);
         match timeout_at(end, word(stream)).await {
             Err(_) => Accepted::Silent,
             Ok(Word::Spoken) => Accepted::Yes { sent },

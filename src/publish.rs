@@ -35,7 +35,7 @@ use std::{
 
 pub use error::PublishError;
 pub(crate) use generation::{DATA, GENERATION_PREFIX, LEFTOVERS, NAMES};
-pub use generation::{GRACE, GenerationId, MOST_GENERATIONS};
+pub use generation::{GenerationId, MAX_GENERATIONS, PREVIOUS_RETENTION};
 use glance::{Glance, LastGood};
 pub(crate) use place::DIR_MODE;
 pub use place::{Op, Step, Witness};
@@ -274,7 +274,7 @@ impl CertDir {
         Ok(repaired)
     }
 
-    /// Removes the previous generation once the live one has been live for [`GRACE`].
+    /// Removes the previous generation once the live one has been live for [`PREVIOUS_RETENTION`].
     ///
     /// # Errors
     /// [`PublishError`]; harmless, the next call tries again.

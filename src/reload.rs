@@ -136,12 +136,15 @@ impl ActionRunner {
     /// How long [`ActionRunner::perform`] takes at most.
     #[must_use]
     pub fn limit(&self, action: &Action) -> Duration {
-        const SOME: Duration = Duration::from_secs(1);
+        const MIN_TIMEOUT: Duration = Duration::from_secs(1);
         match action {
-            Action::None | Action::Signal { .. } => SOME,
-            Action::Exec { timeout, .. } | Action::Http { timeout, .. } => *timeout + SOME,
-            Action::NomadSignal { .. } => self.nomad.as_ref().map_or(SOME, Nomad::limit),
-            Action::NomadRestart { .. } => self.nomad.as_ref().map_or(SOME, Nomad::restart_limit),
+            Action::None | Action::Signal { .. } => MIN_TIMEOUT,
+            Action::Exec { timeout, .. } | Action::Http { timeout, .. } => *timeout + MIN_TIMEOUT,
+            Action::NomadSignal { .. } => self.nomad.as_ref().map_or(MIN_TIMEOUT, Nomad::limit),
+            Action::NomadRestart { .. } => self
+                .nomad
+                .as_ref()
+                .map_or(MIN_TIMEOUT, Nomad::restart_limit),
         }
     }
 

@@ -13,10 +13,10 @@ use tokio::time::{self, Instant};
 pub use crate::model::foreign::harmless;
 
 /// An answer that takes longer than this shows a spinner.
-const PATIENCE: Duration = Duration::from_millis(500);
+const SPINNER_DELAY: Duration = Duration::from_millis(500);
 
 /// How often the spinner turns.
-const TURN: Duration = Duration::from_millis(100);
+const FRAME_INTERVAL: Duration = Duration::from_millis(100);
 
 /// The spinner's pictures.
 const FRAMES: [char; 8] = ['⣾', '⣽', '⣻', '⢿', '⡿', '⣟', '⣯', '⣷'];
@@ -25,7 +25,7 @@ const FRAMES: [char; 8] = ['⣾', '⣽', '⣻', '⢿', '⡿', '⣟', '⣯', '⣷
 const CLEAR_LINE: &str = "\r\x1b[K";
 
 /// Cells of a bar.
-const BAR: usize = 30;
+const BAR_CHARS: usize = 30;
 
 /// What text means; a colour on a terminal, nothing elsewhere.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -141,14 +141,14 @@ impl Screen {
         if !self.terminal {
             return percent;
         }
-        let full = ((left * BAR as f64).round() as usize).min(BAR);
+        let full = ((left * BAR_CHARS as f64).round() as usize).min(BAR_CHARS);
         let style = match left {
             _ if left < 0.1 => Style::Bad,
             _ if left < 1.0 / 3.0 => Style::Warning,
             _ => Style::Good,
         };
         let bar = self.paint(style, &"█".repeat(full));
-        format!("{bar}{} {percent}", "░".repeat(BAR - full))
+        format!("{bar}{} {percent}", "░".repeat(BAR_CHARS - full))
     }
 
     /// Waits for `work`; on a terminal a spinner with `message` turns on stderr once it has taken
@@ -186,14 +186,14 @@ fn draw(line: &str) {
 /// Drives `work` and calls `turn` regularly once the patience is over.
 async fn turning<F: Future>(work: F, mut turn: impl FnMut()) -> F::Output {
     let mut work = pin!(work);
-    let mut pause = PATIENCE;
+    let mut pause = SPINNER_DELAY;
     loop {
         tokio::select! {
             biased;
             result = &mut work => return result,
             () = time::sleep(pause) => turn(),
         }
-        pause = TURN;
+        pause = FRAME_INTERVAL;
     }
 }
 

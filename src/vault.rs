@@ -53,9 +53,9 @@ pub use messages::{Call, MESSAGES, Message, SaidBy};
 pub use order::{RequestPlan, plan};
 
 /// How long to wait for a lagging standby to learn of a new token or role.
-const SETTLE: Duration = Duration::from_millis(400);
+const REPLICATION_DELAY: Duration = Duration::from_millis(400);
 /// The most issuers of one mount that are looked at.
-const MOST_ISSUERS: usize = 64;
+const MAX_ISSUERS: usize = 64;
 
 /// Vault or OpenBao, seen through one configuration and one way to log in.
 pub struct Vault {
@@ -161,7 +161,7 @@ impl Vault {
                 }
             } else if next == AfterRefusal::Settle && new && !settled {
                 settled = true;
-                tokio::time::sleep(SETTLE).await;
+                tokio::time::sleep(REPLICATION_DELAY).await;
                 continue;
             }
             return Err(failure);
@@ -247,7 +247,7 @@ impl Issuer for Vault {
         let hold = self.wire.hold()?;
         let ids = self.issuer_ids(&hold, mount).await?;
         let mut found = Vec::new();
-        for id in ids.into_iter().take(MOST_ISSUERS) {
+        for id in ids.into_iter().take(MAX_ISSUERS) {
             let path = format!("{mount}/issuer/{id}/json");
             let ask = Ask {
                 method: Method::GET,

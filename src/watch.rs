@@ -30,9 +30,9 @@ use tokio::{
 /// or shows another one, which no watch on it reports.
 const MOUNTS: &str = "/proc/self/mountinfo";
 /// How long it must be quiet before a change is reported, so that one publication is one event.
-const QUIET: Duration = Duration::from_millis(100);
+const DEBOUNCE: Duration = Duration::from_millis(100);
 /// How long a change may wait at most, however busy the directory is.
-const LONGEST: Duration = Duration::from_millis(500);
+const MAX_DEBOUNCE: Duration = Duration::from_millis(500);
 
 /// The system refuses to watch; the caller falls back on looking at intervals.
 #[derive(Debug, thiserror::Error)]
@@ -250,10 +250,10 @@ impl Changes {
     }
 
     async fn settle(&self) {
-        let deadline = time::Instant::now() + LONGEST;
+        let deadline = time::Instant::now() + MAX_DEBOUNCE;
         let mut seen = self.shared.lock().seen;
         loop {
-            time::sleep(QUIET).await;
+            time::sleep(DEBOUNCE).await;
             let now = self.shared.lock().seen;
             if now == seen || time::Instant::now() >= deadline {
                 return;
@@ -275,10 +275,10 @@ mod tests {
     use super::*;
     use crate::publish::file::replace;
 
-    const SOON: Duration = Duration::from_secs(2);
+    const TIMEOUT: Duration = Duration::from_secs(2);
 
     async fn next(changes: &mut Changes) -> Option<BTreeSet<PathBuf>> {
-        time::timeout(SOON, changes.next()).await.ok()
+        time::timeout(TIMEOUT, changes.next()).await.ok()
     }
 
     #[tokio::test]
@@ -292,7 +292,7 @@ mod tests {
             replace(&inner.join(format!("f{turn}")), b"x", 0o600).unwrap();
         }
         assert_eq!(next(&mut changes).await, Some(BTreeSet::from([root])));
-        let more = time::timeout(QUIET * 3, changes.next()).await;
+        let more = time::timeout(DEBOUNCE * 3, changes.next()).await;
         assert!(more.is_err(), "one burst is one event: {more:?}");
     }
 
@@ -304,7 +304,7 @@ mod tests {
         let (watch, mut changes) = Watch::new().unwrap();
         watch.add(temp.path()).unwrap();
         std::fs::read(&file).unwrap();
-        let more = time::timeout(QUIET * 3, changes.next()).await;
+        let more = time::timeout(DEBOUNCE * 3, changes.next()).await;
         assert!(more.is_err(), "{more:?}");
         let mode = std::os::unix::fs::PermissionsExt::from_mode(0o640);
         std::fs::set_permissions(&file, mode).unwrap();

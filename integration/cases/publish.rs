@@ -25,7 +25,7 @@ use std::{
 
 use certagent::{
     config::Files,
-    publish::{CertDir, MOST_GENERATIONS, sets_in},
+    publish::{CertDir, MAX_GENERATIONS, sets_in},
     watch::Watch,
 };
 use child::{DIR, ROLE, STEP};
@@ -127,7 +127,7 @@ fn only_ours(dir: &Path) {
         .iter()
         .filter(|name| name.starts_with("..gen-"))
         .count();
-    assert!(generations <= MOST_GENERATIONS, "{names:?}");
+    assert!(generations <= MAX_GENERATIONS, "{names:?}");
     assert_eq!(names.len(), generations + 4, "{names:?}");
 }
 

@@ -10,11 +10,12 @@ use crate::{
 };
 
 /// Bytes of the largest file: all public roots of the web are a fifth of it.
-const LARGEST: u64 = 1024 * 1024;
+const MAX_FILE_BYTES: u64 = 1024 * 1024;
 
 /// DER of every certificate in the file.
 pub(super) fn read(path: &Path) -> Result<Vec<Vec<u8>>, Failure> {
-    let found = disk::read(path, LARGEST).map_err(|error| failed(path, &error.to_string()))?;
+    let found =
+        disk::read(path, MAX_FILE_BYTES).map_err(|error| failed(path, &error.to_string()))?;
     let text = found.text().ok_or_else(|| failed(path, "it is no text"))?;
     let blocks = pem::parse(text).map_err(|error| failed(path, &error.to_string()))?;
     if blocks.iter().any(|block| block.label != pem::CERTIFICATE) {

@@ -10,10 +10,10 @@ use tokio::{sync::Mutex, time::timeout};
 use crate::{clock::Clock, issuer::Issuer, model::time::Timestamp, status::HealthCheck};
 
 /// An issuer that takes longer to say how it is could not serve an order in time either.
-const LIMIT: Duration = Duration::from_secs(3);
+const CHECK_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// A look of another certificate answers for ours up to this age.
-const FRESH: Duration = Duration::from_secs(2);
+const MAX_ANSWER_AGE: Duration = Duration::from_secs(2);
 
 /// The newest look of the process.
 #[derive(Default)]
@@ -30,14 +30,14 @@ impl HealthChecker {
         let mut newest = self.0.lock().await;
         let at = clock.now();
         let fresh = |look: &&HealthCheck| {
-            since <= Some(look.at) && look.at <= at && at.since(look.at) < FRESH
+            since <= Some(look.at) && look.at <= at && at.since(look.at) < MAX_ANSWER_AGE
         };
         if let Some(look) = newest.as_ref().filter(fresh) {
             return look.clone();
         }
-        let found = match timeout(LIMIT, issuer.serves()).await {
+        let found = match timeout(CHECK_TIMEOUT, issuer.serves()).await {
             Ok(said) => said.map_err(|failure| failure.to_string()),
-            Err(_) => Err(format!("no answer within {} s", LIMIT.as_secs())),
+            Err(_) => Err(format!("no answer within {} s", CHECK_TIMEOUT.as_secs())),
         };
         newest.insert(HealthCheck { at, found }).clone()
     }

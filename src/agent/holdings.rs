@@ -30,7 +30,7 @@ use crate::{
         trust::{self, Vouched},
         verify::Verified,
     },
-    publish::{self, CertDir, GRACE, GenerationId, Repaired, ready_file::ReadyFile},
+    publish::{self, CertDir, GenerationId, PREVIOUS_RETENTION, Repaired, ready_file::ReadyFile},
 };
 
 /// The published set.
@@ -77,7 +77,7 @@ pub(super) struct Holdings {
     /// The record in memory is newer than the one on disk.
     unsaved: bool,
     /// When the previous generation may go.
-    grace_ends: Option<Timestamp>,
+    previous_until: Option<Timestamp>,
     /// When the anchors were last put together.
     trusted_at: Option<Timestamp>,
     /// The pinned extra anchors, as last read.
@@ -127,7 +127,7 @@ impl Holdings {
         *self = Self {
             dir: Some(dir),
             unsaved: live.is_some(),
-            grace_ends: Some(now.plus(GRACE)),
+            previous_until: Some(now.plus(PREVIOUS_RETENTION)),
             state,
             live,
             waiting,
@@ -318,7 +318,7 @@ impl Holdings {
         self.live = Some(live);
         self.logged = None;
         self.unsaved = true;
-        self.grace_ends = Some(now.plus(GRACE));
+        self.previous_until = Some(now.plus(PREVIOUS_RETENTION));
         self.save();
         self.mark(config, now);
     }
@@ -361,9 +361,9 @@ impl Holdings {
             None
         });
         self.mark(config, now);
-        let over = self.grace_ends.is_some_and(|ends| now >= ends);
+        let over = self.previous_until.is_some_and(|ends| now >= ends);
         if over && !self.may_go_back(config) {
-            self.grace_ends = None;
+            self.previous_until = None;
             if let Err(error) = dir.end_grace(now) {
                 tracing::debug!("an old generation stays for now: {error}");
             }

@@ -37,9 +37,9 @@ const FIRST_CHECK: Duration = Duration::from_millis(1_000);
 const SECOND_CHECK: Duration = Duration::from_millis(1_200);
 
 /// For how long a repair counts as one of many.
-const LATELY: Duration = Duration::from_secs(600);
+const REPAIR_WINDOW: Duration = Duration::from_secs(600);
 /// Repairs that are remembered at most.
-const MOST_REPAIRS: usize = 100;
+const MAX_REPAIRS_COUNTED: usize = 100;
 
 /// Renews one certificate.
 pub(super) struct Renewer<I, C> {
@@ -220,8 +220,8 @@ impl<I: Issuer, C: Clock> Renewer<I, C> {
         }
         let repaired = self.holdings.lock().check_files(&self.config, self.now());
         let now = self.now();
-        self.repaired_at.retain(|at| now.since(*at) < LATELY);
-        if repaired.is_some() && self.repaired_at.len() < MOST_REPAIRS {
+        self.repaired_at.retain(|at| now.since(*at) < REPAIR_WINDOW);
+        if repaired.is_some() && self.repaired_at.len() < MAX_REPAIRS_COUNTED {
             self.repaired_at.push(now);
         }
         if let Some(repaired) = &repaired {

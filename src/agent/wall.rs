@@ -15,7 +15,7 @@ use crate::{clock::Clock, model::time::Timestamp};
 pub(crate) const TICK: Duration = Duration::from_secs(30);
 
 /// The shortest slice: what keeps a decision that is already due from spinning.
-const SHORTEST: Duration = Duration::from_millis(20);
+const MIN_SLEEP: Duration = Duration::from_millis(20);
 
 /// Sleeps until the wall clock shows `at`, if given, or the next multiple of `look`, whichever is
 /// sooner.
@@ -38,7 +38,7 @@ pub(crate) async fn slice(
         }
     }
     let end = at.map_or(boundary, |at| at.min(boundary));
-    sleep(now.until(end).max(SHORTEST)).await;
+    sleep(now.until(end).max(MIN_SLEEP)).await;
 }
 
 /// Says when a common moment has come, or the clock was set; absent where each slice is slept.
@@ -56,7 +56,7 @@ pub(crate) async fn tick(clock: &impl Clock, look: Duration, ticks: watch::Sende
         };
         if !rang {
             alarm = None;
-            sleep(now.until(at).max(SHORTEST)).await;
+            sleep(now.until(at).max(MIN_SLEEP)).await;
         }
         ticks.send_replace(());
     }

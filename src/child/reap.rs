@@ -15,7 +15,7 @@ use tracing::{debug, warn};
 use super::own;
 
 /// Ends that come close together are taken together.
-const PAUSE: Duration = Duration::from_millis(20);
+const REAP_INTERVAL: Duration = Duration::from_millis(20);
 
 /// Reaps orphans for ever when this process is PID 1, else returns at once.
 pub async fn reap_orphans() {
@@ -38,7 +38,7 @@ pub async fn reap_orphans() {
         if changed.recv().await.is_none() {
             return;
         }
-        sleep(PAUSE).await;
+        sleep(REAP_INTERVAL).await;
     }
 }
 

@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// The agent's answers are far smaller, even with a thousand certificates.
-const LARGEST: u64 = 64 << 20;
+const MAX_BODY_BYTES: u64 = 64 << 20;
 
 /// What the agent said.
 #[derive(Debug, PartialEq, Eq)]
@@ -61,7 +61,7 @@ async fn exchange(socket: &Path, method: &str, path: &str) -> io::Result<Vec<u8>
     let request = format!("{method} {path} HTTP/1.0\r\nContent-Length: 0\r\n\r\n");
     stream.write_all(request.as_bytes()).await?;
     let mut raw = Vec::new();
-    stream.take(LARGEST).read_to_end(&mut raw).await?;
+    stream.take(MAX_BODY_BYTES).read_to_end(&mut raw).await?;
     Ok(raw)
 }
 

@@ -32,7 +32,7 @@ use crate::{
 };
 
 /// How often the workload's JWT is written anew; each is valid twice as long.
-const IDENTITY: Duration = Duration::from_secs(3600);
+const IDENTITY_TTL: Duration = Duration::from_secs(3600);
 
 /// When to end without a signal.
 struct Limits {
@@ -108,11 +108,11 @@ async fn serve(
     stop: &CancellationToken,
 ) -> anyhow::Result<Exit> {
     let workload = server.workload().clone();
-    stage.write_identity(&workload, SystemClock.now(), IDENTITY * 2)?;
+    stage.write_identity(&workload, SystemClock.now(), IDENTITY_TTL * 2)?;
     print(&stage.login_help(&server))?;
     let serving = server.run(stop.clone());
     tokio::pin!(serving);
-    let mut renew = interval_at(Instant::now() + IDENTITY, IDENTITY);
+    let mut renew = interval_at(Instant::now() + IDENTITY_TTL, IDENTITY_TTL);
     renew.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let until = Instant::now() + limits.time.unwrap_or(Duration::MAX / 4);
     loop {
@@ -121,7 +121,7 @@ async fn serve(
                 served.context("the embedded PKI stopped")?;
                 return Ok(Exit::Done);
             }
-            _ = renew.tick() => stage.write_identity(&workload, SystemClock.now(), IDENTITY * 2)?,
+            _ = renew.tick() => stage.write_identity(&workload, SystemClock.now(), IDENTITY_TTL * 2)?,
             () = sleep(until.saturating_duration_since(Instant::now())), if limits.time.is_some() => {
                 return Ok(Exit::Done);
             }
@@ -139,7 +139,7 @@ async fn demonstrate(
     stop: &CancellationToken,
 ) -> anyhow::Result<Exit> {
     let workload = server.workload().clone();
-    stage.write_identity(&workload, SystemClock.now(), IDENTITY * 2)?;
+    stage.write_identity(&workload, SystemClock.now(), IDENTITY_TTL * 2)?;
     let settings = stage.settings(&server, ttl);
     let config = config::load(None, &settings, &Flags::default())?;
     let vault = Arc::new(Vault::new(&config.vault, config.auth)?);

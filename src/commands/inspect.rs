@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// No certificate file comes near this.
-const LARGEST: u64 = 4 << 20;
+const MAX_FILE_BYTES: u64 = 4 << 20;
 
 pub(super) fn run(args: &InspectArgs, environment: &Environment) -> anyhow::Result<Exit> {
     let path = args.path.clone().unwrap_or_else(|| usual(environment));
@@ -111,7 +111,7 @@ pub(super) fn text_of(path: &Path) -> Result<String, Stopped> {
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, Stopped> {
-    match disk::read(path, LARGEST) {
+    match disk::read(path, MAX_FILE_BYTES) {
         Ok(mut found) => Ok(std::mem::take(&mut *found.bytes)),
         Err(PathRefusal {
             reason: PathFault::Io(_, error),

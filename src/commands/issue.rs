@@ -25,7 +25,7 @@ use crate::{
 };
 
 /// How long giving back the token may take.
-const FAREWELL: Duration = Duration::from_millis(500);
+const REVOKE_TIMEOUT: Duration = Duration::from_millis(500);
 
 pub(super) async fn run(args: &IssueArgs, environment: &Environment) -> anyhow::Result<Exit> {
     let config = super::configured(&args.flags, environment)?;
@@ -36,7 +36,7 @@ pub(super) async fn run(args: &IssueArgs, environment: &Environment) -> anyhow::
     } else {
         all(args, &config, &vault, &screens).await
     };
-    let _too_slow = timeout(FAREWELL, vault.close()).await;
+    let _too_slow = timeout(REVOKE_TIMEOUT, vault.close()).await;
     done
 }
 

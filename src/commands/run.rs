@@ -37,7 +37,7 @@ use crate::{
 };
 
 /// How long giving back the token may take: with the loops' own time less than a second.
-const FAREWELL: Duration = Duration::from_millis(300);
+const REVOKE_TIMEOUT: Duration = Duration::from_millis(300);
 
 pub(super) async fn run(args: &RunArgs, environment: &Environment) -> anyhow::Result<Exit> {
     let config = super::configured(&args.flags, environment)?;
@@ -215,7 +215,7 @@ impl Sidecar {
         around.spawn(self.servers.run(seen, ending.clone()));
         let exit = self.agent.run(shutdown).await;
         ending.cancel();
-        let _too_slow = timeout(FAREWELL, async {
+        let _too_slow = timeout(REVOKE_TIMEOUT, async {
             self.vault.close().await;
             while around.join_next().await.is_some() {}
         })

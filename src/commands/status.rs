@@ -19,10 +19,10 @@ use crate::{
 };
 
 /// How often `--watch` asks.
-const EVERY: Duration = Duration::from_secs(1);
+const WATCH_INTERVAL: Duration = Duration::from_secs(1);
 
 /// An agent that runs answers at once; one that is stopped takes the connection and says nothing.
-const LIMIT: Duration = Duration::from_secs(5);
+const QUESTION_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// To the upper left corner, and clear what is below (ECMA-48).
 const CLEAR: &str = "\x1b[H\x1b[J";
@@ -31,7 +31,7 @@ pub(super) async fn run(args: &StatusArgs, environment: &Environment) -> anyhow:
     let socket = ask::socket(args.socket.as_deref(), environment)?;
     let screen = Screen::stdout(|name| environment.get(name).map(String::as_str));
     loop {
-        let asking = timeout(LIMIT, ask::ask(&socket, "GET", "/status"));
+        let asking = timeout(QUESTION_TIMEOUT, ask::ask(&socket, "GET", "/status"));
         let answer = asking.await.map_err(|_| silent(&socket))??;
         anyhow::ensure!(
             answer.status == 200,
@@ -59,14 +59,17 @@ pub(super) async fn run(args: &StatusArgs, environment: &Environment) -> anyhow:
                 Exit::Failure
             });
         }
-        sleep(EVERY).await;
+        sleep(WATCH_INTERVAL).await;
     }
 }
 
 fn silent(socket: &Path) -> Stopped {
     Stopped {
         exit: Exit::TimedOut,
-        message: format!("no answer at {} within {LIMIT:?}", socket.display()),
+        message: format!(
+            "no answer at {} within {QUESTION_TIMEOUT:?}",
+            socket.display()
+        ),
         hint: Some(
             "is the agent stopped (SIGSTOP, a frozen cgroup), or the machine busy?".to_owned(),
         ),

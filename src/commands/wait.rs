@@ -23,7 +23,7 @@ use crate::{
 
 /// How often the ready file is looked at. Looking works on every kind of mount, needs no watcher, and a
 /// gate lives for seconds.
-const LOOK: Duration = Duration::from_millis(100);
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
 /// What the last look at the ready file showed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -137,7 +137,7 @@ pub async fn wait(
                 seen,
             });
         }
-        time::sleep(left.map_or(LOOK, |left| left.min(LOOK))).await;
+        time::sleep(left.map_or(POLL_INTERVAL, |left| left.min(POLL_INTERVAL))).await;
     }
 }
 

@@ -16,7 +16,7 @@ use rustix::{
 use super::{Directory, Last, PathFault, PathRefusal, TrustedOwners, own_gid, strip_acl};
 
 /// As the kernel's own limit (path_resolution(7)).
-const MOST_LINKS: u32 = 40;
+const MAX_LINKS: u32 = 40;
 
 pub(super) struct Walk<'t> {
     trust: &'t TrustedOwners,
@@ -96,7 +96,7 @@ impl<'t> Walk<'t> {
             return Ok(None);
         }
         self.links += 1;
-        if self.links > MOST_LINKS {
+        if self.links > MAX_LINKS {
             return Err(PathRefusal::io("follow", &path, Errno::LOOP.into()));
         }
         if !self.trust.owns(stat.st_uid) || self.is_replaceable(&here.stat) {

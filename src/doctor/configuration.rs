@@ -115,7 +115,8 @@ pub(super) fn small_budget(facts: &DoctorFacts) -> CheckOutcome {
             RenewAt::Before(before) if before * 2 <= ttl => ttl.saturating_sub(before),
             RenewAt::Before(_) => ttl * 2 / 3,
         };
-        let needed = budget::SPAN.as_secs_f64() / between.max(Duration::from_secs(1)).as_secs_f64();
+        let needed =
+            budget::WINDOW.as_secs_f64() / between.max(Duration::from_secs(1)).as_secs_f64();
         if needed <= f64::from(renew.max_issuances_per_hour) {
             return CheckOutcome::Fine;
         }

@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 use crate::{config::Auth, disk, model::time::Timestamp};
 
 /// Bytes; larger ones are no credential.
-const LARGEST: u64 = 64 * 1024;
+const MAX_CREDENTIAL_BYTES: u64 = 64 * 1024;
 
 /// The credential, as far as it may be told.
 #[derive(Clone, Debug)]
@@ -105,7 +105,7 @@ fn claims(jwt: &str) -> Option<Claims> {
 }
 
 fn read(path: &Path, jwt: bool) -> CredentialFile {
-    let found = match disk::read(path, LARGEST) {
+    let found = match disk::read(path, MAX_CREDENTIAL_BYTES) {
         Ok(found) => found,
         Err(refusal) if refusal.is_missing() => return CredentialFile::Missing,
         Err(refusal) => return CredentialFile::Unreadable(refusal.to_string()),

@@ -14,15 +14,15 @@ use crate::{
     config::{Files, Reader},
     disk::{self, Directory, Last, PathRefusal},
     publish::{
-        self, DATA, DIR_MODE, GENERATION_PREFIX, LEFTOVERS, MOST_GENERATIONS, NAMES,
+        self, DATA, DIR_MODE, GENERATION_PREFIX, LEFTOVERS, MAX_GENERATIONS, NAMES,
         ready_file::ReadyFile,
     },
 };
 
 /// A set with a chain of three and an RSA key of 4096 bits is far below; two of them must fit.
-const SET_BYTES: u64 = 64 * 1024;
+const GENERATION_BYTES: u64 = 64 * 1024;
 /// Directory, three files, two links, the record and its successor.
-const SET_INODES: u64 = 8;
+const GENERATION_INODES: u64 = 8;
 impl DirFacts {
     /// Why the agent would not take the directory, were it to start now.
     fn refusal(&self) -> Option<&PathRefusal> {
@@ -131,20 +131,24 @@ pub(super) fn on_disk(facts: &DoctorFacts) -> CheckOutcome {
 
 pub(super) fn full(facts: &DoctorFacts) -> CheckOutcome {
     system(facts, |system| {
-        (!system.read_only && !system.no_switch && system.free_bytes < SET_BYTES).then(|| {
-            format!(
-                "{} bytes are free, {SET_BYTES} are needed",
-                system.free_bytes
-            )
-        })
+        (!system.read_only && !system.no_switch && system.free_bytes < GENERATION_BYTES).then(
+            || {
+                format!(
+                    "{} bytes are free, {GENERATION_BYTES} are needed",
+                    system.free_bytes
+                )
+            },
+        )
     })
 }
 
 pub(super) fn no_inodes(facts: &DoctorFacts) -> CheckOutcome {
     system(facts, |system| {
-        let left = system.free_inodes.filter(|left| *left < SET_INODES)?;
+        let left = system
+            .free_inodes
+            .filter(|left| *left < GENERATION_INODES)?;
         (!system.read_only && !system.no_switch)
-            .then(|| format!("{left} inodes are free, {SET_INODES} are needed"))
+            .then(|| format!("{left} inodes are free, {GENERATION_INODES} are needed"))
     })
 }
 
@@ -294,9 +298,9 @@ pub(super) fn leftovers(facts: &DoctorFacts) -> CheckOutcome {
             .iter()
             .filter(|name| name.starts_with(GENERATION_PREFIX))
             .count();
-        if generations > MOST_GENERATIONS {
+        if generations > MAX_GENERATIONS {
             found.push(format!(
-                "{generations} generations are there, an agent keeps at most {MOST_GENERATIONS}"
+                "{generations} generations are there, an agent keeps at most {MAX_GENERATIONS}"
             ));
         } else if generations > one.dir.complete.len() {
             let broken = generations - one.dir.complete.len();

@@ -30,9 +30,9 @@ use crate::{
 };
 
 /// The longest that one question may take; somebody is waiting.
-const PATIENCE: Duration = Duration::from_secs(5);
+const QUESTION_TIMEOUT: Duration = Duration::from_secs(5);
 /// JWTs and certificates bear half a minute, what people compare by hand does too.
-const CLOCK_LIMIT: Duration = Duration::from_secs(30);
+const MAX_CLOCK_OFFSET: Duration = Duration::from_secs(30);
 
 impl IssuerFacts {
     /// The facts of the mount and role that this certificate comes from.
@@ -58,7 +58,7 @@ fn key_of(request: &Request) -> String {
 
 pub(super) async fn ask(config: &Config, order: bool, now: Timestamp) -> IssuerFacts {
     let settings = VaultConfig {
-        timeout: config.vault.timeout.min(PATIENCE),
+        timeout: config.vault.timeout.min(QUESTION_TIMEOUT),
         max_retries: 0,
         ..config.vault.clone()
     };
@@ -278,7 +278,7 @@ pub(super) fn clock(facts: &DoctorFacts) -> CheckOutcome {
             return CheckOutcome::skipped("no answer with a date");
         };
         let off = Duration::from_millis(ahead.unsigned_abs());
-        if off <= CLOCK_LIMIT {
+        if off <= MAX_CLOCK_OFFSET {
             return CheckOutcome::Fine;
         }
         let side = if *ahead > 0 { "behind" } else { "ahead of" };

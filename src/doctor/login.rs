@@ -19,7 +19,7 @@ use crate::{
 
 /// Clocks that differ less are no reason to speak of a JWT that does not count yet (the issuer
 /// bears 60 s).
-const LEEWAY: Duration = Duration::from_secs(60);
+const MAX_CLOCK_SKEW: Duration = Duration::from_secs(60);
 
 fn credential(facts: &DoctorFacts) -> Result<&Credential, CheckOutcome> {
     let none = || CheckOutcome::skipped("the credential is not in a file");
@@ -76,7 +76,7 @@ pub(super) fn not_yet_valid(facts: &DoctorFacts) -> CheckOutcome {
     jwt(facts, "jwt-not-yet-valid", |claims| {
         let starts = claims
             .starts()
-            .filter(|start| *start > facts.now.plus(LEEWAY))?;
+            .filter(|start| *start > facts.now.plus(MAX_CLOCK_SKEW))?;
         Some(format!("it does not count before {starts}"))
     })
 }

@@ -15,8 +15,8 @@ use crate::{
     reload::nomad::{Nomad, NomadConfig},
 };
 
-const PATIENCE: Duration = Duration::from_secs(5);
-const NOBODY: &str = "certagent-doctor-asks-for-a-task-that-is-not-there";
+const QUESTION_TIMEOUT: Duration = Duration::from_secs(5);
+const ABSENT_TASK: &str = "certagent-doctor-asks-for-a-task-that-is-not-there";
 
 fn variable<'a>(environment: &'a Environment, name: &str) -> Option<&'a String> {
     environment.get(name).filter(|text| !text.is_empty())
@@ -39,7 +39,7 @@ pub(super) async fn ask(
     if variable(environment, "NOMAD_ALLOC_ID").is_none() {
         return Err("this is no allocation of Nomad (NOMAD_ALLOC_ID is not set)");
     }
-    let refusal = match timeout(PATIENCE, signal_nobody(environment)).await {
+    let refusal = match timeout(QUESTION_TIMEOUT, signal_nobody(environment)).await {
         Ok(refusal) => refusal,
         Err(_) => Some(ReloadFailure::passing(
             "nomad-timeout",
@@ -76,7 +76,7 @@ async fn signal_nobody(environment: &Environment) -> Option<ReloadFailure> {
     };
     let nomad = NomadConfig::of(environment, Duration::ZERO).and_then(Nomad::new);
     let answer = match nomad {
-        Ok(nomad) => nomad.signal(NOBODY, nothing).await,
+        Ok(nomad) => nomad.signal(ABSENT_TASK, nothing).await,
         Err(failure) => Err(failure),
     };
     answer

@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// Bytes of the largest pid file; PostgreSQL's has some 100.
-const LARGEST: u64 = 64 * 1024;
+const MAX_STATUS_BYTES: u64 = 64 * 1024;
 
 impl ProcessFacts {
     /// The process of the command line, and those that the configuration tells by a signal.
@@ -64,7 +64,7 @@ impl ProcessFacts {
 }
 
 fn read(pid_file: &Path) -> Result<Process, String> {
-    let found = disk::read(pid_file, LARGEST).map_err(|refusal| refusal.to_string())?;
+    let found = disk::read(pid_file, MAX_STATUS_BYTES).map_err(|refusal| refusal.to_string())?;
     let pid: u32 = found
         .text()
         .unwrap_or_default()

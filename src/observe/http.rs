@@ -37,13 +37,13 @@ use crate::{
 };
 
 /// How long one connection to health and metrics may take in all.
-const LIFE: Duration = Duration::from_secs(10);
+const CONNECTION_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Everybody on this machine, as on loopback.
-const PUBLIC: u32 = 0o666;
+const PUBLIC_MODE: u32 = 0o666;
 
 /// Our own user; root may do everything anyway.
-const PRIVATE: u32 = 0o600;
+const PRIVATE_MODE: u32 = 0o600;
 
 /// Why there is no server.
 #[derive(Debug, thiserror::Error)]
@@ -96,10 +96,10 @@ impl Servers {
                 servers.tcp = Some(bound);
             }
             Some(Listen::Unix(path)) => {
-                servers.unix = Some(Socket::bind(path, PUBLIC).map_err(ServeError::Http)?);
+                servers.unix = Some(Socket::bind(path, PUBLIC_MODE).map_err(ServeError::Http)?);
             }
         }
-        match status.map(|status| (status, Socket::bind(&status.path, PRIVATE))) {
+        match status.map(|status| (status, Socket::bind(&status.path, PRIVATE_MODE))) {
             None => {}
             Some((_, Ok(socket))) => servers.status = Some(socket),
             Some((status, Err(error))) if status.chosen => {
@@ -116,7 +116,9 @@ impl Servers {
     pub async fn run(self, seen: AgentView, stop: CancellationToken) {
         let tcp = async {
             match self.tcp {
-                Some(listener) => serve(listener, Some(LIFE), public(seen.clone())).await,
+                Some(listener) => {
+                    serve(listener, Some(CONNECTION_TIMEOUT), public(seen.clone())).await
+                }
                 None => pending().await,
             }
         };
@@ -124,7 +126,7 @@ impl Servers {
             match self.unix {
                 Some(socket) => {
                     let (listener, _file) = socket.split();
-                    serve(listener, Some(LIFE), public(seen.clone())).await;
+                    serve(listener, Some(CONNECTION_TIMEOUT), public(seen.clone())).await;
                 }
                 None => pending().await,
             }

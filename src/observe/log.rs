@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// How long the last lines may take at the end.
-const FAREWELL: Duration = Duration::from_millis(300);
+const FLUSH_TIMEOUT: Duration = Duration::from_millis(300);
 
 /// What the formatter sends behind an escape (ECMA-48, 8.3.117): reset, bold, faint, italic, colours.
 const COLOURS: [&str; 9] = [
@@ -55,7 +55,7 @@ pub fn last_words(text: &str) {
 
 /// The process is about to end: waits for the last lines, but not for a reader that takes nothing.
 pub fn finish() {
-    LINES.flush(FAREWELL);
+    LINES.flush(FLUSH_TIMEOUT);
 }
 
 /// Log lines that were dropped since the start, because stderr took no more.

@@ -30,7 +30,7 @@ use tracing::{debug, warn};
 use crate::{config::Environment, status::Status};
 
 /// A supervisor that does not read is not waited for any longer than this.
-const PATIENCE: Duration = Duration::from_millis(200);
+const SEND_TIMEOUT: Duration = Duration::from_millis(200);
 
 /// The supervisor that asked to be told.
 #[derive(Clone, Debug)]
@@ -107,7 +107,7 @@ impl Supervisor {
     /// A new socket each time: messages are rare, and the supervisor may have been replaced.
     fn try_send(&self, message: &str) -> io::Result<()> {
         let socket = UnixDatagram::unbound()?;
-        socket.set_write_timeout(Some(PATIENCE))?;
+        socket.set_write_timeout(Some(SEND_TIMEOUT))?;
         socket.connect_addr(&self.address)?;
         socket.send(message.as_bytes()).map(|_all| ())
     }

@@ -31,11 +31,11 @@ use tracing::warn;
 use crate::disk::{self, Directory, Last, PathRefusal, TrustedOwners};
 
 /// Connections of one server at once; more wait in the kernel.
-const AT_ONCE: usize = 32;
+const MAX_CONNECTIONS: usize = 32;
 
 /// A socket is made in here, where only we can enter.
-const WORKSHOP: &str = ".n";
-const RAW: &str = "s";
+const BIND_DIR_NAME: &str = ".n";
+const BIND_NAME: &str = "s";
 
 /// Why there is no socket.
 #[derive(Debug, thiserror::Error)]
@@ -162,38 +162,38 @@ fn answers(directory: &Directory, name: &str) -> Result<(), Errno> {
 /// its mode: a socket can be connected to before chmod, and umask is the whole process's. Every
 /// step is beneath a descriptor, and the mode is set through one.
 fn make(directory: &Directory, name: &str, mode: u32) -> io::Result<(UnixListener, (u64, u64))> {
-    fs::mkdirat(directory, WORKSHOP, Mode::RWXU)?;
+    fs::mkdirat(directory, BIND_DIR_NAME, Mode::RWXU)?;
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let workshop = fs::openat(directory, WORKSHOP, flags, Mode::empty())?;
+    let workshop = fs::openat(directory, BIND_DIR_NAME, flags, Mode::empty())?;
     let listener = bind(&workshop)?;
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let raw = fs::openat(&workshop, RAW, flags, Mode::empty())?;
+    let raw = fs::openat(&workshop, BIND_NAME, flags, Mode::empty())?;
     let made = fs::fstat(&raw)?;
     if FileType::from_raw_mode(made.st_mode) != FileType::Socket {
         return Err(io::Error::other("it was exchanged while it was made"));
     }
     disk::set_mode_of(&raw, mode)?;
-    fs::renameat(&workshop, RAW, directory, name)?;
+    fs::renameat(&workshop, BIND_NAME, directory, name)?;
     Ok((listener, (made.st_dev, made.st_ino)))
 }
 
 #[expect(clippy::disallowed_methods, reason = "the path begins at a descriptor")]
 fn bind(workshop: &OwnedFd) -> io::Result<UnixListener> {
-    UnixListener::bind(through(workshop, RAW))
+    UnixListener::bind(through(workshop, BIND_NAME))
 }
 
 fn clear(directory: &Directory) -> io::Result<()> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let workshop = match fs::openat(directory, WORKSHOP, flags, Mode::empty()) {
+    let workshop = match fs::openat(directory, BIND_DIR_NAME, flags, Mode::empty()) {
         Ok(workshop) => workshop,
         Err(Errno::NOENT) => return Ok(()),
         Err(error) => return Err(error.into()),
     };
-    match fs::unlinkat(&workshop, RAW, AtFlags::empty()) {
+    match fs::unlinkat(&workshop, BIND_NAME, AtFlags::empty()) {
         Ok(()) | Err(Errno::NOENT) => {}
         Err(error) => return Err(error.into()),
     }
-    Ok(fs::unlinkat(directory, WORKSHOP, AtFlags::REMOVEDIR)?)
+    Ok(fs::unlinkat(directory, BIND_DIR_NAME, AtFlags::REMOVEDIR)?)
 }
 
 /// Lets in only connections of our own user and of root.
@@ -237,7 +237,7 @@ impl<L> Limited<L> {
     pub(super) fn new(inner: L, life: Option<Duration>) -> Self {
         Self {
             inner,
-            permits: Arc::new(Semaphore::new(AT_ONCE)),
+            permits: Arc::new(Semaphore::new(MAX_CONNECTIONS)),
             life,
         }
     }

@@ -12,11 +12,11 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use crate::model::served::ApplicationHealth;
 
 /// The service as a whole: an empty message, not compressed (gRPC over HTTP/2, Length-Prefixed-Message).
-const REQUEST: &[u8] = &[0; 5];
+const EMPTY_REQUEST: &[u8] = &[0; 5];
 /// Bytes of the answer's message; SERVING takes 7.
-const LARGEST_MESSAGE: usize = 4 << 10;
+const MAX_MESSAGE_BYTES: usize = 4 << 10;
 /// Bytes of the fields of one header block, and of the body: the window is never opened further.
-const LARGEST_BLOCK: u32 = 16 << 10;
+const MAX_HEADER_LIST_BYTES: u32 = 16 << 10;
 
 /// Why there is no answer.
 #[derive(Debug)]
@@ -44,8 +44,8 @@ where
     let request = request(authority)?;
     let (client, connection) = client::Builder::new()
         .enable_push(false)
-        .max_header_list_size(LARGEST_BLOCK)
-        .initial_window_size(LARGEST_BLOCK)
+        .max_header_list_size(MAX_HEADER_LIST_BYTES)
+        .initial_window_size(MAX_HEADER_LIST_BYTES)
         .handshake(stream)
         .await?;
     let mut answer = pin!(call(client, request));
@@ -81,7 +81,7 @@ async fn call(
 ) -> Result<ApplicationHealth, Fault> {
     let mut client = client.ready().await?;
     let (answer, mut sender) = client.send_request(request, false)?;
-    sender.send_data(REQUEST, true)?;
+    sender.send_data(EMPTY_REQUEST, true)?;
     let (head, body) = answer.await?.into_parts();
     if head.status != StatusCode::OK {
         return Err(Fault::Answer(format!(
@@ -107,7 +107,7 @@ async fn read(mut body: RecvStream) -> Result<(Vec<u8>, HeaderMap), Fault> {
     let mut message = Vec::new();
     while let Some(part) = body.data().await {
         message.extend_from_slice(&part?);
-        if message.len() > LARGEST_MESSAGE {
+        if message.len() > MAX_MESSAGE_BYTES {
             return Err(Fault::Answer("the answer is far too long".to_owned()));
         }
     }

@@ -8,9 +8,9 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 /// Length and code of an SSLRequest (PostgreSQL's manual, 55.7).
 const SSL_REQUEST: [u8; 8] = [0, 0, 0, 8, 4, 210, 22, 47];
 /// RFC 5321 section 4.5.3.1.5 allows 512 bytes; some send more.
-const LONGEST_LINE: usize = 2048;
+const MAX_LINE_BYTES: usize = 2048;
 /// Lines of one answer.
-const MOST_LINES: usize = 100;
+const MAX_LINES: usize = 100;
 
 /// Asks for TLS; the peer says yes, or why not.
 pub(super) async fn postgres<S: AsyncRead + AsyncWrite + Unpin>(
@@ -59,7 +59,7 @@ async fn expect<S: AsyncRead + Unpin>(
     wanted: u16,
 ) -> Result<Vec<String>, String> {
     let mut texts = Vec::new();
-    while texts.len() < MOST_LINES {
+    while texts.len() < MAX_LINES {
         let line = line(stream).await?;
         let code = line.get(..3).and_then(|code| code.parse::<u16>().ok());
         let Some(code) = code else {
@@ -85,9 +85,9 @@ async fn line<S: AsyncRead + Unpin>(stream: &mut S) -> Result<String, String> {
             b'\n' => break,
             byte => bytes.push(byte),
         }
-        if bytes.len() > LONGEST_LINE {
+        if bytes.len() > MAX_LINE_BYTES {
             return Err(format!(
-                "not SMTP: a line of more than {LONGEST_LINE} bytes"
+                "not SMTP: a line of more than {MAX_LINE_BYTES} bytes"
             ));
         }
     }

@@ -161,7 +161,7 @@ async fn serve_late(config: ServerConfig, tcp: TcpStream) {
         let mut hello = vec![0; 1 << 14];
         let size = from_client.read(&mut hello).await.unwrap();
         to_server.write_all(&hello[..size]).await.unwrap();
-        tokio::time::sleep(FIRST_WORD * 3 / 2).await;
+        tokio::time::sleep(FIRST_BYTE_TIMEOUT * 3 / 2).await;
         let _ended = copy(&mut from_client, &mut to_server).await;
         let _ended = to_server.shutdown().await;
     };

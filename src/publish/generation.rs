@@ -40,10 +40,10 @@ const LINK_TMP: &str = "..link.tmp";
 pub(crate) const LEFTOVERS: [&str; 5] = [NEW, OLD, DATA_TMP, LINK_TMP, RecordFile::TMP];
 
 /// How many generations may exist at one moment: a Nomad secrets directory has 1 MiB.
-pub const MOST_GENERATIONS: usize = 3;
+pub const MAX_GENERATIONS: usize = 3;
 
 /// How long the previous generation stays readable after the switch, for a reader that resolved it.
-pub const GRACE: Duration = Duration::from_secs(300);
+pub const PREVIOUS_RETENTION: Duration = Duration::from_secs(300);
 
 /// Names one generation in one directory. Later ones are greater.
 ///
@@ -54,7 +54,7 @@ pub struct GenerationId(u64);
 
 impl GenerationId {
     /// Fifteen digits hold every millisecond until the year 33658.
-    const LARGEST: u64 = 999_999_999_999_999;
+    const MAX_ID_MILLIS: u64 = 999_999_999_999_999;
 
     pub(super) fn dir(self) -> String {
         format!("{GENERATION_PREFIX}{self}")
@@ -129,16 +129,16 @@ fn next_id(place: &Place<'_>, new: &Place<'_>) -> Result<GenerationId, PublishEr
     let millis = i128::from(stat.st_mtime) * 1000 + i128::from(stat.st_mtime_nsec) / 1_000_000;
     let now = u64::try_from(millis)
         .unwrap_or(0)
-        .min(GenerationId::LARGEST);
+        .min(GenerationId::MAX_ID_MILLIS);
     let all = generations(place)?;
     let next = all.last().map_or(now, |newest| now.max(newest.0 + 1));
     // A number at the very end was made up by somebody: count on from today's, past any that is.
-    let first = if next > GenerationId::LARGEST {
+    let first = if next > GenerationId::MAX_ID_MILLIS {
         now
     } else {
         next
     };
-    let free = (first..=GenerationId::LARGEST).map(GenerationId);
+    let free = (first..=GenerationId::MAX_ID_MILLIS).map(GenerationId);
     let id = free.into_iter().find(|id| !all.contains(id));
     Ok(id.unwrap_or(GenerationId(now)))
 }
@@ -235,13 +235,13 @@ pub(super) fn sweep(place: &Place<'_>, previous: Option<GenerationId>) -> Result
     {
         place.remove(name)?;
     }
-    keep(place, &among(&names), MOST_GENERATIONS, previous).map(drop)
+    keep(place, &among(&names), MAX_GENERATIONS, previous).map(drop)
 }
 
 /// Before a new generation is written: room for it among the most that may exist. With `all`, the
 /// previous generation goes too. True when something was removed.
 fn make_room(place: &Place<'_>, all: bool) -> Result<bool, PublishError> {
-    let most = MOST_GENERATIONS - 1;
+    let most = MAX_GENERATIONS - 1;
     let found = generations(place)?;
     let mut removed = found.len() > most && keep(place, &found, most, None)?;
     if all {
@@ -294,13 +294,13 @@ pub(super) fn discard(place: &Place<'_>, id: GenerationId) -> Result<(), Publish
     place.remove(OLD)
 }
 
-/// Removes the previous generation when the live one has been live for [`GRACE`].
+/// Removes the previous generation when the live one has been live for [`PREVIOUS_RETENTION`].
 pub(super) fn end_grace(place: &Place<'_>, now: Timestamp) -> Result<(), PublishError> {
     let (Some(live), Some(stat)) = (live(place), place.stat(DATA)) else {
         return Ok(());
     };
     let switched = Timestamp::from_unix_secs(stat.st_mtime);
-    if now.since(switched) < GRACE {
+    if now.since(switched) < PREVIOUS_RETENTION {
         return Ok(());
     }
     for id in generations(place)? {

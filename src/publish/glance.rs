@@ -20,7 +20,7 @@ use super::{
 };
 
 /// Change times move on in steps of some milliseconds.
-const SETTLED: Duration = Duration::from_millis(80);
+const MIN_FILE_AGE: Duration = Duration::from_millis(80);
 
 /// What the directory looks like from outside, and what it was compared with.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -91,7 +91,7 @@ impl LastGood {
     pub(super) fn compared(&mut self, glance: Glance, is_good: bool, now: Instant) {
         match &self.good {
             Some((good, since)) if is_good && *good == glance => {
-                self.settled = now.duration_since(*since) >= SETTLED;
+                self.settled = now.duration_since(*since) >= MIN_FILE_AGE;
             }
             _ => {
                 self.settled = false;
@@ -156,7 +156,7 @@ mod tests {
             }),
         ];
         for (what, change) in changes {
-            std::thread::sleep(SETTLED);
+            std::thread::sleep(MIN_FILE_AGE);
             change();
             let now = take();
             assert_ne!(now, last, "{what}");
@@ -172,11 +172,11 @@ mod tests {
         let mut seen = LastGood::default();
         seen.compared(take(), true, start);
         assert!(!seen.is_known(&take()));
-        seen.compared(take(), true, start + SETTLED / 2);
+        seen.compared(take(), true, start + MIN_FILE_AGE / 2);
         assert!(!seen.is_known(&take()));
-        seen.compared(take(), true, start + SETTLED);
+        seen.compared(take(), true, start + MIN_FILE_AGE);
         assert!(seen.is_known(&take()));
-        seen.compared(take(), false, start + SETTLED * 2);
+        seen.compared(take(), false, start + MIN_FILE_AGE * 2);
         assert!(!seen.is_known(&take()));
     }
 }

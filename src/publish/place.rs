@@ -23,7 +23,7 @@ use super::error::PublishError;
 use crate::disk::{self, Content, Directory, Last, PathRefusal, TrustedOwners};
 
 /// Files larger than this are not ours; a chain with hundreds of certificates is far below.
-const LARGEST: u64 = 8 * 1024 * 1024;
+const MAX_FILE_BYTES: u64 = 8 * 1024 * 1024;
 
 /// One kind of change to a directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -384,7 +384,7 @@ impl<'w> Place<'w> {
     ) -> Result<(), PublishError> {
         let fd = fs::openat(&self.fd, name, file_flags(), Mode::empty())
             .map_err(|error| self.failed("open", name, error.into()))?;
-        let found = disk::take(&fd, &self.path.join(name), LARGEST)?;
+        let found = disk::take(&fd, &self.path.join(name), MAX_FILE_BYTES)?;
         if found.stat.st_nlink != 1 || found.bytes.as_slice() != content {
             let changed = io::Error::other("it was changed at this moment");
             return Err(self.failed("set the owner of", name, changed));
@@ -469,7 +469,7 @@ impl<'w> Place<'w> {
             return None;
         }
         let fd = fs::openat(&self.fd, name, file_flags(), Mode::empty()).ok()?;
-        let found = disk::take(&fd, &self.path.join(name), LARGEST).ok()?;
+        let found = disk::take(&fd, &self.path.join(name), MAX_FILE_BYTES).ok()?;
         (found.stat.st_nlink == 1).then_some(found)
     }
 

@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// Bytes of the largest ready file: a leaf with hundreds of names is far below.
-const LARGEST: u64 = 64 * 1024;
+const MAX_FILE_BYTES: u64 = 64 * 1024;
 
 /// What is published, for readers without access to the certificate directory. Every field may be
 /// shown to anybody.
@@ -59,7 +59,7 @@ impl ReadyFile {
             path: path.to_owned(),
             reason,
         };
-        match disk::read(path, LARGEST) {
+        match disk::read(path, MAX_FILE_BYTES) {
             Ok(found) => serde_json::from_slice(&found.bytes)
                 .map(Some)
                 .map_err(|error| damaged(error.to_string())),

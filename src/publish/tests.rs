@@ -88,7 +88,7 @@ fn at_most_three_generations_exist_and_the_previous_one_stays_readable() {
     assert!(sets[0].live && sets[0].cert == "cert 5\n");
     assert!(!sets[1].live && sets[1].cert == "cert 4\n");
     let staged = certs.stage_texts(&set("s")).unwrap();
-    assert_eq!(certs.sets_on_disk().len(), MOST_GENERATIONS);
+    assert_eq!(certs.sets_on_disk().len(), MAX_GENERATIONS);
     certs.activate(&staged).unwrap();
     assert_eq!(resolved(&files.dir), Some(set("s")));
 }

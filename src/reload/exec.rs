@@ -24,11 +24,11 @@ use crate::{
 };
 
 /// More lines of one command are not logged.
-const MOST_LINES: usize = 100;
+const MAX_LOGGED_LINES: usize = 100;
 /// More bytes of one line are not logged.
-const LONGEST_LINE: usize = 1000;
+const MAX_LINE_BYTES: usize = 1000;
 /// What is written after the command's end is waited for no longer than this.
-const AFTERTHOUGHT: Duration = Duration::from_millis(500);
+const OUTPUT_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// One command to run.
 pub(super) struct HookCommand<'a> {
@@ -129,7 +129,7 @@ pub(super) async fn run(order: HookCommand<'_>) -> Result<Delivery, ReloadFailur
     };
     // Whatever it left running in the background is its own affair, but is not listened to.
     group.release();
-    let _ = timeout(AFTERTHOUGHT, async {
+    let _ = timeout(OUTPUT_TIMEOUT, async {
         while readers.join_next().await.is_some() {}
     })
     .await;
@@ -181,7 +181,7 @@ async fn log(
     while let Ok(1..) = next_line(&mut reader, &mut line).await {
         let text = String::from_utf8_lossy(&line);
         if let Some(text) = cover.line(text.trim_end(), &secrets)
-            && lines < MOST_LINES
+            && lines < MAX_LOGGED_LINES
         {
             lines += 1;
             tracing::info!(program, stream, "{text}");
@@ -203,7 +203,7 @@ async fn next_line(
         }
         let end = buffer.iter().position(|byte| *byte == b'\n');
         let used = end.map_or(buffer.len(), |end| end + 1);
-        let room = LONGEST_LINE.saturating_sub(line.len()).min(used);
+        let room = MAX_LINE_BYTES.saturating_sub(line.len()).min(used);
         line.extend_from_slice(&buffer[..room]);
         reader.consume(used);
         total += used;

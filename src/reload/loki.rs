@@ -14,11 +14,11 @@ use crate::{
 };
 
 /// Loki answers at once or not at all.
-const LIMIT: Duration = Duration::from_secs(5);
+const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 /// More of an answer is not looked at.
-const LARGEST: usize = 64 * 1024;
+const MAX_BODY_BYTES: usize = 64 * 1024;
 /// From here on Loki's clients too read leaf and key at every handshake (dskit PR 537).
-const READS_LEAVES: Version = Version { major: 3, minor: 2 };
+const FIRST_VERSION_THAT_READS_CERTIFICATES: Version = Version { major: 3, minor: 2 };
 
 /// The part of Loki's version that matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -55,7 +55,9 @@ pub fn auto(version: Option<Version>, event: EventKind, task: &str) -> Vec<Actio
     match (version, event) {
         // No version re-reads anchors for what is already set up.
         (_, EventKind::Trust) => vec![restart],
-        (Some(version), EventKind::Leaf) if version >= READS_LEAVES => vec![Action::None],
+        (Some(version), EventKind::Leaf) if version >= FIRST_VERSION_THAT_READS_CERTIFICATES => {
+            vec![Action::None]
+        }
         (Some(_), EventKind::Leaf) => vec![restart],
         (None, EventKind::Leaf) => vec![Action::None, restart],
     }
@@ -76,14 +78,14 @@ pub async fn version(base: &str) -> Result<Version, String> {
         base.trim_end_matches('/')
     );
     let client = http_client::builder(RootCertStore::empty())
-        .and_then(|builder| http_client::build(builder.timeout(LIMIT)))?;
+        .and_then(|builder| http_client::build(builder.timeout(CALL_TIMEOUT)))?;
     let answer = client.get(url).send().await;
     let answer = answer.map_err(|error| http_client::chain(&error))?;
     let status = answer.status();
     if !status.is_success() {
         return Err(format!("Loki answered {status}"));
     }
-    let text = http_client::text(answer, LARGEST).await;
+    let text = http_client::text(answer, MAX_BODY_BYTES).await;
     let info: BuildInfo =
         serde_json::from_str(&text).map_err(|_| "Loki's answer names no version".to_owned())?;
     Version::parse(&info.version)

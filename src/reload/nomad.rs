@@ -29,15 +29,15 @@ use crate::{
 };
 
 /// Limit for a call that Nomad answers at once.
-const LIMIT: Duration = Duration::from_secs(15);
+const CALL_TIMEOUT: Duration = Duration::from_secs(15);
 /// A restart is answered when the old process is gone; this is added to `kill_timeout`.
-const RESTART_EXTRA: Duration = Duration::from_secs(30);
+const RESTART_EXTRA_TIMEOUT: Duration = Duration::from_secs(30);
 /// More of an answer is not looked at.
-const LARGEST: usize = 64 * 1024;
+const MAX_BODY_BYTES: usize = 64 * 1024;
 /// Bytes of the largest workload identity.
-const LARGEST_TOKEN: u64 = 64 * 1024;
+const MAX_TOKEN_BYTES: u64 = 64 * 1024;
 /// Bytes of the largest `NOMAD_CACERT`.
-const LARGEST_CA: u64 = 1024 * 1024;
+const MAX_CA_BYTES: u64 = 1024 * 1024;
 
 /// Where the Task API is, and who we are.
 #[derive(Clone, Debug)]
@@ -132,7 +132,7 @@ impl Nomad {
         let what = format!("sending {signal} to task {task}");
         let path = format!("client/allocation/{}/signal", self.config.alloc_id);
         let body = json!({ "Task": named(task)?, "Signal": signal.to_string() });
-        self.task(&what, &path, body, LIMIT).await
+        self.task(&what, &path, body, CALL_TIMEOUT).await
     }
 
     /// Restarts a task of our allocation; returns when its old process is gone.
@@ -149,13 +149,15 @@ impl Nomad {
     /// The longest that a signal takes.
     #[must_use]
     pub fn limit(&self) -> Duration {
-        LIMIT
+        CALL_TIMEOUT
     }
 
     /// The longest that a restart takes: more than `kill_timeout`.
     #[must_use]
     pub fn restart_limit(&self) -> Duration {
-        self.config.kill_timeout.saturating_add(RESTART_EXTRA)
+        self.config
+            .kill_timeout
+            .saturating_add(RESTART_EXTRA_TIMEOUT)
     }
 
     async fn task(
@@ -199,7 +201,7 @@ impl Nomad {
         match request.send().await {
             Ok(answer) => Ok(NomadAnswer {
                 status: answer.status().as_u16(),
-                text: http_client::text(answer, LARGEST).await,
+                text: http_client::text(answer, MAX_BODY_BYTES).await,
             }),
             Err(error) => Err(self.no_answer(what, &error)),
         }
@@ -265,7 +267,7 @@ impl Nomad {
             let text = format!("{what}: NOMAD_CACERT {}: {why}", path.display());
             ReloadFailure::lasting("nomad-ca", text, "")
         };
-        let all = disk::read(path, LARGEST_CA).map_err(|error| wrong(error.to_string()))?;
+        let all = disk::read(path, MAX_CA_BYTES).map_err(|error| wrong(error.to_string()))?;
         for one in CertificateDer::pem_slice_iter(&all.bytes) {
             let one = one.map_err(|error| wrong(error.to_string()))?;
             roots.add(one).map_err(|error| wrong(error.to_string()))?;
@@ -276,7 +278,7 @@ impl Nomad {
     /// The workload identity's token: the file at this moment, else the variable.
     fn token(&self, what: &str) -> Result<Secret, ReloadFailure> {
         let hint = "give the task an identity { file = true } block";
-        let read = |path: &PathBuf| disk::read(path, LARGEST_TOKEN);
+        let read = |path: &PathBuf| disk::read(path, MAX_TOKEN_BYTES);
         let missing = match self.config.token_file.as_ref().map(read) {
             Some(Ok(found)) => match found.text().map(str::trim) {
                 Some("") => "the token file is empty".to_owned(),

@@ -28,7 +28,7 @@ use crate::{
 /// A pid file is written after the process has started; clocks are this exact.
 const PID_FILE_SLACK: Duration = Duration::from_secs(60);
 /// Bytes of the largest pid file; PostgreSQL's has some 100.
-const LARGEST: u64 = 64 * 1024;
+const MAX_FILE_BYTES: u64 = 64 * 1024;
 /// Start times are counted in these (USER_HZ is 100 on every architecture Rust's std supports).
 const TICKS_PER_SECOND: u64 = 100;
 
@@ -212,7 +212,7 @@ fn stranger(pid: i32) -> ReloadFailure {
 /// The process whose id the file holds.
 fn by_file(path: &Path) -> Result<Option<Held>, ReloadFailure> {
     let place = path.display();
-    let found = match disk::read_ours(path, LARGEST, &TrustedOwners::OWN) {
+    let found = match disk::read_ours(path, MAX_FILE_BYTES, &TrustedOwners::OWN) {
         Ok(found) => found,
         Err(refusal) if refusal.is_missing() => return Ok(None),
         Err(refusal) => {

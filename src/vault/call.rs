@@ -40,7 +40,7 @@ use crate::{
 };
 
 /// Between two rounds over all addresses, times the number of rounds done.
-const PAUSE: Duration = Duration::from_millis(250);
+const ROUND_DELAY: Duration = Duration::from_millis(250);
 
 /// A success (2xx).
 pub(super) struct Success {
@@ -174,7 +174,7 @@ impl Wire {
         let mut passed: Vec<(String, FailedCall)> = Vec::new();
         for round in 0..=self.max_retries {
             if round > 0 {
-                tokio::time::sleep(PAUSE * round).await;
+                tokio::time::sleep(ROUND_DELAY * round).await;
             }
             passed.clear();
             let first = self.first.load(Ordering::Relaxed);

@@ -56,7 +56,7 @@ struct Errors {
 }
 
 /// The longest piece of foreign text in a message.
-const LONGEST: usize = 400;
+const MAX_MESSAGE_CHARS: usize = 400;
 
 impl Said {
     /// Reads an error body; takes anything.
@@ -81,7 +81,7 @@ fn one_line(text: &str) -> String {
         .split(|c: char| c.is_whitespace() || c.is_control())
         .filter(|word| !word.is_empty());
     let line = words.collect::<Vec<_>>().join(" ");
-    match line.char_indices().nth(LONGEST) {
+    match line.char_indices().nth(MAX_MESSAGE_CHARS) {
         Some((end, _)) => format!("{}...", &line[..end]),
         None => line,
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::model::time::Timestamp;
 
 /// A server that asks for more than this is not believed.
-const LONGEST: Duration = Duration::from_secs(24 * 3600);
+const MAX_RETRY_AFTER: Duration = Duration::from_secs(24 * 3600);
 
 /// `Sun, 06 Nov 1994 08:49:37 GMT`, or one of the two obsolete forms of RFC 9110 section 5.6.7.
 pub(super) fn http_date(text: &str) -> Option<Timestamp> {
@@ -23,7 +23,7 @@ pub(super) fn retry_after(text: &str, now: Timestamp) -> Option<Duration> {
         Ok(secs) => Duration::from_secs(secs),
         Err(_) => http_date(text)?.since(now),
     };
-    Some(wait.min(LONGEST))
+    Some(wait.min(MAX_RETRY_AFTER))
 }
 
 #[cfg(test)]

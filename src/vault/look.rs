@@ -21,10 +21,10 @@ use crate::model::{
 };
 
 /// One look at an issuer that is away takes no longer than this.
-const LOOK_LIMIT: Duration = Duration::from_secs(3);
+const HEALTH_CHECK_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Connections are kept this long from look to look.
-const KEPT: Duration = Duration::from_secs(60);
+const IDLE_CONNECTION_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// What `sys/health` says.
 #[derive(Clone, Debug)]
@@ -123,7 +123,7 @@ impl Vault {
     pub async fn able(&self) -> Result<IssuerHealth, Failure> {
         let health = of_its_health();
         let (since, hold) = self.connected()?;
-        let until = Instant::now() + LOOK_LIMIT;
+        let until = Instant::now() + HEALTH_CHECK_TIMEOUT;
         let looks = (0..hold.len()).map(|index| self.able_at(&hold, index, &health, until));
         let active = |able: &IssuerHealth| *able == IssuerHealth::Active;
         let said = self.wire.any(&hold, &health, looks, active).await;
@@ -138,7 +138,7 @@ impl Vault {
     /// that changed TLS files are read.
     fn connected(&self) -> Result<(Instant, Hold), Failure> {
         let kept = self.kept().take();
-        if let Some(kept) = kept.filter(|(since, _)| since.elapsed() < KEPT) {
+        if let Some(kept) = kept.filter(|(since, _)| since.elapsed() < IDLE_CONNECTION_TIMEOUT) {
             return Ok(kept);
         }
         Ok((Instant::now(), self.wire.hold()?))

@@ -35,7 +35,7 @@ use crate::{
 };
 
 /// The longest that giving back a token may take.
-const FAREWELL: Duration = Duration::from_secs(2);
+const REVOKE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The way to a token, and the token.
 pub(super) struct Session {
@@ -258,7 +258,7 @@ impl Session {
             }
         };
         if auth::logs_in(&self.auth) {
-            let _ = tokio::time::timeout(FAREWELL, farewell).await;
+            let _ = tokio::time::timeout(REVOKE_TIMEOUT, farewell).await;
         }
     }
 }

@@ -19,7 +19,7 @@ use super::classify::misconfigured;
 use crate::{config::TlsConfig, disk, model::failure::Failure};
 
 /// Bytes of the largest CA, certificate or key file.
-const LARGEST: u64 = 4 * 1024 * 1024;
+const MAX_FILE_BYTES: u64 = 4 * 1024 * 1024;
 
 /// Builds the TLS configuration and keeps the last usable one.
 pub(super) struct Tls {
@@ -155,7 +155,7 @@ impl Read {
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, Failure> {
-    let found = disk::read(path, LARGEST);
+    let found = disk::read(path, MAX_FILE_BYTES);
     found
         .map(|mut found| std::mem::take(&mut *found.bytes))
         .map_err(|error| {
@@ -181,9 +181,9 @@ fn read_dir(dir: &Path) -> Result<Vec<u8>, Failure> {
             continue;
         }
         all.extend(read(&path)?);
-        if u64::try_from(all.len()).unwrap_or(u64::MAX) > LARGEST {
+        if u64::try_from(all.len()).unwrap_or(u64::MAX) > MAX_FILE_BYTES {
             let why = format!(
-                "{}: its files have more than {LARGEST} bytes",
+                "{}: its files have more than {MAX_FILE_BYTES} bytes",
                 dir.display()
             );
             return Err(wrong(&why, "name a directory with CA certificates only"));

@@ -36,9 +36,9 @@ use crate::{
 };
 
 /// As many idle connections as orders may be under way: fewer would be made anew for each order.
-const KEPT: usize = 64;
+const MAX_IDLE_CONNECTIONS: usize = 64;
 /// An answer larger than this is none.
-const LARGEST: usize = 4 * 1024 * 1024;
+const MAX_BODY_BYTES: usize = 4 * 1024 * 1024;
 
 /// What to send. Not yet where to.
 #[derive(Clone)]
@@ -170,7 +170,7 @@ impl Server {
             .connect_timeout(common.timeout.min(Duration::from_secs(10)))
             // No timer that wakes an idle process; the whole pool goes when the agent is idle.
             .pool_idle_timeout(None)
-            .pool_max_idle_per_host(KEPT);
+            .pool_max_idle_per_host(MAX_IDLE_CONNECTIONS);
         let (mut host, mut instead) = (None, None);
         if let (Some(name), true) = (&common.server_name, address.is_tls()) {
             let real = origin.host_str().unwrap_or_default().to_owned();
@@ -221,7 +221,10 @@ impl Server {
         *request.timeout_mut() = Some(limit.min(common.timeout));
         let sent = self.client.http.http.execute(request).await;
         let mut response = sent.map_err(|error| trouble(&error))?;
-        let expected = response.content_length().unwrap_or(0).min(LARGEST as u64);
+        let expected = response
+            .content_length()
+            .unwrap_or(0)
+            .min(MAX_BODY_BYTES as u64);
         // In one piece, so that no copy of a key stays behind when the buffer grows.
         let mut body = Zeroizing::new(Vec::with_capacity(usize::try_from(expected).unwrap_or(0)));
         loop {
@@ -232,7 +235,7 @@ impl Server {
                 Err(_) if !response.status().is_success() => break,
                 Err(error) => return Err(trouble(&error)),
             };
-            if body.len() + chunk.len() > LARGEST {
+            if body.len() + chunk.len() > MAX_BODY_BYTES {
                 return Err(NoAnswer {
                     code: "answer-too-large",
                     text: "the answer has more than 4 MiB".to_owned(),

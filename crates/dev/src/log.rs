@@ -10,7 +10,7 @@ use std::sync::{
 use tokio::sync::Notify;
 
 /// Lines that are kept: `certagent dev --pki-only` may run for days.
-const MOST_LINES: usize = 10_000;
+const MAX_LINES: usize = 10_000;
 
 #[derive(Debug, Default)]
 struct LogInner {
@@ -53,8 +53,8 @@ impl RequestLog {
 
     pub(crate) fn note(&self, line: String) {
         let mut lines = self.lines();
-        if lines.len() >= MOST_LINES {
-            lines.drain(..MOST_LINES / 2);
+        if lines.len() >= MAX_LINES {
+            lines.drain(..MAX_LINES / 2);
         }
         lines.push(line);
         self.0.requests.fetch_add(1, Ordering::Relaxed);

@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// The period of a login's token: it can be renewed for that long, again and again.
-const PERIOD: Duration = Duration::from_secs(30 * 60);
+const TOKEN_PERIOD: Duration = Duration::from_secs(30 * 60);
 
 /// The policies of a login's token.
 const POLICIES: &[&str] = &["certagent", "default"];
@@ -69,7 +69,7 @@ impl IssuedToken {
             display_name: format!("{JWT_MOUNT}-{}", identity.user()),
             path,
             entity_id,
-            expires: Some(now.plus(PERIOD)),
+            expires: Some(now.plus(TOKEN_PERIOD)),
             ..Self::root("", now)
         }
     }
@@ -122,8 +122,8 @@ impl IssuedToken {
             "type": "service",
         });
         if self.expires.is_some() {
-            data["creation_ttl"] = json!(PERIOD.as_secs());
-            data["period"] = json!(PERIOD.as_secs());
+            data["creation_ttl"] = json!(TOKEN_PERIOD.as_secs());
+            data["period"] = json!(TOKEN_PERIOD.as_secs());
         }
         if let Some(at) = self.renewed {
             data["last_renewal"] = json!(at.to_string());
@@ -168,7 +168,7 @@ impl Tokens {
     /// The token with a new period; `None` when it is gone or never expires.
     pub(crate) fn renew(&mut self, id: &str, now: Timestamp) -> Option<IssuedToken> {
         let token = self.0.get_mut(id)?;
-        token.expires = Some(token.expires.map(|_| now.plus(PERIOD))?);
+        token.expires = Some(token.expires.map(|_| now.plus(TOKEN_PERIOD))?);
         token.renewed = Some(now);
         Some(token.clone())
     }

@@ -18,9 +18,9 @@ use super::{
 };
 
 /// The largest body that is read, in bytes. A real one has about 6 KiB.
-pub const BODY_LIMIT: usize = 1024 * 1024;
+pub const MAX_BODY_BYTES: usize = 1024 * 1024;
 /// The most certificates that `ca_chain` may hold.
-pub const CHAIN_LIMIT: usize = 16;
+pub const MAX_CHAIN_CERTIFICATES: usize = 16;
 
 /// Reads the answer of `issue` or `sign` (Vault PKI API, "Generate certificate and key").
 /// `own_key` is our key in sign mode; in issue mode the key is in the answer.
@@ -78,7 +78,7 @@ fn assemble(
         warnings.push(format!(
             "the certificate hangs on lease {}: it is revoked when the login token ends; \
              set generate_lease=false in the role",
-            shortened(lease, fields::TEXT)
+            shortened(lease, fields::MAX_TEXT_CHARS)
         ));
     }
     Bundle {
@@ -118,9 +118,9 @@ fn wipe(value: &mut Value) {
 }
 
 fn json(body: &[u8]) -> Result<Value, Refusal> {
-    if body.len() > BODY_LIMIT {
+    if body.len() > MAX_BODY_BYTES {
         let message = format!(
-            "the answer has {} bytes, at most {BODY_LIMIT} are read",
+            "the answer has {} bytes, at most {MAX_BODY_BYTES} are read",
             body.len()
         );
         return Err(Refusal::one("body-too-large", message));
@@ -162,7 +162,7 @@ fn envelope_problems(envelope: &Map<String, Value>, problems: &mut Vec<RefusalRe
         if !listed.is_empty() || !errors.is_array() {
             let message = format!(
                 "the issuer lists errors: {}",
-                shortened(&listed.join(", "), fields::TEXT)
+                shortened(&listed.join(", "), fields::MAX_TEXT_CHARS)
             );
             problems.push(RefusalReason::new("errors-listed", message));
         }

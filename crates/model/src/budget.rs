@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::{failure::FailureClass, time::Timestamp};
 
 /// The span that the budget is for.
-pub const SPAN: Duration = Duration::from_secs(3600);
+pub const WINDOW: Duration = Duration::from_secs(3600);
 
 /// May another certificate be asked for at `now`?
 ///
@@ -29,7 +29,7 @@ pub fn allowed(issuances: &[Timestamp], per_hour: u32, now: Timestamp) -> Result
     counted.sort_unstable();
     // One is free as soon as fewer than `most` of them are left.
     let frees = counted.get(counted.len() - most).copied();
-    Err(frees.unwrap_or(now).plus(SPAN))
+    Err(frees.unwrap_or(now).plus(WINDOW))
 }
 
 /// How many of them count at `now`.
@@ -59,7 +59,7 @@ pub fn keeps(class: FailureClass) -> bool {
 }
 
 fn counts_at(issued: Timestamp, now: Timestamp) -> bool {
-    now.since(issued) < SPAN && now.until(issued) <= SPAN
+    now.since(issued) < WINDOW && now.until(issued) <= WINDOW
 }
 
 #[cfg(test)]

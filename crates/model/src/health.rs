@@ -15,16 +15,16 @@ use crate::{
 };
 
 /// Each allocation looks this often, at a phase of its own.
-const PERIOD: Duration = Duration::from_secs(4);
+const CHECK_INTERVAL: Duration = Duration::from_secs(4);
 
 /// The attempts of a fleet that saw the issuer return are spread over this.
-const SPREAD: Duration = Duration::from_secs(8);
+const RECOVERY_SPREAD: Duration = Duration::from_secs(8);
 
 /// After the first attempt in vain looks have no effect for at most this, and at least half of it.
-const FIRST_GAP: Duration = Duration::from_secs(5);
+const MIN_BACKOFF: Duration = Duration::from_secs(5);
 
 /// The gap doubles up to this, twice the widest slot of the plan.
-const WIDEST_GAP: Duration = Duration::from_secs(600);
+const MAX_BACKOFF: Duration = Duration::from_secs(600);
 
 /// Who says that the issuer can serve.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -108,7 +108,7 @@ pub fn attempt(
 ) -> Timestamp {
     match looks.up {
         Some((_, up)) if watches(run.last.class) => {
-            planned.min(up.plus(SPREAD.mul_f64(fraction("return", seed, 0))))
+            planned.min(up.plus(RECOVERY_SPREAD.mul_f64(fraction("return", seed, 0))))
         }
         _ => planned,
     }
@@ -154,12 +154,12 @@ fn quiet_until(run: &FailureRun, vain: &Vain, seed: &str) -> Timestamp {
 /// The longest time for which a word counts for nothing after so many attempts in vain.
 fn gap(in_vain: u32) -> Duration {
     let doublings = in_vain.saturating_sub(1).min(20);
-    FIRST_GAP.saturating_mul(1 << doublings).min(WIDEST_GAP)
+    MIN_BACKOFF.saturating_mul(1 << doublings).min(MAX_BACKOFF)
 }
 
 /// The first moment after `at` in this allocation's phase.
 fn next_phase(at: Timestamp, seed: &str) -> Timestamp {
-    let period = i64::try_from(PERIOD.as_millis()).unwrap_or(i64::MAX);
+    let period = i64::try_from(CHECK_INTERVAL.as_millis()).unwrap_or(i64::MAX);
     let phase = (period as f64 * fraction("look", seed, 0)) as i64;
     let into = at.unix_millis().saturating_sub(phase).rem_euclid(period);
     Timestamp::from_unix_millis(at.unix_millis().saturating_add(period - into))
@@ -175,27 +175,27 @@ pub fn most_attempts(span: Duration) -> u32 {
 
 fn of_one_word(span: Duration) -> u32 {
     let (mut attempts, mut passed) = (1_u32, Duration::ZERO);
-    while gap(attempts) < WIDEST_GAP {
+    while gap(attempts) < MAX_BACKOFF {
         passed += gap(attempts) / 2;
         if passed > span {
             return attempts;
         }
         attempts += 1;
     }
-    let steady = (span - passed).as_secs() / (WIDEST_GAP / 2).as_secs();
+    let steady = (span - passed).as_secs() / (MAX_BACKOFF / 2).as_secs();
     attempts.saturating_add(u32::try_from(steady).unwrap_or(u32::MAX / 4))
 }
 
 /// The bound: how many looks one allocation can have in any span of this length.
 #[must_use]
 pub fn most_looks(span: Duration) -> u64 {
-    span.as_secs() / PERIOD.as_secs() + 2
+    span.as_secs() / CHECK_INTERVAL.as_secs() + 2
 }
 
 /// The longest from the issuer's return to the attempt that it brings about, answers at once.
 #[must_use]
 pub const fn longest_return() -> Duration {
-    PERIOD.saturating_add(SPREAD)
+    CHECK_INTERVAL.saturating_add(RECOVERY_SPREAD)
 }
 
 #[cfg(test)]

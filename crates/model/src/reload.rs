@@ -17,7 +17,7 @@ use std::{fmt, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use self::record::MOST_REACHED;
+use self::record::MAX_DELIVERIES;
 pub use self::{
     action::{Action, SignalName, SignalTarget},
     failure::ReloadFailure,
@@ -34,17 +34,17 @@ use crate::{
 };
 
 /// The shortest time between two probes.
-const QUICKEST_PROBE: Duration = Duration::from_millis(500);
+const MIN_PROBE_INTERVAL: Duration = Duration::from_millis(500);
 /// The longest one while a proof is awaited.
-const SLOWEST_PROBE: Duration = Duration::from_secs(30);
+const MAX_PROBE_INTERVAL: Duration = Duration::from_secs(30);
 /// A failed attempt is repeated after this, then after twice as long, and so on.
-const FIRST_RETRY: Duration = Duration::from_secs(1);
+const MIN_RETRY_DELAY: Duration = Duration::from_secs(1);
 /// The longest pause between two attempts.
-const SLOWEST_RETRY: Duration = Duration::from_secs(900);
+const MAX_RETRY_DELAY: Duration = Duration::from_secs(900);
 /// An application that has not been started yet is given at least this before the alert.
-const START_PATIENCE: Duration = Duration::from_secs(300);
+const START_TIMEOUT: Duration = Duration::from_secs(300);
 /// An escalation list is never empty.
-const NOTHING: &[Action] = &[Action::None];
+const NO_ACTIONS: &[Action] = &[Action::None];
 
 /// What changed. `ChainTrust` is the stronger one: it holds when both did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -95,7 +95,7 @@ impl ReloadPolicy {
             EventKind::Leaf => &self.leaf,
             EventKind::Trust => &self.trust,
         };
-        if list.is_empty() { NOTHING } else { list }
+        if list.is_empty() { NO_ACTIONS } else { list }
     }
 
     /// Within this time after a publication it is verified, gone back from, or the alert is raised, when every
@@ -322,10 +322,10 @@ impl Facts<'_> {
         let slowest = match record.phase {
             Phase::Exhausted { .. } => policy.probe_interval,
             _ => (policy.verify_timeout / 4)
-                .min(SLOWEST_PROBE)
+                .min(MAX_PROBE_INTERVAL)
                 .min(policy.probe_interval),
         };
-        let pace = (since.until(last) / 2).min(slowest).max(QUICKEST_PROBE);
+        let pace = (since.until(last) / 2).min(slowest).max(MIN_PROBE_INTERVAL);
         Some(last.plus(pace))
     }
 
@@ -341,7 +341,7 @@ impl Facts<'_> {
 
     fn wait_for_start(&self) -> ReloadNext {
         let deadline = self.policy.deadline(self.record.about.event);
-        let late = self.record.published_at.plus(deadline.max(START_PATIENCE));
+        let late = self.record.published_at.plus(deadline.max(START_TIMEOUT));
         if self.now >= late {
             ReloadNext::Alert(Why::NotStarted)
         } else {
@@ -353,7 +353,7 @@ impl Facts<'_> {
     fn after(&self, attempt: &Attempt) -> ReloadNext {
         let deadline = attempt.step_began_at.plus(self.policy.verify_timeout);
         let again_at = match &attempt.outcome {
-            _ if attempt.reached >= MOST_REACHED => None,
+            _ if attempt.reached >= MAX_DELIVERIES => None,
             Outcome::Delivered => None,
             Outcome::Failed(failed) if failed.lasting => {
                 return self.step_failed(attempt, deadline);
@@ -388,9 +388,9 @@ impl Facts<'_> {
         match (&self.record.phase, &attempt.outcome) {
             // Delivered actions are not repeated; failed ones are, without limit.
             (Phase::Exhausted { .. }, Outcome::Failed(failed))
-                if attempt.reached < MOST_REACHED =>
+                if attempt.reached < MAX_DELIVERIES =>
             {
-                let longest = self.policy.verify_timeout.min(SLOWEST_RETRY);
+                let longest = self.policy.verify_timeout.min(MAX_RETRY_DELAY);
                 let at = failed.at.plus(pause(attempt.failures).max(longest));
                 if at <= self.now {
                     self.act(attempt.step)
@@ -422,7 +422,7 @@ impl Facts<'_> {
 
 /// 1 s, 2 s, 4 s, and so on after so many failures in a row.
 fn pause(failures: u32) -> Duration {
-    FIRST_RETRY
+    MIN_RETRY_DELAY
         .saturating_mul(1 << failures.saturating_sub(1).min(20))
-        .min(SLOWEST_RETRY)
+        .min(MAX_RETRY_DELAY)
 }

@@ -18,16 +18,16 @@ use crate::{
 };
 
 /// The grid of slots begins this long before (and after) notAfter: an attempt needs some time.
-const LAST_CALL: u64 = 500;
+const LAST_ATTEMPT_MARGIN_MILLIS: u64 = 500;
 
 /// A Retry-After is obeyed up to this once the certificate has ended, or before there is one.
-const LONGEST_OBEYED_LATE: Duration = Duration::from_secs(3600);
+const MAX_RETRY_AFTER_AFTER_EXPIRY: Duration = Duration::from_secs(3600);
 
 /// No failure is followed up sooner than this.
-const SHORTEST_DELAY: Duration = Duration::from_millis(100);
+const MIN_DELAY: Duration = Duration::from_millis(100);
 
 /// An attempt may always take this long.
-const SHORTEST_PATIENCE: Duration = Duration::from_secs(3);
+const MIN_ATTEMPT_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// How the attempts after a failure of one class are spread. All times in milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,49 +45,49 @@ struct Plan {
 }
 
 const fn plan(class: FailureClass) -> Plan {
-    const MINUTE: u64 = 60_000;
+    const MINUTE_MILLIS: u64 = 60_000;
     let plain = Plan {
         quick: &[1_000, 2_000, 4_000, 8_000],
         widen: (1, 8),
         narrowest: 1_000,
-        widest: 5 * MINUTE,
-        late: MINUTE / 2,
+        widest: 5 * MINUTE_MILLIS,
+        late: MINUTE_MILLIS / 2,
     };
     match class {
         FailureClass::Transport | FailureClass::Unavailable => plain,
         FailureClass::Local => Plan {
-            widest: MINUTE,
+            widest: MINUTE_MILLIS,
             ..plain
         },
         FailureClass::Throttled => Plan {
             quick: &[],
             widen: (1, 4),
             narrowest: 2_000,
-            widest: 10 * MINUTE,
-            late: MINUTE,
+            widest: 10 * MINUTE_MILLIS,
+            late: MINUTE_MILLIS,
         },
         // Once soon: right after a login some nodes don't know the token yet.
         FailureClass::Denied => Plan {
             quick: &[3_000],
             widen: (1, 4),
             narrowest: 2_000,
-            widest: 30 * MINUTE,
-            late: MINUTE,
+            widest: 30 * MINUTE_MILLIS,
+            late: MINUTE_MILLIS,
         },
         FailureClass::Misconfigured => Plan {
             quick: &[10_000],
             widen: (1, 4),
             narrowest: 2_000,
-            widest: 60 * MINUTE,
-            late: 2 * MINUTE,
+            widest: 60 * MINUTE_MILLIS,
+            late: 2 * MINUTE_MILLIS,
         },
         // Each attempt is an issuance: in the last hour before the end these slots are eight.
         FailureClass::BadAnswer => Plan {
             quick: &[5_000],
             widen: (2, 1),
             narrowest: 2_000,
-            widest: 60 * MINUTE,
-            late: 10 * MINUTE,
+            widest: 60 * MINUTE_MILLIS,
+            late: 10 * MINUTE_MILLIS,
         },
         // Nothing was sent; `decide` waits for the budget itself.
         FailureClass::Budget => Plan {
@@ -139,7 +139,7 @@ fn quick_delay(plan: &Plan, run: &FailureRun, seed: &str) -> Option<Duration> {
     let index = usize::try_from(failed.max(1) - 1).ok()?;
     let longest = *plan.quick.get(index)?;
     let jitter = fraction("quick", seed, u64::from(run.total));
-    Some(share(longest, jitter).max(SHORTEST_DELAY))
+    Some(share(longest, jitter).max(MIN_DELAY))
 }
 
 /// Before there is a certificate to plan backwards from: doubling up to `late`, with jitter over
@@ -155,10 +155,11 @@ fn first_delay(plan: &Plan, total: u32, seed: &str) -> Duration {
 /// A random moment of the first slot that begins after `at`.
 fn in_next_slot(plan: &Plan, end: Timestamp, seed: &str, at: Timestamp) -> Timestamp {
     let left = millis(at.until(end));
-    if left > LAST_CALL {
-        let here = Slot::around(plan.before(), left - LAST_CALL);
+    if left > LAST_ATTEMPT_MARGIN_MILLIS {
+        let here = Slot::around(plan.before(), left - LAST_ATTEMPT_MARGIN_MILLIS);
         if let Some(next) = here.nearer(plan.before()) {
-            let from_end = LAST_CALL + next.inside(fraction("slot", seed, next.number));
+            let from_end =
+                LAST_ATTEMPT_MARGIN_MILLIS + next.inside(fraction("slot", seed, next.number));
             return end.minus(Duration::from_millis(from_end));
         }
     }
@@ -192,7 +193,7 @@ fn obey(
             .max(planned)
     };
     let Some(validity) = validity else {
-        return asked(wait.min(LONGEST_OBEYED_LATE));
+        return asked(wait.min(MAX_RETRY_AFTER_AFTER_EXPIRY));
     };
     let reserve = reserve(validity);
     let last_call = validity
@@ -200,7 +201,7 @@ fn obey(
         .minus(reserve)
         .minus(share(millis(reserve), jitter));
     if run.at >= validity.not_after {
-        asked(wait.min(LONGEST_OBEYED_LATE))
+        asked(wait.min(MAX_RETRY_AFTER_AFTER_EXPIRY))
     } else if run.at < last_call {
         asked(wait).min(last_call.max(planned))
     } else {
@@ -220,10 +221,10 @@ fn reserve(validity: Validity) -> Duration {
 #[must_use]
 pub fn runway(class: FailureClass, validity: Validity, now: Timestamp) -> u32 {
     let left = millis(now.until(validity.not_after));
-    if left <= LAST_CALL {
+    if left <= LAST_ATTEMPT_MARGIN_MILLIS {
         return 0;
     }
-    let here = Slot::around(plan(class).before(), left - LAST_CALL);
+    let here = Slot::around(plan(class).before(), left - LAST_ATTEMPT_MARGIN_MILLIS);
     u32::try_from(here.number).unwrap_or(u32::MAX)
 }
 
@@ -233,7 +234,7 @@ pub fn runway(class: FailureClass, validity: Validity, now: Timestamp) -> u32 {
 #[must_use]
 pub fn patience(validity: Option<Validity>, now: Timestamp) -> Option<Duration> {
     let left = validity?.remaining(now);
-    (!left.is_zero()).then(|| (left / 4).max(SHORTEST_PATIENCE))
+    (!left.is_zero()).then(|| (left / 4).max(MIN_ATTEMPT_TIMEOUT))
 }
 
 /// The bound: how many requests a run of failures of `class` can send from its first failure at
@@ -251,10 +252,10 @@ pub fn most_requests(
     let end = validity.not_after;
     let before = |at: Timestamp| {
         let left = millis(at.until(end));
-        if left <= LAST_CALL {
+        if left <= LAST_ATTEMPT_MARGIN_MILLIS {
             0
         } else {
-            Slot::around(plan.before(), left - LAST_CALL).number + 1
+            Slot::around(plan.before(), left - LAST_ATTEMPT_MARGIN_MILLIS).number + 1
         }
     };
     let after = |at: Timestamp| {

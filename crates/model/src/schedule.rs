@@ -14,7 +14,7 @@ use crate::time::Timestamp;
 pub const DEFAULT_SHARE: f64 = 2.0 / 3.0;
 
 /// No renewal is due sooner than this after the certificate came, unless half its life is shorter.
-const SHORTEST_INTERVAL: Duration = Duration::from_secs(2);
+const MIN_INTERVAL: Duration = Duration::from_secs(2);
 
 /// At least this is left of a certificate when it is due, unless a third of its life is shorter.
 const SAFETY_MARGIN: Duration = Duration::from_secs(10);
@@ -223,7 +223,7 @@ fn margin(life: Duration) -> Duration {
 /// can't make a renewal late.
 fn shortest_interval(life: Duration, max_issuances_per_hour: u32) -> Duration {
     let even = Duration::from_secs(3600) / max_issuances_per_hour.max(1);
-    even.max(SHORTEST_INTERVAL).min(life / 2)
+    even.max(MIN_INTERVAL).min(life / 2)
 }
 
 /// `share` of `whole`, in whole milliseconds.

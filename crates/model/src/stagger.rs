@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::time::Timestamp;
 
 /// A slot is never narrower than this, whatever window was asked for.
-const NARROWEST: Duration = Duration::from_secs(1);
+const MIN_SLOT: Duration = Duration::from_secs(1);
 
 /// Stagger of one job. Windows follow each other without a gap, counted from the epoch, so that all
 /// allocations agree on them; their clocks may differ by half a slot.
@@ -26,7 +26,7 @@ impl Stagger {
     /// The width of one slot: the window shared by all, at least one second.
     #[must_use]
     pub fn width(&self) -> Duration {
-        (self.window / self.count.max(1)).max(NARROWEST)
+        (self.window / self.count.max(1)).max(MIN_SLOT)
     }
 
     /// The earliest moment from `now` on at which this allocation may begin: in the first half of

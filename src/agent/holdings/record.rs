@@ -16,7 +16,7 @@ use crate::{
         time::Timestamp,
         verify::Verified,
     },
-    publish::{GRACE, GenerationId, SetOnDisk},
+    publish::{GenerationId, PREVIOUS_RETENTION, SetOnDisk},
 };
 
 impl Holdings {
@@ -129,7 +129,7 @@ impl Holdings {
         self.state = way.state;
         self.live = Some(way.live);
         self.logged = None;
-        self.grace_ends = Some(now.plus(GRACE));
+        self.previous_until = Some(now.plus(PREVIOUS_RETENTION));
         self.mark(config, now);
         Ok(way.quarantined)
     }

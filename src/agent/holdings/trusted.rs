@@ -15,11 +15,11 @@ use crate::{
         trust::{self, Vouched},
         verify::Verified,
     },
-    publish::GRACE,
+    publish::PREVIOUS_RETENTION,
 };
 
 /// The longest time between two looks at the anchors: what an anchor's overlap is counted in.
-const EVERY: Duration = Duration::from_secs(600);
+const REFRESH_INTERVAL: Duration = Duration::from_secs(600);
 
 impl Holdings {
     /// Reads the pinned extra anchors anew and returns them. Before anything was read a damaged
@@ -74,7 +74,7 @@ impl Holdings {
     ) -> Option<AnchorChange> {
         let recent = self
             .trusted_at
-            .is_some_and(|at| now >= at && now.since(at) < EVERY);
+            .is_some_and(|at| now >= at && now.since(at) < REFRESH_INTERVAL);
         let held = self.live.as_ref().filter(|_| news || !recent)?;
         if self.trust_is_held(&held.verified.leaf().serial, now) {
             return None;
@@ -115,7 +115,7 @@ impl Holdings {
         }
         self.state.generation = Some(generation.to_string());
         self.unsaved = true;
-        self.grace_ends = Some(now.plus(GRACE));
+        self.previous_until = Some(now.plus(PREVIOUS_RETENTION));
         self.mark(config, now);
         Ok(())
     }

@@ -29,7 +29,7 @@ use crate::{
 const SHUTDOWN_GRACE: Duration = Duration::from_millis(400);
 
 /// A difference between the issuer's clock and ours that is worth a line.
-const CLOCKS_APART: Duration = Duration::from_secs(30);
+const MAX_CLOCK_OFFSET: Duration = Duration::from_secs(30);
 
 /// What came of one attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -164,5 +164,5 @@ fn no_answer(waited: Duration) -> Failure {
 }
 
 fn apart(ahead_millis: i64) -> bool {
-    u128::from(ahead_millis.unsigned_abs()) >= CLOCKS_APART.as_millis()
+    u128::from(ahead_millis.unsigned_abs()) >= MAX_CLOCK_OFFSET.as_millis()
 }

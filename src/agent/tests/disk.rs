@@ -258,7 +258,7 @@ async fn the_end_comes_within_a_second_in_every_state() {
     rig.issuer.set_latency(hang);
     rig.start();
     tokio::time::sleep(secs(5)).await;
-    assert_eq!(rig.issuer.count(), crate::agent::ORDERS_AT_ONCE);
+    assert_eq!(rig.issuer.count(), crate::agent::MAX_CONCURRENT_ISSUANCES);
     assert_eq!(rig.stop().await, Exit::Done);
     // between retries, idle, out of budget
     let mut rig = Rig::new();

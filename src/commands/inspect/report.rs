@@ -19,7 +19,7 @@ use crate::model::{
 };
 
 /// With less than this share of life left a certificate is worth a warning.
-const LITTLE_LEFT: f64 = 0.1;
+const SHORT_LIFETIME_SHARE: f64 = 0.1;
 
 /// What was found.
 #[derive(Clone, Debug, Serialize)]
@@ -281,7 +281,7 @@ impl Inspection {
         } else if validity.not_before > now {
             let starts = format!("{} starts at {}", facts.subject, validity.not_before);
             self.warnings.push(format!("{starts}, in the future"));
-        } else if share_left(validity, now) < LITTLE_LEFT {
+        } else if share_left(validity, now) < SHORT_LIFETIME_SHARE {
             let ends = format!("{} ends at {}", facts.subject, validity.not_after);
             self.warnings
                 .push(format!("{ends}, less than a tenth of its life is left"));

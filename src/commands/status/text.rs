@@ -11,7 +11,7 @@ use crate::{
 const HEAD: [&str; 6] = ["NAME", "STATE", "LEFT", "RENEWS", "SERIAL", "APPLICATION"];
 
 /// Bytes of a serial that tell certificates apart on a screen.
-const SERIAL: usize = 17;
+const SERIAL_CHARS: usize = 17;
 
 /// What is shown of the agent's answer. A field that the agent does not know is empty, one that this
 /// program does not know is left out, never an error.
@@ -133,8 +133,8 @@ fn row(one: &ReportedCert, now: &Moment) -> [String; 6] {
     });
     let serial = one.live.as_ref().map_or_else(none, |live| {
         let serial = harmless(&live.serial);
-        match serial.get(..SERIAL) {
-            Some(start) if serial.len() > SERIAL => format!("{start}.."),
+        match serial.get(..SERIAL_CHARS) {
+            Some(start) if serial.len() > SERIAL_CHARS => format!("{start}.."),
             _ => serial,
         }
     });

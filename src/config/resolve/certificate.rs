@@ -22,7 +22,7 @@ use crate::model::{
 };
 
 /// An anchor that is no longer vouched for stays for at least this, when nothing else is said.
-const SHORTEST_OVERLAP: Duration = Duration::from_secs(24 * 3_600);
+const MIN_RETENTION: Duration = Duration::from_secs(24 * 3_600);
 
 /// The certificate of `block`, or of flags and variables alone; `several`: it is not the only one.
 pub(super) fn certificate(
@@ -80,7 +80,7 @@ pub(super) fn certificate(
 /// Until everything that an issuer could have signed for the peers, before it left, has ended.
 fn ca_retention(layers: &mut Layers<'_, '_>, request: Option<&Request>) -> Option<Duration> {
     let derived = request.map(|request| {
-        let span = request.ttl.max(SHORTEST_OVERLAP);
+        let span = request.ttl.max(MIN_RETENTION);
         Derived::new(duration::print(span), "the ttl")
     });
     layers.read_or("ca_retention", derived, values::duration)

@@ -1,6 +1,6 @@
 //! The way of log lines to stderr: they wait in memory, and a thread of its own writes them.
 //!
-//! Never makes who logs wait, whatever reads stderr, and never holds more than [`MOST`] bytes twice.
+//! Never makes who logs wait, whatever reads stderr, and never holds more than [`MAX_QUEUE_BYTES`] bytes twice.
 //! What stays true: a line goes out whole or is counted as dropped. (`tracing-appender` counts lines
 //! and not bytes, panics when there is no thread, and prints to stdout when it is full at the end.)
 
@@ -15,10 +15,10 @@ use std::{
 };
 
 /// Bytes of lines that wait: over a thousand lines, and what a pipe holds four times.
-const MOST: usize = 256 * 1024;
+const MAX_QUEUE_BYTES: usize = 256 * 1024;
 
 /// The thread only copies.
-const STACK: usize = 64 * 1024;
+const THREAD_STACK_BYTES: usize = 64 * 1024;
 
 /// Lines on their way to one place.
 pub(super) struct Queue {
@@ -58,7 +58,7 @@ impl Queue {
     /// Lines, each with its end. They are dropped when there is no room; returns at once.
     pub(super) fn push(&'static self, lines: &[u8]) {
         let mut state = self.lock();
-        if state.waiting.len().saturating_add(lines.len()) > MOST {
+        if state.waiting.len().saturating_add(lines.len()) > MAX_QUEUE_BYTES {
             self.drop_lines(lines);
         } else {
             state.waiting.extend_from_slice(lines);
@@ -66,7 +66,7 @@ impl Queue {
         if !state.running {
             // none to be had now: the next line tries again
             let thread = thread::Builder::new().name("log".to_owned());
-            let started = thread.stack_size(STACK).spawn(|| self.work());
+            let started = thread.stack_size(THREAD_STACK_BYTES).spawn(|| self.work());
             state.running = started.is_ok();
         }
         drop(state);
@@ -143,7 +143,7 @@ mod tests {
 
     use super::*;
 
-    const SOON: Duration = Duration::from_secs(10);
+    const TIMEOUT: Duration = Duration::from_secs(10);
 
     fn queue(write: fn(&[u8]) -> Result<(), Unwritten>) -> &'static Queue {
         Box::leak(Box::new(Queue::new(write)))
@@ -182,7 +182,7 @@ mod tests {
         // the thread has it and hangs
         let began = tokio::time::Instant::now();
         while !queue.lock().writing {
-            assert!(began.elapsed() < SOON);
+            assert!(began.elapsed() < TIMEOUT);
             thread::yield_now();
         }
         let line = [[b'x'; 1023].as_slice(), b"\n"].concat();
@@ -190,16 +190,16 @@ mod tests {
             queue.push(&line);
         }
         assert_eq!(queue.dropped(), 300 - 256);
-        queue.push(&vec![b'y'; MOST + 1]);
-        assert_eq!(queue.lock().waiting.len(), MOST);
+        queue.push(&vec![b'y'; MAX_QUEUE_BYTES + 1]);
+        assert_eq!(queue.lock().waiting.len(), MAX_QUEUE_BYTES);
         queue.flush(Duration::from_millis(50));
         gate.open.send(()).unwrap();
         gate.open.send(()).unwrap();
-        assert_eq!(gate.got.recv_timeout(SOON).unwrap(), b"first\n");
-        assert_eq!(gate.got.recv_timeout(SOON).unwrap(), line.repeat(256));
+        assert_eq!(gate.got.recv_timeout(TIMEOUT).unwrap(), b"first\n");
+        assert_eq!(gate.got.recv_timeout(TIMEOUT).unwrap(), line.repeat(256));
         queue.push(b"last\n");
         gate.open.send(()).unwrap();
-        queue.flush(SOON);
+        queue.flush(TIMEOUT);
         assert_eq!(gate.got.try_recv().unwrap(), b"last\n");
         assert_eq!(queue.dropped(), 44);
     }
@@ -211,9 +211,9 @@ mod tests {
             _ => Err(Unwritten(2)),
         });
         queue.push(b"a\nb\nc\n");
-        queue.flush(SOON);
+        queue.flush(TIMEOUT);
         queue.push(b"one\n");
-        queue.flush(SOON);
+        queue.flush(TIMEOUT);
         assert_eq!(queue.dropped(), 2);
     }
 }

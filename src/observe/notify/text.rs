@@ -30,8 +30,8 @@ pub(super) fn status(all: &[Status]) -> String {
         Some(format!("{} failing ({})", one.name, run.last.class))
     });
     let mut failing: Vec<String> = failing.collect();
-    let more = failing.len().saturating_sub(MOST_NAMED);
-    failing.truncate(MOST_NAMED);
+    let more = failing.len().saturating_sub(MAX_NAMED);
+    failing.truncate(MAX_NAMED);
     if more > 0 {
         failing.push(format!("{more} more failing"));
     }
@@ -40,4 +40,4 @@ pub(super) fn status(all: &[Status]) -> String {
 }
 
 /// As many as a line holds.
-const MOST_NAMED: usize = 3;
+const MAX_NAMED: usize = 3;

@@ -1,7 +1,7 @@
 //! Removing what bears a name of ours, whatever somebody made of it.
 //!
 //! Never holds more than two descriptors, however deep a tree is, and never takes longer than
-//! [`MOST`] entries take. What stays true: what can't be removed is moved aside, so that no
+//! [`MAX_ENTRIES`] entries take. What stays true: what can't be removed is moved aside, so that no
 //! leftover ever stands in the way of a publication.
 
 use std::{ffi::CString, io};
@@ -14,7 +14,7 @@ use rustix::{
 use super::{Op, Place, PublishError, directory_flags, disk, only_path};
 
 /// Entries that one call removes at most; a set has three.
-const MOST: usize = 10_000;
+const MAX_ENTRIES: usize = 10_000;
 
 impl Place<'_> {
     /// Removes a file, a link or a whole tree; absent is fine. Only for names that are ours. A tree
@@ -53,7 +53,7 @@ impl Place<'_> {
     fn empty(&self, name: &str) -> Result<(), PublishError> {
         let failed = |source| self.failed("open", name, source);
         let top = self.enter_own(name).map_err(failed)?;
-        let mut left = MOST;
+        let mut left = MAX_ENTRIES;
         let mut moved = 0_u64;
         loop {
             let entries = top.entries(left)?;

@@ -212,10 +212,7 @@ fn clean(dir: &Path, context: &str) {
     let names = names(dir);
     let (generations, others): (Vec<_>, Vec<_>) =
         names.iter().partition(|name| name.starts_with("..gen-"));
-    assert!(
-        generations.len() <= MOST_GENERATIONS,
-        "{context}: {names:?}"
-    );
+    assert!(generations.len() <= MAX_GENERATIONS, "{context}: {names:?}");
     for name in others {
         let ours = ["..data", "..state.json", "CA.pem", "cert.pem", "key.pem"];
         assert!(ours.contains(&name.as_str()), "{context}: {names:?}");

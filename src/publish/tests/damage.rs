@@ -205,7 +205,7 @@ fn converges(harms: &[(usize, Harm)]) {
     let _whatever = certs.load_record();
     certs.save_record(&Record::default()).unwrap();
     certs.publish_texts(&set("next")).unwrap();
-    assert!(certs.sets_on_disk().len() <= MOST_GENERATIONS);
+    assert!(certs.sets_on_disk().len() <= MAX_GENERATIONS);
 }
 
 proptest! {
@@ -297,9 +297,13 @@ fn the_previous_generation_ends_after_its_grace_and_a_staged_one_does_not() {
     certs.stage_texts(&set("staged")).unwrap();
     let link = files.dir.join("..data").symlink_metadata().unwrap();
     let switched = Timestamp::from(link.modified().unwrap());
-    certs.end_grace(switched.plus(GRACE / 2)).unwrap();
+    certs
+        .end_grace(switched.plus(PREVIOUS_RETENTION / 2))
+        .unwrap();
     assert_eq!(certs.sets_on_disk().len(), 3);
-    certs.end_grace(switched.plus(GRACE * 2)).unwrap();
+    certs
+        .end_grace(switched.plus(PREVIOUS_RETENTION * 2))
+        .unwrap();
     let left: Vec<_> = certs
         .sets_on_disk()
         .into_iter()

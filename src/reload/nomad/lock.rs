@@ -1,20 +1,20 @@
 //! A lock in a Nomad variable, so that one allocation at a time is between told and attested.
 //!
 //! Never waits for it: the caller asks again, and acts without it once `model::reload::may_wait` says
-//! no. What stays true: a holder that is gone blocks nobody for longer than the lock's TTL and
+//! no. What stays true: a holder that is gone blocks nobody for longer than the lock's TTL_RANGE and
 //! delay, because Nomad lets it lapse.
 
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::{LIMIT, Nomad, NomadAnswer, NomadCall, refused};
+use super::{CALL_TIMEOUT, Nomad, NomadAnswer, NomadCall, refused};
 use crate::model::reload::ReloadFailure;
 
 /// Nomad takes TTLs from 10 seconds to 24 hours (structs/variables.go).
-const TTL: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(24 * 3600));
+const TTL_RANGE: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(24 * 3600));
 /// How long nobody gets the lock after it has lapsed.
-const DELAY: &str = "1s";
+const LOCK_DELAY: &str = "1s";
 
 /// A lock that we hold until it lapses.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,11 +57,11 @@ impl Nomad {
     /// # Errors
     /// Each refusal by its name; `nomad-lock-denied` when the token may not write the variable.
     pub async fn acquire(&self, path: &str, ttl: Duration) -> Result<Taken, ReloadFailure> {
-        let ttl = ttl.clamp(TTL.0, TTL.1);
+        let ttl = ttl.clamp(TTL_RANGE.0, TTL_RANGE.1);
         let body = json!({
             "Path": path,
             "Items": { "holder": self.config.alloc_id },
-            "Lock": { "TTL": format!("{}s", ttl.as_secs()), "LockDelay": DELAY },
+            "Lock": { "TTL": format!("{}s", ttl.as_secs()), "LockDelay": LOCK_DELAY },
         });
         let answer = self.variable("taking", path, "lock-acquire", body).await?;
         if answer.status == 409 {
@@ -81,7 +81,7 @@ impl Nomad {
         }
     }
 
-    /// Keeps the lock for another TTL; false when it has lapsed.
+    /// Keeps the lock for another TTL_RANGE; false when it has lapsed.
     ///
     /// # Errors
     /// Each refusal by its name.
@@ -123,7 +123,7 @@ impl Nomad {
             what: &what,
             path: &format!("var/{path}?{operation}"),
             body,
-            limit: LIMIT,
+            limit: CALL_TIMEOUT,
         };
         let answer = self.send(&call).await?;
         match answer.status {

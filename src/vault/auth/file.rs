@@ -14,10 +14,10 @@ use crate::{
 };
 
 /// How long to wait before another look at a file that is not whole.
-const LOOK: Duration = Duration::from_millis(100);
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
 /// How many looks before giving up: two seconds in all.
-const LOOKS: u32 = 20;
-const LARGEST: u64 = 64 * 1024;
+const MAX_POLLS: u32 = 20;
+const MAX_FILE_BYTES: u64 = 64 * 1024;
 
 /// Reads a JWT: three base64url parts with dots between them (RFC 7519 section 3).
 ///
@@ -43,9 +43,9 @@ async fn read_when(
     found: &str,
 ) -> Result<Secret, Failure> {
     let mut last = None;
-    for look in 0..LOOKS {
+    for look in 0..MAX_POLLS {
         if look > 0 {
-            tokio::time::sleep(LOOK).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
         match read(path) {
             Ok(text) if whole(text.trim()) => return Ok(Secret::new(text.trim().to_owned())),
@@ -69,7 +69,7 @@ async fn read_when(
 }
 
 fn read(path: &Path) -> Result<Zeroizing<String>, String> {
-    let found = disk::read(path, LARGEST).map_err(|refusal| refusal.to_string())?;
+    let found = disk::read(path, MAX_FILE_BYTES).map_err(|refusal| refusal.to_string())?;
     let text = found.text().ok_or("it is no text")?;
     Ok(Zeroizing::new(text.to_owned()))
 }

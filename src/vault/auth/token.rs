@@ -13,11 +13,11 @@ use tokio::time::Instant;
 
 use crate::model::secret::Secret;
 
-/// A token is not used any more when less than this share of its lease is left.
-const SPENT: u32 = 20;
+/// A token is not used any more when less than one in this many parts of its lease is left.
+const MIN_LEASE_DIVISOR: u32 = 20;
 
 /// A lease that is longer, or has no end that can be written down, counts as this: ten years.
-const LONGEST: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
+const MAX_LEASE: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
 /// An issuer's token with what is known of its lease.
 pub struct Token {
@@ -89,7 +89,7 @@ pub(crate) fn parse_renewal(body: &[u8]) -> Option<(Duration, bool)> {
         .ok()?
         .auth?;
     Some((
-        Duration::from_secs(renewal.lease_duration).min(LONGEST),
+        Duration::from_secs(renewal.lease_duration).min(MAX_LEASE),
         renewal.renewable,
     ))
 }
@@ -205,7 +205,7 @@ impl Token {
     /// True while it is worth sending: it has uses and more than a twentieth of its lease left.
     pub(crate) fn usable(&self, now: Instant) -> bool {
         let fresh = match (self.lease, self.left(now)) {
-            (Some(lease), Some(left)) => left.saturating_mul(SPENT) > lease,
+            (Some(lease), Some(left)) => left.saturating_mul(MIN_LEASE_DIVISOR) > lease,
             _ => true,
         };
         fresh && self.uses.load(Ordering::Relaxed) > 0
@@ -263,7 +263,7 @@ impl std::fmt::Debug for Token {
 
 /// Zero means that it never ends.
 fn lease(secs: u64) -> Option<Duration> {
-    (secs > 0).then(|| Duration::from_secs(secs).min(LONGEST))
+    (secs > 0).then(|| Duration::from_secs(secs).min(MAX_LEASE))
 }
 
 /// Zero means as many as you like.

@@ -360,5 +360,5 @@ fn any_bytes_make_one_short_line() {
         assert!(!said.text.chars().any(char::is_control), "{:?}", said.text);
     }
     let long = "\u{e9}".repeat(10_000);
-    assert!(Said::read(long.as_bytes()).text.chars().count() <= LONGEST + 3);
+    assert!(Said::read(long.as_bytes()).text.chars().count() <= MAX_MESSAGE_CHARS + 3);
 }

@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// After a renewal that failed for no fault of the token.
-const AGAIN: Duration = Duration::from_secs(30);
+const RENEW_RETRY: Duration = Duration::from_secs(30);
 
 impl Session {
     /// Renews the token two thirds into its lease where it must be kept; sleeps otherwise. A given
@@ -39,7 +39,7 @@ impl Session {
                     Err(failure) => {
                         tracing::warn!(%failure, "the token was not renewed");
                         let now = Instant::now();
-                        not_before = now.checked_add(AGAIN).unwrap_or(now);
+                        not_before = now.checked_add(RENEW_RETRY).unwrap_or(now);
                     }
                 },
                 () = self.changed.notified() => {}

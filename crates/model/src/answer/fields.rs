@@ -4,7 +4,7 @@
 
 use serde_json::{Map, Value};
 
-use super::CHAIN_LIMIT;
+use super::MAX_CHAIN_CERTIFICATES;
 use crate::{
     bundle::{KeyError, PrivateKey},
     foreign::shortened,
@@ -14,9 +14,9 @@ use crate::{
 };
 
 /// The most warnings that are kept.
-const WARNINGS: usize = 20;
+const MAX_WARNINGS: usize = 20;
 /// The most characters of a text of the answer that are shown.
-pub(super) const TEXT: usize = 400;
+pub(super) const MAX_TEXT_CHARS: usize = 400;
 
 /// A certificate with its facts.
 pub(super) type Cert = (Vec<u8>, CertFacts);
@@ -30,7 +30,7 @@ pub(super) fn texts(value: &Value) -> Option<Vec<String>> {
         .collect()
 }
 
-/// `warnings`: null, absent, or a list of texts; the first [`WARNINGS`] of them, shortened.
+/// `warnings`: null, absent, or a list of texts; the first [`MAX_WARNINGS`] of them, shortened.
 pub(super) fn warnings(value: Option<&Value>, problems: &mut Vec<RefusalReason>) -> Vec<String> {
     match value {
         None | Some(Value::Null) => Vec::new(),
@@ -45,9 +45,9 @@ pub(super) fn warnings(value: Option<&Value>, problems: &mut Vec<RefusalReason>)
 }
 
 fn few(all: Vec<String>) -> Vec<String> {
-    let more = all.len().saturating_sub(WARNINGS);
-    let first = all.iter().take(WARNINGS);
-    let mut few: Vec<String> = first.map(|text| shortened(text, TEXT)).collect();
+    let more = all.len().saturating_sub(MAX_WARNINGS);
+    let first = all.iter().take(MAX_WARNINGS);
+    let mut few: Vec<String> = first.map(|text| shortened(text, MAX_TEXT_CHARS)).collect();
     if more > 0 {
         few.push(format!("{more} more warnings are left out"));
     }
@@ -151,9 +151,9 @@ pub(super) fn chain(data: &Map<String, Value>, problems: &mut Vec<RefusalReason>
     let mut pool = Vec::new();
     match data.get("ca_chain") {
         None | Some(Value::Null) => {}
-        Some(Value::Array(entries)) if entries.len() > CHAIN_LIMIT => {
+        Some(Value::Array(entries)) if entries.len() > MAX_CHAIN_CERTIFICATES => {
             let message = format!(
-                "`ca_chain` has {} entries, at most {CHAIN_LIMIT}",
+                "`ca_chain` has {} entries, at most {MAX_CHAIN_CERTIFICATES}",
                 entries.len()
             );
             problems.push(RefusalReason::new("chain-too-long", message));

@@ -90,7 +90,7 @@ fn a_missed_look_is_due_at_once_and_never_two() {
     // the clock is set back: the note from the future counts as of now
     let back = at(110);
     let next = next_look(&run, &looks, at(400), "seed", back).unwrap();
-    assert!(back < next && next <= back.plus(PERIOD));
+    assert!(back < next && next <= back.plus(CHECK_INTERVAL));
 }
 
 #[test]
@@ -126,7 +126,7 @@ fn what_was_seen_before_a_failure_says_nothing_after_it() {
 fn attempts_in_vain_are_followed_by_doubling_gaps() {
     let gaps: Vec<u64> = (1..=10).map(|count| gap(count).as_secs()).collect();
     assert_eq!(gaps, [5, 10, 20, 40, 80, 160, 320, 600, 600, 600]);
-    assert_eq!(gap(u32::MAX), WIDEST_GAP);
+    assert_eq!(gap(u32::MAX), MAX_BACKOFF);
 }
 
 #[test]
@@ -249,7 +249,7 @@ proptest! {
         prop_assert!(seen.attempts.len() <= bound as usize + 1, "{} > {bound}", seen.attempts.len());
         prop_assert!(seen.looks.len() as u64 <= most_looks(span) + 1, "{}", seen.looks.len());
         for pair in seen.looks.windows(2) {
-            prop_assert!(pair[1].since(pair[0]) >= PERIOD);
+            prop_assert!(pair[1].since(pair[0]) >= CHECK_INTERVAL);
         }
     }
 }

@@ -9,7 +9,7 @@ use std::cell::RefCell;
 use super::{CertError, CertFacts};
 
 /// A chain, its anchors and some of a mount's.
-const MOST: usize = 8;
+const MAX_ENTRIES: usize = 8;
 
 thread_local! {
     /// The newest first.
@@ -26,7 +26,7 @@ pub(super) fn facts(
             recent[..=at].rotate_right(1);
         } else {
             let facts = read(der)?;
-            recent.truncate(MOST - 1);
+            recent.truncate(MAX_ENTRIES - 1);
             recent.insert(0, (der.to_vec(), facts));
         }
         Ok(recent[0].1.clone())
@@ -41,7 +41,7 @@ mod tests {
     #[test]
     fn what_is_known_is_not_read_again_and_the_oldest_is_forgotten() {
         let now = Timestamp::from_unix_secs(1_900_000_000);
-        let certs: Vec<Vec<u8>> = (0..=MOST)
+        let certs: Vec<Vec<u8>> = (0..=MAX_ENTRIES)
             .map(|_| {
                 let pem = TestCa::new(now).issuers().remove(0);
                 crate::pem::parse(&pem).unwrap()[0].der.to_vec()
@@ -53,7 +53,7 @@ mod tests {
             let read = facts(der, CertFacts::parse).unwrap();
             assert_eq!(known(der), Some(read));
         }
-        assert_eq!(known(&certs[0]), None, "only {MOST} are kept");
+        assert_eq!(known(&certs[0]), None, "only {MAX_ENTRIES} are kept");
         assert_eq!(known(&certs[1]), CertFacts::parse(&certs[1]).ok());
     }
 }

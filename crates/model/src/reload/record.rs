@@ -12,9 +12,9 @@ use super::{Action, EventKind, Finding, Probed, ReloadFailure, ReloadPolicy};
 use crate::time::Timestamp;
 
 /// At most this often does a step reach the application (or may have).
-pub(super) const MOST_REACHED: u32 = 2;
+pub(super) const MAX_DELIVERIES: u32 = 2;
 /// The longest pause before an application that lost the certificate again is reloaded again.
-const LONGEST_PAUSE: Duration = Duration::from_secs(3600);
+const MAX_RELOAD_PAUSE: Duration = Duration::from_secs(3600);
 
 /// One generation, and how far the application has come with it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -346,7 +346,7 @@ impl ReloadRecord {
         match &mut self.phase {
             Phase::Announced {
                 hold_until: Some(until),
-            } if *until > now.plus(LONGEST_PAUSE) => *until = now,
+            } if *until > now.plus(MAX_RELOAD_PAUSE) => *until = now,
             Phase::Announced { .. } | Phase::Trying { .. } => {}
             Phase::Verified { at, .. } | Phase::Exhausted { at, .. } => *at = (*at).min(now),
         }
@@ -374,7 +374,7 @@ impl ReloadRecord {
             round => policy
                 .verify_timeout
                 .saturating_mul(1 << (round - 1).min(10))
-                .min(LONGEST_PAUSE),
+                .min(MAX_RELOAD_PAUSE),
         };
         self.round = self.round.saturating_add(1);
         self.published_at = now;

@@ -13,9 +13,9 @@ use super::{EventKind, Finding, Probed, Publication, ReloadPolicy, ReloadRecord}
 use crate::time::Timestamp;
 
 /// A hold is never shorter than this.
-const SHORTEST_HOLD: Duration = Duration::from_secs(60);
+const MIN_HOLD: Duration = Duration::from_secs(60);
 /// So many sets are remembered.
-const MOST_KEPT: usize = 16;
+const MAX_KEPT: usize = 16;
 
 /// A set that broke the application.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -89,7 +89,7 @@ impl ReloadRecord {
 
 /// Half of what is left: each further failure costs half of the rest, so there are few.
 fn hold(now: Timestamp, good_until: Timestamp) -> Timestamp {
-    now.plus((now.until(good_until) / 2).max(SHORTEST_HOLD))
+    now.plus((now.until(good_until) / 2).max(MIN_HOLD))
 }
 
 impl Quarantined {
@@ -119,6 +119,6 @@ pub fn held_until(
 pub fn quarantine(list: &mut Vec<Quarantined>, one: Quarantined) {
     list.retain(|old| old.serial != one.serial);
     list.push(one);
-    let over = list.len().saturating_sub(MOST_KEPT);
+    let over = list.len().saturating_sub(MAX_KEPT);
     list.drain(..over);
 }

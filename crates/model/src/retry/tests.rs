@@ -258,7 +258,7 @@ proptest! {
         let reserve = reserve(validity);
         let from = validity.not_after.minus(reserve * 3);
         let tries = attempts(class, Some(validity), (from, validity.not_after), &seed);
-        let in_time = Duration::from_millis(LAST_CALL)..reserve;
+        let in_time = Duration::from_millis(LAST_ATTEMPT_MARGIN_MILLIS)..reserve;
         let held = tries.iter().any(|time| in_time.contains(&validity.remaining(*time)));
         prop_assert!(held, "{:?}", tries);
     }

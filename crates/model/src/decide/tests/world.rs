@@ -193,7 +193,7 @@ impl World {
         let mut first = 0;
         let mut most = 0;
         for (index, (time, _)) in made.iter().enumerate() {
-            while time.since(made[first].0) >= budget::SPAN {
+            while time.since(made[first].0) >= budget::WINDOW {
                 first += 1;
             }
             most = most.max(index + 1 - first);
