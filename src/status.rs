@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize, Serializer};
 use crate::model::{
     failure::{Failure, FailureClass, FailureRun},
     health::IssuerHealth,
+    reload::ReloadState,
     time::Timestamp,
 };
 
@@ -102,44 +103,52 @@ pub struct Forced {
     pub outcome: Result<String, Failure>,
 }
 
-/// The application that uses the set: what it was told and what it was seen to serve. Empty where
-/// nothing is configured to be told or probed.
+/// The application that uses the certificate files: its reloads, and what it was seen to serve. Empty
+/// where neither a reload nor a probe is configured.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct AppStatus {
-    /// A probe is set: a generation counts as served only when it was attested.
+    /// A probe is configured: a generation counts as served only when a probe saw it.
     pub probed: bool,
-    /// The newest telling.
+    /// Whether the application was reloaded for the published generation.
+    pub reload: ReloadState,
+    /// The newest reload.
     #[serde(skip)]
-    pub told: Option<LastReload>,
-    /// The newest proof that a generation is served.
+    pub last_reload: Option<LastReload>,
+    /// The newest generation for which a reload succeeded.
     #[serde(skip)]
-    pub attested: Option<LastVerified>,
+    pub reloaded: Option<String>,
+    /// The newest probe that saw a published generation for the first time.
+    #[serde(skip)]
+    pub last_verified: Option<LastVerified>,
     /// The newest probe, whatever came of it.
     pub last_probe: Option<LastProbe>,
-    /// Nothing is left to try and the published set is still not served: why.
+    /// Why the published certificate is not served although every action was tried.
     #[serde(rename = "reload_exhausted")]
     pub alarm: Option<String>,
-    /// The generation that was taken back and is not tried again unchanged.
+    /// The generation that was rolled back; it is not published again.
     #[serde(rename = "rollback_active")]
     pub quarantined: Option<String>,
-    /// Times that a generation was taken back since the process started.
+    /// Rollbacks since the process started.
     pub rollbacks: u64,
-    /// Tellings since the process started, by action and outcome (`ok` or a failure's code).
+    /// Reloads since the process started, by action and outcome (`ok` or a failure's code).
     #[serde(serialize_with = "reloads")]
     pub reloads: BTreeMap<(&'static str, &'static str), u64>,
     /// Probes since the process started, by outcome (`ok`, `other` or a failure's code).
     pub probes: BTreeMap<&'static str, u64>,
 }
 
-/// The application was told about a generation.
+/// One reload of the application.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LastReload {
     /// The generation.
     pub generation: String,
-    /// When it was told last.
+    /// When the last attempt began.
     pub at: Timestamp,
-    /// How often it was told about this generation.
+    /// Attempts of this action that reached the application, or may have.
     pub times: u32,
+    /// How the last attempt ended, with the reason of a failure; none while it is under way, or when
+    /// certagent was restarted meanwhile.
+    pub outcome: Option<Result<(), String>>,
 }
 
 /// The application was seen to serve a generation.
@@ -204,6 +213,18 @@ pub struct Counts {
     /// The same by class, in the order of [`FailureClass::ALL`].
     #[serde(serialize_with = "by_class")]
     pub failures_by_class: [u64; FailureClass::ALL.len()],
+}
+
+/// Which certificate the application serves, as far as probes showed it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Serving {
+    /// The published one.
+    Current,
+    /// Another one: the last probe saw it.
+    Old,
+    /// No probe is configured, or none has seen a certificate.
+    Unknown,
 }
 
 impl Counts {

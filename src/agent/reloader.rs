@@ -22,8 +22,8 @@ use crate::{
     control::Inputs,
     model::{
         reload::{
-            self, Action, Delivery, Finding, Phase, ProbeVerdict, Probed, ReloadFailure,
-            ReloadNext, ReloadPolicy, ReloadRecord,
+            self, Action, Attempt, Delivery, Finding, Outcome, Phase, ProbeVerdict, Probed,
+            ReloadFailure, ReloadNext, ReloadPolicy, ReloadRecord,
         },
         served::Served,
         time::Timestamp,
@@ -95,7 +95,7 @@ impl<I, C: Clock> Reloader<I, C> {
     async fn step(&mut self, record: &ReloadRecord) {
         let policy = self.policy(record).await;
         let now = self.now();
-        self.show(record, now);
+        self.show(record, &policy, now);
         match reload::next(record, &policy, self.probed.as_ref(), now) {
             ReloadNext::Act(step) => self.act(record, step, &policy).await,
             ReloadNext::Probe => self.probe(record, &policy).await,
@@ -107,7 +107,7 @@ impl<I, C: Clock> Reloader<I, C> {
             ReloadNext::Done => self.inputs.published().await,
             ReloadNext::Alert(why) => {
                 let text = log::alert(record, &policy, why, &self.app, &self.config);
-                self.alert(record, text).await;
+                self.alert(record, &policy, text).await;
             }
             ReloadNext::Rollback => self.roll_back(record),
         }
@@ -170,7 +170,7 @@ impl<I, C: Clock> Reloader<I, C> {
         if record.is_verified() {
             log::done(&record);
         }
-        self.show(&record, now);
+        self.show(&record, policy, now);
     }
 
     /// A step that touches nothing: after a crash it is done again.
@@ -182,7 +182,7 @@ impl<I, C: Clock> Reloader<I, C> {
         record.begin(step, now);
         record.answered(Ok(Delivery::Delivered), policy, now);
         self.holdings.lock().note_record(record.clone());
-        self.show(&record, now);
+        self.show(&record, policy, now);
     }
 
     /// One probe of what is served.
@@ -231,10 +231,10 @@ impl<I, C: Clock> Reloader<I, C> {
             ProbeVerdict::Lost => log::lost(&before, &self.app),
             ProbeVerdict::Unchanged => {}
         }
-        self.show(&record, now);
+        self.show(&record, policy, now);
     }
 
-    async fn alert(&mut self, record: &ReloadRecord, text: String) {
+    async fn alert(&mut self, record: &ReloadRecord, policy: &ReloadPolicy, text: String) {
         let Some(mut record) = self.newest(record) else {
             return;
         };
@@ -243,7 +243,7 @@ impl<I, C: Clock> Reloader<I, C> {
         self.holdings.lock().keep_record(record.clone());
         log::raise(&record, &text);
         self.app.alarm = Some(text);
-        self.show(&record, now);
+        self.show(&record, policy, now);
         self.give_back().await;
     }
 
@@ -334,19 +334,23 @@ impl<I, C: Clock> Reloader<I, C> {
     }
 
     /// Brings the status up to date.
-    fn show(&mut self, record: &ReloadRecord, now: Timestamp) {
+    fn show(&mut self, record: &ReloadRecord, policy: &ReloadPolicy, now: Timestamp) {
         let generation = &record.about.generation;
-        self.app.told = record.attempt().map(|attempt| LastReload {
-            generation: generation.clone(),
-            at: attempt.began_at,
-            times: attempt.reached,
-        });
-        if let Phase::Verified { at, .. } = record.phase {
+        self.app.reload = record.reload_state(policy);
+        if let Some(attempt) = record.reload_attempt(policy) {
+            self.app.last_reload = Some(last_reload(generation, attempt));
+            if attempt.outcome == Outcome::Delivered {
+                self.app.reloaded = Some(generation.clone());
+            }
+        }
+        if !policy.probed {
+            self.app.last_verified = None;
+        } else if let Phase::Verified { at, .. } = record.phase {
             let generation = generation.clone();
-            self.app.attested = Some(LastVerified { generation, at });
+            self.app.last_verified = Some(LastVerified { generation, at });
         } else if record.round > 0 {
-            // what was proven of this generation does not hold any more
-            self.app.attested = None;
+            // the application served this generation and does not any more
+            self.app.last_verified = None;
         }
         if let Phase::Exhausted { at, .. } = record.phase {
             let text = self.app.alarm.take();
@@ -367,6 +371,19 @@ impl<I, C: Clock> Reloader<I, C> {
             status.app.clone_from(&self.app);
             changed
         });
+    }
+}
+
+fn last_reload(generation: &str, attempt: &Attempt) -> LastReload {
+    LastReload {
+        generation: generation.to_owned(),
+        at: attempt.began_at,
+        times: attempt.reached,
+        outcome: match &attempt.outcome {
+            Outcome::Unknown => None,
+            Outcome::Delivered => Some(Ok(())),
+            Outcome::Failed(failed) => Some(Err(failed.message.clone())),
+        },
     }
 }
 

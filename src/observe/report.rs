@@ -7,10 +7,10 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::status::{Readiness, View, attested, generations, readiness};
+use super::status::{Readiness, View, generations, readiness, serves_current, serving};
 use crate::{
     model::time::Timestamp,
-    status::{AppStatus, FailureReport, Moment, Status},
+    status::{AppStatus, FailureReport, Moment, Serving, Status},
 };
 
 /// What `/ready` answers.
@@ -83,9 +83,12 @@ struct AppReport<'a> {
     app: &'a AppStatus,
     /// Whether the published generation is served; unknown without a probe.
     serves_current: Option<bool>,
+    serving: Serving,
     verified_at: Option<Moment>,
     last_reload_at: Option<Moment>,
     last_reload_attempts: u32,
+    /// Whether it succeeded; unknown while it is under way, or when there was none.
+    last_reload_successful: Option<bool>,
 }
 
 impl<'a> From<&'a View> for Report<'a> {
@@ -105,6 +108,7 @@ impl<'a> From<&'a View> for Report<'a> {
 fn certificate(status: &Status, now: Timestamp) -> CertReport<'_> {
     let readiness = readiness(status, now);
     let (app, known) = (&status.app, generations(status).into_iter());
+    let last = app.last_reload.as_ref();
     CertReport {
         status,
         ready: readiness.is_ready(),
@@ -112,10 +116,12 @@ fn certificate(status: &Status, now: Timestamp) -> CertReport<'_> {
         generations: known.filter_map(|(stage, id)| Some((stage, id?))).collect(),
         app: AppReport {
             app,
-            serves_current: attested(status),
-            verified_at: app.attested.as_ref().map(|seen| seen.at.into()),
-            last_reload_at: app.told.as_ref().map(|told| told.at.into()),
-            last_reload_attempts: app.told.as_ref().map_or(0, |told| told.times),
+            serves_current: serves_current(status),
+            serving: serving(status),
+            verified_at: app.last_verified.as_ref().map(|seen| seen.at.into()),
+            last_reload_at: last.map(|last| last.at.into()),
+            last_reload_attempts: last.map_or(0, |last| last.times),
+            last_reload_successful: last.and_then(|last| Some(last.outcome.as_ref()?.is_ok())),
         },
     }
 }
@@ -213,8 +219,8 @@ mod tests {
             ("/anchors/0", "not_after sha256 subject"),
             (
                 "/app",
-                "last_probe last_reload_at last_reload_attempts probed probes reload_exhausted reloads \
-                 rollback_active rollbacks serves_current verified_at",
+                "last_probe last_reload_at last_reload_attempts last_reload_successful probed probes reload \
+                 reload_exhausted reloads rollback_active rollbacks serves_current serving verified_at",
             ),
             ("/app/reloads", "signal/ok"),
             ("/degraded/0", "code message"),

@@ -8,7 +8,12 @@ use std::sync::Arc;
 use serde::Serialize;
 use tokio::sync::watch;
 
-use crate::{clock::Clock, control::Force, model::time::Timestamp, status::Status};
+use crate::{
+    clock::Clock,
+    control::Force,
+    model::{reload::ReloadState, time::Timestamp},
+    status::{Serving, Status},
+};
 
 /// The way to the agent: its values, and wishes for renewals.
 #[derive(Clone)]
@@ -107,7 +112,7 @@ impl Readiness {
 /// One reason.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Reason {
-    /// A short stable name, as `not-attested`.
+    /// A short stable name, as `expired`.
     pub code: &'static str,
     /// For people.
     pub message: String,
@@ -151,7 +156,7 @@ fn reasons(status: &Status, now: Timestamp) -> Vec<Reason> {
         let text = format!("the published certificate starts at {}", live.not_before);
         reasons.push(Reason::new("not-yet-valid", text));
     }
-    if attested(status) == Some(false) {
+    if serves_current(status) == Some(false) {
         let seen = status.app.last_probe.as_ref();
         let why = seen.and_then(|probe| probe.message.as_deref());
         let text = format!(
@@ -159,7 +164,7 @@ fn reasons(status: &Status, now: Timestamp) -> Vec<Reason> {
             live.generation,
             why.map_or_else(String::new, |why| format!(": {why}"))
         );
-        reasons.push(Reason::new("not-attested", text));
+        reasons.push(Reason::new("not-serving-current", text));
     }
     reasons
 }
@@ -189,14 +194,17 @@ fn degraded(status: &Status) -> Vec<Reason> {
             "the files were put right {} times in ten minutes: somebody changes them",
             status.repairs_lately
         );
-        found.push(Reason::new("disturbed", text));
+        found.push(Reason::new("files-changed", text));
     }
     if let Some(free) = status.budget.free_at {
         let text = format!("the issuance budget is used up until {free}");
-        found.push(Reason::new("budget", text));
+        found.push(Reason::new("issuance-limit", text));
     }
     if let Some(why) = &status.app.alarm {
-        found.push(Reason::new("alarm", why.clone()));
+        found.push(Reason::new("reload-exhausted", why.clone()));
+    } else if let Some(why) = failed_reload(status) {
+        let text = format!("reload failed: {why}; retries continue");
+        found.push(Reason::new("reload-failed", text));
     }
     if let Some(generation) = &status.app.quarantined {
         let text = format!("generation {generation} was taken back");
@@ -205,25 +213,47 @@ fn degraded(status: &Status) -> Vec<Reason> {
     found
 }
 
-/// Whether the published generation was seen to be served; nothing without a probe or without a set.
+/// Why the last reload failed, while the application may still use the certificate files of before.
+fn failed_reload(status: &Status) -> Option<&str> {
+    let failed = status.app.reload == ReloadState::Failed && serves_current(status) != Some(true);
+    let last = status.app.last_reload.as_ref().filter(|_| failed)?;
+    last.outcome.as_ref()?.as_ref().err().map(String::as_str)
+}
+
+/// Whether the application was seen to serve the published generation; nothing without a probe or
+/// before the first publication.
 #[must_use]
-pub fn attested(status: &Status) -> Option<bool> {
+pub fn serves_current(status: &Status) -> Option<bool> {
     let live = status.live.as_ref().filter(|_| status.app.probed)?;
-    let seen = status.app.attested.as_ref();
+    let seen = status.app.last_verified.as_ref();
     Some(seen.is_some_and(|seen| seen.generation == live.generation))
 }
 
-/// How far the generations have come: issued (and on disk), published, told, attested.
+/// Which certificate the application serves. That it is an old one is said only when the last probe
+/// saw another certificate than the published one.
+#[must_use]
+pub fn serving(status: &Status) -> Serving {
+    let last = status.app.last_probe.as_ref().map(|probe| probe.outcome);
+    match serves_current(status) {
+        Some(true) => Serving::Current,
+        Some(false) if last == Some("other") => Serving::Old,
+        _ => Serving::Unknown,
+    }
+}
+
+/// How far the generations have come: issued (and on disk), published, reloaded, verified by a probe.
+/// Where no reload is needed, or no probe is configured, that stage has none.
 #[must_use]
 pub fn generations(status: &Status) -> [(&'static str, Option<&str>); 4] {
     let live = status.live.as_ref().map(|live| live.generation.as_str());
-    let told = status.app.told.as_ref();
-    let attested = status.app.attested.as_ref();
+    let needed = status.app.reload != ReloadState::NotNeeded;
+    let reloaded = status.app.reloaded.as_deref().filter(|_| needed);
+    let verified = status.app.last_verified.as_ref();
     [
         ("issued", status.staged_generation.as_deref().or(live)),
         ("published", live),
-        ("reloaded", told.map(|told| told.generation.as_str())),
-        ("verified", attested.map(|seen| seen.generation.as_str())),
+        ("reloaded", reloaded),
+        ("verified", verified.map(|seen| seen.generation.as_str())),
     ]
 }
 
@@ -234,7 +264,7 @@ pub(super) mod tests {
     use super::*;
     use crate::{
         model::failure::{Failure, FailureClass, FailureRun},
-        status::{Anchor, LastProbe, LastVerified, Live},
+        status::{Anchor, LastProbe, LastReload, LastVerified, Live},
     };
 
     pub(in crate::observe) const NOW: Timestamp = Timestamp::from_unix_secs(1_900_000_000);
@@ -263,7 +293,7 @@ pub(super) mod tests {
             not_after: NOW.plus(day * 3_650),
         }];
         status.app.probed = true;
-        status.app.attested = Some(LastVerified {
+        status.app.last_verified = Some(LastVerified {
             generation: "001900000000000".to_owned(),
             at: NOW.minus(day),
         });
@@ -292,7 +322,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn ready_means_published_valid_and_attested_where_a_probe_is_set() {
+    fn ready_means_published_valid_and_served_where_a_probe_is_set() {
         type Change = fn(&mut Status);
         let cases: [(Change, &[&str]); 6] = [
             (|one| one.live = None, &["nothing-published"]),
@@ -304,14 +334,14 @@ pub(super) mod tests {
                 |one| one.live.as_mut().unwrap().not_before = NOW.plus(Duration::from_secs(1)),
                 &["not-yet-valid"],
             ),
-            (|one| one.app.attested = None, &["not-attested"]),
+            (|one| one.app.last_verified = None, &["not-serving-current"]),
             (
                 |one| one.live.as_mut().unwrap().generation = "001900000000001".to_owned(),
-                &["not-attested"],
+                &["not-serving-current"],
             ),
             (
                 |one| {
-                    one.app.attested = None;
+                    one.app.last_verified = None;
                     one.app.probed = false;
                 },
                 &[],
@@ -344,9 +374,9 @@ pub(super) mod tests {
             [
                 "failing",
                 "files",
-                "disturbed",
-                "budget",
-                "alarm",
+                "files-changed",
+                "issuance-limit",
+                "reload-exhausted",
                 "rolled-back"
             ]
         );
@@ -354,9 +384,60 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn a_reload_that_fails_is_degraded_from_its_first_failure_and_no_generation_is_reloaded() {
+        let mut status = healthy();
+        status.app.probed = false;
+        status.app.last_verified = None;
+        status.app.reload = ReloadState::Failed;
+        status.app.last_reload = Some(LastReload {
+            generation: "001900000000000".to_owned(),
+            at: NOW,
+            times: 0,
+            outcome: Some(Err("no token".to_owned())),
+        });
+        let found = readiness(&status, NOW);
+        assert!(found.is_ready());
+        assert_eq!(codes(&found.degraded), ["reload-failed"]);
+        assert!(found.degraded[0].message.contains("no token"));
+        let stages = |status: &Status| {
+            let known = generations(status).map(|(stage, id)| id.map(|_| stage));
+            known.into_iter().flatten().collect::<Vec<_>>()
+        };
+        assert_eq!(stages(&status), ["issued", "published"]);
+        status.app.reloaded = Some("001800000000000".to_owned());
+        let stage = generations(&status)[2];
+        assert_eq!(stage, ("reloaded", Some("001800000000000")), "not moved");
+        status.app.reload = ReloadState::NotNeeded;
+        assert_eq!(stages(&status), ["issued", "published"], "none is needed");
+    }
+
+    #[test]
+    fn an_old_certificate_is_reported_only_when_a_probe_saw_one() {
+        let mut status = healthy();
+        assert_eq!(serving(&status), Serving::Current);
+        status.app.last_verified = None;
+        assert_eq!(serving(&status), Serving::Unknown, "no probe yet");
+        for (outcome, wanted) in [
+            ("other", Serving::Old),
+            ("probe-connect", Serving::Unknown),
+            ("not-healthy", Serving::Unknown),
+        ] {
+            status.app.last_probe = Some(LastProbe {
+                at: NOW,
+                outcome,
+                serial: None,
+                message: None,
+            });
+            assert_eq!(serving(&status), wanted, "{outcome}");
+        }
+        status.app.probed = false;
+        assert_eq!(serving(&status), Serving::Unknown, "no probe is configured");
+    }
+
+    #[test]
     fn what_the_last_probe_saw_is_in_the_reason() {
         let mut status = healthy();
-        status.app.attested = None;
+        status.app.last_verified = None;
         status.app.last_probe = Some(LastProbe {
             at: NOW,
             outcome: "other",

@@ -23,7 +23,7 @@ pub use self::{
     failure::ReloadFailure,
     record::{
         Attempt, Delivery, FailedAttempt, Outcome, Phase, Previous, ProbeVerdict, Publication,
-        ReloadRecord,
+        ReloadRecord, ReloadState,
     },
     rollback::{Quarantined, held_until, quarantine},
 };

@@ -9,7 +9,7 @@ use crate::{
     config::{App, ProbeConfig, ProbeTarget, ReloadConfig, ReloadStep},
     model::{
         failure::FailureClass,
-        reload::{Action, ReloadFailure},
+        reload::{Action, ReloadFailure, ReloadState},
         time::Timestamp,
     },
     reload::loki::Version,
@@ -75,7 +75,7 @@ pub(super) async fn attested(rig: &mut Rig, app: &FakeApplication) -> String {
 pub(super) async fn until_attested(rig: &mut Rig, generation: &str, limit: Duration) {
     let generation = generation.to_owned();
     rig.until(limit, |status| {
-        let seen = status.app.attested.as_ref();
+        let seen = status.app.last_verified.as_ref();
         seen.is_some_and(|seen| seen.generation == generation)
     })
     .await;
@@ -115,7 +115,7 @@ async fn a_new_leaf_is_told_once_and_attested_and_the_first_one_not_told() {
     assert_eq!(heard[0].serial, status.live.unwrap().serial);
     assert_eq!(status.app.reloads[&("nomad_restart", "ok")], 1);
     assert_eq!(status.app.alarm, None);
-    assert_eq!(status.app.told.unwrap().generation, second);
+    assert_eq!(status.app.last_reload.unwrap().generation, second);
     let looks = app.looks();
     assert!((280..=320).contains(&looks), "every five minutes: {looks}");
 }
@@ -164,7 +164,7 @@ async fn new_anchors_are_told_by_their_own_list() {
     assert_eq!(rig.issuer.count(), 1, "leaf and key stay");
     let status = rig.status();
     let live = status.live.unwrap().generation;
-    assert_eq!(status.app.attested.unwrap().generation, live);
+    assert_eq!(status.app.last_verified.unwrap().generation, live);
 }
 
 #[tokio::test(start_paused = true)]
@@ -224,6 +224,46 @@ async fn an_action_that_is_refused_is_an_alarm_and_tried_again() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn without_a_probe_a_reload_that_fails_is_never_shown_as_done() {
+    let (mut rig, app) = rig_with(vec![restart()], vec![restart()]);
+    rig.configs[0].probe = None;
+    rig.start();
+    let refused =
+        ReloadFailure::lasting("nomad-denied", "Nomad answered 403".to_owned(), "a policy");
+    app.behave(|one| one.habit = Habit::Fails(refused));
+    rig.until_live().await;
+    let failed = rig
+        .until(secs(5), |status| status.app.reload == ReloadState::Failed)
+        .await;
+    let last = failed.app.last_reload.clone().unwrap();
+    assert!(last.outcome.unwrap().unwrap_err().contains("403"));
+    assert_eq!(failed.app.reloaded, None);
+    assert_eq!(failed.app.last_verified, None);
+    app.behave(|one| one.habit = Habit::Reloads);
+    let done = rig
+        .until(secs(1_800), |status| {
+            status.app.reload == ReloadState::Successful
+        })
+        .await;
+    assert_eq!(done.app.reloaded, Some(done.live.unwrap().generation));
+    assert_eq!(done.app.last_verified, None, "no probe is configured");
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_reload_block_nothing_is_shown_as_reloaded() {
+    let (mut rig, _app) = rig_with(vec![restart()], vec![restart()]);
+    let config = &mut rig.configs[0];
+    (config.probe, config.reload) = (None, None);
+    rig.start();
+    rig.until_live().await;
+    tokio::time::sleep(secs(10)).await;
+    let app = rig.status().app;
+    assert_eq!(app.reload, ReloadState::NotNeeded);
+    assert_eq!((app.last_reload, app.reloaded), (None, None));
+    assert_eq!(app.last_verified, None);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_lock_that_is_never_free_holds_back_an_action_but_not_for_ever() {
     let (mut rig, app) = rig_with(vec![restart()], vec![restart()]);
     let lock = Some("nomad/jobs/loki/lock".to_owned());
@@ -236,7 +276,7 @@ async fn a_lock_that_is_never_free_holds_back_an_action_but_not_for_ever() {
     assert!(app.heard().is_empty());
     // the renewal in between does not begin the patience anew
     let newer = |status: &crate::status::Status| {
-        let seen = status.app.attested.as_ref();
+        let seen = status.app.last_verified.as_ref();
         seen.is_some_and(|seen| seen.generation >= second)
     };
     rig.until(10 * DAY, newer).await;
@@ -280,7 +320,7 @@ async fn sets_that_break_the_application_are_taken_back_and_few_are_tried() {
             .is_some_and(|live| live.generation == first)
             && status
                 .app
-                .attested
+                .last_verified
                 .as_ref()
                 .is_some_and(|seen| seen.generation == first)
     };

@@ -31,7 +31,7 @@ impl Member {
     }
 
     fn attested_at(&self) -> Timestamp {
-        self.rig.status().app.attested.unwrap().at
+        self.rig.status().app.last_verified.unwrap().at
     }
 }
 

@@ -8,7 +8,9 @@ use crate::{
     terminal::{Screen, Style, harmless},
 };
 
-const HEAD: [&str; 6] = ["NAME", "STATE", "LEFT", "RENEWS", "SERIAL", "APPLICATION"];
+const HEAD: [&str; 7] = [
+    "NAME", "STATE", "LEFT", "RENEWS", "SERIAL", "RELOAD", "SERVING",
+];
 
 /// Bytes of a serial that tell certificates apart on a screen.
 const SERIAL_CHARS: usize = 17;
@@ -54,13 +56,13 @@ struct ReportedLive {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 struct ReportedApp {
-    serves_current: Option<bool>,
-    last_reload_at: Option<Moment>,
+    reload: String,
+    serving: String,
 }
 
 pub(super) fn render(report: &ReportedAgent, screen: Screen) -> String {
     let now = &report.now;
-    let rows: Vec<[String; 6]> = report
+    let rows: Vec<[String; 7]> = report
         .certificates
         .iter()
         .map(|one| row(one, now))
@@ -76,7 +78,7 @@ pub(super) fn render(report: &ReportedAgent, screen: Screen) -> String {
         harmless(&report.version),
         rows.len()
     );
-    let line = |cells: [&str; 6], style: Option<(usize, Style)>, all: Option<Style>| {
+    let line = |cells: [&str; 7], style: Option<(usize, Style)>, all: Option<Style>| {
         let padded = cells.iter().zip(&widths).enumerate();
         let cells: Vec<String> = padded
             .map(|(index, (cell, width))| {
@@ -109,7 +111,7 @@ fn style(one: &ReportedCert) -> Style {
     }
 }
 
-fn row(one: &ReportedCert, now: &Moment) -> [String; 6] {
+fn row(one: &ReportedCert, now: &Moment) -> [String; 7] {
     let state = match (one.ready, one.degraded.is_empty()) {
         (true, true) => "ready",
         (true, false) => "degraded",
@@ -138,11 +140,9 @@ fn row(one: &ReportedCert, now: &Moment) -> [String; 6] {
             _ => serial,
         }
     });
-    let app = match (one.app.serves_current, one.app.last_reload_at.is_some()) {
-        (Some(true), _) => "current",
-        (Some(false), _) => "not current",
-        (None, true) => "reload tried",
-        (None, false) => "-",
+    let word = |word: &str| match word {
+        "" => none(),
+        word => harmless(word),
     };
     [
         harmless(&one.name),
@@ -150,7 +150,8 @@ fn row(one: &ReportedCert, now: &Moment) -> [String; 6] {
         left,
         renews,
         serial,
-        app.to_owned(),
+        word(&one.app.reload),
+        word(&one.app.serving),
     ]
 }
 
@@ -172,8 +173,8 @@ mod tests {
             }),
             due: Some(now.plus(hours(40)).into()),
             app: ReportedApp {
-                serves_current: Some(true),
-                ..ReportedApp::default()
+                reload: "failed".to_owned(),
+                serving: "current".to_owned(),
             },
             ..ReportedCert::default()
         };
@@ -213,6 +214,10 @@ mod tests {
         );
         assert!(
             lines[3][column("SERIAL")..].starts_with("0a:0b:0c:0d:0e:0f.."),
+            "{text}"
+        );
+        assert!(
+            lines[3][column("RELOAD")..].starts_with("failed "),
             "{text}"
         );
         assert!(lines[3].ends_with("current"), "{text}");

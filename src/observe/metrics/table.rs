@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     model::failure::FailureClass,
-    observe::status::{View, attested, generations, readiness},
+    observe::status::{View, generations, readiness, serves_current},
     status::Status,
 };
 
@@ -62,7 +62,7 @@ pub const METRICS: &[Metric] = &[
         "1 while issued certificate files wait to be published",
         |view, out| each(view, |one| out.yes_or_no(&[&one.name], one.staged))),
     row("certagent_generation", Gauge, PLAIN, &["certificate", "stage"],
-        "Newest generation that was issued, published, reloaded by the application, and verified by a probe; equal when all is done",
+        "Newest generation that was issued, published, reloaded (only where a reload is needed) and verified (only with a probe)",
         |view, out| each(view, |one| stages(one, out))),
 
     row("certagent_logins", Counter, PLAIN, &[],
@@ -111,13 +111,16 @@ pub const METRICS: &[Metric] = &[
 
     row("certagent_application_serves_current", Gauge, PLAIN, CERT,
         "1 while a probe sees the application serve the published generation; only with a probe",
-        |view, out| each(view, |one| if let Some(seen) = attested(one) { out.yes_or_no(&[&one.name], seen) })),
+        |view, out| each(view, |one| if let Some(seen) = serves_current(one) { out.yes_or_no(&[&one.name], seen) })),
     row("certagent_application_verified_timestamp", Gauge, SECONDS, CERT,
         "When a probe first saw the generation that is served",
-        |view, out| each(view, |one| out.moment(&[&one.name], one.app.attested.as_ref().map(|seen| seen.at)))),
+        |view, out| each(view, |one| out.moment(&[&one.name], one.app.last_verified.as_ref().map(|seen| seen.at)))),
     row("certagent_last_reload_timestamp", Gauge, SECONDS, CERT,
         "When the newest reload of the application began",
-        |view, out| each(view, |one| out.moment(&[&one.name], one.app.told.as_ref().map(|told| told.at)))),
+        |view, out| each(view, |one| out.moment(&[&one.name], one.app.last_reload.as_ref().map(|last| last.at)))),
+    row("certagent_last_reload_successful", Gauge, PLAIN, CERT,
+        "1 when the newest reload of the application succeeded, 0 when it failed",
+        |view, out| each(view, |one| if let Some(done) = reload_result(one) { out.yes_or_no(&[&one.name], done) })),
     row("certagent_reloads", Counter, PLAIN, &["certificate", "action", "outcome"],
         "Reloads of the application, successful or not, by action and outcome",
         |view, out| each(view, |one| for ((action, outcome), times) in &one.app.reloads { out.whole(&[&one.name, action, outcome], *times) })),
@@ -182,6 +185,11 @@ fn stages(one: &Status, out: &mut Samples) {
             out.whole(&[&one.name, stage], id);
         }
     }
+}
+
+fn reload_result(one: &Status) -> Option<bool> {
+    let last = one.app.last_reload.as_ref()?;
+    last.outcome.as_ref().map(Result::is_ok)
 }
 
 /// All classes from the start, so that the first failure is an increase.

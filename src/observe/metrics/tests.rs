@@ -19,10 +19,11 @@ fn full() -> View {
         at: NOW,
         outcome: Ok("0a:0b".to_owned()),
     });
-    status.app.told = Some(LastReload {
+    status.app.last_reload = Some(LastReload {
         generation: "001900000000000".to_owned(),
         at: NOW,
         times: 1,
+        outcome: Some(Ok(())),
     });
     status.app.last_probe = Some(LastProbe {
         at: NOW,
@@ -85,6 +86,7 @@ fn samples_have_the_labels_and_values_of_the_status() {
         "certagent_generation{certificate=\"ingester\",stage=\"verified\"} 1900000000000",
         "certagent_vault_clock_offset_seconds{certificate=\"ingester\"} -1.5",
         "certagent_reloads_total{certificate=\"ingester\",action=\"nomad_restart\",outcome=\"ok\"} 3",
+        "certagent_last_reload_successful{certificate=\"ingester\"} 1",
         "certagent_application_serves_current{certificate=\"ingester\"} 1",
         "# UNIT certagent_certificate_not_after_timestamp_seconds seconds",
     ] {

@@ -90,6 +90,24 @@ pub enum Outcome {
     Failed(FailedAttempt),
 }
 
+/// Whether the application was reloaded for the published generation.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub enum ReloadState {
+    /// No reload is configured, or none is needed.
+    #[default]
+    #[serde(rename = "n/a")]
+    NotNeeded,
+    /// The last reload succeeded.
+    #[serde(rename = "ok")]
+    Successful,
+    /// None was tried yet, or it is under way.
+    #[serde(rename = "pending")]
+    Pending,
+    /// The last reload failed.
+    #[serde(rename = "failed")]
+    Failed,
+}
+
 /// The generation before the live one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Previous {
@@ -209,6 +227,32 @@ impl ReloadRecord {
             Phase::Announced { .. } => None,
             Phase::Trying { attempt } => Some(attempt),
             Phase::Verified { attempt, .. } | Phase::Exhausted { attempt, .. } => attempt.as_ref(),
+        }
+    }
+
+    /// The newest attempt of an action that touches the application.
+    #[must_use]
+    pub fn reload_attempt(&self, policy: &ReloadPolicy) -> Option<&Attempt> {
+        let actions = policy.actions(self.about.event);
+        self.attempt()
+            .filter(|attempt| actions.get(attempt.step).is_some_and(Action::touches))
+    }
+
+    /// Whether the application was reloaded for this generation; a proof by a probe is not asked for.
+    #[must_use]
+    pub fn reload_state(&self, policy: &ReloadPolicy) -> ReloadState {
+        let mut actions = policy.actions(self.about.event).iter();
+        if !actions.any(Action::touches) {
+            return ReloadState::NotNeeded;
+        }
+        match (&self.phase, self.reload_attempt(policy)) {
+            (Phase::Verified { .. }, None) => ReloadState::NotNeeded,
+            (_, None) => ReloadState::Pending,
+            (_, Some(attempt)) => match attempt.outcome {
+                Outcome::Unknown => ReloadState::Pending,
+                Outcome::Delivered => ReloadState::Successful,
+                Outcome::Failed(_) => ReloadState::Failed,
+            },
         }
     }
 

@@ -5,6 +5,7 @@ use proptest::prelude::*;
 use super::*;
 
 mod sim;
+mod state;
 
 use sim::{App, Sim};
 
