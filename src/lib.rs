@@ -1,7 +1,7 @@
 //! certagent keeps one TLS certificate set per allocation fresh.
 //!
 //! ```text
-//! Config -> Order -> Reply -> Bundle -> Verified -> (staged) -> Published
+//! Config -> IssuanceRequest -> Reply -> Bundle -> Verified -> (staged) -> Published
 //!   -> ReloadRecord -> Served -> Status
 //! ```
 //!

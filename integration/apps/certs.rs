@@ -77,12 +77,7 @@ impl Authority {
             ttl: Duration::from_secs(3600),
             ..Request::example()
         };
-        let expect = Expect {
-            request: &request,
-            min_remaining: Duration::ZERO,
-            known_serials: &[],
-            extra_anchors: &[],
-        };
+        let expect = Expect::of(&request);
         let key = Secret::new(key.serialize_pem());
         let bundle = verify::reread(&self.pem, &signed.pem(), &key).unwrap();
         verify::verify(bundle, &expect, now).unwrap()

@@ -36,12 +36,7 @@ fn request() -> Request {
 
 fn set(ca: &TestCa) -> Verified {
     let (now, request) = (SystemClock.now(), request());
-    let expect = verify::Expect {
-        request: &request,
-        min_remaining: Duration::ZERO,
-        known_serials: &[],
-        extra_anchors: &[],
-    };
+    let expect = verify::Expect::of(&request);
     let body = ca.answer(&request, now);
     verify::verify(answer::parse(&body, None).unwrap(), &expect, now).unwrap()
 }

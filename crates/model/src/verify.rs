@@ -41,6 +41,19 @@ pub struct Expect<'a> {
     pub extra_anchors: &'a [Vec<u8>],
 }
 
+impl<'a> Expect<'a> {
+    /// What `request` asks for and nothing more: files that are read again, or shown.
+    #[must_use]
+    pub const fn of(request: &'a Request) -> Self {
+        Self {
+            request,
+            min_remaining: Duration::ZERO,
+            known_serials: &[],
+            extra_anchors: &[],
+        }
+    }
+}
+
 /// A set that passed every check.
 #[derive(Clone)]
 pub struct Verified {

@@ -48,12 +48,7 @@ pub(super) fn load(temp: &Path) -> Vec<Verified> {
         ttl: Duration::from_secs(3600),
         ..Request::example()
     };
-    let expect = Expect {
-        request: &request,
-        min_remaining: Duration::ZERO,
-        known_serials: &[],
-        extra_anchors: &[],
-    };
+    let expect = Expect::of(&request);
     (0..)
         .map(|number| temp.join("sets").join(number.to_string()))
         .take_while(|dir| dir.is_dir())

@@ -6,7 +6,10 @@
 mod modules;
 mod picture;
 
-use std::{collections::BTreeSet, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::{Path, PathBuf},
+};
 
 use modules::{Arrow, Workspace, circles, rust_files};
 
@@ -174,6 +177,76 @@ fn wrong_text(path: &str, text: &str) -> Vec<String> {
     let left = unfinished.iter().filter(|word| text.contains(*word));
     wrong.extend(left.map(|word| format!("{path}: {word}")));
     wrong
+}
+
+/// Files that no `mod` names, so that nothing compiles them: `files` are the paths below the directory of one crate.
+fn orphans(files: &BTreeMap<PathBuf, String>) -> Vec<&Path> {
+    let names = |parent: &Path, child: &str| {
+        files.get(parent).is_some_and(|text| {
+            let mut lines = text
+                .lines()
+                .map(|line| line.trim().trim_start_matches("pub "));
+            lines.any(|line| {
+                let line = line.strip_prefix("pub(crate) ").unwrap_or(line);
+                let line = line.strip_prefix("pub(super) ").unwrap_or(line);
+                line == format!("mod {child};")
+            })
+        })
+    };
+    let roots = ["lib.rs", "main.rs"].map(Path::new);
+    let is_named = |file: &Path| {
+        let (mut folder, mut child) = (file.parent().unwrap(), file.file_stem().unwrap());
+        if child == "mod" {
+            child = folder.file_name().unwrap();
+            folder = folder.parent().unwrap();
+        }
+        let child = child.to_str().unwrap();
+        let parents = [folder.with_extension("rs"), folder.join("mod.rs")];
+        let parents = parents.iter().map(PathBuf::as_path);
+        let above = if folder == Path::new("") {
+            &roots[..]
+        } else {
+            &[]
+        };
+        parents
+            .chain(above.iter().copied())
+            .any(|parent| names(parent, child))
+    };
+    let files = files.keys().map(PathBuf::as_path);
+    files
+        .filter(|file| !roots.contains(file) && !is_named(file))
+        .collect()
+}
+
+#[test]
+fn a_file_that_no_module_names_is_seen() {
+    for directory in ["src", "crates/model/src", "crates/dev/src", "integration"] {
+        let directory = root().join(directory);
+        let read = |path: PathBuf| {
+            let text = std::fs::read_to_string(&path).unwrap();
+            (path.strip_prefix(&directory).unwrap().to_owned(), text)
+        };
+        let files = rust_files(&directory).into_iter().map(read).collect();
+        assert_eq!(
+            orphans(&files),
+            Vec::<&Path>::new(),
+            "{}",
+            directory.display()
+        );
+    }
+    let files = [
+        ("lib.rs", "pub mod a;\nmod b;"),
+        ("a.rs", "mod x;\n#[cfg(test)]\nmod tests;"),
+        ("a/x.rs", "// mod y;"),
+        ("a/tests.rs", ""),
+        ("a/y.rs", ""),
+        ("b/mod.rs", "pub(crate) mod z;"),
+        ("b/z.rs", ""),
+        ("c.rs", ""),
+    ];
+    let files = files.map(|(path, text)| (PathBuf::from(path), text.to_owned()));
+    let files = files.into_iter().collect();
+    assert_eq!(orphans(&files), ["a/y.rs", "c.rs"].map(Path::new));
 }
 
 #[test]

@@ -162,12 +162,7 @@ pub(super) fn reread(
         own = request_of(&bundle, &config.request)?;
         &own
     };
-    let expect = Expect {
-        request,
-        min_remaining: std::time::Duration::ZERO,
-        known_serials: &[],
-        extra_anchors: &[],
-    };
+    let expect = Expect::of(request);
     verify::verify(bundle, &expect, now)
 }
 

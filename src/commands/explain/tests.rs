@@ -43,12 +43,7 @@ fn config(dir: PathBuf) -> CertConfig {
 
 fn verified(config: &CertConfig) -> verify::Verified {
     let body = TestCa::new(CAME).answer(&config.request, CAME);
-    let expect = verify::Expect {
-        request: &config.request,
-        min_remaining: Duration::ZERO,
-        known_serials: &[],
-        extra_anchors: &[],
-    };
+    let expect = verify::Expect::of(&config.request);
     verify::verify(answer::parse(&body, None).unwrap(), &expect, CAME).unwrap()
 }
 

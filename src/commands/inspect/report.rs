@@ -253,12 +253,7 @@ impl Inspection {
     /// The checks of an answer, against the request that asks for exactly what the leaf says.
     fn verify(&mut self, [ca, cert]: &[&str; 2], key: &Secret, leaf: &CertFacts, now: Timestamp) {
         let request = as_issued(leaf);
-        let expect = Expect {
-            request: &request,
-            min_remaining: std::time::Duration::ZERO,
-            known_serials: &[],
-            extra_anchors: &[],
-        };
+        let expect = Expect::of(&request);
         let verified =
             verify::reread(ca, cert, key).and_then(|bundle| verify::verify(bundle, &expect, now));
         match verified {

@@ -16,10 +16,8 @@ pub(crate) const NOW: Timestamp = Timestamp::from_unix_secs(1_795_600_000);
 
 fn expect(request: &Request) -> Expect<'_> {
     Expect {
-        request,
         min_remaining: Duration::from_secs(60),
-        known_serials: &[],
-        extra_anchors: &[],
+        ..Expect::of(request)
     }
 }
 
