@@ -74,7 +74,7 @@ impl From<FailureClass> for Exit {
             FailureClass::Denied | FailureClass::Misconfigured => Self::Denied,
             FailureClass::BadAnswer => Self::Refused,
             FailureClass::Local => Self::CannotPublish,
-            FailureClass::Budget => Self::Failure,
+            FailureClass::IssuanceLimit => Self::Failure,
         }
     }
 }

@@ -292,7 +292,7 @@ impl Status {
             return None;
         }
         let failure = self.failure.as_ref().map(|run| run.last.class);
-        failure.or_else(|| self.budget.free_at.map(|_| FailureClass::Budget))
+        failure.or_else(|| self.budget.free_at.map(|_| FailureClass::IssuanceLimit))
     }
 
     /// Whether it is known how the first start went.

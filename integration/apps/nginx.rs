@@ -58,7 +58,7 @@ fn nginx_serves_the_old_certificate_until_its_signal_and_then_the_new_one() {
     });
     assert_eq!(look(&target, &old).1, Ok(()), "{}", family.process.output());
     let new = authority.publish(&certs, None);
-    assert_eq!(look(&target, &new).1, Err("serves-older"));
+    assert_eq!(look(&target, &new).1, Err("serves-other"));
     family.process.signal(Signal::HUP);
     attested(&target, &new);
 }

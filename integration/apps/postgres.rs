@@ -97,7 +97,7 @@ fn postgresql_is_attested_over_starttls_and_refuses_strangers() {
     assert_eq!(served.unwrap().accepted, Accepted::Yes { sent: true });
 
     let new = authority.publish(&certs, user);
-    assert_eq!(look(&target, &new).1, Err("serves-older"));
+    assert_eq!(look(&target, &new).1, Err("serves-other"));
     family.process.signal(Signal::HUP);
     attested(&target, &new);
 

@@ -73,7 +73,7 @@ fn it_starts_renews_reuses_repairs_and_stops() {
     let mut process = start(&place, &["--ttl", "10s"]);
     let first = wait_for_set(&place, &process, |_| true);
     process.wait_for_line("published a certificate", PATIENCE);
-    assert_eq!(verdict(&place.certs()), "good", "{}", process.output());
+    assert_eq!(verdict(&place.certs()), "valid", "{}", process.output());
     wait_for("ready file", PATIENCE, || fs::read(ready_file(&place)).ok());
     let second = wait_for_set(&place, &process, |files| files[1] != first[1]);
     assert_ne!(first[2], second[2], "each certificate has a new key");
@@ -115,7 +115,7 @@ fn sign_mode_keeps_the_key_when_told_to() {
     let first = wait_for_set(&place, &process, |_| true);
     let second = wait_for_set(&place, &process, |files| files[1] != first[1]);
     assert_eq!(first[2], second[2]);
-    assert_eq!(verdict(&place.certs()), "good");
+    assert_eq!(verdict(&place.certs()), "valid");
     finish(process);
 }
 
@@ -154,7 +154,7 @@ fn kill_9_at_any_moment_leaves_a_whole_set_and_keeps_the_budget() {
         process.signal(Signal::KILL);
         process.wait(PATIENCE);
         if place.certs().join("..data").exists() {
-            assert_eq!(verdict(&place.certs()), "good", "round {round}");
+            assert_eq!(verdict(&place.certs()), "valid", "round {round}");
         }
     }
     let made = issued(server) - before;
@@ -165,7 +165,7 @@ fn kill_9_at_any_moment_leaves_a_whole_set_and_keeps_the_budget() {
     wait_for_set(&place, &process, |_| true);
     // it may be there from before: a signal that comes before it listens would just end it
     process.wait_for_line("valid until", PATIENCE);
-    assert_eq!(verdict(&place.certs()), "good");
+    assert_eq!(verdict(&place.certs()), "valid");
     assert!(process.ended().is_none());
     finish(process);
 }
@@ -218,12 +218,12 @@ fn issue_reports_writes_and_shows_the_key_only_where_asked() {
     assert!(!text.contains("PRIVATE KEY"));
     let (text, _) = run(&["--output", "json", "--mode", "sign"]);
     let report: Value = serde_json::from_str(&text).unwrap();
-    assert_eq!(report["report"]["verdict"], "good");
+    assert_eq!(report["report"]["verdict"], "valid");
     assert!(!text.contains("PRIVATE KEY"));
     let (text, _) = run(&["--output", "pem"]);
     assert_eq!(text.matches("BEGIN PRIVATE KEY").count(), 1);
     run(&["--output-dir", out.to_str().unwrap()]);
-    assert_eq!(verdict(&out), "good");
+    assert_eq!(verdict(&out), "valid");
 }
 
 #[test]

@@ -221,7 +221,7 @@ fn status_metrics_and_explain_say_the_same() {
         ("used", "certagent_issuance_limit_used"),
         ("per_hour", "certagent_issuance_limit"),
     ] {
-        assert_eq!(one["issuance_limit"][key], explained["budget"][key]);
+        assert_eq!(one["issuance_limit"][key], explained["issuance_limit"][key]);
         assert_eq!(
             sample(&metrics, name),
             one["issuance_limit"][key].as_f64().unwrap()

@@ -53,8 +53,8 @@ fn it_shows_what_is_served_against_what_is_published() {
     assert_eq!((exit, err.as_str()), (code(Exit::Done), ""), "{out}");
     for wanted in [
         old.as_str(),
-        "attested: the application serves what is published",
-        "verified against CA.pem, and proven",
+        "current: the application serves the published certificate",
+        "verified against CA.pem",
         "accepted",
         "serving",
         "TLSv1.3, h2",
@@ -67,15 +67,15 @@ fn it_shows_what_is_served_against_what_is_published() {
     let (exit, out, _) = ran(&["probe", "--client-cert-dir", certs, "-o", "json"], &nomad);
     let report: Value = serde_json::from_str(&out).unwrap();
     assert_eq!(exit, code(Exit::Done));
-    assert_eq!(report["attested"], true);
+    assert_eq!(report["serves_current"], true);
     assert_eq!(report["served"]["serial"], old.as_str());
-    assert_eq!(report["served"]["client"], "yes");
+    assert_eq!(report["served"]["client_certificate"], "yes");
 
     let new = authority.publish(&dir, None).wanted().serial.to_owned();
     let (exit, out, err) = ran(&["probe", &app.address, "--client-cert-dir", certs], &[]);
     assert_eq!((exit, err.as_str()), (code(Exit::Refused), ""));
     assert!(out.contains(&old) && out.contains(&new), "{out}");
-    assert!(out.contains("serves-older: still serves"), "{out}");
+    assert!(out.contains("serves-other: still serves"), "{out}");
     assert!(out.contains("hint: "), "{out}");
 
     app.process.signal(rustix::process::Signal::HUP);

@@ -231,7 +231,7 @@ impl Holdings {
         budget::prune(&mut issuances, now);
         issuances.push(now);
         let state = Record {
-            ordered: fingerprint.to_owned(),
+            requested: fingerprint.to_owned(),
             issuances,
             ..self.state.clone()
         };

@@ -118,7 +118,7 @@ pub(super) fn out_of_budget(live: Option<&LiveFiles>, per_hour: u32, free: Times
 /// ActionReason a renewal that was asked for can't be now.
 pub(super) fn not_now(until: Timestamp, why: ActionReason) -> Failure {
     let (class, code) = match why {
-        ActionReason::Budget => (FailureClass::Budget, "issuance_limit"),
+        ActionReason::IssuanceLimit => (FailureClass::IssuanceLimit, "issuance_limit"),
         ActionReason::Quarantine => (FailureClass::Local, "quarantine"),
         ActionReason::Retry(class) => (class, "retry"),
         _ => (FailureClass::Local, "staged"),
@@ -127,7 +127,7 @@ pub(super) fn not_now(until: Timestamp, why: ActionReason) -> Failure {
         class,
         code: code.to_owned(),
         message: format!("no certificate is asked for before {until}: {why}"),
-        hint: (why == ActionReason::Budget)
+        hint: (why == ActionReason::IssuanceLimit)
             .then(|| "find out why so many were needed, or raise the budget".to_owned()),
         retry_after: None,
     }

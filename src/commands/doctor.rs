@@ -57,7 +57,7 @@ fn as_json(report: &DoctorReport, asked: bool) -> Value {
     json!({
         "ok": report.count(CheckStatus::Fail) == 0,
         "exit": report.exit().code(),
-        "ordered": asked,
+        "test_issued": asked,
         "checks": report.rows.iter().map(row).collect::<Vec<_>>(),
     })
 }

@@ -1,6 +1,6 @@
 //! `certagent explain`: every input of the next renewal time, from the configuration and the disk.
 //!
-//! Never changes anything and asks nobody. What stays true: the time comes from the same functions
+//! Never changes anything and connects to nothing. What stays true: the time comes from the same functions
 //! on the same facts as the agent's own, so it is the agent's to the second. Failures of a running
 //! agent are in its memory only: its retry plan is in its log.
 
@@ -69,45 +69,47 @@ struct Explanation {
     name: String,
     dir: String,
     now: Moment,
-    /// Whether the live set answers today's request; unknown without a live set.
+    /// Whether the published certificate is what the configuration requests; unknown without one.
     request_matches: Option<bool>,
     serial: Option<String>,
     renewal: Option<Renewal>,
-    /// When a staged set starts, where there is one.
+    /// When certificate files that wait to be published become valid.
     staged_from: Option<Moment>,
-    budget: BudgetUse,
+    issuance_limit: IssuanceLimitUse,
     next: NextStep,
 }
 
-/// How the renewal time of the live set comes about.
+/// How the renewal time of the published certificate comes about.
 #[derive(Clone, Debug, Serialize)]
 struct Renewal {
     due: Moment,
     not_before: Moment,
     not_after: Moment,
-    life: Span,
+    validity: Span,
     obtained_at: Option<Moment>,
-    counted_from: Moment,
-    basis: &'static str,
-    counted_life: Span,
-    configured: String,
-    rule: String,
-    point: Moment,
+    lifetime_start: Moment,
+    /// `obtained_at` or `not_before`.
+    lifetime_start_is: &'static str,
+    lifetime: Span,
+    configured_renew_at: String,
+    renew_at: String,
+    due_before_splay: Moment,
     configured_splay: Span,
     splay_seed: String,
-    window: Span,
+    splay_window: Span,
     splay: Span,
-    clamps: Vec<&'static str>,
-    /// The most requests that an outage from the due time to the end can bring about.
+    /// What moved the due time away from what is configured.
+    limits: Vec<&'static str>,
+    /// The most requests that an outage from the due time until expiry can cause.
     most_requests: u32,
     /// Attempts planned in that time.
     planned_attempts: u32,
-    /// The longest from the issuer's return to the attempt that follows it.
-    longest_return: Span,
+    /// The longest time from Vault's recovery to the next attempt.
+    longest_recovery_delay: Span,
 }
 
 #[derive(Clone, Debug, Serialize)]
-struct BudgetUse {
+struct IssuanceLimitUse {
     per_hour: u32,
     used: u32,
     free_at: Option<Moment>,
@@ -146,7 +148,7 @@ fn explain(config: &CertConfig, facts: &Facts, now: Timestamp) -> Explanation {
             .staged
             .as_ref()
             .map(|staged| staged.validity.not_before.into()),
-        budget: BudgetUse {
+        issuance_limit: IssuanceLimitUse {
             per_hour: policy.max_issuances_per_hour,
             used: budget::used(&facts.issuances, now),
             free_at: free.map(Moment::from),
@@ -162,30 +164,30 @@ fn renewal(due: &Due, config: &CertConfig) -> Renewal {
         due: due.at.into(),
         not_before: due.validity.not_before.into(),
         not_after: due.validity.not_after.into(),
-        life: due.life.into(),
+        validity: due.life.into(),
         obtained_at: due.obtained_at.map(Moment::from),
-        counted_from: due.counted_from.into(),
-        basis: due.basis.name(),
-        counted_life: due.counted_life.into(),
-        configured: rule(policy.at),
-        rule: rule(due.rule),
-        point: due.point.into(),
+        lifetime_start: due.counted_from.into(),
+        lifetime_start_is: due.basis.name(),
+        lifetime: due.counted_life.into(),
+        configured_renew_at: rule(policy.at),
+        renew_at: rule(due.rule),
+        due_before_splay: due.point.into(),
         configured_splay: policy.splay.into(),
         splay_seed: policy.splay_seed.clone(),
-        window: due.window.into(),
+        splay_window: due.window.into(),
         splay: due.splay.into(),
-        clamps: due.clamps.iter().map(|clamp| clamp.name()).collect(),
+        limits: due.clamps.iter().map(|clamp| clamp.name()).collect(),
         most_requests: retry::most_requests(class, due.validity, due.at, due.validity.not_after)
             .saturating_add(health::most_attempts(due.at.until(due.validity.not_after))),
         planned_attempts: retry::runway(class, due.validity, due.at),
-        longest_return: health::longest_return().into(),
+        longest_recovery_delay: health::longest_return().into(),
     }
 }
 
 fn rule(at: RenewAt) -> String {
     match at {
-        RenewAt::Share(share) => format!("{:.1} % of life", share * 100.0),
-        RenewAt::Before(before) => format!("{} before the end", duration::print(before)),
+        RenewAt::Share(share) => format!("{:.1} % of the lifetime", share * 100.0),
+        RenewAt::Before(before) => format!("{} before expiry", duration::print(before)),
     }
 }
 

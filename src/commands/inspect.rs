@@ -35,8 +35,8 @@ pub(super) fn run(args: &InspectArgs, environment: &Environment) -> anyhow::Resu
         super::print(&text::render(&report, screen))?;
     }
     Ok(match report.verdict {
-        Verdict::Good | Verdict::Warning => Exit::Done,
-        Verdict::Bad => Exit::Refused,
+        Verdict::Valid | Verdict::Warning => Exit::Done,
+        Verdict::Invalid => Exit::Refused,
     })
 }
 

@@ -1,7 +1,7 @@
 //! `certagent probe`: which certificate an application serves, against what is published.
 //!
 //! Never changes anything. What stays true: what was served is shown even when it does not count,
-//! and "attested" is said only when the peer proved the published certificate.
+//! and "current" is said only when the peer proved the published certificate.
 
 use std::path::{Path, PathBuf};
 
@@ -145,7 +145,7 @@ fn render(
         harmless(&target.server_name)
     );
     let trust = match &served.trust {
-        ChainTrust::Verified => "verified against CA.pem, and proven".to_owned(),
+        ChainTrust::Verified => "verified against CA.pem; the application has the key".to_owned(),
         ChainTrust::Refused(why) => format!("refused: {}", harmless(why)),
     };
     let mut rows = vec![
@@ -159,7 +159,7 @@ fn render(
         ("chain", trust),
     ];
     if served.trust == ChainTrust::Verified {
-        rows.push(("our own", accepted(&served.accepted)));
+        rows.push(("client certificate", accepted(&served.accepted)));
     }
     if let Some(health) = &served.health {
         rows.push(("health", health_words(health)));
@@ -172,8 +172,8 @@ fn render(
     text.push_str(&screen.table(&rows));
     text.push_str(&match mismatch {
         None => format!(
-            "{}: the application serves what is published\n",
-            screen.paint(Style::Good, "attested")
+            "{}: the application serves the published certificate\n",
+            screen.paint(Style::Good, "current")
         ),
         Some(no) => format!(
             "{}: {}\nhint: {}\n",
@@ -187,11 +187,11 @@ fn render(
 
 fn accepted(accepted: &Accepted) -> String {
     match accepted {
-        Accepted::NotAsked => "not asked for".to_owned(),
+        Accepted::NotAsked => "not requested".to_owned(),
         Accepted::Yes { sent: true } => "accepted".to_owned(),
-        Accepted::Yes { sent: false } => "asked for, accepted without one".to_owned(),
+        Accepted::Yes { sent: false } => "requested, and accepted without one".to_owned(),
         Accepted::Refused(why) => format!("refused: {}", harmless(why)),
-        Accepted::Silent => "asked for, and no answer".to_owned(),
+        Accepted::Silent => "requested, and no answer".to_owned(),
     }
 }
 
@@ -212,7 +212,7 @@ fn health_words(health: &ApplicationHealth) -> String {
 struct ProbeReport {
     address: String,
     server_name: String,
-    attested: bool,
+    serves_current: bool,
     /// Why not: a stable code, the words, and what to do.
     code: Option<&'static str>,
     message: Option<String>,
@@ -235,8 +235,8 @@ struct ServedLeaf {
     not_before: String,
     not_after: String,
     verified: bool,
-    /// `not-asked`, `yes`, `without`, `refused` or `silent`; none when the chain was refused.
-    client: Option<&'static str>,
+    /// `not-requested`, `yes`, `without`, `refused` or `silent`; none when the chain was refused.
+    client_certificate: Option<&'static str>,
     /// `serving`, `not-serving`, `other`, `error` or `broken`; none when not asked.
     health: Option<&'static str>,
     version: Option<String>,
@@ -257,7 +257,7 @@ impl ProbeReport {
                 .map(|no| (no.code, no.message, no.hint)),
             Err(failure) => Some((failure.code, failure.message.clone(), failure.hint)),
         };
-        let attested = why.is_none();
+        let serves_current = why.is_none();
         let (code, message, hint) = match why {
             Some((code, message, hint)) => (Some(code), Some(message), Some(hint)),
             None => (None, None, None),
@@ -265,7 +265,7 @@ impl ProbeReport {
         Self {
             address: target.address.clone(),
             server_name: target.server_name.clone(),
-            attested,
+            serves_current,
             code,
             message,
             hint,
@@ -282,7 +282,7 @@ impl ServedLeaf {
     fn of(served: &Served) -> Self {
         let verified = served.trust == ChainTrust::Verified;
         let client = match &served.accepted {
-            Accepted::NotAsked => "not-asked",
+            Accepted::NotAsked => "not-requested",
             Accepted::Yes { sent: true } => "yes",
             Accepted::Yes { sent: false } => "without",
             Accepted::Refused(_) => "refused",
@@ -304,7 +304,7 @@ impl ServedLeaf {
             not_before: served.not_before.to_string(),
             not_after: served.not_after.to_string(),
             verified,
-            client: verified.then_some(client),
+            client_certificate: verified.then_some(client),
             health: served.health.as_ref().map(health),
             version: served.version.clone(),
             alpn: served.alpn.clone(),

@@ -61,16 +61,12 @@ fn failed(facts: &DoctorFacts, own: impl Fn(&str) -> bool) -> CheckOutcome {
 }
 
 pub(super) fn other(facts: &DoctorFacts) -> CheckOutcome {
-    mismatched(facts, |code| {
-        matches!(code, "serves-older" | "serves-other")
-    })
+    mismatched(facts, |code| matches!(code, "serves-other"))
 }
 
 /// It serves what it should, and the connection is of no use all the same.
 pub(super) fn unproven(facts: &DoctorFacts) -> CheckOutcome {
-    mismatched(facts, |code| {
-        !matches!(code, "serves-older" | "serves-other")
-    })
+    mismatched(facts, |code| !matches!(code, "serves-other"))
 }
 
 fn mismatched(facts: &DoctorFacts, own: impl Fn(&str) -> bool) -> CheckOutcome {

@@ -89,8 +89,8 @@ pub enum ActionReason {
     Staged,
     /// The retry plan of this class.
     Retry(FailureClass),
-    /// The issuance budget is used up.
-    Budget,
+    /// The issuance limit is reached.
+    IssuanceLimit,
     /// The application broke on the last answer, and the set before is in use again.
     Quarantine,
 }
@@ -107,7 +107,7 @@ impl ActionReason {
             Self::Expired => "expired",
             Self::Staged => "staged",
             Self::Retry(_) => "retry",
-            Self::Budget => "issuance_limit",
+            Self::IssuanceLimit => "issuance_limit",
             Self::Quarantine => "quarantine",
         }
     }
@@ -123,7 +123,7 @@ impl fmt::Display for ActionReason {
             Self::Expired => f.write_str("the live certificate has ended"),
             Self::Staged => f.write_str("a set is staged"),
             Self::Retry(class) => write!(f, "the retry plan for {class}"),
-            Self::Budget => f.write_str("the issuance budget is used up"),
+            Self::IssuanceLimit => f.write_str("the issuance limit is reached"),
             Self::Quarantine => f.write_str("the application broke on the last new certificate"),
         }
     }
@@ -157,7 +157,7 @@ pub fn decide(facts: &Facts, policy: &RenewPolicy, now: Timestamp) -> Next {
     if let Err(free) = budget::allowed(&facts.issuances, policy.max_issuances_per_hour, now) {
         return match retry {
             Some((at, why)) if at > free => Next::WaitUntil(at, why),
-            _ => Next::WaitUntil(free, ActionReason::Budget),
+            _ => Next::WaitUntil(free, ActionReason::IssuanceLimit),
         };
     }
     match retry {

@@ -24,8 +24,8 @@ pub enum FailureClass {
     BadAnswer,
     /// Our own machine: disk, permissions, key generation.
     Local,
-    /// The issuance budget is used up; nothing was sent.
-    Budget,
+    /// The issuance limit is reached; nothing was sent.
+    IssuanceLimit,
 }
 
 impl FailureClass {
@@ -38,7 +38,7 @@ impl FailureClass {
         Self::Misconfigured,
         Self::BadAnswer,
         Self::Local,
-        Self::Budget,
+        Self::IssuanceLimit,
     ];
 
     /// The name used in logs, metrics and JSON.
@@ -52,7 +52,7 @@ impl FailureClass {
             Self::Misconfigured => "misconfigured",
             Self::BadAnswer => "bad_answer",
             Self::Local => "local",
-            Self::Budget => "issuance_limit",
+            Self::IssuanceLimit => "issuance_limit",
         }
     }
 }

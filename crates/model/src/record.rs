@@ -50,7 +50,7 @@ pub struct Record {
     pub issuances: Vec<Timestamp>,
     /// Fingerprint of the request that the newest of them was for: what a set answers that a crash
     /// left on disk before it was recorded.
-    pub ordered: String,
+    pub requested: String,
     /// A complete set that was issued but is not live yet.
     pub staged: Option<StagedRecord>,
     /// Trust anchors and when they were last vouched for.

@@ -134,7 +134,7 @@ impl Finding {
     #[must_use]
     pub fn of(served: &Served, mismatch: Option<&Mismatch>) -> Self {
         match mismatch.map(|why| why.code) {
-            None | Some("serves-older" | "serves-other") => Self::Serves {
+            None | Some("serves-other") => Self::Serves {
                 serial: served.serial.clone(),
                 sha256: served.sha256.clone(),
             },

@@ -90,7 +90,7 @@ const fn plan(class: FailureClass) -> Plan {
             late: 10 * MINUTE_MILLIS,
         },
         // Nothing was sent; `decide` waits for the budget itself.
-        FailureClass::Budget => Plan {
+        FailureClass::IssuanceLimit => Plan {
             quick: &[],
             ..plain
         },

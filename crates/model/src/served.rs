@@ -1,8 +1,8 @@
 //! What an application serves, held against what was published.
 //!
 //! Never connects: `probe` brings a [`Served`]. What stays true: only [`compare`] says that a
-//! certificate is attested, and only when the peer proved it, its chain verified and it did not
-//! refuse ours.
+//! certificate is the current one, and only when the peer proved it, its chain verified and it did not
+//! refuse the client certificate.
 
 use std::net::IpAddr;
 
@@ -11,7 +11,7 @@ use super::{leaf::plain_dns, time::Timestamp};
 #[cfg(test)]
 mod tests;
 
-/// What one look at the application found.
+/// What one probe of the application found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Served {
     /// Serial of the leaf, lower-case hex with colons.
@@ -27,7 +27,7 @@ pub struct Served {
     /// Does the chain verify against our CA.pem, for the wanted name, now? If not, the handshake
     /// was broken off, and nothing after it is known.
     pub trust: ChainTrust,
-    /// What the peer did with our certificate.
+    /// What the peer did with the client certificate.
     pub accepted: Accepted,
     /// The answer of the health service, when it was asked.
     pub health: Option<ApplicationHealth>,
@@ -46,19 +46,19 @@ pub enum ChainTrust {
     Refused(String),
 }
 
-/// What the peer did with our certificate.
+/// What the peer did with the client certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Accepted {
     /// It did not ask for one.
     NotAsked,
-    /// It asked, got ours and went on; `sent` is false when it was content without one.
+    /// It asked for one and continued; `sent` is false when it did so without one.
     Yes {
-        /// Did we show ours?
+        /// A client certificate was sent.
         sent: bool,
     },
-    /// It refused ours, or that there was none; why, lower case.
+    /// It refused it, or that there was none; why, lower case.
     Refused(String),
-    /// It asked, got ours and said nothing at all within the limit.
+    /// It asked for one, got it and sent nothing at all within the limit.
     Silent,
 }
 
@@ -89,7 +89,7 @@ pub struct Wanted<'a> {
     pub not_before: Timestamp,
 }
 
-/// Why what is served does not count as attested.
+/// Why what is served does not count as the published certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mismatch {
     /// A short stable code; see [`CODES`].
@@ -101,8 +101,7 @@ pub struct Mismatch {
 }
 
 /// Every code of a [`Mismatch`].
-pub const CODES: [&str; 6] = [
-    "serves-older",
+pub const CODES: [&str; 5] = [
     "serves-other",
     "served-untrusted",
     "client-refused",
@@ -110,11 +109,12 @@ pub const CODES: [&str; 6] = [
     "not-healthy",
 ];
 
-/// Is what is served what was published, proven, and are we accepted? The first reason why not.
+/// Is what is served what was published, proven, and is the client certificate accepted? The first
+/// reason why not.
 ///
 /// # Errors
-/// [`Mismatch`]. `serves-older` and `serves-other` come first: what the application serves decides
-/// whether it has to be told, and the rest may follow from it.
+/// [`Mismatch`]. `serves-other` comes first: what the application serves decides
+/// whether it has to be reloaded, and the rest may follow from it.
 pub fn compare(served: &Served, wanted: &Wanted<'_>) -> Result<(), Mismatch> {
     same(served, wanted)?;
     if let ChainTrust::Refused(why) = &served.trust {
@@ -132,17 +132,16 @@ pub fn compare(served: &Served, wanted: &Wanted<'_>) -> Result<(), Mismatch> {
         Accepted::Refused(why) => {
             return Err(Mismatch {
                 code: "client-refused",
-                message: format!("the application does not accept us as its client: {why}"),
-                hint: "it may still trust the old CA.pem: then it has to read the new one, \
-                       mostly by a restart",
+                message: format!("the application refuses the client certificate: {why}"),
+                hint: "if it still trusts the old CA.pem, restart it so that it reads the new one",
             });
         }
         Accepted::Silent => {
             return Err(Mismatch {
                 code: "client-unanswered",
-                message: "the application asked for our certificate and then said nothing"
+                message: "the application requested a client certificate and sent no answer"
                     .to_owned(),
-                hint: "raise the probe's timeout, or let it ask gRPC's health service",
+                hint: "raise the probe's timeout, or set grpc_health = true",
             });
         }
     }
@@ -159,16 +158,15 @@ fn same(served: &Served, wanted: &Wanted<'_>) -> Result<(), Mismatch> {
     );
     Err(if served.not_before < wanted.not_before {
         Mismatch {
-            code: "serves-older",
+            code: "serves-other",
             message: format!("still {message}"),
-            hint: "the application has not read the new files: it has to be told to",
+            hint: "the application has not read the new files; reload it",
         }
     } else {
         Mismatch {
             code: "serves-other",
             message,
-            hint: "look whether the application reads the files of this directory, \
-                   and whether the address is its own",
+            hint: "check that the application reads the files of this directory, and that the address is its own",
         }
     })
 }
@@ -176,18 +174,18 @@ fn same(served: &Served, wanted: &Wanted<'_>) -> Result<(), Mismatch> {
 fn healthy(health: Option<&ApplicationHealth>) -> Result<(), Mismatch> {
     let why = match health {
         None | Some(ApplicationHealth::Serving) => return Ok(()),
-        Some(ApplicationHealth::NotServing) => "the application says NOT_SERVING".to_owned(),
-        Some(ApplicationHealth::Other(number)) => format!("the application says status {number}"),
-        Some(ApplicationHealth::Status(12, _)) => {
-            "the application has no health service".to_owned()
-        }
+        Some(ApplicationHealth::NotServing) => "status NOT_SERVING".to_owned(),
+        Some(ApplicationHealth::Other(number)) => format!("status {number}"),
+        Some(ApplicationHealth::Status(12, _)) => "there is no health service".to_owned(),
         Some(ApplicationHealth::Status(code, message)) => format!("gRPC status {code} {message:?}"),
         Some(ApplicationHealth::Broken(why)) => why.clone(),
     };
     Err(Mismatch {
         code: "not-healthy",
-        message: format!("the certificate is served, but grpc.health.v1 is not content: {why}"),
-        hint: "wait until the application is ready, or switch grpc_health off",
+        message: format!(
+            "the certificate is served, but grpc.health.v1 reports the application as not healthy: {why}"
+        ),
+        hint: "wait until the application is ready, or set grpc_health = false",
     })
 }
 

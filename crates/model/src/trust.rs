@@ -17,7 +17,7 @@ pub struct Remembered {
     /// The certificate as PEM.
     pub pem: String,
     /// When a chain, the mount or the configuration last named it.
-    pub vouched_at: Timestamp,
+    pub listed_at: Timestamp,
 }
 
 /// Anchors by SHA-256 of their DER, in lower-case hex.
@@ -51,7 +51,7 @@ pub struct Trust {
 /// sooner than `overlap` after they were last vouched for. A clock that went back drops nothing.
 #[must_use]
 pub fn union(vouched: Vouched<'_>, memory: &Memory, overlap: Duration, now: Timestamp) -> Trust {
-    let recent = |old: &Remembered| now <= old.vouched_at.plus(overlap);
+    let recent = |old: &Remembered| now <= old.listed_at.plus(overlap);
     let mut kept: Memory = memory
         .iter()
         .filter(|(_, old)| vouched.mount.is_none() || recent(old))
@@ -63,10 +63,10 @@ pub fn union(vouched: Vouched<'_>, memory: &Memory, overlap: Duration, now: Time
         };
         let entry = kept.entry(facts.sha256).or_insert_with(|| Remembered {
             pem: pem::encode(pem::CERTIFICATE, &der),
-            vouched_at: now,
+            listed_at: now,
         });
         // Not back: a clock that is set back must not shorten the overlap.
-        entry.vouched_at = entry.vouched_at.max(now);
+        entry.listed_at = entry.listed_at.max(now);
     }
     let mut ders = Vec::new();
     kept.retain(|hash, entry| {

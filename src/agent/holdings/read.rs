@@ -135,11 +135,11 @@ fn origin(generation: GenerationId, state: &Record) -> IssuedFor {
         },
         // ids have one length: their order as text is their order in time
         Some(recorded) if recorded < id.as_str() => IssuedFor {
-            fingerprint: state.ordered.clone(),
+            fingerprint: state.requested.clone(),
             obtained_at: state.issuances.last().copied(),
         },
         None => IssuedFor {
-            fingerprint: state.ordered.clone(),
+            fingerprint: state.requested.clone(),
             obtained_at: state.issuances.last().copied(),
         },
         Some(_) => IssuedFor::default(),

@@ -103,7 +103,7 @@ impl<I: Issuer, C: Clock> Renewer<I, C> {
 
     fn log_wait(&mut self, at: Timestamp, why: ActionReason) {
         let logged = match (&self.trouble, why) {
-            (_, ActionReason::Budget) => Some(LastLogged::Budget(at)),
+            (_, ActionReason::IssuanceLimit) => Some(LastLogged::Budget(at)),
             (Some(trouble), _) => Some(LastLogged::Failure(trouble.run.total)),
             (None, _) => None,
         };

@@ -28,7 +28,7 @@ fn exposition(status: &Status, now: Timestamp) -> String {
 async fn each_fault_is_shown_a_quarter_of_life_before_the_end() {
     let ttl = secs(36_000);
     for class in FailureClass::ALL {
-        if class == FailureClass::Budget {
+        if class == FailureClass::IssuanceLimit {
             continue; // shown in budget.free_at, see the tests of observe/status.rs
         }
         let mut rig = Rig::of_ttl(ttl);

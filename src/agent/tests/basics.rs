@@ -265,7 +265,7 @@ async fn a_forced_renewal_beyond_the_budget_is_refused_at_once() {
     rig.running.as_ref().unwrap().force.all();
     let after = rig.until(secs(60), |status| status.forced.is_some()).await;
     let refused = after.forced.unwrap().outcome.unwrap_err();
-    assert_eq!(refused.class, FailureClass::Budget);
+    assert_eq!(refused.class, FailureClass::IssuanceLimit);
     tokio::time::sleep(secs(7_200)).await;
     assert_eq!(rig.issuer.count(), 1, "nor later");
 }

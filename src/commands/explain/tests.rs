@@ -77,14 +77,17 @@ fn it_equals_the_scheduler_to_the_millisecond() {
     let one = explained(&config, now);
     let renewal = one.renewal.clone().unwrap();
     assert_eq!(renewal.due, Moment::from(due.at));
-    assert_eq!(renewal.basis, "obtained_at");
+    assert_eq!(renewal.lifetime_start_is, "obtained_at");
     assert_eq!(one.next.until, Some(Moment::from(due.at)));
     assert_eq!((one.next.action, one.next.why), ("wait", "due"));
-    assert_eq!((one.budget.used, one.request_matches), (1, Some(true)));
+    assert_eq!(
+        (one.issuance_limit.used, one.request_matches),
+        (1, Some(true))
+    );
     // Every step from the inputs to the result can be followed.
     assert_eq!(
         renewal.due.unix_millis,
-        renewal.point.unix_millis - i64::try_from(renewal.splay.millis).unwrap()
+        renewal.due_before_splay.unix_millis - i64::try_from(renewal.splay.millis).unwrap()
     );
     let later = explained(&config, due.at);
     assert_eq!((later.next.action, later.next.why), ("issue", "due"));
@@ -100,12 +103,12 @@ fn the_text_shows_every_input() {
     let renewal = one.renewal.unwrap();
     for part in [
         "loki  ",
-        "66.7 % of life",
+        "66.7 % of the lifetime",
         "obtained      2026-11-24T10:00:00Z",
         "(obtained_at)",
         "of 5m (configured 5m), by a hash of alloc/loki",
         "1 of 10 an hour used",
-        "the live set answers it",
+        "same as for the published certificate",
         &format!("due           {}", renewal.due.time),
         &format!("wait until {}", renewal.due.time),
     ] {
@@ -157,6 +160,6 @@ fn a_lost_record_counts_from_not_before() {
     published(&config);
     std::fs::remove_file(config.files.dir.join("..state.json")).unwrap();
     let one = explained(&config, CAME);
-    assert_eq!(one.renewal.unwrap().basis, "not_before");
+    assert_eq!(one.renewal.unwrap().lifetime_start_is, "not_before");
     assert_eq!(one.next.why, "request_changed");
 }

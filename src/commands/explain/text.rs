@@ -13,82 +13,86 @@ pub(super) fn render(one: &Explanation, screen: Screen) -> String {
     let mut rows: Vec<(&str, String)> = vec![("now", one.now.time.clone())];
     match &one.renewal {
         Some(renewal) => rows.extend(renewal_rows(renewal)),
-        None => rows.push(("live set", "none that can be used".to_owned())),
+        None => rows.push(("published", "no usable certificate files".to_owned())),
     }
     if let Some(matches) = one.request_matches {
         let answer = if matches {
-            "the live set answers it"
+            "same as for the published certificate"
         } else {
-            "differs from the one the live set answers"
+            "differs from that of the published certificate"
         };
         rows.push(("request", answer.to_owned()));
     }
     if let Some(staged) = &one.staged_from {
-        rows.push(("staged", format!("a set that starts at {}", staged.time)));
+        rows.push((
+            "pending",
+            format!("certificate files that become valid at {}", staged.time),
+        ));
     }
-    let budget = &one.budget;
-    let free = budget
-        .free_at
-        .as_ref()
-        .map_or_else(String::new, |at| format!(", free again at {}", at.time));
+    let limit = &one.issuance_limit;
+    let free = limit.free_at.as_ref().map_or_else(String::new, |at| {
+        format!(", next one allowed at {}", at.time)
+    });
     rows.push((
-        "budget",
-        format!("{} of {} an hour used{free}", budget.used, budget.per_hour),
+        "issuances",
+        format!("{} of {} an hour used{free}", limit.used, limit.per_hour),
     ));
     rows.push(("next", next(one, screen)));
     format!("{name}  {}\n{}", harmless(&one.dir), screen.table(&rows))
 }
 
 fn renewal_rows(renewal: &Renewal) -> Vec<(&'static str, String)> {
-    let mut rule = renewal.rule.clone();
-    if renewal.configured != renewal.rule {
-        rule.push_str(&format!(" (configured: {})", renewal.configured));
+    let mut renew_at = renewal.renew_at.clone();
+    if renewal.configured_renew_at != renewal.renew_at {
+        renew_at.push_str(&format!(" (configured: {})", renewal.configured_renew_at));
     }
     let obtained = renewal
         .obtained_at
         .as_ref()
         .map_or_else(|| "unknown".to_owned(), |at| at.time.clone());
-    let clamps = if renewal.clamps.is_empty() {
+    let limits = if renewal.limits.is_empty() {
         "none".to_owned()
     } else {
-        renewal.clamps.join(", ")
+        renewal.limits.join(", ")
     };
     vec![
         (
             "valid",
             format!(
-                "{} until {}, life {}",
-                renewal.not_before.time, renewal.not_after.time, renewal.life.text
+                "{} until {}, {} in all",
+                renewal.not_before.time, renewal.not_after.time, renewal.validity.text
             ),
         ),
         ("obtained", obtained),
         (
-            "counted",
+            "lifetime",
             format!(
                 "{} from {} ({})",
-                renewal.counted_life.text, renewal.counted_from.time, renewal.basis
+                renewal.lifetime.text, renewal.lifetime_start.time, renewal.lifetime_start_is
             ),
         ),
-        ("rule", rule),
-        ("point", renewal.point.time.clone()),
+        ("renew at", renew_at),
+        ("before splay", renewal.due_before_splay.time.clone()),
         (
             "splay",
             format!(
                 "{} of {} (configured {}), by a hash of {}",
                 renewal.splay.text,
-                renewal.window.text,
+                renewal.splay_window.text,
                 renewal.configured_splay.text,
                 harmless(&renewal.splay_seed)
             ),
         ),
-        ("clamps", clamps),
+        ("limits", limits),
         ("due", renewal.due.time.clone()),
         (
             "in an outage",
             format!(
-                "{} attempts planned from due to the end, never more than {} requests; one within {} of \
-                 its return",
-                renewal.planned_attempts, renewal.most_requests, renewal.longest_return.text
+                "{} attempts planned between the due time and expiry, at most {} requests; one within \
+                 {} after Vault is available again",
+                renewal.planned_attempts,
+                renewal.most_requests,
+                renewal.longest_recovery_delay.text
             ),
         ),
     ]

@@ -44,16 +44,16 @@ pub(super) struct Inspection {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum InspectedKind {
-    Set,
+    Directory,
     File,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Verdict {
-    Good,
+    Valid,
     Warning,
-    Bad,
+    Invalid,
 }
 
 /// One reason for a bad verdict.
@@ -103,7 +103,7 @@ pub(super) struct SetTexts {
 
 /// The report on a certificate directory.
 pub(super) fn of_set(path: &Path, set: &SetTexts, now: Timestamp) -> Inspection {
-    let mut report = Inspection::new(path, InspectedKind::Set);
+    let mut report = Inspection::new(path, InspectedKind::Directory);
     let leaves = report.certificates_in("cert-file", "cert.pem", &set.cert);
     let leaf = leaves.first().cloned();
     report.certificates = described(&leaves, now);
@@ -151,7 +151,7 @@ impl Inspection {
             path: path.display().to_string(),
             kind,
             generation: None,
-            verdict: Verdict::Good,
+            verdict: Verdict::Valid,
             problems: Vec::new(),
             warnings: Vec::new(),
             certificates: Vec::new(),
@@ -171,11 +171,11 @@ impl Inspection {
 
     fn judged(mut self) -> Self {
         self.verdict = if !self.problems.is_empty() {
-            Verdict::Bad
+            Verdict::Invalid
         } else if !self.warnings.is_empty() {
             Verdict::Warning
         } else {
-            Verdict::Good
+            Verdict::Valid
         };
         self
     }

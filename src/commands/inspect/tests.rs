@@ -54,7 +54,7 @@ fn swap(dir: &Path, name: &str, text: &str) {
 fn a_published_set_is_good_and_all_its_facts_are_shown() {
     let temp = published(&TestCa::new(NOW));
     let report = inspected(temp.path(), 3);
-    assert_eq!(report.verdict, Verdict::Good, "{report:?}");
+    assert_eq!(report.verdict, Verdict::Valid, "{report:?}");
     let text = text::render(&report, Screen::PLAIN);
     for part in [
         "generation 000000000000007",
@@ -67,7 +67,7 @@ fn a_published_set_is_good_and_all_its_facts_are_shown() {
         "CN=Test Root (in CA.pem",
         "ec-p256, belongs to the certificate",
         "server, client",
-        "verdict     good",
+        "verdict     valid",
     ] {
         assert!(text.contains(part), "{part} is missing in:\n{text}");
     }
@@ -79,7 +79,7 @@ fn json_has_every_fact_and_no_key() {
     let temp = published(&TestCa::new(NOW));
     let report = inspected(temp.path(), 3);
     let json = serde_json::to_value(&report).unwrap();
-    assert_eq!(json["verdict"], "good");
+    assert_eq!(json["verdict"], "valid");
     assert_eq!(json["certificates"][0]["ips"][0], "10.0.0.7");
     assert_eq!(json["certificates"][0]["seconds_left"], 7 * 86_400);
     assert_eq!(json["key"]["fits"], true);
@@ -104,7 +104,7 @@ fn each_damage_has_its_code() {
         let temp = published(&ca);
         swap(temp.path(), name, &text);
         let report = inspected(temp.path(), 0);
-        assert_eq!(report.verdict, Verdict::Bad, "{name}");
+        assert_eq!(report.verdict, Verdict::Invalid, "{name}");
         assert!(
             codes(&report).contains(&code),
             "{name}: {:?}",
@@ -116,14 +116,14 @@ fn each_damage_has_its_code() {
 #[test]
 fn age_is_a_warning_and_the_end_is_bad() {
     let temp = published(&TestCa::new(NOW));
-    assert_eq!(inspected(temp.path(), 8).verdict, Verdict::Good);
+    assert_eq!(inspected(temp.path(), 8).verdict, Verdict::Valid);
     let old = inspect(temp.path(), &At(NOW.plus(Duration::from_secs(800_000)))).unwrap();
     assert_eq!(old.verdict, Verdict::Warning);
     assert!(old.warnings[0].contains("less than a tenth"), "{old:?}");
     let ended = inspected(temp.path(), 10);
     assert_eq!(
         (ended.verdict, codes(&ended)),
-        (Verdict::Bad, vec!["expired"])
+        (Verdict::Invalid, vec!["expired"])
     );
 }
 
@@ -151,9 +151,9 @@ fn the_agents_record_is_shown_for_its_own_generation_only() {
 fn single_files_are_read_too() {
     let temp = published(&TestCa::new(NOW));
     let cert = inspected(&temp.path().join("cert.pem"), 0);
-    assert_eq!((cert.verdict, cert.certificates.len()), (Verdict::Good, 2));
+    assert_eq!((cert.verdict, cert.certificates.len()), (Verdict::Valid, 2));
     let key = inspected(&temp.path().join("key.pem"), 0);
-    assert_eq!(key.verdict, Verdict::Good);
+    assert_eq!(key.verdict, Verdict::Valid);
     assert_eq!(key.key.as_ref().unwrap().fits, None);
     assert!(text::render(&key, Screen::PLAIN).contains("ec-p256"));
     let der = temp.path().join("root.der");

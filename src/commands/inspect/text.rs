@@ -13,7 +13,7 @@ use crate::{
 pub(super) fn render(report: &Inspection, screen: Screen) -> String {
     let mut text = heading(report, screen);
     match report.kind {
-        InspectedKind::Set => text.push_str(&set(report, screen)),
+        InspectedKind::Directory => text.push_str(&set(report, screen)),
         InspectedKind::File => text.push_str(&file(report, screen)),
     }
     text.push_str(&verdict(report, screen));
@@ -125,9 +125,9 @@ fn key(report: &Inspection) -> String {
 
 fn verdict(report: &Inspection, screen: Screen) -> String {
     let (style, word) = match report.verdict {
-        Verdict::Good => (Style::Good, "good"),
-        Verdict::Warning => (Style::Warning, "good, with warnings"),
-        Verdict::Bad => (Style::Bad, "bad"),
+        Verdict::Valid => (Style::Good, "valid"),
+        Verdict::Warning => (Style::Warning, "valid, with warnings"),
+        Verdict::Invalid => (Style::Bad, "invalid"),
     };
     let mut lines = vec![screen.paint(style, word)];
     let problems = report.problems.iter();

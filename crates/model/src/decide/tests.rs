@@ -124,7 +124,7 @@ fn a_used_up_budget_waits_until_it_is_free_or_the_plan_is_later() {
     facts.issuances = (0..10).map(|number| at(1_000 + number)).collect();
     assert_eq!(
         decided(&facts, 1_100),
-        Next::WaitUntil(at(4_600), ActionReason::Budget)
+        Next::WaitUntil(at(4_600), ActionReason::IssuanceLimit)
     );
     assert_eq!(
         decided(&facts, 4_600),
@@ -250,7 +250,7 @@ fn looks_are_only_for_the_plan_of_an_issuer_that_is_away() {
     facts.issuances = vec![look; 10];
     assert!(matches!(
         decide(&facts, &policy(864_000), until),
-        Next::WaitUntil(_, ActionReason::Budget)
+        Next::WaitUntil(_, ActionReason::IssuanceLimit)
     ));
 }
 
@@ -301,7 +301,7 @@ fn records_from_the_future_neither_block_nor_loop() {
     facts.failure = Some(run(FailureClass::Denied, 864_000));
     assert_eq!(
         decided(&facts, 864_000),
-        Next::WaitUntil(at(867_600), ActionReason::Budget)
+        Next::WaitUntil(at(867_600), ActionReason::IssuanceLimit)
     );
     facts.failure = None;
     facts.issuances.clear();
@@ -323,7 +323,7 @@ fn every_reason_has_a_name_and_a_text() {
         ActionReason::Expired,
         ActionReason::Staged,
         ActionReason::Retry(FailureClass::Denied),
-        ActionReason::Budget,
+        ActionReason::IssuanceLimit,
     ] {
         assert!(!why.name().contains(' ') && why.to_string().contains(' '));
     }

@@ -100,15 +100,6 @@ fn a_leaf_that_the_application_took_up_by_itself_is_not_told() {
 }
 
 #[test]
-fn a_probe_from_before_the_publication_proves_nothing() {
-    let policy = policy(vec![hup()]);
-    let mut record = published(EventKind::Leaf);
-    let old = serves("02", START.minus(MINUTE));
-    assert_eq!(record.saw(&old, &policy, START), ProbeVerdict::Unchanged);
-    assert_eq!(next(&record, &policy, Some(&old), START), ReloadNext::Probe);
-}
-
-#[test]
 fn new_anchors_are_attested_only_after_the_application_was_told() {
     let policy = policy(vec![Action::None]);
     let mut record = published(EventKind::Trust);

@@ -84,7 +84,7 @@ fn an_old_certificate_is_named_before_anything_that_may_follow_from_it() {
         ..served()
     };
     let no = compare(&old, &wanted("aa", 1000)).unwrap_err();
-    assert_eq!(no.code, "serves-older");
+    assert_eq!(no.code, "serves-other");
     assert_eq!(
         no.message,
         "still serves 01:02 (valid until 1970-01-01T00:33:20Z), published is 03:04"

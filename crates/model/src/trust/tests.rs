@@ -99,7 +99,7 @@ fn leaves_and_junk_never_become_anchors() {
     let mut memory = Memory::new();
     let junk = |pem: &str| Remembered {
         pem: pem.to_owned(),
-        vouched_at: NOW,
+        listed_at: NOW,
     };
     memory.insert("00".to_owned(), junk("junk"));
     memory.insert("01".to_owned(), junk(&ca.root.pem()));

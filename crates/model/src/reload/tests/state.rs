@@ -1,4 +1,4 @@
-//! What is shown of a reload.
+//! What attempts and probes change in the record, and what is shown of it.
 
 use super::*;
 
@@ -25,4 +25,13 @@ fn the_state_of_a_reload_is_what_came_of_the_last_attempt() {
     record.begin(1, later(60));
     record.answered(Ok(Delivery::Delivered), &signalled, later(60));
     assert_eq!(record.reload_state(&signalled), ReloadState::Successful);
+}
+
+#[test]
+fn a_probe_from_before_the_publication_proves_nothing() {
+    let policy = policy(vec![hup()]);
+    let mut record = published(EventKind::Leaf);
+    let old = serves("02", START.minus(MINUTE));
+    assert_eq!(record.saw(&old, &policy, START), ProbeVerdict::Unchanged);
+    assert_eq!(next(&record, &policy, Some(&old), START), ReloadNext::Probe);
 }
