@@ -1,7 +1,6 @@
 //! What the built binary must do, one module a subject.
 
 mod agent;
-mod attest;
 mod cli;
 mod conformance;
 mod dev;
@@ -12,8 +11,9 @@ mod observe;
 mod openbao;
 mod probe;
 mod publish;
+mod reload;
 mod repo;
 mod returns;
 mod secrets;
+mod served;
 mod systemd;
-mod tell;

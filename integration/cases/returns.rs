@@ -3,16 +3,15 @@
 
 use std::{
     fs,
-    path::Path,
+    path::PathBuf,
     thread,
     time::{Duration, Instant},
 };
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
-use tempfile::TempDir;
 
-use crate::rig::{PATIENCE, Process, Stored, certagent, wait_for, wait_for_file};
+use crate::rig::{PATIENCE, Place, Process, Stored, wait_for};
 
 /// From the return to the new certificate.
 const PROMISE: Duration = Duration::from_secs(15);
@@ -23,41 +22,33 @@ const QUICK: Duration = Duration::from_secs(16);
 /// One place, in which an agent is started anew for each outage.
 struct Agent {
     process: Process,
-    temp: TempDir,
+    place: Place,
 }
 
 impl Agent {
     fn start(server: &Stored) -> Self {
-        let temp = tempfile::tempdir().unwrap();
-        let process = Self::launch(temp.path(), server, "2h");
-        wait_for_file(&temp.path().join("certs/cert.pem"), PATIENCE);
-        Self { process, temp }
+        let place = Place::at(&server.server);
+        let mut process = Self::launch(&place, "2h");
+        process.wait_for_line("published a certificate", PATIENCE);
+        Self { process, place }
     }
 
     /// Another ttl is another request: a new certificate is due at once, and the one on disk has
     /// hours left, so that the plan is wide.
-    fn launch(place: &Path, server: &Stored, ttl: &str) -> Process {
-        let file = place.join("certagent.hcl");
-        let text = format!(
-            "status {{ socket = {:?} }}\ncertificate \"main\" {{\n  component = \"ingester\"\n  \
-             mount = \"pki_int\"\n  role = \"internal\"\n  ip_sans = [\"127.0.0.1\"]\n  \
-             ttl = \"{ttl}\"\n  dir = {:?}\n}}\n",
-            place.join("run/s.sock"),
-            place.join("certs"),
-        );
-        fs::write(&file, text).unwrap();
-        Process::start(
-            certagent(["run", "--log-level", "debug", "-c"])
-                .arg(&file)
-                .env("VAULT_ADDR", &server.server.address)
-                .env("VAULT_TOKEN", &server.server.token),
-        )
+    fn launch(place: &Place, ttl: &str) -> Process {
+        let socket = Self::socket(place);
+        let mut command = place.agent(&["--log-level", "debug", "--ttl", ttl]);
+        Process::start(command.arg("--status-socket").arg(socket))
     }
 
-    fn start_again(&mut self, server: &Stored, ttl: &str) {
+    fn socket(place: &Place) -> PathBuf {
+        place.path("run/s.sock")
+    }
+
+    fn start_again(&mut self, ttl: &str) {
         self.stop();
-        self.process = Self::launch(self.temp.path(), server, ttl);
-        let socket = self.temp.path().join("run/s.sock");
+        self.process = Self::launch(&self.place, ttl);
+        let socket = Self::socket(&self.place);
         wait_for("the status", PATIENCE, || {
             std::os::unix::net::UnixStream::connect(&socket).ok()
         });
@@ -69,14 +60,12 @@ impl Agent {
     }
 
     fn cert(&self) -> String {
-        fs::read_to_string(self.temp.path().join("certs/cert.pem")).unwrap()
+        fs::read_to_string(self.place.certs().join("cert.pem")).unwrap()
     }
 
     fn status(&self) -> Value {
-        let output = certagent(["status", "-o", "json", "--socket"])
-            .arg(self.temp.path().join("run/s.sock"))
-            .output()
-            .unwrap();
+        let mut command = self.place.certagent(&["status", "-o", "json", "--socket"]);
+        let output = command.arg(Self::socket(&self.place)).output().unwrap();
         let report: Value = serde_json::from_slice(&output.stdout).unwrap();
         report["certificates"][0].clone()
     }
@@ -111,7 +100,7 @@ fn a_vault_that_was_stopped_and_one_that_was_sealed_are_followed_within_seconds(
     let mut agent = Agent::start(&vault);
 
     vault.stop();
-    agent.start_again(&vault, "3h");
+    agent.start_again("3h");
     agent.wait_for_wide_slots();
     let before = agent.cert();
     let orders = agent.status()["counts"]["issuance_requests"].clone();
@@ -130,7 +119,7 @@ fn a_vault_that_was_stopped_and_one_that_was_sealed_are_followed_within_seconds(
     agent.renewed_within(&before, Instant::now());
 
     vault.server.write("sys/seal", &json!({}));
-    agent.start_again(&vault, "4h");
+    agent.start_again("4h");
     agent.wait_for_wide_slots();
     let before = agent.cert();
     vault.unseal();

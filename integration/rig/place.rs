@@ -30,7 +30,7 @@ impl Place {
     /// With an embedded PKI of its own.
     pub(crate) fn new() -> Self {
         let embedded = Embedded::start();
-        let mut place = Self::of(&embedded.address, &embedded.token);
+        let mut place = Self::beside(&embedded);
         place.embedded = Some(embedded);
         place
     }
@@ -38,6 +38,11 @@ impl Place {
     /// With an OpenBao that others use too.
     pub(crate) fn at(server: &OpenBao) -> Self {
         Self::of(&server.address, &server.token)
+    }
+
+    /// With an embedded PKI that others use too.
+    pub(crate) fn beside(embedded: &Embedded) -> Self {
+        Self::of(&embedded.address, &embedded.token)
     }
 
     fn of(address: &str, token: &str) -> Self {

@@ -16,7 +16,7 @@ use rustls::{RootCertStore, ServerConfig, server::WebPkiClientVerifier};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 
 use super::{Seed, bench::Bench, seed};
-use crate::{cases::tell::agent::NomadAgent, rig::Process};
+use crate::{cases::reload::agent::NomadAgent, rig::Process};
 
 pub(super) const SEEDS: &[Seed] = &[
     seed("nomad-socket-missing", &[], |bench| {

@@ -13,7 +13,6 @@ use certagent::{
     probe::Identity,
 };
 use serde_json::Value;
-use tempfile::TempDir;
 
 use super::STEP;
 use crate::{
@@ -22,30 +21,25 @@ use crate::{
         stubborn::{Behaviour, Stubborn},
         target,
     },
-    rig::{Embedded, Process, certagent, free_ports, wait_for},
+    rig::{Embedded, Place, Process, free_ports, wait_for},
 };
 
 /// Four steps of a second take four; the rest is for a busy machine.
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// One issuer.
-pub(super) struct Bench {
-    issuer: Embedded,
-}
+/// One issuer for several certificates.
+pub(super) struct Bench(Embedded);
 
 impl Bench {
     pub(super) fn new() -> Self {
-        Self {
-            issuer: Embedded::start(),
-        }
+        Self(Embedded::start())
     }
 
     /// Directories and an address that are nobody else's.
-    pub(super) fn place(&self) -> Place {
-        Place {
-            temp: crate::rig::memory_dir(),
+    pub(super) fn place(&self) -> Application {
+        Application {
+            place: Place::beside(&self.0),
             address: format!("127.0.0.1:{}", free_ports().0),
-            issuer: (self.issuer.address.clone(), self.issuer.token.clone()),
             step: STEP,
             settings: Vec::new(),
         }
@@ -53,57 +47,53 @@ impl Bench {
 }
 
 /// One certificate and its application.
-pub(super) struct Place {
-    temp: TempDir,
+pub(super) struct Application {
+    place: Place,
     address: String,
-    issuer: (String, String),
     /// How long each step of a list has.
     pub(super) step: &'static str,
     /// What the test adds to the agent's arguments.
     pub(super) settings: Vec<String>,
 }
 
-impl Place {
+impl Application {
     pub(super) fn home(&self) -> &Path {
-        self.temp.path()
+        self.place.home()
     }
 
     fn dir(&self) -> PathBuf {
-        self.home().join("certs")
+        self.place.certs()
     }
 
     pub(super) fn pid_file(&self) -> PathBuf {
-        self.home().join("pid")
+        self.place.path("pid")
     }
 
     /// Starts the agent.
     pub(super) fn start(&self) -> Process {
-        let mut command = certagent(["run", "--component", "app", "--mount", "pki_int"]);
+        let settings = [
+            "--ttl",
+            "10d",
+            "--max-issuances-per-hour",
+            "1000",
+            "--app",
+            "generic",
+            "--verify-timeout",
+            self.step,
+            "--probe-interval",
+            "1s",
+            "--ca-poll-interval",
+            "0",
+            "--probe-address",
+            &self.address,
+            "--reload-signal",
+            "SIGHUP",
+        ];
+        let mut command = self.place.agent(&settings);
         command
-            .args([
-                "--role",
-                "internal",
-                "--ip-sans",
-                "127.0.0.1",
-                "--ttl",
-                "10d",
-            ])
-            .args(["--max-issuances-per-hour", "1000", "--app", "generic"])
-            .args(["--verify-timeout", self.step, "--probe-interval", "1s"])
-            .args(["--ca-poll-interval", "0"])
-            .args([
-                "--probe-address",
-                &self.address,
-                "--reload-signal",
-                "SIGHUP",
-            ])
-            .arg("--dir")
-            .arg(self.dir())
             .arg("--reload-pid-file")
             .arg(self.pid_file())
-            .args(&self.settings)
-            .env("VAULT_ADDR", &self.issuer.0)
-            .env("VAULT_TOKEN", &self.issuer.1);
+            .args(&self.settings);
         Process::start(&mut command)
     }
 
@@ -131,7 +121,7 @@ impl Place {
 
     /// The agent's durable record.
     pub(super) fn state(&self) -> Value {
-        serde_json::from_str(&self.text("..state.json")).unwrap()
+        self.place.state()
     }
 
     /// A judge that is not the agent: what is published is what is served.

@@ -101,7 +101,7 @@ fn an_application_that_dies_of_the_new_set_gets_the_old_one_back() {
     place.assert_served();
 
     // nothing is asked for by itself, also not after a restart
-    let orders = |place: &rig::Place| place.state()["issuances"].as_array().unwrap().len();
+    let orders = |place: &rig::Application| place.state()["issuances"].as_array().unwrap().len();
     let before = orders(&place);
     agent.signal(Signal::KILL);
     agent.wait(PATIENCE);

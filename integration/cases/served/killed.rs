@@ -4,7 +4,7 @@ use std::{fs, thread, time::Duration};
 
 use rustix::process::Signal;
 
-use super::rig::{Bench, Place, wait_until};
+use super::rig::{Application, Bench, wait_until};
 use crate::{
     apps::stubborn::Behaviour,
     rig::{PATIENCE, Process, wait_for},
@@ -22,7 +22,7 @@ enum Moment {
 }
 
 /// A hook that leaves time to kill the agent before and after the application hears of it.
-fn hook(place: &Place) -> String {
+fn hook(place: &Application) -> String {
     let home = place.home().display();
     format!(
         "echo begins >>{home}/hook; /bin/sleep 0.1; \
@@ -32,7 +32,7 @@ fn hook(place: &Place) -> String {
     )
 }
 
-fn told(place: &Place) -> Vec<String> {
+fn told(place: &Application) -> Vec<String> {
     let text = fs::read_to_string(place.home().join("told")).unwrap_or_default();
     text.lines().map(str::to_owned).collect()
 }
@@ -69,7 +69,7 @@ fn kill_9_at_each_step_loses_no_word_and_repeats_it_once_at_most() {
 }
 
 /// A renewal, the death of the agent in the middle of it, and another agent; which is returned.
-fn round(place: &Place, mut agent: Process, moment: Moment) -> Process {
+fn round(place: &Application, mut agent: Process, moment: Moment) -> Process {
     agent.signal(Signal::KILL);
     agent.wait(PATIENCE);
     drop(fs::remove_file(place.home().join("hook")));
