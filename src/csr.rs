@@ -18,6 +18,7 @@ use crate::model::{
 };
 
 /// Makes a new private key. RSA takes up to some seconds of computing: call it where that may block.
+/// Kinds and sizes are those of PKI roles (Vault API, "Create/update role": `key_type`, `key_bits`).
 ///
 /// # Errors
 /// `Local` with code `key-generation` when the system gives no randomness.

@@ -97,6 +97,7 @@ impl Vault {
 
     /// What the token may do at each path (`sys/capabilities-self`), as `path: update, read`.
     /// A preflight only: it knows no parameter limits, and a policy may forbid to ask.
+    /// Vault API, "Query self capabilities".
     ///
     /// # Errors
     /// As [`Issuer::issue`].
@@ -114,6 +115,7 @@ impl Vault {
     }
 
     /// The fields of a PKI role. Most policies that may issue may not read it.
+    /// Vault API, PKI, "Read role".
     ///
     /// # Errors
     /// As [`Issuer::issue`].
@@ -129,6 +131,7 @@ impl Vault {
 
     /// Revokes the token if this process asked for it and nothing hangs on it. Takes at most two
     /// seconds, says nothing when it fails: the token ends by itself.
+    /// Vault API, "Revoke a token (self)".
     pub async fn revoke_self(&self) {
         self.session.revoke(&self.wire).await;
     }

@@ -18,6 +18,7 @@ use super::own;
 const REAP_INTERVAL: Duration = Duration::from_millis(20);
 
 /// Reaps orphans for ever when this process is PID 1, else returns at once.
+/// wait(2), "Notes": orphans are adopted by init.
 pub async fn reap_orphans() {
     if process::id() != 1 {
         return;

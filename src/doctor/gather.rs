@@ -1,7 +1,7 @@
 //! Gathers once what the checks judge.
 //!
 //! Never judges. What stays true: it reads and asks; the one thing it may cause is a certificate,
-//! and only with [`Options::ask`].
+//! and only with [`Options::test_issue`].
 
 use std::path::PathBuf;
 

@@ -120,6 +120,7 @@ fn seconds(millis: i64) -> f64 {
 }
 
 /// The whole exposition.
+/// OpenMetrics 1.0.0, text format.
 ///
 /// # Errors
 /// Never in practice: writing into memory.

@@ -51,6 +51,7 @@ pub struct Start {
 impl Supervisor {
     /// From `NOTIFY_SOCKET`, a path or `@` and an abstract name, `WATCHDOG_USEC` and `WATCHDOG_PID`.
     /// `None` when nobody asked, or with a warning in a way that cannot be done.
+    /// sd_notify(3) and sd_watchdog_enabled(3).
     #[must_use]
     pub fn from_environment(environment: &Environment) -> Option<Self> {
         let of = |name: &str| environment.get(name).filter(|text| !text.is_empty());
@@ -72,6 +73,7 @@ impl Supervisor {
     }
 
     /// Tells how the certificates are until `cancel`, then says that the service stops.
+    /// sd_notify(3): `READY=1`, `STATUS=`, `WATCHDOG=1`, `STOPPING=1`.
     pub async fn run(
         self,
         statuses: Vec<watch::Receiver<Status>>,

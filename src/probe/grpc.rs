@@ -34,6 +34,7 @@ impl From<h2::Error> for Fault {
 }
 
 /// Asks the health service of `authority`, a host without port.
+/// gRPC Health Checking Protocol, `grpc.health.v1.Health/Check`.
 ///
 /// # Errors
 /// [`Fault`] when no status of the health service came.

@@ -13,6 +13,7 @@ const MAX_LINE_BYTES: usize = 2048;
 const MAX_LINES: usize = 100;
 
 /// Asks for TLS; the peer says yes, or why not.
+/// PostgreSQL, "Frontend/Backend Protocol", SSLRequest.
 pub(super) async fn postgres<S: AsyncRead + AsyncWrite + Unpin>(
     stream: &mut S,
 ) -> Result<(), String> {
@@ -35,6 +36,7 @@ pub(super) async fn postgres<S: AsyncRead + AsyncWrite + Unpin>(
 }
 
 /// Greets and asks for TLS; the peer says yes, or why not.
+/// RFC 3207 section 4.
 pub(super) async fn smtp<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S) -> Result<(), String> {
     expect(stream, "greeting", 220).await?;
     say(stream, "EHLO certagent.invalid\r\n").await?;

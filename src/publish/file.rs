@@ -18,6 +18,7 @@ use crate::disk::{Directory, Last, TrustedOwners};
 
 /// Replaces the file at `path`; missing parent directories are made with mode 0755. The file's
 /// directory has to be root's or ours, and nobody else may write in it (a sticky one is fine).
+/// rename(2) after fsync(2).
 ///
 /// # Errors
 /// [`PublishError`] with the step that failed; the old file is still there then.

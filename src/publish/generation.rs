@@ -144,6 +144,7 @@ fn next_id(place: &Place<'_>, new: &Place<'_>) -> Result<GenerationId, PublishEr
 }
 
 /// Step 5. After an error `..data` points where it did, or at the new generation.
+/// rename(2): the replacement is atomic.
 pub(super) fn point(place: &Place<'_>, id: GenerationId) -> Result<(), PublishError> {
     place.remove(DATA_TMP)?;
     let result = place

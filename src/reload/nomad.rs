@@ -62,6 +62,7 @@ pub struct NomadConfig {
 
 impl NomadConfig {
     /// What Nomad says about itself in the environment.
+    /// Nomad, "Runtime environment settings".
     ///
     /// # Errors
     /// `nomad-missing` outside of an allocation.
@@ -125,6 +126,7 @@ impl Nomad {
     }
 
     /// Sends a signal to a task of our allocation.
+    /// Nomad API, "Signal Allocation".
     ///
     /// # Errors
     /// Each refusal by its name.
@@ -136,6 +138,7 @@ impl Nomad {
     }
 
     /// Restarts a task of our allocation; returns when its old process is gone.
+    /// Nomad API, "Restart Allocation".
     ///
     /// # Errors
     /// Each refusal by its name.

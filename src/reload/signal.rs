@@ -99,6 +99,7 @@ impl SignalSender {
     }
 
     /// Sends, when it is the right process and it catches the signal.
+    /// pidfd_send_signal(2); caught signals are `SigCgt` of proc_pid_status(5).
     ///
     /// # Errors
     /// Why nothing was sent.

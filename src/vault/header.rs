@@ -17,6 +17,7 @@ pub(super) fn http_date(text: &str) -> Option<Timestamp> {
 }
 
 /// Seconds, or a date that is counted from `now`; at most a day.
+/// RFC 9110 section 10.2.3.
 pub(super) fn retry_after(text: &str, now: Timestamp) -> Option<Duration> {
     let text = text.trim();
     let wait = match text.parse() {

@@ -27,6 +27,7 @@ const HEALTH_CHECK_TIMEOUT: Duration = Duration::from_secs(3);
 const IDLE_CONNECTION_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// What `sys/health` says.
+/// Vault API, `/sys/health`.
 #[derive(Clone, Debug)]
 pub struct Health {
     /// It has been initialised.
@@ -42,6 +43,7 @@ pub struct Health {
 }
 
 /// What the issuer knows of the token in use.
+/// Vault API, "Lookup a token (self)".
 #[derive(Clone, Debug, Deserialize)]
 pub struct TokenFacts {
     /// Seconds that are left; 0 is without end.
@@ -192,6 +194,7 @@ impl Vault {
     }
 
     /// The CA certificate behind a reference of the mount: an id, a name, or `default`.
+    /// Vault API, PKI, "Read issuer".
     ///
     /// # Errors
     /// As [`crate::issuer::Issuer::issue`].

@@ -19,6 +19,7 @@ pub struct RequestPlan {
 }
 
 /// The request that [`crate::issuer::Issuer::issue`] sends for this order.
+/// Vault API, PKI, "Generate certificate and key" and "Sign certificate".
 #[must_use]
 pub fn plan(order: &IssuanceRequest<'_>) -> RequestPlan {
     let request = order.request;

@@ -107,6 +107,7 @@ impl fmt::Display for KeyFacts {
 }
 
 /// Subject alternative names, brought into the form in which they are compared.
+/// RFC 5280 section 4.2.1.6.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SubjectNames {
     /// DNS names, lower case, without a trailing dot.
@@ -168,6 +169,7 @@ pub struct CertFacts {
 
 impl CertFacts {
     /// Reads one certificate.
+    /// RFC 5280 section 4.1.
     ///
     /// # Errors
     /// When the bytes are not exactly one certificate whose names and usages can be read.
@@ -224,6 +226,7 @@ impl CertFacts {
 
     /// True when names and key identifiers say that `issuer` made this certificate. Signatures are
     /// not checked here.
+    /// RFC 5280 sections 4.2.1.1 and 4.2.1.2.
     #[must_use]
     pub fn names_as_issuer(&self, issuer: &Self) -> bool {
         let same_key = match (&self.issuer_key_id, &issuer.key_id) {
@@ -241,6 +244,7 @@ pub fn sha256(bytes: &[u8]) -> String {
 }
 
 /// A DNS name in the form in which names are compared: lower case, no trailing dot.
+/// RFC 4343 section 2.
 #[must_use]
 pub fn plain_dns(name: &str) -> String {
     let name = name.strip_suffix('.').unwrap_or(name);

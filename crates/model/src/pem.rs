@@ -57,6 +57,7 @@ pub enum PemError {
 
 /// Takes a text apart. CRLF, blank lines between blocks, blanks at line ends and a missing final
 /// newline are accepted; anything else outside of blocks is not.
+/// The grammar is RFC 7468 section 3, "stricttextualmsg", with the tolerances named here.
 ///
 /// # Errors
 /// The first thing that is not PEM.
@@ -138,6 +139,7 @@ fn decode(lines: &[&str]) -> Option<Zeroizing<Vec<u8>>> {
 }
 
 /// Writes one block with 64 characters a line and a final newline.
+/// RFC 7468 section 2.
 #[must_use]
 pub fn encode(label: &str, der: &[u8]) -> String {
     let body = der.len().div_ceil(3) * 4;

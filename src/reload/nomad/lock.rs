@@ -53,6 +53,7 @@ impl Lock {
 impl Nomad {
     /// Asks for the lock in the variable at `path`, as `nomad/jobs/loki/certagent-lock`. It lapses
     /// after `ttl` (10 s to 24 h) unless it is renewed.
+    /// Nomad API, "Variables": `?lock-acquire`.
     ///
     /// # Errors
     /// Each refusal by its name; `nomad-lock-denied` when the token may not write the variable.
@@ -81,7 +82,8 @@ impl Nomad {
         }
     }
 
-    /// Keeps the lock for another TTL_RANGE; false when it has lapsed.
+    /// Keeps the lock for another TTL; false when it has lapsed.
+    /// Nomad API, "Variables": `?lock-renew`.
     ///
     /// # Errors
     /// Each refusal by its name.
@@ -94,6 +96,7 @@ impl Nomad {
     }
 
     /// Gives the lock back. Whether that works does not matter: it lapses by itself.
+    /// Nomad API, "Variables": `?lock-release`.
     ///
     /// # Errors
     /// Each refusal by its name, for the log.

@@ -20,6 +20,7 @@ const MIN_LEASE_DIVISOR: u32 = 20;
 const MAX_LEASE: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
 /// An issuer's token with what is known of its lease.
+/// Vault, "Tokens": lease, period, number of uses.
 pub struct Token {
     secret: Secret,
     /// Names the token in the issuer's audit log; no secret.
@@ -84,6 +85,7 @@ struct Lookup {
 }
 
 /// The lease that an answer to `auth/token/renew-self` grants, and whether there can be another.
+/// Vault API, "Renew a token (self)".
 pub(crate) fn parse_renewal(body: &[u8]) -> Option<(Duration, bool)> {
     let renewal = serde_json::from_slice::<Envelope<LeaseRenewal>>(body)
         .ok()?

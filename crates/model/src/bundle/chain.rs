@@ -22,6 +22,7 @@ pub struct Arranged {
 }
 
 /// Arranges `pool` above `leaf`. Copies of the leaf and duplicates are dropped.
+/// RFC 8446 section 4.4.2: each certificate certifies the one before it.
 #[must_use]
 pub fn arrange(leaf: &CertFacts, pool: Vec<Cert>) -> Arranged {
     // By hash: neither the issuer's order nor a duplicate can change the result.

@@ -73,6 +73,7 @@ impl PrivateKey {
     }
 
     /// Reads one PEM block by its label.
+    /// PKCS#8 (RFC 5958), PKCS#1 (RFC 8017 appendix A.1.2) and SEC 1 (RFC 5915).
     ///
     /// # Errors
     /// As [`PrivateKey::from_pem`].

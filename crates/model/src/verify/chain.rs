@@ -37,6 +37,7 @@ struct Above {
 
 /// Builds and checks the path at `now`, or at notBefore of a leaf from the future. A leaf that has
 /// ended is looked at in its own time: that it has ended is said elsewhere.
+/// RFC 5280 section 6.1, by rustls-webpki.
 pub(super) fn build(
     bundle: &Bundle,
     leaf: &CertFacts,

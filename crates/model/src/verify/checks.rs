@@ -74,6 +74,7 @@ pub(super) fn shape(facts: &CertFacts, problems: &mut Vec<RefusalReason>) {
 }
 
 /// Names and addresses cover what was asked for.
+/// RFC 6125 section 6.4; a wildcard covers one label (section 6.4.3).
 pub(super) fn names(facts: &CertFacts, wanted: &Names, problems: &mut Vec<RefusalReason>) {
     let has = &facts.names;
     let cn = wanted.common_name.as_str();
@@ -180,6 +181,7 @@ pub(super) fn serial(facts: &CertFacts, known: &[String], problems: &mut Vec<Ref
 }
 
 /// It lives long enough from the moment it can be used.
+/// RFC 5280 section 4.1.2.5.
 pub(super) fn times(
     facts: &CertFacts,
     validity: Validity,
