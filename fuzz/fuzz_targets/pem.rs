@@ -5,9 +5,11 @@ use certagent_model::{bundle::PrivateKey, leaf::CertFacts, pem};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|text: &str| {
-    let Ok(blocks) = pem::parse(text) else {
+    let file = pem::parse_file(text);
+    let Ok(blocks) = pem::parse(text).or(file.clone()) else {
         return;
     };
+    assert_eq!(Ok(&blocks), file.as_ref());
     for block in blocks {
         let again = pem::parse(&pem::encode(&block.label, &block.der));
         assert_eq!(again.as_deref(), Ok(std::slice::from_ref(&block)));

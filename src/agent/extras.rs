@@ -6,7 +6,7 @@ use std::path::Path;
 
 use crate::{
     disk,
-    model::{failure::Failure, pem},
+    model::{failure::Failure, trust},
 };
 
 /// Bytes of the largest file: all public roots of the web are a fifth of it.
@@ -17,11 +17,7 @@ pub(super) fn read(path: &Path) -> Result<Vec<Vec<u8>>, Failure> {
     let found =
         disk::read(path, MAX_FILE_BYTES).map_err(|error| failed(path, &error.to_string()))?;
     let text = found.text().ok_or_else(|| failed(path, "it is no text"))?;
-    let blocks = pem::parse(text).map_err(|error| failed(path, &error.to_string()))?;
-    if blocks.iter().any(|block| block.label != pem::CERTIFICATE) {
-        return Err(failed(path, "it holds something else than certificates"));
-    }
-    Ok(blocks.iter().map(|block| block.der.to_vec()).collect())
+    trust::extras(text).map_err(|why| failed(path, &why))
 }
 
 fn failed(path: &Path, why: &str) -> Failure {
@@ -30,7 +26,9 @@ fn failed(path: &Path, why: &str) -> Failure {
         path.display()
     );
     Failure {
-        hint: Some("the file must hold CA certificates in PEM and nothing else".to_owned()),
+        hint: Some(
+            "the file must hold CA certificates in PEM; text between them is permitted".to_owned(),
+        ),
         ..Failure::local("extra-ca", message)
     }
 }

@@ -161,19 +161,8 @@ fn certificates(
     file: &'static str,
     text: &str,
 ) -> Result<Vec<CertificateDer<'static>>, IdentityError> {
-    let blocks = pem::parse(text).map_err(|error| unreadable(file, error))?;
-    let mut found = Vec::new();
-    for block in blocks {
-        if block.label != pem::CERTIFICATE {
-            let why = format!("it holds a `{}` block", block.label);
-            return Err(unreadable(file, why));
-        }
-        found.push(CertificateDer::from(block.der.to_vec()));
-    }
-    match found.is_empty() {
-        true => Err(unreadable(file, "no certificate in it")),
-        false => Ok(found),
-    }
+    let ders = pem::certificates(text).map_err(|error| unreadable(file, error))?;
+    Ok(ders.into_iter().map(CertificateDer::from).collect())
 }
 
 fn unreadable(file: &'static str, why: impl ToString) -> IdentityError {

@@ -16,7 +16,14 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 use zeroize::Zeroizing;
 
 use super::classify::misconfigured;
-use crate::{config::TlsConfig, disk, model::failure::Failure};
+use crate::{
+    config::TlsConfig,
+    disk,
+    model::{
+        failure::Failure,
+        pem::{self, FileError, PemError},
+    },
+};
 
 /// Bytes of the largest CA, certificate or key file.
 const MAX_FILE_BYTES: u64 = 4 * 1024 * 1024;
@@ -203,7 +210,7 @@ fn roots_of(pem: &[u8]) -> Result<RootCertStore, Failure> {
     }
     if roots.is_empty() {
         return Err(wrong(
-            "CA: no certificate in it",
+            &format!("CA: {}", why_none(pem)),
             "write it as PEM, BEGIN CERTIFICATE",
         ));
     }
@@ -230,7 +237,7 @@ fn identity(
         .filter(|chain| !chain.is_empty())
         .ok_or_else(|| {
             wrong(
-                "client certificate: no certificate in it",
+                &format!("client certificate: {}", why_none(cert)),
                 "write it as PEM",
             )
         })?;
@@ -240,10 +247,42 @@ fn identity(
     Ok((chain, key))
 }
 
+/// Why a file holds no certificate: a byte order mark, another kind of block, or nothing at all.
+fn why_none(file: &[u8]) -> String {
+    let text = std::str::from_utf8(file).unwrap_or_default();
+    match pem::certificates(text) {
+        Ok(_) | Err(FileError::Pem(PemError::Empty)) => "no certificate in it".to_owned(),
+        Err(error) => error.to_string(),
+    }
+}
+
 fn wrong(why: &str, hint: &str) -> Failure {
     misconfigured(
         "tls-files",
         format!("setting up TLS to the issuer: {why}"),
         hint,
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ca_file_without_a_certificate_says_what_is_in_it() {
+        let block = "-----BEGIN CERTIFICATE-----\nAAEC\n-----END CERTIFICATE-----\n";
+        let table = [
+            (String::new(), "no certificate in it"),
+            (format!("\u{feff}{block}"), "byte order mark"),
+            (
+                block.replace("CERT", "TRUSTED CERT"),
+                "`TRUSTED CERTIFICATE`",
+            ),
+            (block.replace("CERTIFICATE", "PRIVATE KEY"), "`PRIVATE KEY`"),
+        ];
+        for (text, part) in table {
+            let failure = roots_of(text.as_bytes()).unwrap_err();
+            assert!(failure.message.contains(part), "{failure}");
+        }
+    }
 }

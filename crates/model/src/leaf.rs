@@ -17,7 +17,7 @@ use x509_parser::{
     prelude::FromDer,
     public_key::PublicKey,
     time::ASN1Time,
-    x509::SubjectPublicKeyInfo,
+    x509::{SubjectPublicKeyInfo, X509Version},
 };
 
 use super::{
@@ -151,7 +151,8 @@ pub struct CertFacts {
     pub client_auth: bool,
     /// It may make TLS signatures: no key usage extension, or one with digitalSignature.
     pub may_sign: bool,
-    /// Basic constraints say CA.
+    /// Basic constraints say CA; or it is a self-signed root of version 1, which has no extensions
+    /// and which OpenSSL and Go take as an anchor.
     pub is_ca: bool,
     /// How many intermediates a CA allows below itself, when it limits them.
     pub path_len: Option<u32>,
@@ -190,6 +191,7 @@ impl CertFacts {
             (Some(own), Some(issuer)) => own == issuer,
             _ => true,
         };
+        let root_v1 = cert.version() == X509Version::V1 && subject_der == issuer_der;
         Ok(Self {
             serial: colons(cert.raw_serial()),
             subject: cert.subject().to_string(),
@@ -206,7 +208,7 @@ impl CertFacts {
             server_auth: usage.server_auth,
             client_auth: usage.client_auth,
             may_sign: usage.may_sign,
-            is_ca: usage.is_ca,
+            is_ca: usage.is_ca || root_v1,
             path_len: usage.path_len,
             key: key_facts(cert.public_key()),
             spki: cert.public_key().raw.to_vec(),

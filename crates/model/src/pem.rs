@@ -1,10 +1,15 @@
-//! Strict PEM (RFC 7468): text to blocks and back.
+//! PEM (RFC 7468): text to blocks and back. [`parse`] is for what Vault answers, [`parse_file`] for
+//! files that people wrote.
 //!
-//! Never skips over what it does not understand: junk between blocks is an error. What stays true:
-//! what [`encode`] writes ends with a newline and parses back to the same bytes.
+//! Never loses a block: what begins like one and can't be read is an error. What stays true: what
+//! [`encode`] writes ends with a newline and parses back to the same bytes.
+
+mod file;
 
 #[cfg(test)]
 mod tests;
+
+pub use file::{FileError, certificates, parse_file, private_key};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use zeroize::Zeroizing;
@@ -13,6 +18,9 @@ use zeroize::Zeroizing;
 pub const CERTIFICATE: &str = "CERTIFICATE";
 /// Label of a PKCS#8 private key block (RFC 7468 section 10).
 pub const PRIVATE_KEY: &str = "PRIVATE KEY";
+
+/// U+FEFF, which some editors write at the start of a file.
+pub const BYTE_ORDER_MARK: char = '\u{feff}';
 
 /// One `-----BEGIN x-----` block. The content may be a key: it is wiped on drop, never printed.
 #[derive(Clone, PartialEq, Eq)]
@@ -41,6 +49,15 @@ pub enum PemError {
     /// A BEGIN line that is not formed as RFC 7468 wants, or a BEGIN inside of a block.
     #[error("line {0} is not a well-formed BEGIN line")]
     Begin(usize),
+    /// A byte order mark where a block or nothing may stand.
+    #[error(
+        "line {0} has a byte order mark before it, and OpenSSL and Go skip such a block: \
+         save the file as UTF-8 without one"
+    )]
+    Mark(usize),
+    /// BEGIN is not the first on its line.
+    #[error("line {0}: BEGIN is indented, and OpenSSL and Go skip such a block: remove the blanks")]
+    Indented(usize),
     /// END is missing or names another label than BEGIN.
     #[error("the block that begins on line {0} has no matching END line")]
     End(usize),
@@ -55,17 +72,25 @@ pub enum PemError {
     NoContent(usize),
 }
 
-/// Takes a text apart. CRLF, blank lines between blocks, blanks at line ends and a missing final
+/// Takes an answer apart. CRLF, blank lines between blocks, blanks at line ends and a missing final
 /// newline are accepted; anything else outside of blocks is not.
 /// The grammar is RFC 7468 section 3, "stricttextualmsg", with the tolerances named here.
 ///
 /// # Errors
 /// The first thing that is not PEM.
 pub fn parse(text: &str) -> Result<Vec<Block>, PemError> {
+    blocks(text, |_, line| Ok(!line.is_empty()))
+}
+
+/// The blocks of `text`; `begins` says whether a line outside of a block must begin one.
+fn blocks(
+    text: &str,
+    begins: impl Fn(usize, &str) -> Result<bool, PemError>,
+) -> Result<Vec<Block>, PemError> {
     let mut blocks = Vec::new();
     let mut lines = (1..).zip(text.lines().map(str::trim_ascii_end));
     while let Some((number, line)) = lines.next() {
-        if line.is_empty() {
+        if !begins(number, line)? {
             continue;
         }
         let label = begin(number, line)?;
@@ -84,7 +109,9 @@ pub fn parse(text: &str) -> Result<Vec<Block>, PemError> {
 /// The label of a BEGIN line.
 fn begin(number: usize, line: &str) -> Result<&str, PemError> {
     let Some(rest) = line.strip_prefix("-----BEGIN ") else {
-        return Err(if line.starts_with("-----") {
+        return Err(if line.starts_with(BYTE_ORDER_MARK) {
+            PemError::Mark(number)
+        } else if line.starts_with("-----") {
             PemError::Begin(number)
         } else {
             PemError::Junk(number)

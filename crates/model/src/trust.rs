@@ -44,6 +44,26 @@ pub struct Trust {
     pub memory: Memory,
 }
 
+/// DER of the anchors in a file that a person wrote. It is not handed on as it is, so that a byte order
+/// mark does no harm here.
+///
+/// # Errors
+/// When it can't be read in whole, or holds a certificate that is no CA, named.
+pub fn extras(text: &str) -> Result<Vec<Vec<u8>>, String> {
+    let text = text.strip_prefix(pem::BYTE_ORDER_MARK).unwrap_or(text);
+    let ders = pem::certificates(text).map_err(|error| error.to_string())?;
+    for (at, der) in (1..).zip(&ders) {
+        let facts = CertFacts::read(der).map_err(|error| format!("certificate {at}: {error}"))?;
+        if !facts.is_ca {
+            return Err(format!(
+                "certificate {at}, `{}`, is no CA: it lacks basicConstraints CA:TRUE",
+                facts.subject
+            ));
+        }
+    }
+    Ok(ders)
+}
+
 /// Joins what is vouched for now with what was vouched for within `overlap`.
 ///
 /// Mount issuers count when they are CAs; an intermediate among them is taken only when no

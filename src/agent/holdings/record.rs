@@ -242,8 +242,8 @@ fn publication(
 }
 
 fn previous(set: &SetOnDisk, record: Option<&ReloadRecord>) -> Option<Previous> {
-    let blocks = pem::parse(&set.cert).ok()?;
-    let leaf = CertFacts::read(&blocks.first()?.der).ok()?;
+    let chain = pem::certificates(&set.cert).ok()?;
+    let leaf = CertFacts::read(chain.first()?).ok()?;
     Some(Previous {
         generation: set.generation.to_string(),
         serial: leaf.serial,

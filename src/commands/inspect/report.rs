@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::model::{
     bundle::PrivateKey,
     leaf::CertFacts,
-    pem,
+    pem::{self, FileError},
     record::Record,
     request::{Mode, Names, Request},
     schedule::Validity,
@@ -182,17 +182,13 @@ impl Inspection {
 
     /// Every certificate that can be read; what can't is a problem.
     fn certificates_in(&mut self, code: &'static str, name: &str, text: &str) -> Vec<CertFacts> {
-        let blocks = pem::parse(text).unwrap_or_else(|error| {
+        let ders = pem::certificates(text).unwrap_or_else(|error| {
             self.problem(code, format!("{name}: {error}"));
             Vec::new()
         });
         let mut all = Vec::new();
-        for block in blocks {
-            if block.label != pem::CERTIFICATE {
-                self.problem(code, format!("{name} holds a `{}` block", block.label));
-                continue;
-            }
-            match CertFacts::read(&block.der) {
+        for der in ders {
+            match CertFacts::read(&der) {
                 Ok(facts) => all.push(facts),
                 Err(error) => self.problem(code, format!("{name}: {error}")),
             }
@@ -202,7 +198,7 @@ impl Inspection {
 
     /// Certificates of a file that may also hold a key.
     fn mixed(&mut self, text: &str) -> Vec<CertFacts> {
-        let blocks = match pem::parse(text) {
+        let blocks = match pem::parse_file(text) {
             Ok(blocks) => blocks,
             Err(error) => {
                 self.problem("cert-file", error.to_string());
@@ -220,7 +216,12 @@ impl Inspection {
             }
         }
         for block in others {
-            if block.label == "EC PARAMETERS" {
+            if block.label.ends_with(pem::CERTIFICATE) {
+                let error = FileError::Trusted(block.label);
+                self.problem("cert-file", error.to_string());
+                continue;
+            }
+            if !block.label.ends_with("PRIVATE KEY") {
                 continue;
             }
             let key = PrivateKey::from_block(&block).map_err(|error| error.to_string());
@@ -230,7 +231,7 @@ impl Inspection {
     }
 
     fn key(&mut self, text: &str, leaf: Option<&CertFacts>) {
-        let key = PrivateKey::from_pem(text).map_err(|error| error.to_string());
+        let key = PrivateKey::from_file(text).map_err(|error| error.to_string());
         self.take_key(key, leaf);
     }
 

@@ -189,3 +189,52 @@ fn the_usual_directory_follows_the_environment() {
         Path::new("/d")
     );
 }
+
+/// Forms that nginx, PostgreSQL and Loki read: RFC 7468 permits text outside of blocks.
+#[test]
+fn a_set_in_any_form_that_servers_read_is_good() {
+    let temp = published(&TestCa::new(NOW));
+    let read = |name: &str| std::fs::read_to_string(temp.path().join(name)).unwrap();
+    let [ca, cert, key] = ["CA.pem", "cert.pem", "key.pem"].map(read);
+    let params = "-----BEGIN EC PARAMETERS-----\nBggqhkjOPQMBBw==\n-----END EC PARAMETERS-----\n";
+    let bag = "Bag Attributes\n    friendlyName: loki\nKey Attributes: <No Attributes>\n";
+    let forms = [
+        ("CA.pem", format!("# our root\n{ca}")),
+        ("CA.pem", format!("\u{feff}# our root\n{ca}")),
+        (
+            "cert.pem",
+            cert.replace("-----BEGIN", "subject=a\n-----BEGIN"),
+        ),
+        ("cert.pem", format!("{params}{cert}")),
+        ("key.pem", format!("{params}{key}")),
+        ("key.pem", format!("{bag}{key}")),
+        ("key.pem", format!("{cert}{key}")),
+    ];
+    for (name, text) in forms {
+        let before = read(name);
+        swap(temp.path(), name, &text);
+        let report = inspected(temp.path(), 3);
+        assert_eq!(report.verdict, Verdict::Valid, "{name}: {report:?}");
+        swap(temp.path(), name, &before);
+    }
+}
+
+#[test]
+fn what_a_server_does_not_read_is_named() {
+    let temp = published(&TestCa::new(NOW));
+    let ca = std::fs::read_to_string(temp.path().join("CA.pem")).unwrap();
+    for (text, part) in [
+        (format!("\u{feff}{ca}"), "byte order mark"),
+        (ca.replace("CERT", "TRUSTED CERT"), "`TRUSTED CERTIFICATE`"),
+        (ca.replace("-----BEGIN", "  -----BEGIN"), "indented"),
+    ] {
+        swap(temp.path(), "CA.pem", &text);
+        let report = inspected(temp.path(), 3);
+        assert_eq!(codes(&report), ["ca-file"], "{report:?}");
+        assert!(report.problems[0].message.contains(part), "{report:?}");
+        assert!(
+            report.problems[0].message.starts_with("CA.pem: "),
+            "{report:?}"
+        );
+    }
+}

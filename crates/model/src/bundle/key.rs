@@ -62,7 +62,19 @@ impl PrivateKey {
     /// # Errors
     /// A [`KeyError`], which never holds any of the text.
     pub fn from_pem(text: &str) -> Result<Self, KeyError> {
-        let blocks = pem::parse(text).map_err(|error| match error {
+        Self::only(pem::parse(text))
+    }
+
+    /// Reads the one key of a file of people: see [`pem::private_key`].
+    ///
+    /// # Errors
+    /// As [`PrivateKey::from_pem`].
+    pub fn from_file(text: &str) -> Result<Self, KeyError> {
+        Self::only(pem::private_key(text))
+    }
+
+    fn only(blocks: Result<Vec<Block>, PemError>) -> Result<Self, KeyError> {
+        let blocks = blocks.map_err(|error| match error {
             PemError::Headers(_) => KeyError::Encrypted,
             other => KeyError::Pem(other),
         })?;

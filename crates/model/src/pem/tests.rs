@@ -26,6 +26,113 @@ fn what_is_outside_of_blocks_must_be_blank() {
     }
 }
 
+/// What a person's file holds, and how both readers take it: by the number of blocks, or the fault.
+#[test]
+fn text_of_people_is_passed_over_and_no_block_is_lost() {
+    let bag = "Bag Attributes\n    friendlyName: Ünser\n    localKeyID: 01 23\nsubject=CN = a\n\n";
+    let dump = "Certificate:\n    Data:\n        Version: 3 (0x2)\n";
+    let table: &[(&str, String, Result<usize, PemError>)] = &[
+        ("plain", GOOD.into(), Ok(1)),
+        ("comment", format!("# our root\n{GOOD}"), Ok(1)),
+        ("comment after", format!("{GOOD}# end"), Ok(1)),
+        ("bag attributes", format!("{bag}{GOOD}{bag}{GOOD}"), Ok(2)),
+        ("openssl x509 -text", format!("{dump}{GOOD}"), Ok(1)),
+        ("dashes in text", format!("----- root -----\n{GOOD}"), Ok(1)),
+        ("a stray END", format!("-----END X-----\n{GOOD}"), Ok(1)),
+        (
+            "BEGIN in a sentence",
+            format!("see -----BEGIN CERTIFICATE-----\n{GOOD}"),
+            Ok(1),
+        ),
+        ("mark before text", format!("\u{feff}# root\n{GOOD}"), Ok(1)),
+        (
+            "mark before BEGIN",
+            format!("\u{feff}{GOOD}"),
+            Err(PemError::Mark(1)),
+        ),
+        (
+            "mark between",
+            format!("{GOOD}\u{feff}{GOOD}"),
+            Err(PemError::Mark(4)),
+        ),
+        (
+            "indented",
+            format!("{GOOD}  {GOOD}"),
+            Err(PemError::Indented(4)),
+        ),
+        ("tab", format!("\t{GOOD}"), Err(PemError::Indented(1))),
+        ("text alone", "hello".into(), Err(PemError::Empty)),
+        (
+            "cut",
+            format!("# a\n{}", &GOOD[..33]),
+            Err(PemError::End(2)),
+        ),
+        (
+            "wrong BEGIN",
+            format!("# a\n-----BEGIN cert-----\n{GOOD}"),
+            Err(PemError::Begin(2)),
+        ),
+    ];
+    for (name, text, expected) in table {
+        let found = parse_file(text).map(|blocks| blocks.len());
+        assert_eq!(found, *expected, "{name}");
+    }
+}
+
+#[test]
+fn an_answer_with_a_mark_is_refused_by_its_name() {
+    assert_eq!(parse(&format!("\u{feff}{GOOD}")), Err(PemError::Mark(1)));
+}
+
+#[test]
+fn a_file_of_certificates_may_hold_parameters_and_no_key() {
+    let block = |label: &str| GOOD.replace("CERTIFICATE", label);
+    let of = |labels: &[&str]| {
+        let text: String = labels.iter().map(|label| block(label)).collect();
+        certificates(&text).map(|ders| ders.len())
+    };
+    assert_eq!(
+        of(&["DH PARAMETERS", "CERTIFICATE", "X509 CRL", "CERTIFICATE"]),
+        Ok(2)
+    );
+    let trusted = FileError::Trusted("TRUSTED CERTIFICATE".to_owned());
+    assert!(trusted.to_string().contains("openssl x509"));
+    assert_eq!(of(&["CERTIFICATE", "TRUSTED CERTIFICATE"]), Err(trusted));
+    for label in ["PRIVATE KEY", "EC PRIVATE KEY", "ENCRYPTED PRIVATE KEY"] {
+        assert_eq!(
+            of(&["CERTIFICATE", label]),
+            Err(FileError::Key(label.to_owned()))
+        );
+    }
+    let none = FileError::NoCertificate("EC PARAMETERS".to_owned());
+    assert_eq!(of(&["EC PARAMETERS"]), Err(none));
+    assert_eq!(certificates(""), Err(FileError::Pem(PemError::Empty)));
+}
+
+#[test]
+fn the_key_of_a_file_is_found_beside_parameters_and_certificates() {
+    let block = |label: &str| GOOD.replace("CERTIFICATE", label);
+    let of = |labels: &[&str]| {
+        let text: String = labels.iter().map(|label| block(label)).collect();
+        let blocks = private_key(&text).unwrap();
+        blocks
+            .into_iter()
+            .map(|block| block.label)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(of(&["EC PARAMETERS", "EC PRIVATE KEY"]), ["EC PRIVATE KEY"]);
+    assert_eq!(
+        of(&["CERTIFICATE", "PRIVATE KEY", "CERTIFICATE"]),
+        ["PRIVATE KEY"]
+    );
+    assert_eq!(
+        of(&["PRIVATE KEY", "PRIVATE KEY"]).len(),
+        2,
+        "which one is not for us to choose"
+    );
+    assert_eq!(of(&["CERTIFICATE"]), ["CERTIFICATE"]);
+}
+
 #[test]
 fn a_bent_block_is_refused_for_its_fault() {
     // What is replaced in a good block, by what, and what is wrong then.
@@ -80,7 +187,9 @@ proptest! {
 
     #[test]
     fn any_text_never_panics(text in "(?s).{0,200}") {
-        let _ = parse(&text);
+        let strict = parse(&text);
+        let file = parse_file(&text);
+        prop_assert!(strict.is_err() || strict == file);
     }
 
     #[test]

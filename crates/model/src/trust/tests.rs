@@ -205,3 +205,24 @@ proptest! {
         prop_assert_eq!(got.anchors, root);
     }
 }
+
+#[test]
+fn extra_anchors_may_stand_in_text_and_must_be_cas() {
+    let ca = TestCa::new(NOW);
+    let pem = format!("{}\n", ca.root.pem());
+    let of = |text: &str| extras(text).map(|ders| ders.len());
+    assert_eq!(of(&pem), Ok(1));
+    assert_eq!(of(&format!("\u{feff}{pem}# and again\n{pem}")), Ok(2));
+    assert!(of("# nothing").unwrap_err().contains("no PEM block"));
+    assert!(
+        of(&pem.replace("CERT", "TRUSTED CERT"))
+            .unwrap_err()
+            .contains("TRUSTED CERTIFICATE")
+    );
+    let request = Request::example();
+    let answer = ca.answer_json(&request, NOW);
+    let leaf = answer["data"]["certificate"].as_str().unwrap();
+    let refused = of(&format!("{pem}{leaf}\n")).unwrap_err();
+    assert!(refused.starts_with("certificate 2, `CN="), "{refused}");
+    assert!(refused.contains("is no CA"), "{refused}");
+}

@@ -10,7 +10,8 @@ use crate::{
     secret::Secret,
 };
 
-/// Reads a published set. CA.pem is taken as the anchors, the rest of cert.pem as the chain, both
+/// Reads a published set, which somebody else may have put there: text in the files is permitted as
+/// in any file of people. CA.pem is taken as the anchors, the rest of cert.pem as the chain, both
 /// in the order they stand there.
 ///
 /// # Errors
@@ -18,7 +19,7 @@ use crate::{
 pub fn reread(ca: &str, cert: &str, key: &Secret) -> Result<Bundle, Refusal> {
     let anchors = certificates("ca-file", "CA.pem", ca)?;
     let mut chain = certificates("cert-file", "cert.pem", cert)?;
-    let key = PrivateKey::from_pem(key.expose())
+    let key = PrivateKey::from_file(key.expose())
         .map_err(|error| Refusal::one("key-file", format!("key.pem: {error}")))?;
     let leaf = chain.remove(0);
     Ok(Bundle {
@@ -33,17 +34,10 @@ pub fn reread(ca: &str, cert: &str, key: &Secret) -> Result<Bundle, Refusal> {
 
 /// At least one certificate, each readable.
 fn certificates(code: &'static str, file: &str, text: &str) -> Result<Vec<Vec<u8>>, Refusal> {
-    let blocks =
-        pem::parse(text).map_err(|error| Refusal::one(code, format!("{file}: {error}")))?;
-    let mut ders = Vec::new();
-    for block in blocks {
-        if block.label != pem::CERTIFICATE {
-            let message = format!("{file}: it holds a `{}` block", block.label);
-            return Err(Refusal::one(code, message));
-        }
-        CertFacts::read(&block.der)
-            .map_err(|error| Refusal::one(code, format!("{file}: {error}")))?;
-        ders.push(block.der.to_vec());
+    let ders =
+        pem::certificates(text).map_err(|error| Refusal::one(code, format!("{file}: {error}")))?;
+    for der in &ders {
+        CertFacts::read(der).map_err(|error| Refusal::one(code, format!("{file}: {error}")))?;
     }
     Ok(ders)
 }
