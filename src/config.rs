@@ -10,6 +10,7 @@ mod issuer_env;
 mod layers;
 mod problem;
 mod resolve;
+mod shown;
 pub mod table;
 mod types;
 mod values;
@@ -23,6 +24,7 @@ pub use layers::Effective;
 use layers::Gathered;
 pub use problem::{Problem, Problems, Source};
 pub(crate) use resolve::status_socket;
+pub use shown::SettingText;
 pub use types::{
     App, Auth, CertConfig, Config, Files, Listen, LogFormat, LoggingConfig, MAX_SOCKET_PATH,
     ProbeConfig, ProbeTarget, Reader, ReloadConfig, ReloadStep, StartTls, StatusSocket, TlsConfig,

@@ -21,11 +21,16 @@ use std::{path::PathBuf, time::Duration};
 use self::nomad::Nomad;
 use crate::{
     config::Environment,
+    disk,
     model::{
+        cover::KeyTraces,
         reload::{Action, Delivery, EventKind, ReloadFailure},
         secret::Secret,
     },
 };
+
+/// Bytes of the largest file that is looked at.
+const LARGEST: u64 = 1024 * 1024;
 
 /// What the application is told about.
 #[derive(Clone, Debug)]
@@ -57,6 +62,19 @@ impl Event {
             ("CERTAGENT_CERT_FILE", file("cert.pem")),
             ("CERTAGENT_KEY_FILE", file("key.pem")),
         ]
+    }
+
+    /// What the output of a command must not show of the live key; nothing where there is none.
+    fn key_traces(&self) -> KeyTraces {
+        let text = |name: &str| {
+            let content = disk::read(&self.dir.join(name), LARGEST).ok();
+            Secret::new(
+                content
+                    .and_then(|one| Some(one.text()?.to_owned()))
+                    .unwrap_or_default(),
+            )
+        };
+        KeyTraces::of(text("key.pem").expose(), text("cert.pem").expose())
     }
 }
 
@@ -116,11 +134,17 @@ impl ActionRunner {
             Action::NomadRestart { task } => self.nomad()?.restart(task).await,
             Action::Signal { target, signal } => self.signals.send(target, *signal),
             Action::Exec { argv, timeout, env } => {
+                let key = event.key_traces();
+                let own = exec::secrets_of(env);
+                let secrets: Vec<Secret> = self.secrets.iter().cloned().chain(own).collect();
                 let order = exec::HookCommand {
                     argv,
                     limit: *timeout,
                     variables: exec::variables(&self.inherited, event, env),
-                    secrets: &self.secrets,
+                    hidden: exec::Hidden {
+                        secrets: &secrets,
+                        key: &key,
+                    },
                 };
                 exec::run(order).await
             }

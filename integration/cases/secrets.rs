@@ -10,7 +10,9 @@ use std::{
     time::Duration,
 };
 
-use crate::rig::{self, Claims, OpenBao, PATIENCE, Process, jwt};
+use certagent::config::table::{SETTINGS, Setting, ValueKind};
+
+use crate::rig::{self, Claims, Embedded, OpenBao, PATIENCE, Process, jwt};
 
 /// Text that must not occur, with a name for the message.
 struct Hidden(Vec<(String, String)>);
@@ -280,4 +282,143 @@ fn a_planted_secret_is_found() {
         hidden.found_in("loki-read.service.consul has names.of.many.parts"),
         None
     );
+}
+
+/// What is planted; a half of it is a leak too.
+const PLANTED: &str = "hunter2hunter2hunter2hunter2";
+
+/// A command that ends by itself, with one more variable; its output.
+fn planted(arguments: &[&str], dir: &Path, variables: &[(&str, &str)]) -> (Option<i32>, String) {
+    let mut command = loud(arguments, dir, "http://127.0.0.1:1");
+    command
+        .env("VAULT_TOKEN", "s.thetokenthetokenthetoken")
+        .env("VAULT_CLIENT_TIMEOUT", "1s")
+        .env("VAULT_MAX_RETRIES", "0")
+        .env("CERTAGENT_STARTUP_TIMEOUT", "1s")
+        .envs(variables.iter().copied());
+    let mut process = Process::start(&mut command);
+    let status = process.wait(PATIENCE);
+    (status.code(), process.output())
+}
+
+fn assert_not_planted(what: &str, output: &str) {
+    assert!(!output.contains("hunter2"), "{what}: {output}");
+}
+
+/// Well formed where the setting takes such a thing, malformed everywhere else.
+fn notations(setting: &Setting) -> Vec<String> {
+    let mut all = vec![
+        format!("hvs.{PLANTED}"),
+        format!("http://me:{PLANTED}@127.0.0.1:1"),
+        format!("http://127.0.0.1:1/?token={PLANTED}"),
+        format!("-----BEGIN PRIVATE KEY-----\n{PLANTED}\n"),
+    ];
+    match setting.key {
+        "headers" => all.push(format!("{{\"X-A\": \"{PLANTED}\"}}")),
+        "token" | "secret_id" => all.push(PLANTED.to_owned()),
+        "env" => all.extend([format!("A={PLANTED}"), PLANTED.to_owned()]),
+        "command" => all.push(format!("true,{PLANTED}")),
+        _ if setting.kind == ValueKind::Text => all.push(format!("me:{PLANTED}@127.0.0.1:1")),
+        _ => {}
+    }
+    all
+}
+
+/// Every command, for each setting and notation: what is refused, and what is taken.
+#[test]
+fn a_secret_planted_into_any_setting_is_in_no_output() {
+    let mut taken = Vec::new();
+    std::thread::scope(|scope| {
+        let some = SETTINGS.chunks(SETTINGS.len().div_ceil(4));
+        let threads: Vec<_> = some.map(|some| scope.spawn(|| plant_into(some))).collect();
+        for thread in threads {
+            taken.extend(thread.join().unwrap());
+        }
+    });
+    for needed in [
+        "vault.proxy",
+        "vault.headers",
+        "certificate.reload.env",
+        "auth.token",
+    ] {
+        assert!(taken.iter().any(|one| one == needed), "{needed}: {taken:?}");
+    }
+}
+
+/// Returns the settings that took one of them.
+fn plant_into(settings: &[Setting]) -> Vec<String> {
+    let dir = rig::memory_dir();
+    let mut taken = Vec::new();
+    for setting in settings {
+        for value in notations(setting) {
+            let name = setting.variable();
+            let variables = [(&*name, &*value)];
+            let what = |command: &str| format!("{command}: {name}={value}");
+            let (code, output) = planted(&["check-config"], dir.path(), &variables);
+            assert_not_planted(&what("check-config"), &output);
+            let (_, json) = planted(&["check-config", "--output=json"], dir.path(), &variables);
+            assert_not_planted(&what("check-config, as JSON"), &json);
+            let (_, output) = planted(&["run"], dir.path(), &variables);
+            assert_not_planted(&what("run"), &output);
+            if code != Some(0) {
+                continue;
+            }
+            taken.push(setting.path());
+            for command in ["doctor", "explain", "issue", "status"] {
+                let (_, output) = planted(&[command], dir.path(), &variables);
+                assert_not_planted(&what(command), &output);
+            }
+        }
+    }
+    taken
+}
+
+/// A hook that is given a secret and prints it, the live key in three forms, and a request whose
+/// query fails: the log, the status and the record show none of it.
+#[test]
+fn what_a_hook_is_given_and_prints_is_in_no_output() {
+    let server = Embedded::start();
+    let dir = rig::memory_dir();
+    let script = "echo $HOOK_PASSWORD; cat $CERTAGENT_KEY_FILE; base64 $CERTAGENT_KEY_FILE; \
+                  sed -n 2p $CERTAGENT_KEY_FILE; env; echo the hook ran; exit 1";
+    let url = format!("http://127.0.0.1:1/reload?key={PLANTED}");
+    let mut command = loud(&["run", "--mount", "pki_int"], dir.path(), &server.address);
+    command
+        .env("PATH", "/usr/bin:/bin")
+        .env("VAULT_TOKEN", &server.token)
+        .env("VAULT_HEADERS", format!("{{\"X-A\": \"{PLANTED}\"}}"))
+        .env(
+            "CERTAGENT_STATUS_SOCKET",
+            dir.path().join("run/status.sock"),
+        )
+        .env("CERTAGENT_RELOAD_ENV", format!("HOOK_PASSWORD={PLANTED}"))
+        .env("CERTAGENT_RELOAD_URL", url)
+        .env("CERTAGENT_ON_CERT_CHANGE", "exec,http")
+        .env("CERTAGENT_VERIFY_TIMEOUT", "1s");
+    let mut command_line = command;
+    command_line.args(["--reload-command", "sh", "--reload-command", "-c"]);
+    command_line.args(["--reload-command", script]);
+    let mut process = Process::start(&mut command_line);
+    process.wait_for_line("the hook ran", PATIENCE);
+    process.wait_for_line("127.0.0.1:1/reload", PATIENCE);
+    let mut hidden = Hidden::new();
+    hidden.add_key(&dir.path().join("certs/key.pem"));
+    hidden.add("the token", &server.token);
+    let mut status = rig::certagent(["status", "--output=json"]);
+    status.env(
+        "CERTAGENT_STATUS_SOCKET",
+        dir.path().join("run/status.sock"),
+    );
+    let status = String::from_utf8(status.output().unwrap().stdout).unwrap();
+    assert!(status.contains("certificates"), "{status}");
+    let record = std::fs::read_to_string(dir.path().join("certs/..state.json")).unwrap();
+    let outputs = [
+        ("log", process.output()),
+        ("status", status),
+        ("record", record),
+    ];
+    for (place, output) in outputs {
+        assert_not_planted(place, &output);
+        hidden.assert_absent(place, &output);
+    }
 }

@@ -15,6 +15,7 @@ mod openbao;
 #[cfg(feature = "dev")]
 mod place;
 mod process;
+mod proxy;
 
 use std::{
     path::{Path, PathBuf},
@@ -28,6 +29,7 @@ pub(crate) use openbao::{Claims, OpenBao, Options, Stored, jwt};
 #[cfg(feature = "dev")]
 pub(crate) use place::Place;
 pub(crate) use process::Process;
+pub(crate) use proxy::Proxy;
 
 /// Nothing on loopback takes longer than this, even on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);

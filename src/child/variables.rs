@@ -10,7 +10,10 @@ use std::{
 
 use tokio::process::Command;
 
-use crate::config::{CertConfig, EXEC_VARIABLES, NOTIFY_VARIABLES, table::SETTINGS};
+use crate::{
+    config::{CertConfig, EXEC_VARIABLES, Environment, NOTIFY_VARIABLES, table::SETTINGS},
+    model::cover,
+};
 
 /// Two certificates would have the same variables.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -69,6 +72,20 @@ impl Variables {
         Ok(variables)
     }
 
+    /// Also without a proxy's password, which is for requests to Vault only.
+    #[must_use]
+    pub fn without_passwords(mut self, environment: &Environment) -> Self {
+        let ours = |name: &str| {
+            let starts = ["CERTAGENT_", "VAULT_", "BAO_"];
+            starts.iter().any(|start| name.starts_with(start))
+        };
+        let found = environment
+            .iter()
+            .filter(|(name, value)| ours(name) && cover::holds_password(value));
+        self.removed.extend(found.map(|(name, _)| name.clone()));
+        self
+    }
+
     /// Makes the changes for a command that inherits our environment.
     pub(super) fn apply(&self, command: &mut Command) {
         for name in &self.removed {
@@ -80,7 +97,7 @@ impl Variables {
 
 /// Every variable that holds a secret of ours, and the supervisor's, which is certagent's own.
 fn credentials() -> Vec<String> {
-    let secret = SETTINGS.iter().filter(|setting| setting.secret);
+    let secret = SETTINGS.iter().filter(|setting| setting.is_secret());
     let mut names: Vec<String> = secret
         .flat_map(|setting| {
             let clients = setting.issuer.iter().map(|name| format!("BAO_{name}"));
@@ -103,7 +120,7 @@ fn shouted(name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Environment, Flags, load};
+    use crate::config::{Flags, load};
 
     fn certificates(blocks: &[(&str, &str)]) -> Vec<CertConfig> {
         let dir = tempfile::tempdir().unwrap();
@@ -134,6 +151,18 @@ mod tests {
         ];
         let expected = expected.map(|(name, path)| (name.to_owned(), path));
         assert_eq!(variables.set, BTreeMap::from(expected));
+    }
+
+    #[test]
+    fn a_proxys_password_stays_here_and_the_rest_of_the_environment_goes_on() {
+        let pairs = [
+            ("VAULT_PROXY_ADDR", "http://me:hunter2@p:1"),
+            ("BAO_PROXY_ADDR", "http://p:1"),
+            ("HTTP_PROXY", "http://me:hunter2@p:1"),
+        ];
+        let pairs = pairs.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let variables = Variables::default().without_passwords(&pairs.into());
+        assert_eq!(variables.removed, ["VAULT_PROXY_ADDR"]);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::{
     cli::{CheckConfigArgs, OutputFormat},
-    config::{self, Effective, Environment, Loaded, Problems},
+    config::{self, Effective, Environment, Loaded, Problems, SettingText},
     exit::Exit,
 };
 
@@ -89,5 +89,6 @@ fn value(row: &Effective) -> String {
     if row.values.is_empty() {
         return "-".to_owned();
     }
-    row.values.join(", ").replace('\n', "\\n")
+    let values: Vec<_> = row.values.iter().map(SettingText::as_str).collect();
+    values.join(", ").replace('\n', "\\n")
 }

@@ -36,7 +36,8 @@ pub(super) async fn run(args: &ExecArgs, environment: &Environment) -> anyhow::R
     })?;
     let config = super::configured(&args.flags, environment)?;
     let variables = Variables::of(&config.certificates)
-        .map_err(|clash| Stopped::usage(clash.to_string(), "rename one of them"))?;
+        .map_err(|clash| Stopped::usage(clash.to_string(), "rename one of them"))?
+        .without_passwords(environment);
     let mut signals = Signals::listen().context("cannot listen for signals")?;
     let mut reaping = JoinSet::new();
     reaping.spawn(reap_orphans());

@@ -3,7 +3,7 @@
 //! Never reads a file and never evaluates: no variables, no functions, no `${}`. What stays true:
 //! only keys of the table come out, and everything else is a problem with its line.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt};
 
 use hcl_edit::{
     Span,
@@ -44,10 +44,17 @@ impl WrittenBlock {
 }
 
 /// One value as written anywhere: texts, and the place.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub(super) struct Value {
     pub(super) texts: Vec<String>,
     pub(super) source: Source,
+}
+
+/// What it is is not known here, so its text may be a secret.
+impl fmt::Debug for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Value({}, {} texts)", self.source, self.texts.len())
+    }
 }
 
 /// Reads a configuration's text; `origin` is its name in messages. Pure: this is what is fuzzed.
@@ -217,12 +224,12 @@ impl FileReader<'_> {
         let Some(setting) = setting else {
             let known = section
                 .settings()
-                .filter(|one| !one.secret)
+                .filter(|one| !one.is_secret())
                 .map(|one| one.key);
             let message = format!("unknown key{}", similar(key, known));
             return self.problem(attribute.span(), &path, message);
         };
-        if setting.secret && setting.kind != ValueKind::Headers {
+        if setting.is_secret() && setting.kind != ValueKind::Headers {
             let message = format!(
                 "a secret does not belong into this file; use a file of its own or {}",
                 setting.variable()

@@ -4,6 +4,7 @@
 
 use std::{
     collections::BTreeMap,
+    fmt,
     path::{Path, PathBuf},
 };
 
@@ -44,11 +45,18 @@ const OFTEN: &[&str] = &[
 const WORDS: &[&str] = &["reload-command"];
 
 /// The flags that were given, and their values as typed.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct Flags {
     given: BTreeMap<&'static str, Vec<String>>,
     config: Option<PathBuf>,
     certificate: Option<String>,
+}
+
+/// Their names only: a value may hold a secret.
+impl fmt::Debug for Flags {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.given.keys()).finish()
+    }
 }
 
 impl Flags {
@@ -61,7 +69,9 @@ impl Flags {
     /// The same flags with one more, named without dashes; unknown names are ignored.
     #[must_use]
     pub fn with(mut self, flag: &str, value: &str) -> Self {
-        let known = SETTINGS.iter().find(|one| one.flag == flag && !one.secret);
+        let known = SETTINGS
+            .iter()
+            .find(|one| one.flag == flag && !one.is_secret());
         if let Some(setting) = known {
             let values = self.given.entry(setting.flag).or_default();
             values.push(value.to_owned());
@@ -96,7 +106,7 @@ impl FromArgMatches for Flags {
     }
 
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
-        for setting in SETTINGS.iter().filter(|one| !one.secret) {
+        for setting in SETTINGS.iter().filter(|one| !one.is_secret()) {
             if let Some(values) = matches.get_many::<String>(setting.flag) {
                 self.given.insert(setting.flag, values.cloned().collect());
             }
@@ -121,7 +131,7 @@ impl Args for Flags {
             .help(format!(
                 "Use only this certificate of the file [env: {CERTIFICATE_VARIABLE}]"
             ));
-        let plain = SETTINGS.iter().filter(|one| !one.secret);
+        let plain = SETTINGS.iter().filter(|one| !one.is_secret());
         command
             .arg(config)
             .arg(certificate)

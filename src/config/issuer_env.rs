@@ -23,6 +23,7 @@ pub(super) enum Treatment {
     Noted(&'static str),
 }
 
+use crate::model::cover;
 use Treatment::{Noted, Obeyed, Refused, RefusedWhenTrue};
 
 /// Names without `VAULT_` or `BAO_`.
@@ -102,7 +103,10 @@ pub(super) fn check(all: &mut Gathered<'_>) {
             RefusedWhenTrue(why) => match values::truth(text) {
                 Ok(false) => {}
                 Ok(true) => all.problems.add(source, "", format!("refused: {why}")),
-                Err(error) => all.problems.add(source, "", format!("{text:?}: {error}")),
+                Err(error) => {
+                    let text = cover::setting(text);
+                    all.problems.add(source, "", format!("{text:?}: {error}"));
+                }
             },
             Refused(why) => all.problems.add(source, "", format!("refused: {why}")),
             Obeyed(_) => {}

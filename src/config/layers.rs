@@ -9,6 +9,7 @@ use super::{
     Environment, Flags,
     file::{Value, WrittenBlock},
     problem::{Problems, Source},
+    shown::{self, SettingText},
     table::{Fallback, Section, Setting, ValueKind, find},
 };
 
@@ -19,8 +20,8 @@ pub struct Effective {
     pub certificate: Option<String>,
     /// Full key, as `certificate.ttl`.
     pub key: String,
-    /// The values, `[secret]` for a secret; empty when there is none.
-    pub values: Vec<String>,
+    /// The values as they may be shown; empty when there is none.
+    pub values: Vec<SettingText>,
     /// Where it was written.
     pub source: Source,
 }
@@ -97,8 +98,7 @@ impl<'g> Layers<'_, 'g> {
     ) -> Option<T> {
         let setting = find(self.section, key)?;
         let value = self.settle(setting, derived)?;
-        let text = value.texts.first()?;
-        self.parsed(setting, &value.source, text, parse)
+        self.parsed(setting, &value, parse).into_iter().next()?
     }
 
     /// All values of a list that can be read; a problem for each that can't.
@@ -114,11 +114,8 @@ impl<'g> Layers<'_, 'g> {
         let Some(value) = self.settle(setting, derived) else {
             return Vec::new();
         };
-        value
-            .texts
-            .iter()
-            .filter_map(|text| self.parsed(setting, &value.source, text, &parse))
-            .collect()
+        let all = self.parsed(setting, &value, parse);
+        all.into_iter().flatten().collect()
     }
 
     /// Where `key` was written, if anywhere.
@@ -171,11 +168,8 @@ impl<'g> Layers<'_, 'g> {
         let Some(table) = &mut self.all.table else {
             return;
         };
-        let values = match value {
-            Some(value) if setting.secret => vec!["[secret]".to_owned(); value.texts.len()],
-            Some(value) => value.texts.clone(),
-            None => Vec::new(),
-        };
+        let texts = value.map(|value| &*value.texts).unwrap_or_default();
+        let values = SettingText::all(setting, texts);
         table.push(Effective {
             certificate: self.certificate.clone(),
             key: setting.path(),
@@ -184,27 +178,29 @@ impl<'g> Layers<'_, 'g> {
         });
     }
 
+    /// Each text that can be read; a problem for each that can't.
     fn parsed<T>(
         &mut self,
         setting: &Setting,
-        source: &Source,
-        text: &str,
+        value: &Value,
         parse: impl Fn(&str) -> Result<T, String>,
-    ) -> Option<T> {
-        match parse(text) {
-            Ok(value) => Some(value),
-            Err(why) => {
-                let shown = if setting.secret {
-                    ""
-                } else {
-                    &format!("{text:?}: ")
-                };
-                let message = format!("{shown}{why}");
-                let source = Some(source.clone());
-                self.all.problems.add(source, &setting.path(), message);
-                None
-            }
-        }
+    ) -> Vec<Option<T>> {
+        let shown = SettingText::all(setting, &value.texts);
+        let read = |(text, shown): (&String, SettingText)| {
+            let found = shown::refuse_secret(setting, text).and_then(|()| parse(text));
+            let why = match found {
+                Ok(value) => return Some(value),
+                Err(why) => why,
+            };
+            let message = match setting.is_secret() {
+                true => why,
+                false => format!("{shown:?}: {why}"),
+            };
+            let source = Some(value.source.clone());
+            self.all.problems.add(source, &setting.path(), message);
+            None
+        };
+        value.texts.iter().zip(shown).map(read).collect()
     }
 
     fn strongest(&self, setting: &Setting) -> Option<Value> {

@@ -220,6 +220,21 @@ impl Fallback {
     }
 }
 
+/// What of a value may be shown, to whom it may concern: the operator, who reads logs too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shown {
+    /// All, as it holds no secret; one that does is refused.
+    Text,
+    /// A URL without user, query and fragment.
+    Url,
+    /// `NAME=value`: the name.
+    Names,
+    /// A program and arguments: the program.
+    Program,
+    /// Nothing: it is a secret.
+    Nothing,
+}
+
 /// One setting.
 #[derive(Clone, Copy, Debug)]
 pub struct Setting {
@@ -236,8 +251,9 @@ pub struct Setting {
     /// Variables of the Vault and OpenBao clients that also set it, without `BAO_` or `VAULT_`;
     /// the first one that is set wins. Weaker than our own variable.
     pub issuer: &'static [&'static str],
-    /// Secrets have no flag and no key: argument lists are public and files get committed.
-    pub secret: bool,
+    /// How it is shown. Secrets have no flag and no key: argument lists are public and files get
+    /// committed.
+    pub shown: Shown,
     /// One line for people: lower case, no full stop.
     pub help: &'static str,
 }
@@ -258,10 +274,16 @@ impl Setting {
         )
     }
 
+    /// Is it never shown at all?
+    #[must_use]
+    pub fn is_secret(&self) -> bool {
+        self.shown == Shown::Nothing
+    }
+
     /// The flag with its dashes, when the setting may be a flag.
     #[must_use]
     pub fn long(&self) -> Option<String> {
-        (!self.secret).then(|| format!("--{}", self.flag))
+        (!self.is_secret()).then(|| format!("--{}", self.flag))
     }
 
     /// All variables that set it, the strongest first; of the issuer's clients only the `VAULT_`

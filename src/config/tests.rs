@@ -5,6 +5,7 @@ mod file;
 mod issuer;
 mod places;
 mod reload;
+mod secrets;
 mod seen;
 
 use super::{
@@ -108,8 +109,8 @@ fn on_nomad_no_file_is_needed() {
         "from NOMAD_IP_grpc, NOMAD_IP_gossip"
     );
     assert_eq!(
-        row("certificate.ip_sans").values,
-        ["192.0.2.8", "192.0.2.7"]
+        format!("{:?}", row("certificate.ip_sans").values),
+        r#"["192.0.2.8", "192.0.2.7"]"#
     );
     assert!(loaded.notes.is_empty(), "{:?}", loaded.notes);
 }

@@ -64,7 +64,8 @@ pub struct VaultConfig {
     /// Limit for one request and its answer.
     pub timeout: Duration,
     /// Explicit proxy for all requests (`VAULT_PROXY_ADDR`); the usual proxy variables are not obeyed.
-    pub proxy: Option<String>,
+    /// A URL that may hold a user and a password.
+    pub proxy: Option<Secret>,
     /// Requests per second and burst (`VAULT_RATE_LIMIT`), when limited.
     pub rate_limit: Option<(f64, u32)>,
     /// How often one attempt is repeated on a transport error before the retry plan takes over.
@@ -78,7 +79,10 @@ pub struct VaultConfig {
 impl VaultConfig {
     /// The `http://` addresses to which requests leave this host, by themselves or by the proxy.
     pub fn plain_addresses(&self) -> impl Iterator<Item = &str> {
-        let proxied = self.proxy.as_deref().is_some_and(|url| !is_here(url));
+        let proxied = self
+            .proxy
+            .as_ref()
+            .is_some_and(|url| !is_here(url.expose()));
         let all = self.addresses.iter().map(String::as_str);
         all.filter(move |url| url.starts_with("http://") && (proxied || !is_here(url)))
     }

@@ -201,11 +201,19 @@ pub(super) fn variable_path(text: &str) -> Result<String, String> {
     }
 }
 
-/// A proxy's address.
-pub(super) fn proxy(text: &str) -> Result<String, String> {
-    match address(text) {
-        Ok(good) if !good.starts_with("unix") => Ok(good),
-        _ => Err("not a proxy such as http://proxy.example:3128".to_owned()),
+/// A proxy's address, with the user and the password that it wants (RFC 3986 section 3.2.1).
+pub(super) fn proxy(text: &str) -> Result<Secret, String> {
+    const WANTED: &str = "not a proxy such as http://proxy.example:3128 or \
+                          http://user:password@proxy.example:3128; write / ? # @ and % of a \
+                          password as %2F %3F %23 %40 and %25";
+    let (scheme, rest) = text.split_once("://").ok_or(WANTED)?;
+    let (user, host) = rest.rsplit_once('@').unwrap_or(("", rest));
+    let good = |byte: u8| byte.is_ascii_graphic() && !b"/?#@".contains(&byte);
+    let named = rest == host || !user.is_empty() && !user.starts_with(':');
+    match address(&format!("{scheme}://{host}")) {
+        Ok(_) if scheme == "unix" || host.contains('/') => Err(WANTED.to_owned()),
+        Ok(_) if named && user.bytes().all(good) => Ok(Secret::new(text.to_owned())),
+        _ => Err(WANTED.to_owned()),
     }
 }
 

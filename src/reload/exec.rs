@@ -1,9 +1,9 @@
 //! Runs a command of the operator: argument list, no shell, time limit, output into the log.
 //!
-//! Never hands on our tokens, and never logs a private key or a token. What stays true: when the
-//! limit is over, the command and everything it started in its process group are killed.
+//! Never hands on our tokens, and never logs a token or a line of the live key. What stays true: when
+//! the limit is over, the command and everything it started in its process group are killed.
 
-use std::{collections::BTreeMap, process::Stdio, time::Duration};
+use std::{collections::BTreeMap, process::Stdio, sync::Arc, time::Duration};
 
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::{
@@ -12,12 +12,14 @@ use tokio::{
     task::JoinSet,
     time::timeout,
 };
+use zeroize::Zeroizing;
 
 use super::Event;
 use crate::{
     child,
     config::Environment,
     model::{
+        cover::{self, KeyTraces},
         reload::{Delivery, ReloadFailure},
         secret::Secret,
     },
@@ -25,8 +27,10 @@ use crate::{
 
 /// More lines of one command are not logged.
 const MAX_LOGGED_LINES: usize = 100;
-/// More bytes of one line are not logged.
-const MAX_LINE_BYTES: usize = 1000;
+/// More bytes of one line are not looked at.
+const MAX_LINE_BYTES: usize = 64 * 1024;
+/// More characters of one line are not logged; what is a secret is covered before the line is cut.
+const MAX_LOGGED_CHARS: usize = 1000;
 /// What is written after the command's end is waited for no longer than this.
 const OUTPUT_TIMEOUT: Duration = Duration::from_millis(500);
 
@@ -35,7 +39,16 @@ pub(super) struct HookCommand<'a> {
     pub(super) argv: &'a [String],
     pub(super) limit: Duration,
     pub(super) variables: BTreeMap<String, String>,
+    pub(super) hidden: Hidden<'a>,
+}
+
+/// What must not be logged.
+#[derive(Clone, Copy)]
+pub(super) struct Hidden<'a> {
+    /// Texts, such as our token.
     pub(super) secrets: &'a [Secret],
+    /// The live key.
+    pub(super) key: &'a KeyTraces,
 }
 
 /// What a command may inherit, and the texts that must not be logged.
@@ -43,7 +56,10 @@ pub(super) fn split(environment: &Environment) -> (Environment, Vec<Secret>) {
     let mut inherited = Environment::new();
     let mut secrets = Vec::new();
     for (name, value) in environment {
-        if is_secret(name) {
+        let of_vault = name.starts_with("VAULT_") || name.starts_with("BAO_");
+        let password = cover::password(value).filter(|_| of_vault);
+        secrets.extend(password.map(|text| Secret::new(text.to_owned())));
+        if is_secret(name) || password.is_some() {
             if value.len() >= 8 {
                 secrets.push(Secret::new(value.clone()));
             }
@@ -52,6 +68,14 @@ pub(super) fn split(environment: &Environment) -> (Environment, Vec<Secret>) {
         }
     }
     (inherited, secrets)
+}
+
+/// The texts in the operator's own variables that must not be logged.
+pub(super) fn secrets_of(own: &BTreeMap<String, String>) -> impl Iterator<Item = Secret> {
+    let named = own
+        .iter()
+        .filter(|(name, value)| is_secret(name) && value.len() >= 8);
+    named.map(|(_, value)| Secret::new(value.clone()))
 }
 
 /// Variables that by their name hold a token, a password or a key.
@@ -107,12 +131,12 @@ pub(super) async fn run(order: HookCommand<'_>) -> Result<Delivery, ReloadFailur
     // Kills the group also when this future is dropped.
     let group = Group(Some(child.pid()));
     let mut readers = JoinSet::new();
-    let secrets: Vec<Secret> = order.secrets.to_vec();
+    let cover = Cover::of(order.hidden);
     if let Some(output) = child.stdout.take() {
-        readers.spawn(log(program.clone(), "stdout", output, secrets.clone()));
+        readers.spawn(log(program.clone(), "stdout", output, cover.clone()));
     }
     if let Some(output) = child.stderr.take() {
-        readers.spawn(log(program.clone(), "stderr", output, secrets));
+        readers.spawn(log(program.clone(), "stderr", output, cover));
     }
     let ended = timeout(order.limit, child.wait()).await;
     let Ok(status) = ended else {
@@ -171,19 +195,19 @@ async fn log(
     program: String,
     stream: &'static str,
     output: impl AsyncRead + Unpin,
-    secrets: Vec<Secret>,
+    mut cover: Cover,
 ) {
     let mut reader = BufReader::new(output);
-    let mut cover = Cover::default();
     let mut lines = 0;
-    let mut line = Vec::new();
+    let mut line = Zeroizing::default();
     // Read to the end also when no more is logged: a full pipe would block the command.
     while let Ok(1..) = next_line(&mut reader, &mut line).await {
         let text = String::from_utf8_lossy(&line);
-        if let Some(text) = cover.line(text.trim_end(), &secrets)
+        if let Some(text) = cover.line(text.trim_end())
             && lines < MAX_LOGGED_LINES
         {
             lines += 1;
+            let text: String = text.chars().take(MAX_LOGGED_CHARS).collect();
             tracing::info!(program, stream, "{text}");
         }
     }
@@ -214,43 +238,62 @@ async fn next_line(
 }
 
 /// Takes secrets out of a command's output.
-#[derive(Default)]
+#[derive(Clone)]
 struct Cover {
+    secrets: Vec<Secret>,
+    key: Arc<KeyTraces>,
+    /// Between BEGIN and END.
     inside_key: bool,
+    /// The line before was a piece of the key: its rest may be too short to be known.
+    after_key: bool,
 }
 
+/// Stands for lines of a private key.
+const KEY: &str = "[private key]";
+
 impl Cover {
-    /// The line as it may be logged; `None` inside a private key.
-    fn line(&mut self, line: &str, secrets: &[Secret]) -> Option<String> {
+    fn of(hidden: Hidden<'_>) -> Self {
+        Self {
+            secrets: hidden.secrets.to_vec(),
+            key: Arc::new(hidden.key.clone()),
+            inside_key: false,
+            after_key: false,
+        }
+    }
+
+    /// The line as it may be logged; `None` for the second line of a private key and all others.
+    fn line(&mut self, line: &str) -> Option<String> {
         if self.inside_key {
             self.inside_key = !line.contains("-----END");
             return None;
         }
         if line.contains("PRIVATE KEY-----") {
             self.inside_key = !line.contains("-----END");
-            return Some("[private key]".to_owned());
+            return Some(KEY.to_owned());
         }
-        let mut text: Vec<&str> = Vec::new();
-        for word in line
-            .split_inclusive(|letter: char| letter.is_whitespace() || "\"'=,;:".contains(letter))
-        {
-            text.push(if is_token(word) { "[secret] " } else { word });
+        let more = self.after_key && is_rest(line);
+        if more || self.key.is_in(line) {
+            let first = !self.after_key;
+            self.after_key = true;
+            return first.then(|| KEY.to_owned());
         }
-        let mut text = text.concat();
-        for secret in secrets {
+        self.after_key = false;
+        let mut text = cover::tokens(line);
+        if cover::holds_password(&text) {
+            text = cover::url(&text);
+        }
+        for secret in &self.secrets {
             text = text.replace(secret.expose(), "[secret]");
         }
         Some(text)
     }
 }
 
-/// Tokens of Vault and OpenBao, and JWTs, by their form.
-fn is_token(word: &str) -> bool {
-    let starts = |all: &[&str]| all.iter().any(|start| word.starts_with(start));
-    let old = starts(&["s.", "b.", "r."]) && (26..=27).contains(&word.len());
-    let vault = old || (starts(&["hvs.", "hvb.", "hvr."]) && word.len() >= 20);
-    let jwt = word.starts_with("eyJ") && word.matches('.').count() == 2;
-    vault || jwt
+/// Could it be the last line of something in hex or base64?
+fn is_rest(line: &str) -> bool {
+    let line = line.trim();
+    let letter = |one: u8| one.is_ascii_alphanumeric() || b"+/=-_:".contains(&one);
+    !line.is_empty() && line.len() <= 80 && line.bytes().all(letter)
 }
 
 #[cfg(test)]

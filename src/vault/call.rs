@@ -378,12 +378,12 @@ fn redirect_refused(server: &Server, ask: &Ask<'_>, received: &Received) -> Fail
 }
 
 fn refusal(server: &Server, ask: &Ask<'_>, received: &Received) -> FailedCall {
-    let said = Said::read(&received.body);
+    let said = Said::read(&received.body, |text| ask.scrub(text));
     let judged = judge(received.status, &said, ask.who());
     let text = if said.text.is_empty() {
         "no reason given".to_owned()
     } else {
-        ask.scrub(said.text)
+        said.text
     };
     let message = format!(
         "{} at {}: {} {text}",

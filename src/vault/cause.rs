@@ -1,6 +1,7 @@
 //! Why no answer came: an error of the HTTP client to a code and what to do about it.
 //!
-//! Never decides by the text of another crate: the chain of causes is searched by type.
+//! Never decides by the text of another crate, but for one that hides its type: the chain of causes is
+//! searched by type.
 
 use std::{error::Error, io, iter::successors};
 
@@ -22,6 +23,13 @@ pub(super) struct NoAnswer {
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub(super) struct NameNotFound(pub io::Error);
+
+/// What a proxy wants that answers 407 (RFC 9110 section 15.5.8).
+pub(super) const PROXY_USER: &str = "the proxy wants a user: write vault.proxy (VAULT_PROXY_ADDR) as http://user:password@host:port";
+
+/// The words of hyper-util for a 407 to CONNECT: its `TunnelError` is not to be had as a type. A
+/// test with a real proxy fails when they change.
+const PROXY_WANTS_USER: &str = "proxy authorization required";
 
 /// A code and what to do.
 type Known = (&'static str, &'static str);
@@ -71,6 +79,9 @@ fn known(error: &(dyn Error + 'static)) -> Option<Known> {
             "name-not-found",
             "check the name in the address and the resolver",
         ));
+    }
+    if error.to_string().ends_with(PROXY_WANTS_USER) {
+        return Some(("proxy-auth", PROXY_USER));
     }
     match error.downcast_ref::<io::Error>()?.kind() {
         io::ErrorKind::ConnectionRefused => Some((

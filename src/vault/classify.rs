@@ -5,7 +5,10 @@
 
 use serde::Deserialize;
 
-use super::messages::{self, Message};
+use super::{
+    cause::PROXY_USER,
+    messages::{self, Message},
+};
 use crate::model::failure::{Failure, FailureClass};
 
 /// What the sender does after a refusal, before the caller's retry plan takes over.
@@ -59,15 +62,15 @@ struct Errors {
 const MAX_MESSAGE_CHARS: usize = 400;
 
 impl Said {
-    /// Reads an error body; takes anything.
-    pub(super) fn read(body: &[u8]) -> Self {
+    /// Reads an error body; takes anything. `cover` takes our own secrets out, before anything is cut.
+    pub(super) fn read(body: &[u8], cover: impl Fn(String) -> String) -> Self {
         if let Ok(Errors { errors }) = serde_json::from_slice(body) {
             return Self {
                 by_issuer: true,
-                text: one_line(&errors.join("; ")),
+                text: one_line(&cover(errors.join("; "))),
             };
         }
-        let text = String::from_utf8_lossy(&body[..body.len().min(4096)]);
+        let text = cover(String::from_utf8_lossy(body).into_owned());
         Self {
             by_issuer: false,
             text: one_line(&strip_tags(&text)),
@@ -146,7 +149,7 @@ pub(super) fn judge(status: u16, said: &Said, who: Who) -> JudgedAnswer {
         407 => JudgedAnswer {
             class: FailureClass::Misconfigured,
             code: "proxy-auth",
-            hint: "the proxy wants a user: put it into VAULT_PROXY_ADDR",
+            hint: PROXY_USER,
             next: AfterRefusal::Stop,
         },
         500..=599 | 472 | 473 | 408 | 412 => server_side(status, said),

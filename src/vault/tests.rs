@@ -385,7 +385,7 @@ async fn settings_that_cannot_work_are_refused_with_the_reason() {
             |c| c.tls.client_cert = Some(PathBuf::from("/nowhere")),
             "tls-files",
         ),
-        (|c| c.proxy = Some("::".to_owned()), "proxy"),
+        (|c| c.proxy = Some("::".to_owned().into()), "proxy"),
         (
             |c| c.tls.server_name = Some("10.0.0.1".to_owned()),
             "server-name",
@@ -422,7 +422,7 @@ async fn our_own_rate_limit_does_not_hold_a_call_beyond_its_time() {
 async fn an_explicit_proxy_gets_the_requests() {
     let proxy = Script::start(good).await;
     let mut config = config(&["http://vault.invalid:8200"]);
-    config.proxy = Some(proxy.url(""));
+    config.proxy = Some(proxy.url("").into());
     issue(&with_token(&config)).await.unwrap();
     assert!(
         proxy.seen()[0]

@@ -105,7 +105,7 @@ impl<'a> Ask<'a> {
 pub(super) struct Common {
     pub namespace: Option<String>,
     pub server_name: Option<String>,
-    pub proxy: Option<String>,
+    pub proxy: Option<Secret>,
     pub timeout: Duration,
     pub headers: HeaderMap,
 }
@@ -189,7 +189,7 @@ impl Server {
             if host.is_some() {
                 return Err(server_name("", "it can't be used together with a proxy"));
             }
-            let proxy = reqwest::Proxy::all(proxy).map_err(|_| {
+            let proxy = reqwest::Proxy::all(proxy.expose()).map_err(|_| {
                 let text = "reading the proxy address: it is no URL".to_owned();
                 misconfigured("proxy", text, "write it as http://proxy.example:3128")
             })?;

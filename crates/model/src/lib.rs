@@ -9,6 +9,7 @@
 pub mod answer;
 pub mod budget;
 pub mod bundle;
+pub mod cover;
 pub mod decide;
 pub mod duration;
 pub mod failure;

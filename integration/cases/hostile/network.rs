@@ -10,7 +10,7 @@ use std::{
 };
 
 use super::*;
-use crate::rig::{free_ports, http::request};
+use crate::rig::{OpenBao, Options, Proxy, free_ports, http::request};
 
 const ANOTHER: &str = "http://192.0.2.1:8200";
 const ALLOW: (&str, &str) = ("CERTAGENT_VAULT_ALLOW_PLAIN_HTTP", "true");
@@ -127,4 +127,81 @@ fn plain_http_that_is_allowed_is_shown() {
     let output = ended(with(&temp, &["doctor"], &quick));
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(text.contains("address-plain"), "{text}");
+}
+
+/// `me:p@ss/word` (RFC 7617), and as it is written in a URL.
+const BASIC: &str = "bWU6cEBzcy93b3Jk";
+const USER: &str = "me:p%40ss%2Fword";
+
+/// No part of the password, in any of its notations.
+fn shows_no_password(text: &str) {
+    for part in ["p%40ss", "p@ss", "2Fword", "s/word", BASIC] {
+        assert!(!text.contains(part), "{part} in {text}");
+    }
+}
+
+/// L9, F08: with the user the proxy passes everything on, without or with a wrong one the message
+/// says what it wants. `server` is the issuer, `through` what the proxy shall have seen.
+fn through_a_proxy(address: &str, token: &str, more: &[(&str, &str)], through: &str) {
+    let temp = tempfile::tempdir().unwrap();
+    let proxy = Proxy::start(BASIC);
+    let ask = |user: &str, arguments: &[&str]| {
+        let url = format!("http://{user}{}", proxy.address);
+        let mut command = with(&temp, arguments, more);
+        command
+            .env("VAULT_ADDR", address)
+            .env("VAULT_TOKEN", token)
+            .env("VAULT_PROXY_ADDR", url)
+            .env("CERTAGENT_MOUNT", "pki_int")
+            .env("CERTAGENT_IP_SANS", "127.0.0.1")
+            .env("CERTAGENT_LOG_LEVEL", "trace");
+        let output = ended(command);
+        let text = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+        shows_no_password(&text);
+        (output.status, text)
+    };
+    let (status, text) = ask(&format!("{USER}@"), &["issue"]);
+    assert!(status.success(), "{text}");
+    assert!(proxy.seen().iter().any(|seen| seen.starts_with(through)));
+    let (_, text) = ask(&format!("{USER}@"), &["doctor"]);
+    assert!(
+        text.contains("0 failed") || !text.contains("proxy-auth"),
+        "{text}"
+    );
+    let (status, text) = ask(&format!("{USER}@"), &["check-config"]);
+    assert!(
+        status.success() && text.contains("http://[secret]@127.0.0.1"),
+        "{text}"
+    );
+    for wrong in ["", "me@", "me:wrong@"] {
+        let (status, text) = ask(wrong, &["issue"]);
+        assert!(!status.success(), "{text}");
+        assert!(text.contains("the proxy wants a user"), "{wrong}: {text}");
+        assert_eq!(proxy.seen().last().map(String::as_str), Some("407"));
+    }
+}
+
+#[test]
+fn a_proxy_with_user_and_password_works_for_http_and_stays_secret() {
+    let server = Embedded::start();
+    let through = format!("POST {}", server.address);
+    through_a_proxy(&server.address, &server.token, &[], &through);
+}
+
+#[test]
+#[ignore = "needs openbao"]
+fn a_proxy_with_user_and_password_works_for_connect_and_stays_secret() {
+    let server = OpenBao::start_with(&Options {
+        tls: true,
+        ..Options::default()
+    });
+    server.set_up();
+    let ca = server.ca().display().to_string();
+    let through = format!("CONNECT {}", server.address.trim_start_matches("https://"));
+    through_a_proxy(
+        &server.address,
+        &server.token,
+        &[("VAULT_CACERT", &ca)],
+        &through,
+    );
 }

@@ -73,7 +73,7 @@ fn every_component_and_every_auth_method_has_an_example() {
     for path in examples() {
         let loaded = load_all(Some(&path), &environment(), &Flags::default()).unwrap();
         let row = loaded.table.iter().find(|row| row.key == "auth.method");
-        methods.insert(row.unwrap().values[0].clone());
+        methods.insert(row.unwrap().values[0].to_string());
     }
     let wanted = [
         "jwt",
@@ -138,7 +138,7 @@ fn row(one: &Setting) -> String {
         .iter()
         .map(|name| format!("`{name}`"))
         .collect::<Vec<_>>();
-    let key = match (one.secret, one.section.label()) {
+    let key = match (one.is_secret(), one.section.label()) {
         (_, Some(label)) if label == one.key => format!("label (`{}`)", one.key),
         (true, _) if one.key != "headers" => "none".to_owned(),
         _ => format!("`{}`", one.key),
@@ -187,10 +187,10 @@ fn help_names_every_flag_with_its_default_and_variables() {
     let own = ["output", "config", "certificate", "help"].map(str::to_owned);
     let table = SETTINGS
         .iter()
-        .filter(|one| !one.secret)
+        .filter(|one| !one.is_secret())
         .map(|one| one.flag.to_owned());
     assert_eq!(flags, table.chain(own).collect());
-    for one in SETTINGS.iter().filter(|one| !one.secret) {
+    for one in SETTINGS.iter().filter(|one| !one.is_secret()) {
         assert!(help.contains(&one.line()), "{}", one.line());
     }
 }

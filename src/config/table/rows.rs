@@ -5,7 +5,7 @@ use super::{
     Section::{
         self, Auth, Certificate, Http, Log, Probe, Reload, Rollback, Stagger, Status, Vault,
     },
-    Setting,
+    Setting, Shown,
     ValueKind::{self, Bool, Choice, Count, Duration, Headers, List, Mode, Path, Text},
 };
 
@@ -74,7 +74,7 @@ pub const SETTINGS: &[Setting] = &[
     row(Probe, "enabled", "probe", Bool, Derived("true when anything of the probe is written"),
         "connect to the application and see which certificate it serves"),
     row(Probe, "address", "probe-address", Text, Derived("NOMAD_ADDR_grpc"),
-        "host:port where the application serves the certificate"),
+        "host:port where the application serves the certificate").shown(Shown::Url),
     row(Probe, "server_name", "probe-server-name", Text, Derived("the host of the address where the certificate has it, else the common name"),
         "name that the served certificate has to prove; sent as SNI when it is a DNS name"),
     row(Probe, "alpn", "probe-alpn", List, Derived("h2 with grpc_health, else none"),
@@ -105,13 +105,13 @@ pub const SETTINGS: &[Setting] = &[
     row(Reload, "pid_file", "reload-pid-file", Path, Derived("the child of certagent exec"),
         "file with the process id, read each time: signal"),
     row(Reload, "command", "reload-command", List, Nothing,
-        "program and arguments, without a shell: exec"),
+        "program and arguments, without a shell: exec").shown(Shown::Program),
     row(Reload, "env", "reload-env", List, Nothing,
-        "name=value, added to the environment of the program: exec"),
+        "name=value, added to the environment of the program: exec").shown(Shown::Names),
     row(Reload, "exec_timeout", "reload-exec-timeout", Duration, Value("30s"),
         "kill the program after this long: exec"),
     row(Reload, "url", "reload-url", Text, Nothing,
-        "where to, http:// on loopback only: http"),
+        "where to, http:// on loopback only: http").shown(Shown::Url),
     row(Reload, "method", "reload-method", Choice(&["POST", "PUT", "GET"]), Value("POST"),
         "method of the request: http"),
     row(Reload, "expect_status", "reload-expect-status", List, Derived("any 2xx"),
@@ -119,7 +119,7 @@ pub const SETTINGS: &[Setting] = &[
     row(Reload, "http_timeout", "reload-http-timeout", Duration, Value("10s"),
         "limit for request and answer: http"),
     row(Reload, "version_url", "reload-version-url", Text, Derived("http://$NOMAD_ADDR_http"),
-        "where Loki says which version it is: auto"),
+        "where Loki says which version it is: auto").shown(Shown::Url),
     row(Reload, "verify_timeout", "verify-timeout", Duration, Value("1m"),
         "how long each step of the list has until the application serves the certificate"),
     row(Reload, "kill_timeout", "kill-timeout", Duration, Value("5s"),
@@ -142,7 +142,7 @@ pub const SETTINGS: &[Setting] = &[
         "only while that one lasts this much longer"),
 
     row(Vault, "address", "vault-addr", List, Value("https://127.0.0.1:8200"),
-        "addresses of the issuer, tried in this order: http://, https:// or unix://").issuer(&["AGENT_ADDR", "ADDR"]),
+        "addresses of the issuer, tried in this order: http://, https:// or unix://").issuer(&["AGENT_ADDR", "ADDR"]).shown(Shown::Url),
     row(Vault, "allow_plain_http", "vault-allow-plain-http", Bool, Value("false"),
         "allow http:// to another host: whoever is on the way reads tokens and keys, or answers instead of Vault"),
     row(Vault, "namespace", "vault-namespace", Text, Nothing,
@@ -166,7 +166,7 @@ pub const SETTINGS: &[Setting] = &[
     row(Vault, "rate_limit", "vault-rate-limit", Text, Nothing,
         "requests per second, as rate or rate:burst").issuer(&["RATE_LIMIT"]),
     row(Vault, "proxy", "vault-proxy", Text, Nothing,
-        "proxy for all requests; HTTP_PROXY and HTTPS_PROXY are not obeyed").issuer(&["PROXY_ADDR", "HTTP_PROXY"]),
+        "proxy for all requests, as http://user:password@host:port; HTTP_PROXY and HTTPS_PROXY are not obeyed").issuer(&["PROXY_ADDR", "HTTP_PROXY"]).shown(Shown::Url),
     row(Vault, "disable_redirects", "vault-disable-redirects", Bool, Value("false"),
         "follow no redirect; else only one to another address of the list is followed").issuer(&["DISABLE_REDIRECTS"]),
     row(Vault, "headers", "vault-headers", Headers, Nothing,
@@ -220,7 +220,7 @@ const fn row(
         kind,
         fallback,
         issuer: &[],
-        secret: false,
+        shown: Shown::Text,
         help,
     }
 }
@@ -231,8 +231,12 @@ impl Setting {
         self
     }
 
-    const fn secret(mut self) -> Self {
-        self.secret = true;
+    const fn secret(self) -> Self {
+        self.shown(Shown::Nothing)
+    }
+
+    const fn shown(mut self, shown: Shown) -> Self {
+        self.shown = shown;
         self
     }
 }

@@ -25,7 +25,7 @@ fn method(environment: &Environment) -> (String, String) {
         .iter()
         .find(|row| row.key == "auth.method")
         .unwrap();
-    (row.values[0].clone(), row.source.to_string())
+    (row.values[0].to_string(), row.source.to_string())
 }
 
 #[test]

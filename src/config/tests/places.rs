@@ -88,7 +88,7 @@ fn flag_beats_variable_beats_file_for_every_setting() {
     for setting in SETTINGS {
         let path = setting.path();
         let none = (Environment::new(), Flags::default());
-        let in_file = !setting.secret || setting.kind == ValueKind::Headers;
+        let in_file = !setting.is_secret() || setting.kind == ValueKind::Headers;
         let file = if in_file {
             file_with(setting, "one")
         } else {
@@ -357,7 +357,7 @@ fn every_setting_reaches_the_program_from_every_place() {
             let same = without.is_ok_and(|loaded| shown(&loaded.config) == by_variable);
             assert!(!same, "--{flag} changes nothing");
         }
-        if !setting.secret {
+        if !setting.is_secret() {
             let by_flag = debug("", &least(), &base("").with(flag, value));
             assert_eq!(by_flag, by_variable, "--{flag}");
         }

@@ -8,7 +8,7 @@ use std::{
 use tracing_subscriber::fmt::MakeWriter;
 
 use super::*;
-use crate::model::reload::EventKind;
+use crate::model::{reload::EventKind, request::KeyType, testing::ca::new_key};
 
 const LIMIT: Duration = Duration::from_secs(20);
 
@@ -44,11 +44,24 @@ fn event() -> Event {
 
 /// Runs a shell script; returns the result and what was logged.
 async fn shell(script: &str, limit: Duration) -> (Result<Delivery, ReloadFailure>, String) {
+    shell_with(script, limit, &KeyTraces::default()).await
+}
+
+/// As [`shell`], with a live key.
+async fn shell_with(
+    script: &str,
+    limit: Duration,
+    key: &KeyTraces,
+) -> (Result<Delivery, ReloadFailure>, String) {
     let environment = Environment::from([
         ("PATH".to_owned(), "/usr/bin:/bin".to_owned()),
         ("VAULT_TOKEN".to_owned(), "very-secret-text".to_owned()),
         ("NOMAD_TOKEN".to_owned(), "another-secret".to_owned()),
         ("CERTAGENT_TTL".to_owned(), "1h".to_owned()),
+        (
+            "VAULT_PROXY_ADDR".to_owned(),
+            "http://me:proxy-secret@p:1".to_owned(),
+        ),
     ]);
     let (inherited, secrets) = split(&environment);
     let argv = ["sh", "-c", script].map(str::to_owned);
@@ -57,7 +70,10 @@ async fn shell(script: &str, limit: Duration) -> (Result<Delivery, ReloadFailure
         argv: &argv,
         limit,
         variables: variables(&inherited, &event(), &own),
-        secrets: &secrets,
+        hidden: Hidden {
+            secrets: &secrets,
+            key,
+        },
     };
     let log = Log::default();
     let subscriber = tracing_subscriber::fmt()
@@ -105,6 +121,67 @@ async fn the_log_shows_neither_key_nor_token() {
     assert!(log.contains("before") && log.contains("after") && log.contains("[private key]"));
 }
 
+/// PEM of a key, without its first and last line.
+fn body(key: &str) -> Vec<&str> {
+    key.lines().filter(|line| !line.starts_with('-')).collect()
+}
+
+#[tokio::test]
+async fn no_line_of_the_live_key_is_logged_in_any_form() {
+    let key = new_key(KeyType::EcP256);
+    let (pem, der) = (key.serialize_pem(), key.serialize_der());
+    let traces = KeyTraces::of(&pem, "");
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("key.pem");
+    crate::publish::file::replace(&file, pem.as_bytes(), 0o600).unwrap();
+    let place = file.display();
+    let hex: Vec<String> = der.iter().map(|byte| format!("{byte:02x}")).collect();
+    let hex: Vec<String> = hex.chunks(15).map(|some| some.join(":")).collect();
+    let one = hex.join("\n    ");
+    let scripts = [
+        format!("cat {place}"),
+        format!("sed -n 2p {place}"),
+        format!("base64 {place}"),
+        format!("base64 -w0 {place}"),
+        format!("printf '%1500s ' x; base64 -w0 {place}"),
+        format!("od -An -tx1 {place}; od -An -v -tx1 {place} | tr -d ' \\n'"),
+        format!("tr '\\n' '_' <{place}"),
+        format!("echo 'priv:'; echo '    {one}'"),
+    ];
+    for script in scripts {
+        let (told, log) =
+            shell_with(&format!("{script}; echo; echo the end"), LIMIT, &traces).await;
+        assert_eq!(told, Ok(Delivery::Delivered));
+        assert!(log.contains("[private key]"), "{script}: {log}");
+        assert!(log.contains("the end"), "{script}: {log}");
+        for line in body(&pem).into_iter().chain(hex.iter().map(String::as_str)) {
+            assert!(!log.contains(line), "{script}: {line} in {log}");
+            assert!(!traces.is_in(&log), "{script}: {log}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_secret_at_the_end_of_a_long_line_is_covered_before_the_line_is_cut() {
+    let script = "printf '%990s' x; echo very-secret-text; printf '%990s' x; \
+                  echo ' hvs.CAESIJcountless_letters_more'";
+    let (_, log) = shell(script, LIMIT).await;
+    assert_eq!(log.matches("INFO").count(), 2, "{log}");
+    for half in ["very", "hvs", "CAES"] {
+        assert!(!log.contains(half), "{half} in {log}");
+    }
+}
+
+#[tokio::test]
+async fn a_command_does_not_inherit_the_proxys_password() {
+    let script = "env | grep -c proxy-secret; echo me:proxy-secret http://me:other@p/x";
+    let (_, log) = shell(script, LIMIT).await;
+    assert!(log.lines().any(|line| line.contains("exec: 0 ")), "{log}");
+    for secret in ["proxy-secret", "other"] {
+        assert!(!log.contains(secret), "{secret} in {log}");
+    }
+}
+
 #[tokio::test]
 async fn a_command_that_hangs_is_killed_with_its_children() {
     let dir = tempfile::tempdir().unwrap();
@@ -140,7 +217,10 @@ async fn a_program_that_cannot_start_is_named() {
             argv: &argv,
             limit: LIMIT,
             variables: BTreeMap::new(),
-            secrets: &[],
+            hidden: Hidden {
+                secrets: &[],
+                key: &KeyTraces::default(),
+            },
         };
         let failure = run(order).await.unwrap_err();
         assert!(failure.lasting && failure.code.starts_with("exec-"));

@@ -310,7 +310,7 @@ const ANSWERS: &[(u16, &str, Who, FailureClass, &str, AfterRefusal)] = &[
 
 fn said(text: &str) -> Said {
     let body = serde_json::json!({ "errors": [text] }).to_string();
-    Said::read(body.as_bytes())
+    Said::read(body.as_bytes(), |text| text)
 }
 
 #[test]
@@ -329,7 +329,7 @@ fn every_known_answer_has_its_class_code_and_next_step() {
 fn a_page_from_a_proxy_is_not_taken_for_vaults_word() {
     let page =
         b"<html><head><title>403 Forbidden</title></head><body>permission denied</body></html>";
-    let said = Said::read(page);
+    let said = Said::read(page, |text| text);
     assert_eq!(said.text, "403 Forbidden permission denied");
     for status in [401, 403, 404, 400, 418] {
         let judged = judge(status, &said, Token);
@@ -340,9 +340,16 @@ fn a_page_from_a_proxy_is_not_taken_for_vaults_word() {
         );
         assert_eq!(judged.next, Elsewhere);
     }
-    let judged = judge(502, &Said::read(b"<h1>Bad gateway</h1>"), Token);
+    let judged = judge(
+        502,
+        &Said::read(b"<h1>Bad gateway</h1>", |text| text),
+        Token,
+    );
     assert_eq!((judged.class, judged.code), (Unavailable, "bad-gateway"));
-    let plain = Said::read(b"Client sent an HTTP request to an HTTPS server.\n");
+    let plain = Said::read(
+        b"Client sent an HTTP request to an HTTPS server.\n",
+        |text| text,
+    );
     assert_eq!(judge(400, &plain, Token).code, "https-expected");
 }
 
@@ -355,10 +362,16 @@ fn any_bytes_make_one_short_line() {
         b"<",
         b"a\x1b[31mb\r\nc",
     ] {
-        let said = Said::read(body);
+        let said = Said::read(body, |text| text);
         assert!(!said.by_issuer);
         assert!(!said.text.chars().any(char::is_control), "{:?}", said.text);
     }
     let long = "\u{e9}".repeat(10_000);
-    assert!(Said::read(long.as_bytes()).text.chars().count() <= MAX_MESSAGE_CHARS + 3);
+    assert!(
+        Said::read(long.as_bytes(), |text| text)
+            .text
+            .chars()
+            .count()
+            <= MAX_MESSAGE_CHARS + 3
+    );
 }
