@@ -342,15 +342,19 @@ class Registered:
             self.remove(allocation)
 
 
+def login_without_nomad(stack: Stack) -> tuple[ThreadingHTTPServer, str]:
+    """Sets up the PKI by nomad/vault/setup.sh; a token, since there is no Nomad whose identities could log in."""
+    keys = served('{"keys": []}', "application/json")
+    stack.set_up_vault(jwks=f"http://{NODE_IP}:{keys.server_port}")
+    made = stack.bao.must("POST", "auth/token/create", {"policies": ["loki-certagent"], "ttl": "1h"})
+    return keys, made["auth"]["client_token"]
+
+
 class ByHand:
     """The eight services and one certagent, each with what Prometheus has to say about it."""
 
     def __init__(self, stack: Stack) -> None:
-        keys = served('{"keys": []}', "application/json")  # there is no Nomad whose identities could log in
-        stack.set_up_vault(jwks=f"http://{NODE_IP}:{keys.server_port}")
-        token = stack.bao.must("POST", "auth/token/create", {"policies": ["loki-certagent"], "ttl": "1h"})["auth"][
-            "client_token"
-        ]
+        keys, token = login_without_nomad(stack)
         self.services, self.servers, self.wanted = Registered(stack.consul), {"keys": keys}, {}
         for component in COMPONENTS:
             self.loki(component)

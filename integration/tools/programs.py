@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Callable, Optional
 
 INSTALLED = Path(__file__).resolve().parents[2] / ".cache/tools/bin"
-STAGES = ("stack", "mesh")  # of .ci/run: CERTAGENT_SKIP and CERTAGENT_REQUIRE may name them too
+STAGES = ("stack", "mesh", "image")  # of .ci/run: CERTAGENT_SKIP and CERTAGENT_REQUIRE may name them too
 PATIENCE = 10  # seconds for a program to print its version
 Version = tuple[int, ...]
 
@@ -109,6 +109,24 @@ PROGRAMS = {
             "CERTAGENT_IPTABLES",
             "the scenario connect",
             "install your distribution's package iptables",
+            False,
+            ("--version",),
+        ),
+        Program(
+            "docker",
+            "docker",
+            "CERTAGENT_DOCKER",
+            "the scenario image",
+            "install your distribution's package docker.io",
+            False,
+            ("--version",),
+        ),
+        Program(
+            "dockerd",
+            "dockerd",
+            "CERTAGENT_DOCKERD",
+            "the scenario image",
+            "install your distribution's package docker.io",
             False,
             ("--version",),
         ),
