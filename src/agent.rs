@@ -159,7 +159,7 @@ impl<I: Issuer + 'static, C: Clock + 'static> Agent<I, C> {
         })
         .await;
         if drained.is_err() {
-            warn!("a loop did not end in time and is broken off");
+            warn!("a loop did not stop in time and is aborted");
             tasks.abort_all();
         }
         exit
@@ -235,7 +235,7 @@ impl<I: Issuer + 'static, C: Clock + 'static> Agent<I, C> {
 fn start_watching() -> Option<(Watch, Changes)> {
     Watch::new()
         .inspect_err(|refused| {
-            warn!("{refused}; changed files are noticed at the next look only");
+            warn!("{refused}; changed files are noticed at the next check only");
         })
         .ok()
 }
@@ -296,8 +296,14 @@ async fn route(
 /// Returns when a task ended although nobody asked it to, which is a bug; else never.
 async fn ended(tasks: &mut JoinSet<()>) {
     match tasks.join_next().await {
-        Some(Err(error)) => error!("BUG: a loop broke: {error}; the process ends, files stay"),
-        Some(Ok(())) => error!("BUG: a loop ended by itself; the process ends, files stay"),
+        Some(Err(error)) => error!(
+            "BUG: a loop panicked: {error}; the process exits, the \
+                                    certificate files stay"
+        ),
+        Some(Ok(())) => error!(
+            "BUG: a loop stopped by itself; the process exits, the certificate \
+                                files stay"
+        ),
         None => pending().await,
     }
 }

@@ -51,10 +51,10 @@ impl StartError {
     pub fn hint(&self) -> &'static str {
         match self.source.kind() {
             io::ErrorKind::NotFound => {
-                "give its whole path, or look at PATH; a script's interpreter may be missing too"
+                "give its whole path, or check PATH; a script's interpreter may be missing too"
             }
-            io::ErrorKind::PermissionDenied => "look at its mode, and at noexec on its file system",
-            _ => "look at what the system says",
+            io::ErrorKind::PermissionDenied => "check its mode, and noexec on its file system",
+            _ => "check the error of the system",
         }
     }
 }
@@ -134,7 +134,7 @@ impl Handle {
     /// `NotFound` when it has ended.
     pub fn signal(&self, signal: Signal) -> io::Result<()> {
         pidfd_send_signal(self.pidfd.as_fd(), signal).map_err(|error| match error {
-            rustix::io::Errno::SRCH => io::Error::new(io::ErrorKind::NotFound, "it has ended"),
+            rustix::io::Errno::SRCH => io::Error::new(io::ErrorKind::NotFound, "it has expired"),
             other => other.into(),
         })
     }

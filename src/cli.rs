@@ -43,34 +43,34 @@ pub enum OutputFormat {
 // Each has a hundred flags: only those of the command that runs are made.
 #[command(defer = true)]
 pub enum Command {
-    /// Check the configuration and print what is in force, with the source of every value.
+    /// Check the configuration; print every effective setting with its source.
     CheckConfig(CheckConfigArgs),
-    /// Watch it work on an embedded PKI, or serve that PKI alone.
+    /// Demonstrate certagent on an embedded PKI, or serve that PKI alone.
     #[cfg(feature = "dev")]
     Dev(DevArgs),
     /// Find misconfigurations and name them; changes nothing.
     Doctor(DoctorArgs),
     /// Print the completion script of a shell.
     Completions(CompletionsArgs),
-    /// Get certificates, then run a command with them and keep them fresh until it ends.
+    /// Get certificates, then run a command with them and renew them until it exits.
     Exec(ExecArgs),
     /// Print every input of the next renewal time.
     Explain(ExplainArgs),
-    /// Show what is in a certificate directory or a PEM file, and whether it is good.
+    /// Show what is in a certificate directory or a PEM file, and whether it is valid.
     Inspect(InspectArgs),
-    /// Ask for one certificate and show it, without the agent's loop.
+    /// Request one certificate and show it; start no agent.
     Issue(IssueArgs),
     /// Print the manual page (troff), or write one page per command.
     Man(ManArgs),
-    /// Show which certificate an application serves, against what is published.
+    /// Compare the certificate that an application serves with the published one.
     Probe(ProbeArgs),
-    /// Get certificates, publish them, and keep them fresh until told to stop.
+    /// Get certificates, publish and renew them until stopped.
     Run(RunArgs),
-    /// Ask the running agent for new certificates now, and wait for them.
+    /// Make the running agent renew now, and wait for the new certificates.
     Renew(RenewArgs),
     /// Show what the running agent knows.
     Status(StatusArgs),
-    /// Wait until a certificate set is published, as a gate for other tasks.
+    /// Block until a valid certificate is published (for a prestart task).
     Wait(WaitArgs),
 }
 
@@ -87,7 +87,7 @@ pub struct RunArgs {
 #[derive(Args, Clone, Debug)]
 #[command(after_help = help::EXEC)]
 pub struct ExecArgs {
-    /// Kill the command this long after a SIGTERM that it did not follow; 0 is never.
+    /// Send SIGKILL if the command still runs this long after SIGTERM; 0 waits forever.
     #[arg(long, value_name = "DURATION", default_value = "10s")]
     pub kill_after: String,
     /// Every setting.
@@ -108,7 +108,7 @@ pub struct IssueArgs {
     /// What to print.
     #[arg(short, long, value_enum, default_value_t, value_name = "FORMAT")]
     pub output: IssueFormat,
-    /// Show the request and what would be refused; ask for no certificate.
+    /// Show the request and what would be refused; request no certificate.
     #[arg(long)]
     pub dry_run: bool,
     /// Every setting.
@@ -183,7 +183,7 @@ pub struct RenewArgs {
 #[derive(Args, Clone, Debug)]
 #[command(after_help = help::INSPECT)]
 pub struct InspectArgs {
-    /// Directory with a set, or one PEM file; by default CERTAGENT_DIR, else certs in
+    /// Directory with certificate files, or one PEM file; by default CERTAGENT_DIR, else certs in
     /// NOMAD_SECRETS_DIR, else secrets/certs.
     #[arg(value_name = "DIR|FILE")]
     pub path: Option<PathBuf>,
@@ -196,7 +196,7 @@ pub struct InspectArgs {
 #[derive(Args, Clone, Debug)]
 #[command(after_help = help::PROBE)]
 pub struct ProbeArgs {
-    /// Where the application serves the certificate; by default CERTAGENT_PROBE_ADDRESS, else
+    /// Where the application listens; by default CERTAGENT_PROBE_ADDRESS, else
     /// NOMAD_ADDR_grpc.
     #[arg(value_name = "HOST:PORT")]
     pub address: Option<String>,
@@ -217,10 +217,10 @@ pub struct ProbeArgs {
     /// How the connection becomes TLS, where it does not begin as such.
     #[arg(long, value_enum)]
     pub starttls: Option<StartTlsArg>,
-    /// Also ask grpc.health.v1.Health/Check.
+    /// Also call grpc.health.v1.Health/Check.
     #[arg(long, conflicts_with = "starttls")]
     pub grpc_health: bool,
-    /// Limit for everything together.
+    /// Limit for the whole probe.
     #[arg(long, value_name = "DURATION", default_value = "5s")]
     pub timeout: String,
     /// What to print.
@@ -278,10 +278,10 @@ pub struct DevArgs {
     /// Where the demonstration writes; a new temporary directory when absent.
     #[arg(long, value_name = "DIR")]
     pub dir: Option<PathBuf>,
-    /// End after this long, as `1m`; without it, Ctrl-C ends it.
+    /// Stop after this long, as `1m`; without it, Ctrl-C stops it.
     #[arg(long = "for", value_name = "DURATION")]
     pub time: Option<String>,
-    /// End after this many renewals.
+    /// Stop after this many renewals.
     #[arg(long, value_name = "COUNT", conflicts_with = "pki_only")]
     pub renewals: Option<u64>,
 }
@@ -299,10 +299,10 @@ pub struct DoctorArgs {
     /// User that has to read the certificate files, in numbers, as 10001:10001.
     #[arg(long, value_name = "UID[:GID]")]
     pub as_user: Option<crate::config::Reader>,
-    /// File with the id of the process that shall be signalled.
+    /// File with the id of the process that a reload would signal.
     #[arg(long, value_name = "FILE")]
     pub pid_file: Option<PathBuf>,
-    /// The signal that it shall be sent; SIGHUP when absent. It is not sent.
+    /// The signal that a reload would send; SIGHUP when absent. It is not sent.
     #[arg(long, value_name = "NAME", requires = "pid_file")]
     pub signal: Option<String>,
     /// Every setting.

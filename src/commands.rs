@@ -90,8 +90,8 @@ pub(crate) fn configured(flags: &Flags, environment: &Environment) -> anyhow::Re
     }
     for address in config.vault.plain_addresses() {
         tracing::warn!(
-            "{address} is another host without TLS: whoever is on the way reads the token and the \
-             private key, or answers instead of Vault; allow_plain_http allows it"
+            "{address} is another host without TLS: an attacker on the network can read the token \
+             and the private key, or answer instead of Vault; allow_plain_http allows it"
         );
     }
     Ok(config)

@@ -102,7 +102,7 @@ impl CheckOutcome {
             _ if !found.is_empty() => Self::Wrong(found),
             Some(why) => Self::Skipped(why),
             None if fine => Self::Fine,
-            None => Self::skipped("there is nothing to look at"),
+            None => Self::skipped("there is nothing to check"),
         }
     }
 }

@@ -87,7 +87,7 @@ fn it_starts_renews_reuses_repairs_and_stops() {
     finish(process);
     let before = issued(server);
     let mut process = start(&place, &["--ttl", "1h"]);
-    process.wait_for_line("using the set that is on disk", PATIENCE);
+    process.wait_for_line("using the certificate files on disk", PATIENCE);
     for name in ["cert.pem", "key.pem", "CA.pem", "..data/key.pem"] {
         fs::remove_file(place.certs().join(name)).unwrap();
         let began = Instant::now();

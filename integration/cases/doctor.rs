@@ -181,7 +181,7 @@ fn people_see_what_it_means_and_what_to_do() {
     let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
     assert!(text.lines().any(|one| words(one) == line), "{text}");
     assert!(text.contains("        -> mend it"), "{text}");
-    assert!(text.contains("no certificate was asked for"), "{text}");
+    assert!(text.contains("no certificate was requested"), "{text}");
     assert!(!text.contains('\x1b'), "colour in a pipe: {text}");
 }
 

@@ -271,7 +271,7 @@ fn only_our_own_user_and_root_reach_the_status_socket() {
             "{}",
             String::from_utf8_lossy(&output.stderr)
         );
-        agent.wait_for_line("turned away", PATIENCE);
+        agent.wait_for_line("was refused", PATIENCE);
         fs::set_permissions(dir, fs::Permissions::from_mode(0o700)).unwrap();
     }
     agent.signal(Signal::KILL);

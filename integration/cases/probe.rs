@@ -150,7 +150,7 @@ fn what_can_not_be_probed_says_why_with_its_exit_code() {
         (
             &["probe", &nobody, "--dir", certs],
             Exit::Failure,
-            "nobody listens",
+            "no process listens",
         ),
         (
             &["probe", &hangs, "--dir", certs, "--timeout", "200ms"],

@@ -154,5 +154,5 @@ fn token_of_an_ended_allocation(server: &NomadAgent, allocation: &Allocation) {
     let failure = run(api.restart(TASK)).unwrap_err();
     // The Task API says 500 instead; its socket went with the allocation.
     assert_eq!(failure.code, "nomad-denied", "{failure}");
-    assert!(failure.hint.contains("ended allocation"), "{failure}");
+    assert!(failure.hint.contains("completed allocation"), "{failure}");
 }

@@ -126,7 +126,7 @@ fn a_vault_that_was_stopped_and_one_that_was_sealed_are_followed_within_seconds(
     vault.wait_until_active();
     agent.renewed_within(&before, Instant::now());
     let log = agent.process.output();
-    assert!(log.contains("the issuer can serve again"), "{log}");
+    assert!(log.contains("Vault is available again"), "{log}");
     assert!(!log.contains(&vault.server.token));
     agent.stop();
 }

@@ -46,21 +46,21 @@ fn ignoring(bench: &Bench, ignore: u32) {
     agent.signal(Signal::USR1);
     // four seconds, and what a busy machine needs
     wait_until(&agent, "an end", |log| {
-        rig::attested(log) == 2 || log.contains("ALARM")
+        rig::attested(log) == 2 || log.contains("ALERT")
     });
     let (log, new) = (agent.stderr(), place.serial());
     assert_ne!(old, new);
     if ignore < 4 {
-        assert!(!log.contains("ALARM"), "{ignore}: {log}");
+        assert!(!log.contains("ALERT"), "{ignore}: {log}");
         place.assert_served();
-        let told = log.matches("told the application by").count();
+        let told = log.matches("reloaded the application by").count();
         assert_eq!(told, ignore as usize + 1, "{log}");
         return;
     }
     assert_eq!(rig::attested(&log), 1, "a silent success: {log}");
-    let alarm = log.lines().find(|line| line.contains("ALARM")).unwrap();
+    let alarm = log.lines().find(|line| line.contains("ALERT")).unwrap();
     assert!(alarm.contains(&old) && alarm.contains(&new), "{alarm}");
-    assert!(alarm.contains("restart it by hand"), "{alarm}");
+    assert!(alarm.contains("restart the application"), "{alarm}");
     // somebody does what the alarm asks for
     for _ in 4..=ignore {
         app.process.signal(Signal::HUP);
@@ -87,10 +87,10 @@ fn an_application_that_dies_of_the_new_set_gets_the_old_one_back() {
     let old = place.serial();
     agent.signal(Signal::USR1);
     app.process.wait(PATIENCE);
-    let line = agent.wait_for_line("is published again", PATIENCE);
+    let line = agent.wait_for_line("are published again", PATIENCE);
     assert_eq!(place.serial(), old);
     assert!(
-        line.contains(&old) && line.contains("nobody listens"),
+        line.contains(&old) && line.contains("no process listens"),
         "{line}"
     );
     let broken = place.state()["quarantined"][0]["serial"].clone();
@@ -106,7 +106,7 @@ fn an_application_that_dies_of_the_new_set_gets_the_old_one_back() {
     agent.signal(Signal::KILL);
     agent.wait(PATIENCE);
     let mut agent = place.start();
-    agent.wait_for_line("using the set that is on disk", PATIENCE);
+    agent.wait_for_line("using the certificate files on disk", PATIENCE);
     thread::sleep(Duration::from_secs(2));
     assert_eq!((place.serial(), orders(&place)), (old.clone(), before));
     place.assert_served();
@@ -130,7 +130,7 @@ fn an_application_that_falls_back_to_old_files_is_told_again() {
     wait_until(&agent, "second proof", |log| rig::attested(log) == 2);
     place.assert_served();
     app.process.signal(Signal::USR1);
-    agent.wait_for_line("it is told again", PATIENCE);
+    agent.wait_for_line("it is reloaded again", PATIENCE);
     wait_until(&agent, "third proof", |log| rig::attested(log) == 3);
     place.assert_served();
 }
@@ -144,7 +144,7 @@ fn an_application_that_serves_another_certificate_is_an_alarm() {
     crate::apps::Authority::new().publish(&other, None);
     let _app = place.start_app_on(&other, Behaviour::default());
     let mut agent = place.start();
-    let line = agent.wait_for_line("ALARM", PATIENCE);
+    let line = agent.wait_for_line("ALERT", PATIENCE);
     assert!(line.contains(&place.serial()), "{line}");
     assert_eq!(rig::attested(&agent.stderr()), 0);
 }

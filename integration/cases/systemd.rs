@@ -195,7 +195,7 @@ fn a_supervisor_that_is_gone_is_a_warning_only() {
     let mut command = service(&place, &fake, &["run"]);
     command.env("NOTIFY_SOCKET", place.path("nobody"));
     let mut process = Process::start(&mut command);
-    process.wait_for_line("cannot tell the supervisor", PATIENCE);
+    process.wait_for_line("cannot notify the supervisor", PATIENCE);
     process.wait_for_line("published a certificate", PATIENCE);
     process.signal(Signal::TERM);
     assert_eq!(

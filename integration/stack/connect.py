@@ -332,7 +332,7 @@ def unasked(stack: Stack) -> list[str]:
     for log in (stack.nomad.dir / "d/alloc").glob("*/alloc/logs/certagent.stderr.*"):
         text = log.read_text(errors="replace")
         found += [
-            line[-160:] for line in text.partition("attested: ")[2].splitlines() if "version is not known" in line
+            line[-160:] for line in text.partition("verified: ")[2].splitlines() if "version is not known" in line
         ]
     return found
 

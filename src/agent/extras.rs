@@ -27,7 +27,8 @@ fn failed(path: &Path, why: &str) -> Failure {
     );
     Failure {
         hint: Some(
-            "the file must hold CA certificates in PEM; text between them is permitted".to_owned(),
+            "the file must contain CA certificates in PEM; text between them is permitted"
+                .to_owned(),
         ),
         ..Failure::local("extra-ca", message)
     }

@@ -262,7 +262,10 @@ impl Holdings {
         }
         self.waiting = Some(waiting);
         if later && let Err(failure) = self.stage() {
-            self.warn_once(&failure, "the new set is kept in memory only");
+            self.warn_once(
+                &failure,
+                "the new certificate files are kept in memory only",
+            );
         }
     }
 
@@ -283,7 +286,9 @@ impl Holdings {
                 });
                 // it was paid for: try to have it survive a restart
                 if let Err(worse) = self.stage() {
-                    tracing::debug!("the set could not be staged either: {worse}");
+                    tracing::debug!(
+                        "the certificate files could not be stored for later either: {worse}"
+                    );
                 }
                 Err(failure)
             }
@@ -431,10 +436,7 @@ impl Holdings {
         self.files_failure = Some(failure.clone());
         let text = format!("{what}: {failure}");
         if self.logged.as_ref() != Some(&text) {
-            warn!(
-                code = failure.code,
-                "{text}; it is tried again at every look"
-            );
+            warn!(code = failure.code, "{text}; tried again at every check");
             self.logged = Some(text);
         }
     }

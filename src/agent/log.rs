@@ -27,7 +27,7 @@ pub(super) fn reused(held: &LiveFiles, due: &Due) {
     info!(
         serial = %held.verified.leaf().serial,
         generation = %held.generation,
-        "using the set that is on disk, valid until {}; next renewal {}",
+        "using the certificate files on disk, valid until {}; next renewal {}",
         held.verified.validity().not_after,
         due.at,
     );
@@ -37,7 +37,7 @@ pub(super) fn ordering(config: &CertConfig, why: ActionReason) {
     let request = &config.request;
     info!(
         path = %format!("{}/{}/{}", request.mount, request.mode, request.role),
-        "asking for a certificate for {}: {why}",
+        "requesting a certificate for {}: {why}",
         request.names.common_name,
     );
 }
@@ -55,29 +55,31 @@ pub(super) fn published(held: &LiveFiles, due: &Due) {
 
 pub(super) fn failed(run: &FailureRun, live: Option<&LiveFiles>, next: Timestamp, now: Timestamp) {
     let (class, code, attempt) = (run.last.class, run.last.code.as_str(), run.total);
-    let ends = live.map(|held| held.verified.validity().not_after);
+    let expires = live.map(|held| held.verified.validity().not_after);
     let sooner = if health::watches(class) {
         format!(
-            ", or within {} of its return",
+            ", or within {} after Vault is available again",
             seconds(health::longest_return())
         )
     } else {
         String::new()
     };
-    match ends {
-        Some(ends) if ends > now => warn!(
+    match expires {
+        Some(expires) if expires > now => warn!(
             %class, code, attempt,
-            "no new certificate: {}; the published one holds until {ends}; next try {next}{sooner}",
+            "renewal failed: {}; the published certificate is valid until {expires}; next attempt \
+             {next}{sooner}",
             run.last
         ),
-        Some(ends) => error!(
+        Some(expires) => error!(
             %class, code, attempt,
-            "no new certificate: {}; the published one ENDED at {ends}; next try {next}{sooner}",
+            "renewal failed: {}; the published certificate expired at {expires}; next attempt \
+             {next}{sooner}",
             run.last
         ),
         None => error!(
             %class, code, attempt,
-            "no certificate yet: {}; nothing is published; next try {next}{sooner}",
+            "no certificate yet: {}; nothing is published; next attempt {next}{sooner}",
             run.last
         ),
     }
@@ -90,28 +92,31 @@ pub(super) fn looked(found: &HealthCheck, before: Option<&HealthCheck>) {
     }
     match &found.found {
         Ok(IssuerHealth::Active) => {
-            info!("the issuer can serve again: the next attempt is brought forward")
+            info!("Vault is available again: the next attempt is brought forward")
         }
         Ok(IssuerHealth::Standby) => {
-            info!("a standby of the issuer says that it forwards: an attempt shows it soon");
+            info!(
+                "a standby of Vault reports that it forwards requests: the next attempt is \
+                   brought forward"
+            );
         }
-        Err(why) => debug!("looked at the issuer, it can't serve yet: {why}"),
+        Err(why) => debug!("Vault is not available yet: {why}"),
     }
 }
 
 pub(super) fn out_of_budget(live: Option<&LiveFiles>, per_hour: u32, free: Timestamp) {
-    let ends = live.map_or_else(
+    let expires = live.map_or_else(
         || "nothing is published".to_owned(),
         |held| {
             format!(
-                "the published one holds until {}",
+                "the published certificate is valid until {}",
                 held.verified.validity().not_after
             )
         },
     );
     warn!(
-        "no certificate is asked for before {free}: {per_hour} were in the last hour, which is the \
-         budget; {ends}; find out why so many were needed, or raise the budget"
+        "no certificate is requested before {free}: the issuance limit of {per_hour} an hour is \
+         reached; {expires}; find out why so many were needed, or raise max_issuances_per_hour"
     );
 }
 
@@ -126,9 +131,10 @@ pub(super) fn not_now(until: Timestamp, why: ActionReason) -> Failure {
     Failure {
         class,
         code: code.to_owned(),
-        message: format!("no certificate is asked for before {until}: {why}"),
-        hint: (why == ActionReason::IssuanceLimit)
-            .then(|| "find out why so many were needed, or raise the budget".to_owned()),
+        message: format!("no certificate is requested before {until}: {why}"),
+        hint: (why == ActionReason::IssuanceLimit).then(|| {
+            "find out why so many were needed, or raise max_issuances_per_hour".to_owned()
+        }),
         retry_after: None,
     }
 }
@@ -136,14 +142,14 @@ pub(super) fn not_now(until: Timestamp, why: ActionReason) -> Failure {
 pub(super) fn not_forced(failure: &Failure) {
     warn!(
         class = %failure.class, code = failure.code,
-        "the renewal that was asked for brought nothing: {failure}; the published set stays"
+        "the manual renewal failed: {failure}; the published certificate files are unchanged"
     );
 }
 
 pub(super) fn not_yet_valid(verified: &Verified, now: Timestamp) {
     warn!(
-        "the new certificate starts at {}, {} from now: it is kept until then; compare this \
-         machine's clock with the issuer's",
+        "the new certificate becomes valid at {}, {} from now, and is published then; compare this \
+         machine's clock with Vault's",
         verified.starts_at(),
         seconds(now.until(verified.starts_at())),
     );
@@ -156,8 +162,8 @@ pub(super) fn clocks_apart(theirs: Timestamp, ours: Timestamp) {
         (ours.since(theirs), "ahead of")
     };
     warn!(
-        "this machine's clock is {} {which} the issuer's; put it right, certificates may start \
-         late or end early",
+        "this machine's clock is {} {which} Vault's; correct it, certificates may become valid \
+         late or expire early",
         seconds(apart)
     );
 }
@@ -170,7 +176,7 @@ pub(super) fn repaired(repaired: &Repaired) {
         .map(ToString::to_string)
         .collect();
     warn!(
-        "somebody changed the published files ({}); they are as they were again, from memory",
+        "published files were changed by another process ({}); restored",
         what.join(", ")
     );
 }
@@ -188,7 +194,7 @@ pub(super) fn trust_changed(before: &[Vec<u8>], after: &[Vec<u8>]) {
         }
     };
     info!(
-        "CA.pem holds {} anchors now; added: {}; removed: {}; certificate and key stay",
+        "CA.pem has {} anchors now; added: {}; removed: {}; certificate and key are unchanged",
         after.len(),
         list(after, before),
         list(before, after),

@@ -59,7 +59,7 @@ pub(super) async fn poll<I: Issuer, C: Clock>(
                 failing = true;
                 info!(
                     mount = %mount.path,
-                    "cannot ask which issuers the mount has, CA.pem keeps what it holds: {failure}"
+                    "cannot list the issuers of the mount, CA.pem is unchanged: {failure}"
                 );
             }
         }

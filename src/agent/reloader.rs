@@ -140,7 +140,10 @@ impl<I, C: Clock> Reloader<I, C> {
         let result = self.context.application.perform(action, &event).await;
         let now = self.now();
         let Some(newest) = self.newest(&record) else {
-            debug!("another set was published meanwhile; the application is told of that one now");
+            debug!(
+                "newer certificate files were published meanwhile; the application is reloaded \
+                    for those"
+            );
             return;
         };
         record.about.generation = newest.about.generation;
@@ -194,7 +197,7 @@ impl<I, C: Clock> Reloader<I, C> {
         let identity = match self.identity() {
             Ok(identity) => identity,
             Err(why) => {
-                debug!("the live set can't be used to probe: {why}");
+                debug!("the published certificate files can't be used for a probe: {why}");
                 return self.pause(RECORD_RETRY).await;
             }
         };
@@ -282,7 +285,7 @@ impl<I, C: Clock> Reloader<I, C> {
     /// The live certificate files as the probe uses them.
     fn identity(&mut self) -> Result<Identity, String> {
         let holdings = self.holdings.lock();
-        let live = holdings.live().ok_or("nothing is live")?;
+        let live = holdings.live().ok_or("nothing is published")?;
         let generation = live.generation.to_string();
         if let Some((known, identity)) = &self.identity
             && *known == generation

@@ -273,7 +273,7 @@ impl<I: Issuer, C: Clock> Renewer<I, C> {
             && let Err(refused) =
                 watch.follow(&self.config.files.dir, &self.holdings.lock().watched())
         {
-            tracing::debug!("{refused}; changed files are noticed at the next look");
+            tracing::debug!("{refused}; changed files are noticed at the next check");
         }
     }
 

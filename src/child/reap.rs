@@ -26,7 +26,7 @@ pub async fn reap_orphans() {
     let mut changed = match signal(SignalKind::child()) {
         Ok(changed) => changed,
         Err(error) => {
-            warn!("cannot listen for the end of orphans, they stay as zombies: {error}");
+            warn!("cannot wait for orphaned processes, they stay as zombies: {error}");
             return;
         }
     };

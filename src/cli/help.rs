@@ -4,7 +4,7 @@
 
 use crate::exit::Exit;
 
-pub(super) const ABOUT: &str = "Keeps a TLS certificate set from Vault or OpenBao fresh: verified, published as one, renewed early";
+pub(super) const ABOUT: &str = "Fetch, verify and renew TLS certificates from Vault or OpenBao";
 
 /// The table of exit codes under `certagent --help`.
 pub(super) fn exit_codes() -> String {
@@ -35,8 +35,8 @@ CERTAGENT_KEY_FILE in its environment (with several certificates CERTAGENT_DIR_<
 and no token of certagent.
 
 TERM, INT, QUIT, HUP, USR1, USR2, ALRM, WINCH, CONT, TTIN and TTOU are passed on to the command; to
-renew by hand use `certagent renew`. Ends with the command's exit code, 128 + n when signal n ended
-it, 127 when it was not found, 126 when it could not be run. It is never started again.
+renew by hand use `certagent renew`. Exits with the command's exit code, 128 + n when signal n
+killed it, 127 when it was not found, 126 when it could not be run. It is never restarted.
 
 Examples:
   As the entry point of a container:
@@ -46,19 +46,20 @@ Examples:
 
 pub(super) const ISSUE: &str = "\
 Examples:
-  Show the exact request, ask for nothing:
+  Show the exact request, send nothing:
     certagent issue --dry-run --component ingester
-  Issue one and write the set:
+  Issue one and write the certificate files:
     certagent issue --component ingester --ip-sans 192.0.2.7 --output-dir /tmp/certs";
 
 pub(super) const WAIT: &str = "\
-Ends with 0 as soon as the ready file names a certificate that is still valid, with 7 when the time is up.
+Exits with 0 as soon as the ready file names a certificate that is still valid, with 7 after the
+timeout.
 
 Example:
   certagent wait --ready-file alloc/certagent/ready.json --timeout 4m";
 
 pub(super) const STATUS: &str = "\
-Ends with 0 when every certificate is ready, with 1 when one is not or nobody answers.
+Exits with 0 when every certificate is ready, with 1 when one is not or the agent does not answer.
 
 Examples:
   In the task of the agent, on Nomad:
@@ -67,8 +68,9 @@ Examples:
     certagent status --socket /run/certagent/status.sock -o json";
 
 pub(super) const RENEW: &str = "\
-Each call is one order, as far as the budget goes; calls that come together share one. When it fails,
-the published set and the time of its next renewal stay. SIGUSR1 to the agent does the same.
+Each call is one issuance request within the issuance limit; simultaneous calls share one. When it
+fails, the published certificate and the time of its next renewal are unchanged. SIGUSR1 to the
+agent does the same.
 
 Examples:
   certagent renew
@@ -80,9 +82,10 @@ Examples:
   certagent inspect -o json cert.pem";
 
 pub(super) const PROBE: &str = "\
-Ends with 0 when the application proves the published certificate and accepts ours, with 5 when it
-serves another one, an untrusted one, refuses us or is not healthy, with 7 when it does not answer in
-time, and with 1 when there is nothing to see. What is served is shown in any case.
+Exits with 0 when the application proves the published certificate and accepts the client
+certificate, with 5 when it serves another or an untrusted one, refuses the client certificate or is
+not healthy, with 7 after the timeout, and with 1 when no certificate was seen. What is served is
+always shown.
 
 Examples:
   Loki's gRPC port, as another Loki would see it:
@@ -95,13 +98,13 @@ Examples:
     certagent probe 127.0.0.1:5432 --dir /run/certs --starttls postgres -o json";
 
 pub(super) const EXPLAIN: &str = "\
-Prints every input of the next renewal time of the published set.
+Prints every input of the next renewal time of the published certificate.
 
 Example:
   certagent explain -c local/certagent.hcl";
 
 pub(super) const CHECK_CONFIG: &str = "\
-Ends with 2 when there is a problem; all of them are printed. Secrets are never shown.
+Exits with 2 when there is a problem; all of them are printed. Secrets are never shown.
 
 Examples:
   certagent check-config -c local/certagent.hcl
@@ -117,8 +120,8 @@ Examples:
 
 pub(super) const DOCTOR: &str = "\
 Run it as the agent's user, where the agent runs: it takes the same settings. Nothing is written,
-signalled or issued; one login is made and given back. --test-issue orders a certificate for each block.
-Ends with 2 (configuration), 3 (issuer), 4 (denied), 5 (certificate) or 6 (disk), whichever comes first,
+signalled or issued; one login is made and its token revoked. --test-issue requests a certificate for
+each block. Exits with 2 (configuration), 3 (Vault), 4 (denied), 5 (certificate) or 6 (disk), whichever comes first,
 with 1 for everything else that fails, and with 0 when there are warnings at most.
 
 Examples:

@@ -36,8 +36,8 @@ pub(super) fn socket(flag: Option<&Path>, environment: &Environment) -> anyhow::
         .or_else(|| config::status_socket(environment))
         .ok_or_else(|| {
             Stopped::usage(
-                "there is no telling where the agent's status socket is",
-                "give --socket, as in the agent's status block, or CERTAGENT_STATUS_SOCKET",
+                "status socket not set",
+                "use --socket or CERTAGENT_STATUS_SOCKET, and start `run` with --status-socket",
             )
             .into()
         })
@@ -84,13 +84,13 @@ fn unreachable(socket: &Path, error: &io::Error) -> Stopped {
             "is the agent running, and does its status block name this socket? \
              `certagent run` makes it"
         }
-        ErrorKind::ConnectionRefused => "the agent that made it is gone; start it again",
-        ErrorKind::PermissionDenied => "only the agent's own user and root may ask it",
+        ErrorKind::ConnectionRefused => "the agent that made it is not running; start it again",
+        ErrorKind::PermissionDenied => "only the agent's own user and root may use it",
         ErrorKind::InvalidInput => &too_long,
         ErrorKind::ConnectionReset | ErrorKind::BrokenPipe => {
-            "only the agent's own user and root may ask it; or it ended just now"
+            "only the agent's own user and root may use it; or the agent has just exited"
         }
-        _ => "look at the log of the agent",
+        _ => "check the log of the agent",
     };
     Stopped {
         exit: Exit::Failure,

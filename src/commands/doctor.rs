@@ -31,7 +31,7 @@ pub(super) async fn run(args: &DoctorArgs, environment: &Environment) -> anyhow:
         SystemClock.now(),
     ));
     let screen = Screen::stderr(variable);
-    let waiting = Box::pin(screen.wait_for("looking at everything", gathering));
+    let waiting = Box::pin(screen.wait_for("checking", gathering));
     let facts = waiting.await;
     let report = doctor::examine(&facts);
     if args.output == OutputFormat::Json {
@@ -100,9 +100,9 @@ fn as_text(report: &DoctorReport, asked: bool, screen: Screen) -> String {
     text.push_str(&format!(
         "\n{ok} ok, {warned} warnings, {failed} failures, {skipped} not checked; {}\n",
         if asked {
-            "one certificate for each block was asked for and thrown away"
+            "one certificate for each block was requested and discarded"
         } else {
-            "nothing was changed, no certificate was asked for"
+            "nothing was changed, no certificate was requested"
         }
     ));
     text

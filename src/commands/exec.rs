@@ -117,8 +117,8 @@ impl Parent {
                 status = child.wait() => {
                     // before anybody else has a turn: its number is free from now on
                     self.place.ended();
-                    let status = status.context("cannot learn how the command ended")?;
-                    info!("the command ended: {status}");
+                    let status = status.context("cannot find out how the command exited")?;
+                    info!("the command exited: {status}");
                     return Ok(exit_code(status));
                 }
                 incoming = signals.next() => {
@@ -128,12 +128,12 @@ impl Parent {
                     }
                 }
                 () = until(kill_at) => {
-                    warn!("the command did not end within {:?} of SIGTERM: SIGKILL", self.kill_after);
+                    warn!("the command did not exit within {:?} after SIGTERM: SIGKILL", self.kill_after);
                     let _ended = handle.signal(Signal::KILL);
                     kill_at = None;
                 }
                 Some(_) = self.agent.join_next() => {
-                    error!("the agent ended; the command goes on with the files as they are");
+                    error!("the agent stopped; the command continues with the present files");
                 }
             }
         }

@@ -130,7 +130,7 @@ fn unreadable(path: &Path, error: &std::io::Error) -> Stopped {
         exit: Exit::Failure,
         message: format!("cannot read {}: {error}", path.display()),
         hint: Some(
-            "name the certificate directory, or a PEM file, and run as somebody who may read it"
+            "name the certificate directory or a PEM file, and run as a user that may read it"
                 .to_owned(),
         ),
     }

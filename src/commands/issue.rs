@@ -122,7 +122,7 @@ fn text(
         screen,
     ));
     for warning in issued.warnings() {
-        text.push_str(&format!("  the issuer's answer: {warning}\n"));
+        text.push_str(&format!("  warning in Vault's answer: {warning}\n"));
     }
     match published {
         Some(dir) => text.push_str(&format!("written to {dir}\n")),

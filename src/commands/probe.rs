@@ -90,7 +90,7 @@ fn identity(published: &Path, mtls: Option<&Path>) -> Result<Identity, Stopped> 
     };
     identity.map_err(|error| Stopped {
         exit: Exit::Refused,
-        message: format!("the set in {}: {error}", published.display()),
+        message: format!("the certificate files in {}: {error}", published.display()),
         hint: Some("`certagent inspect` says more about it".to_owned()),
     })
 }

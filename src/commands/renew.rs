@@ -45,7 +45,7 @@ pub(super) async fn run(args: &RenewArgs, environment: &Environment) -> anyhow::
         return Err(Stopped {
             exit: Exit::TimedOut,
             message: format!("no answer within {}; the agent continues", args.timeout),
-            hint: Some("look at its log, or at `certagent status`".to_owned()),
+            hint: Some("check its log, or `certagent status`".to_owned()),
         }
         .into());
     };
@@ -68,7 +68,7 @@ pub(super) async fn run(args: &RenewArgs, environment: &Environment) -> anyhow::
 
 fn hint(body: &str) -> String {
     let found = serde_json::from_str::<serde_json::Value>(body).unwrap_or_default();
-    harmless(found["hint"].as_str().unwrap_or("look at its log"))
+    harmless(found["hint"].as_str().unwrap_or("check its log"))
 }
 
 /// One line for each, or the agent's own answer; the exit code of the first that brought nothing.

@@ -100,12 +100,12 @@ impl Wishes {
             });
             tokio::select! {
                 Some(()) = self.renew.recv() => {
-                    info!("SIGUSR1: renewing now, as far as the budget goes");
+                    info!("SIGUSR1: renewing now, within the issuance limit");
                     force.all();
                 }
                 name = ignored => warn!(
-                    "{name} means nothing to certagent and is ignored; SIGUSR1 renews now, SIGTERM \
-                     ends, a new configuration needs a restart"
+                    "{name} is ignored; SIGUSR1 renews now, SIGTERM stops certagent, a new \
+                     configuration needs a restart"
                 ),
             }
         }
@@ -156,10 +156,10 @@ impl Sidecar {
     pub(super) fn new(config: Config, environment: &Environment) -> anyhow::Result<Self> {
         let vault = Arc::new(Vault::new(&config.vault, config.auth)?);
         info!(
-            version = env!("CARGO_PKG_VERSION"),
-            certificates = config.certificates.len(),
-            "certagent runs; issuer {}",
-            config.vault.addresses.join(", ")
+            "certagent {} started: Vault {}, certificates: {}",
+            env!("CARGO_PKG_VERSION"),
+            config.vault.addresses.join(", "),
+            config.certificates.len(),
         );
         let plain_http = config.vault.plain_addresses().next().is_some();
         let servers = Servers::bind(config.http.as_ref(), config.status.as_ref())?;

@@ -32,8 +32,8 @@ pub enum ReadyFileState {
     Nothing,
     /// A file that is no ready file, and why.
     Damaged(String),
-    /// A ready file of a set that has ended.
-    Ended(Timestamp),
+    /// A ready file of a certificate that has expired.
+    Expired(Timestamp),
 }
 
 /// The deadline passed without a ready file of a valid set.
@@ -59,10 +59,10 @@ impl NotReady {
     pub fn hint(&self) -> &'static str {
         match self.seen {
             ReadyFileState::Nothing => {
-                "look at the log of the certagent task, and whether both name the same ready file"
+                "check the log of the certagent task, and that both name the same ready file"
             }
             ReadyFileState::Damaged(_) => "only `certagent run` may write this file",
-            ReadyFileState::Ended(_) => "look at the log of the certagent task: it could not renew",
+            ReadyFileState::Expired(_) => "check the log of the certagent task: it could not renew",
         }
     }
 }
@@ -70,13 +70,13 @@ impl NotReady {
 impl fmt::Display for NotReady {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (path, waited) = (self.ready_file.display(), self.waited.as_secs_f64());
-        write!(f, "no certificate set was ready after {waited} s: ")?;
+        write!(f, "no certificate was ready after {waited} s: ")?;
         match &self.seen {
             ReadyFileState::Nothing => write!(f, "there is no ready file at {path}"),
             ReadyFileState::Damaged(reason) => write!(f, "{reason}"),
-            ReadyFileState::Ended(end) => write!(
+            ReadyFileState::Expired(end) => write!(
                 f,
-                "the ready file at {path} is of a set that ended at {end}"
+                "the ready file at {path} names a certificate that expired at {end}"
             ),
         }
     }
@@ -147,7 +147,7 @@ fn look(path: &Path, now: Timestamp) -> Result<ReadyFile, ReadyFileState> {
     let ready_file = found.ok_or(ReadyFileState::Nothing)?;
     match ready_file.ends_at() {
         Some(end) if end > now => Ok(ready_file),
-        Some(end) => Err(ReadyFileState::Ended(end)),
+        Some(end) => Err(ReadyFileState::Expired(end)),
         None => Err(ReadyFileState::Damaged(format!(
             "the ready file {} has no usable not_after",
             path.display()
@@ -221,8 +221,12 @@ mod tests {
         assert!(damaged.to_string().contains("can't be read"), "{damaged}");
         ready_file(START).write(&path, &TrustedOwners::OWN).unwrap();
         let ended = outcome(&path, 1).await.unwrap_err();
-        assert_eq!(ended.seen, ReadyFileState::Ended(START));
-        assert!(ended.to_string().contains("ended at 2026-11-24T10:00:00Z"));
+        assert_eq!(ended.seen, ReadyFileState::Expired(START));
+        assert!(
+            ended
+                .to_string()
+                .contains("expired at 2026-11-24T10:00:00Z")
+        );
     }
 
     #[tokio::test(start_paused = true)]

@@ -327,4 +327,5 @@ fn literal(heredoc: &HeredocTemplate) -> Result<String, String> {
         .collect()
 }
 
-const NOT_EVALUATED: &str = "still holds `${` or `%{`, which nobody fills in here; let a template block do it, or use a variable";
+const NOT_EVALUATED: &str = "contains an unresolved `${` or `%{`; certagent does not resolve \
+                             these: use a template block or a variable";

@@ -31,20 +31,25 @@ pub(super) const OTHERS: &[(&str, Treatment)] = &[
     (
         "SKIP_VERIFY",
         RefusedWhenTrue(
-            "certagent never talks to an issuer that it cannot verify: who answers decides what keys \
-             and trust anchors you serve; set CACERT to the issuer's CA instead",
+            "certagent never connects to a Vault that it cannot verify: whoever answers would \
+             decide which keys and trust anchors you serve; set CACERT to the CA of Vault's \
+             certificate instead",
         ),
     ),
     (
         "SRV_LOOKUP",
         RefusedWhenTrue(
-            "SRV records are not looked up; list the addresses in vault.address, they are tried in turn",
+            "SRV records are not resolved; list the addresses in vault.address, they are tried in \
+             that sequence",
         ),
     ),
-    ("WRAP_TTL", Refused("a wrapped answer holds no certificate")),
+    (
+        "WRAP_TTL",
+        Refused("a wrapped answer contains no certificate"),
+    ),
     (
         "MFA",
-        Refused("nobody is there to answer; use a login without MFA for certagent"),
+        Refused("certagent can't answer an MFA request; use a login without MFA"),
     ),
     (
         "CLIENT_CERT_BYTES",
@@ -65,11 +70,11 @@ pub(super) const OTHERS: &[(&str, Treatment)] = &[
     ),
     (
         "LOG_LEVEL",
-        Noted("it is for the issuer's CLI and server; certagent has --log-level"),
+        Noted("it is for Vault's CLI and server; certagent has --log-level"),
     ),
-    ("CLUSTER_ADDR", Noted("it is for the issuer's server")),
-    ("REDIRECT_ADDR", Noted("it is for the issuer's server")),
-    ("API_ADDR", Noted("it is for the issuer's server")),
+    ("CLUSTER_ADDR", Noted("it is for Vault's server")),
+    ("REDIRECT_ADDR", Noted("it is for Vault's server")),
+    ("API_ADDR", Noted("it is for Vault's server")),
 ];
 
 /// Every variable of the clients that certagent knows, without its prefix, and what becomes of it;

@@ -155,8 +155,7 @@ impl<'g> Layers<'_, 'g> {
         self.remember(setting, value.as_ref());
         let value = value?;
         if value.texts.iter().any(|text| text.contains("${")) {
-            let message = "still holds `${`, which nobody filled in: \
-                           Nomad leaves names that it does not know as they are";
+            let message = "contains an unresolved `${`; Nomad does not know that name";
             let path = setting.path();
             self.all.problems.add(Some(value.source), &path, message);
             return None;

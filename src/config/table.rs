@@ -128,10 +128,10 @@ impl Section {
             Self::Log => "Log",
             Self::Http => "Health and metrics",
             Self::Status => "Status socket",
-            Self::Probe => "Proof that the application serves it",
-            Self::Reload => "Telling the application",
-            Self::Stagger => "Turns of the allocations of a group",
-            Self::Rollback => "Going back",
+            Self::Probe => "Probe of the application",
+            Self::Reload => "Reload of the application",
+            Self::Stagger => "Staggered reloads of the allocations of a group",
+            Self::Rollback => "Rollback",
         }
     }
 

@@ -132,7 +132,7 @@ fn a_value_that_nobody_filled_in_is_refused_wherever_it_stands() {
     ] {
         let text = refused("", &with(name, hole), &none);
         assert!(
-            text.contains("still holds `${`") && text.contains(name),
+            text.contains("contains an unresolved `${`") && text.contains(name),
             "{text}"
         );
     }
@@ -142,18 +142,18 @@ fn a_value_that_nobody_filled_in_is_refused_wherever_it_stands() {
         &none.clone().with("dir", "${NOMAD_SECRETS_DIR}/x"),
     );
     assert!(
-        text.starts_with("--dir: certificate.dir: still holds"),
+        text.starts_with("--dir: certificate.dir: contains an unresolved"),
         "{text}"
     );
     // Escaped in the file, it comes out of the parser as text.
     let text = refused("certificate \"a\" {\n  dir = \"$${X}\"\n}", &least(), &none);
     assert!(
-        text.starts_with("test.hcl:2: certificate.dir: still holds"),
+        text.starts_with("test.hcl:2: certificate.dir: contains an unresolved"),
         "{text}"
     );
     let text = refused("certificate \"a\" {\n  dir = \"${X}\"\n}", &least(), &none);
     assert!(
-        text.starts_with("test.hcl:2: certificate.dir: still holds"),
+        text.starts_with("test.hcl:2: certificate.dir: contains an unresolved"),
         "{text}"
     );
 }
@@ -279,15 +279,15 @@ fn contradictions_are_refused() {
     let cases = [
         (
             "reuse_key = true",
-            "reuse_key: the issuer makes a new key each time",
+            "reuse_key: Vault makes a new key each time",
         ),
-        ("ttl = \"1500ms\"", "the issuer counts whole seconds"),
+        ("ttl = \"1500ms\"", "Vault counts whole seconds"),
         ("ttl = \"0s\"", "needs at least 1s"),
         (
             "ttl = \"1h\"\n min_remaining = \"1h\"",
             "not less than the ttl",
         ),
-        ("key_perms = \"0644\"", "must not be open to everybody"),
+        ("key_perms = \"0644\"", "must not be readable by every user"),
         ("common_name = \"a b\"", "not a DNS name"),
     ];
     for (line, wanted) in cases {

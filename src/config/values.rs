@@ -56,7 +56,9 @@ pub(super) fn mode(text: &str) -> Result<u32, String> {
 /// A key is never for everybody.
 pub(super) fn key_perms(text: &str) -> Result<u32, String> {
     match mode(text)? {
-        open if open & 0o007 != 0 => Err("a private key must not be open to everybody".to_owned()),
+        open if open & 0o007 != 0 => {
+            Err("a private key must not be readable by every user".to_owned())
+        }
         closed => Ok(closed),
     }
 }
@@ -280,7 +282,7 @@ pub(super) fn text(text: &str) -> Result<String, String> {
     if text.is_empty() {
         Err("must not be empty".to_owned())
     } else if text.chars().any(char::is_control) {
-        Err("must not hold control characters".to_owned())
+        Err("must not contain control characters".to_owned())
     } else {
         Ok(text.to_owned())
     }

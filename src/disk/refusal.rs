@@ -15,7 +15,7 @@ use rustix::fs::Stat;
 pub enum PathFault {
     /// The system refused a step: its verb and the error.
     Io(&'static str, io::Error),
-    /// The directory belongs to somebody else.
+    /// The directory belongs to another user.
     ForeignDirectory,
     /// Others may write in the directory.
     OpenDirectory,
@@ -138,15 +138,15 @@ impl fmt::Display for PathRefusal {
                 return write!(f, "could not {action} {path}: {source}");
             }
             PathFault::ForeignDirectory => {
-                write!(f, "the directory {path} belongs to somebody else")
+                write!(f, "the directory {path} belongs to another user")
             }
             PathFault::OpenDirectory => write!(f, "others may write in the directory {path}"),
-            PathFault::ForeignLink => write!(f, "{path} is a link that somebody else controls"),
+            PathFault::ForeignLink => write!(f, "{path} is a link that another user controls"),
             PathFault::NotADirectory => write!(f, "{path} is not a real directory"),
             PathFault::NotAFile => write!(f, "{path} is not a regular file"),
             PathFault::OtherNames => write!(f, "the file {path} has another name too"),
             PathFault::TooLarge(limit) => write!(f, "{path} is larger than {limit} bytes"),
-            PathFault::ForeignFile => write!(f, "the file {path} was written by somebody else"),
+            PathFault::ForeignFile => write!(f, "the file {path} was written by another user"),
         }?;
         match self.owned {
             Some((uid, mode)) => write!(f, " (owner {uid}, mode {mode:04o})"),

@@ -85,8 +85,8 @@ pub(super) fn plain_address(facts: &DoctorFacts) -> CheckOutcome {
     let found = config.vault.plain_addresses().map(|address| {
         DoctorFinding::new(
             address,
-            "whoever is on the way reads the login, the token and private keys, or answers instead \
-             of Vault and decides what is trusted; allow_plain_http allows it",
+            "an attacker on the network can read the login, the token and private keys, or answer \
+             instead of Vault and decide what is trusted; allow_plain_http allows it",
         )
     });
     CheckOutcome::of(found.collect())
@@ -121,7 +121,7 @@ pub(super) fn small_budget(facts: &DoctorFacts) -> CheckOutcome {
             return CheckOutcome::Fine;
         }
         let reason = format!(
-            "a ttl of {} needs about {needed:.0} issuances an hour, the budget allows {}",
+            "a ttl of {} needs about {needed:.0} issuance requests an hour, max_issuances_per_hour is {}",
             duration::print(ttl),
             renew.max_issuances_per_hour
         );
@@ -137,8 +137,8 @@ pub(super) fn spent_budget(facts: &DoctorFacts) -> CheckOutcome {
             Err(free) => CheckOutcome::Wrong(vec![DoctorFinding::new(
                 &one.config.name,
                 format!(
-                    "{} certificates were asked for within an hour, the budget allows \
-                         {per_hour}; the next is free at {free}",
+                    "{} certificates were requested within an hour, max_issuances_per_hour is \
+                     {per_hour}; the next request is allowed at {free}",
                     budget::used(&one.next.issuances, facts.now)
                 ),
             )]),

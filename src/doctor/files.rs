@@ -63,7 +63,7 @@ pub(super) fn not_a_directory(facts: &DoctorFacts) -> CheckOutcome {
     facts.each(|one| match one.dir.look.kind {
         PathKind::Link => dir_is(
             one,
-            "it is a link: a bind mount of it would lose every new set",
+            "it is a link: a bind mount of it would miss all new certificate files",
         ),
         PathKind::Other => dir_is(one, "it is no directory"),
         PathKind::Directory | PathKind::Missing => CheckOutcome::Fine,
@@ -103,7 +103,7 @@ pub(super) fn no_rename(facts: &DoctorFacts) -> CheckOutcome {
     system(facts, |system| {
         system.no_switch.then(|| {
             format!(
-                "{} has no rename or no links to switch a set with",
+                "{} lacks rename or symbolic links, which publishing needs",
                 system.name
             )
         })
@@ -159,7 +159,7 @@ pub(super) fn in_alloc(facts: &DoctorFacts) -> CheckOutcome {
     facts.each(|one| {
         if one.dir.look.path.starts_with(shared) {
             let reason =
-                "everybody with `read-fs` on the namespace reads the key, whatever its mode";
+                "every token with `read-fs` on the namespace can read the key, whatever its mode";
             return dir_is(one, reason);
         }
         CheckOutcome::Fine
@@ -211,7 +211,7 @@ pub(super) fn key_open(facts: &DoctorFacts) -> CheckOutcome {
         }
         let key = one.dir.live.iter().find(|(name, _)| *name == "key.pem");
         if let Some((_, owned)) = key.filter(|(_, owned)| owned.mode & 0o007 != 0) {
-            let reason = format!("the mode of the live key.pem is {:04o}", owned.mode);
+            let reason = format!("the mode of the published key.pem is {:04o}", owned.mode);
             found.push(DoctorFinding::new(
                 one.dir.look.path.display().to_string(),
                 reason,
@@ -322,11 +322,11 @@ pub(super) fn unusable_set(facts: &DoctorFacts) -> CheckOutcome {
         match &one.next.live {
             None if !one.dir.complete.is_empty() || links => dir_is(
                 one,
-                "the set that is published fails the checks, or can't be read",
+                "the published certificate files fail the checks, or can't be read",
             ),
             Some(live) if live.validity.not_after <= facts.now => {
                 let reason = format!(
-                    "the published certificate ended at {}",
+                    "the published certificate expired at {}",
                     live.validity.not_after
                 );
                 dir_is(one, reason)
@@ -347,7 +347,10 @@ pub(super) fn stale_ready_file(facts: &DoctorFacts) -> CheckOutcome {
             Ok(None) => CheckOutcome::Fine,
             Err(error) => wrong(error.to_string()),
             Ok(Some(ready_file)) if ready_file.ends_at().is_none_or(|end| end <= facts.now) => {
-                wrong(format!("its certificate ended at {}", ready_file.not_after))
+                wrong(format!(
+                    "its certificate expired at {}",
+                    ready_file.not_after
+                ))
             }
             Ok(Some(ready_file)) => match &one.next.live {
                 Some(live) if live.serial == ready_file.serial => CheckOutcome::Fine,

@@ -263,7 +263,7 @@ fn healthy(facts: &DoctorFacts, wrong: impl Fn(&Health) -> Option<String>) -> Ch
             Some(reason) => CheckOutcome::wrong(address, reason),
             None => CheckOutcome::Fine,
         },
-        Err(_) => CheckOutcome::skipped("the issuer does not answer"),
+        Err(_) => CheckOutcome::skipped("Vault does not answer"),
     }))
 }
 
@@ -282,10 +282,7 @@ pub(super) fn clock(facts: &DoctorFacts) -> CheckOutcome {
             return CheckOutcome::Fine;
         }
         let side = if *ahead > 0 { "behind" } else { "ahead of" };
-        let reason = format!(
-            "this machine's clock is {} s {side} the issuer's",
-            off.as_secs()
-        );
+        let reason = format!("this machine's clock is {} s {side} Vault's", off.as_secs());
         CheckOutcome::wrong(address, reason)
     }))
 }
@@ -300,14 +297,14 @@ pub(super) fn answer_refused(facts: &DoctorFacts) -> CheckOutcome {
 
 fn orders(facts: &DoctorFacts, fits: impl Fn(&Failure) -> bool) -> CheckOutcome {
     if !facts.options.test_issue {
-        return CheckOutcome::skipped("no certificate is asked for without --test-issue");
+        return CheckOutcome::skipped("no certificate is requested without --test-issue");
     }
     let issuer = match facts.issuer() {
         Ok(issuer) => issuer,
         Err(skipped) => return skipped,
     };
     facts.each(|one| match issuer.orders.get(&one.config.name) {
-        None => CheckOutcome::skipped("there was no way to ask: see the lines above"),
+        None => CheckOutcome::skipped("Vault could not be asked: see the lines above"),
         Some(Err(failure)) if fits(failure) => {
             CheckOutcome::Wrong(vec![of_failure(&one.config.name, failure)])
         }

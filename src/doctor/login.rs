@@ -68,7 +68,7 @@ pub(super) fn malformed(facts: &DoctorFacts) -> CheckOutcome {
 pub(super) fn expired(facts: &DoctorFacts) -> CheckOutcome {
     jwt(facts, "jwt-expired", |claims| {
         let ends = claims.ends().filter(|end| *end <= facts.now)?;
-        Some(format!("it ended at {ends}"))
+        Some(format!("it expired at {ends}"))
     })
 }
 
@@ -77,7 +77,7 @@ pub(super) fn not_yet_valid(facts: &DoctorFacts) -> CheckOutcome {
         let starts = claims
             .starts()
             .filter(|start| *start > facts.now.plus(MAX_CLOCK_SKEW))?;
-        Some(format!("it does not count before {starts}"))
+        Some(format!("it is not valid before {starts}"))
     })
 }
 
@@ -101,7 +101,7 @@ fn jwt(
         ..
     } = &credential.state
     else {
-        return CheckOutcome::skipped("there is no JWT to look at");
+        return CheckOutcome::skipped("there is no JWT to check");
     };
     if let Some(reason) = by_claims(claims) {
         return CheckOutcome::wrong(path, reason);
@@ -173,7 +173,7 @@ pub(super) fn token_uses(facts: &DoctorFacts) -> CheckOutcome {
     token(facts, |token| {
         (token.num_uses > 0).then(|| {
             format!(
-                "it is good for {} more requests, this look included: renewals end with it",
+                "it is valid for {} more requests, including this one; after these renewals fail",
                 token.num_uses
             )
         })
@@ -186,7 +186,7 @@ pub(super) fn token_ends(facts: &DoctorFacts) -> CheckOutcome {
         return CheckOutcome::skipped("there is no usable configuration");
     };
     if !matches!(config.auth, Auth::Token(_)) {
-        return CheckOutcome::skipped("only a token that was given ends for good");
+        return CheckOutcome::skipped("only a configured token can't be replaced by a login");
     }
     let longest = config.certificates.iter().map(|one| one.request.ttl).max();
     token(facts, |token| {
@@ -194,7 +194,7 @@ pub(super) fn token_ends(facts: &DoctorFacts) -> CheckOutcome {
         let short = token.ttl > 0 && !token.renewable && left < longest.unwrap_or_default();
         short.then(|| {
             format!(
-                "it ends in {} and can't be renewed; the certificate's ttl is {}",
+                "it expires in {} and can't be renewed; the certificate's ttl is {}",
                 duration::print(left),
                 duration::print(longest.unwrap_or_default())
             )

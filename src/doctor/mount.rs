@@ -92,9 +92,10 @@ pub(super) fn policy(facts: &DoctorFacts) -> CheckOutcome {
                 DoctorFinding::new(one.name.clone(), reason).todo(todo),
             ])
         }
-        Asked::Refused(failure) => {
-            CheckOutcome::skipped(format!("the token may not be asked: {}", failure.code))
-        }
+        Asked::Refused(failure) => CheckOutcome::skipped(format!(
+            "the token's capabilities can't be read: {}",
+            failure.code
+        )),
         Asked::Not(why) => CheckOutcome::skipped(why.clone()),
     })
 }
@@ -127,7 +128,7 @@ fn readable<T>(role: &Asked<T>, judge: impl Fn(&T) -> CheckOutcome) -> CheckOutc
             CheckOutcome::skipped("there is no such role")
         }
         Asked::Refused(failure) => CheckOutcome::skipped(format!(
-            "the token may not read the role ({}); --test-issue finds out by an order",
+            "the token may not read the role ({}); --test-issue finds out by a real request",
             failure.code
         )),
         Asked::Not(why) => CheckOutcome::skipped(why.clone()),
@@ -173,7 +174,7 @@ fn against_ca(
             return CheckOutcome::Fine;
         }
         let seen = format!(
-            "the CA {} ends at {}, the ttl is {}",
+            "the CA {} expires at {}, the ttl is {}",
             ca.subject,
             ca.not_after,
             duration::print(ttl)
@@ -188,9 +189,15 @@ pub(super) fn outlives_ca(facts: &DoctorFacts) -> CheckOutcome {
         facts,
         |ttl, end| now.plus(ttl) > end,
         |seen, behavior| match behavior {
-            Some("truncate") => format!("{seen}: the certificate is cut to the CA's end"),
-            Some("permit") => format!("{seen}: the certificate ends after its CA, peers refuse it"),
-            _ => format!("{seen}: the order is refused, unless leaf_not_after_behavior says else"),
+            Some("truncate") => {
+                format!("{seen}: the certificate's lifetime is cut to that of the CA")
+            }
+            Some("permit") => {
+                format!("{seen}: the certificate expires after its CA, peers refuse it")
+            }
+            _ => {
+                format!("{seen}: the request is refused, unless leaf_not_after_behavior allows it")
+            }
         },
     )
 }

@@ -34,7 +34,7 @@ pub(super) async fn ask(
     environment: &Environment,
 ) -> Result<NomadFacts, &'static str> {
     if !config.is_some_and(uses_nomad) {
-        return Err("nobody is told through Nomad (reload)");
+        return Err("no reload goes through Nomad");
     }
     if variable(environment, "NOMAD_ALLOC_ID").is_none() {
         return Err("this is no allocation of Nomad (NOMAD_ALLOC_ID is not set)");

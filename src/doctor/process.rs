@@ -72,7 +72,7 @@ fn read(pid_file: &Path) -> Result<Process, String> {
         .next()
         .and_then(|word| word.parse().ok())
         .filter(|pid| *pid > 0)
-        .ok_or_else(|| "it holds no process id".to_owned())?;
+        .ok_or_else(|| "it contains no process id".to_owned())?;
     by_id(pid)
 }
 
@@ -97,7 +97,9 @@ fn each(
     judge: impl Fn(&ProcessFacts, &Process) -> CheckOutcome,
 ) -> CheckOutcome {
     if facts.processes.is_empty() {
-        return CheckOutcome::skipped("no process is told by a signal; --pid-file names one");
+        return CheckOutcome::skipped(
+            "no reload sends a signal to a process; --pid-file names one",
+        );
     }
     CheckOutcome::all(facts.processes.iter().map(|process| match &process.found {
         Ok(found) => judge(process, found),
@@ -132,7 +134,7 @@ pub(super) fn not_caught(facts: &DoctorFacts) -> CheckOutcome {
             return CheckOutcome::Fine;
         }
         let reason = format!(
-            "process {} ({}) does not catch {signal}: it ends when it gets it, or never sees it",
+            "process {} ({}) does not catch {signal}: the signal kills it or is ignored",
             process.pid, process.name
         );
         CheckOutcome::wrong(wanted.pid_file.display().to_string(), reason)

@@ -106,7 +106,7 @@ impl Servers {
                 return Err(ServeError::Status(error));
             }
             Some((_, Err(error))) => {
-                warn!("{error}; certagent status can't ask this agent: set status-socket");
+                warn!("{error}; certagent status can't reach this agent: set status-socket");
             }
         }
         Ok(servers)

@@ -59,7 +59,9 @@ impl Supervisor {
         let address = match parse(name) {
             Ok(address) => address,
             Err(error) => {
-                warn!("NOTIFY_SOCKET {name:?} cannot be used: {error}; nobody is notified");
+                warn!(
+                    "NOTIFY_SOCKET {name:?} cannot be used: {error}; the supervisor is not notified"
+                );
                 return None;
             }
         };
@@ -102,7 +104,7 @@ impl Supervisor {
     fn send(&self, message: &str) {
         debug!("to the supervisor: {}", message.replace('\n', " "));
         if let Err(error) = self.try_send(message) {
-            warn!("cannot tell the supervisor on NOTIFY_SOCKET: {error}");
+            warn!("cannot notify the supervisor on NOTIFY_SOCKET: {error}");
         }
     }
 

@@ -210,7 +210,7 @@ impl Listener for OwnUser {
                 Ok(peer) if trusted(peer.uid()) => return (stream, address),
                 Ok(peer) => warn!(
                     uid = peer.uid(),
-                    "somebody else connected to the status socket and was turned away"
+                    "a process of another user connected to the status socket and was refused"
                 ),
                 Err(error) => warn!("a peer of the status socket can't be known: {error}"),
             }

@@ -149,18 +149,21 @@ fn reasons(status: &Status, now: Timestamp) -> Vec<Reason> {
     };
     let mut reasons = Vec::new();
     if now >= live.not_after {
-        let text = format!("the published certificate ended at {}", live.not_after);
+        let text = format!("the published certificate expired at {}", live.not_after);
         reasons.push(Reason::new("expired", text));
     }
     if now < live.not_before {
-        let text = format!("the published certificate starts at {}", live.not_before);
+        let text = format!(
+            "the published certificate becomes valid at {}",
+            live.not_before
+        );
         reasons.push(Reason::new("not-yet-valid", text));
     }
     if serves_current(status) == Some(false) {
         let seen = status.app.last_probe.as_ref();
         let why = seen.and_then(|probe| probe.message.as_deref());
         let text = format!(
-            "the application was not seen to serve generation {}{}",
+            "no probe saw the application serve generation {}{}",
             live.generation,
             why.map_or_else(String::new, |why| format!(": {why}"))
         );
@@ -177,27 +180,27 @@ fn degraded(status: &Status) -> Vec<Reason> {
             let found = look
                 .found
                 .as_ref()
-                .map_or_else(String::as_str, |_| "it can serve again");
-            text.push_str(&format!("; looked at {}: {found}", look.at));
+                .map_or_else(String::as_str, |_| "it is available again");
+            text.push_str(&format!("; health check at {}: {found}", look.at));
         }
         found.push(Reason::new("failing", text));
     }
     if let Some(failure) = &status.files {
         let text = format!(
-            "the files are not as they should be ({}): {failure}",
+            "the certificate files can't be restored ({}): {failure}",
             failure.code
         );
         found.push(Reason::new("files", text));
     }
     if status.repairs_lately >= MANY_REPAIRS {
         let text = format!(
-            "the files were put right {} times in ten minutes: somebody changes them",
+            "the files were restored {} times in ten minutes: another process changes them",
             status.repairs_lately
         );
         found.push(Reason::new("files-changed", text));
     }
     if let Some(free) = status.budget.free_at {
-        let text = format!("the issuance budget is used up until {free}");
+        let text = format!("the issuance limit is reached until {free}");
         found.push(Reason::new("issuance-limit", text));
     }
     if let Some(why) = &status.app.alarm {
@@ -207,7 +210,7 @@ fn degraded(status: &Status) -> Vec<Reason> {
         found.push(Reason::new("reload-failed", text));
     }
     if let Some(generation) = &status.app.quarantined {
-        let text = format!("generation {generation} was taken back");
+        let text = format!("generation {generation} was rolled back");
         found.push(Reason::new("rolled-back", text));
     }
     found

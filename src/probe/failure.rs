@@ -61,7 +61,7 @@ pub(super) fn connect(target: &ProbeTarget, error: &io::Error) -> ProbeFailure {
     let (code, hint) = match error.kind() {
         io::ErrorKind::ConnectionRefused => (
             "probe-refused",
-            "nobody listens there: is the application up, and is this its address and port?",
+            "no process listens there: is the application running, and is this its address and port?",
         ),
         // Errors of the system have a number, those of the resolver have none.
         _ if error.raw_os_error().is_none() => (
@@ -70,7 +70,7 @@ pub(super) fn connect(target: &ProbeTarget, error: &io::Error) -> ProbeFailure {
         ),
         _ => (
             "probe-unreachable",
-            "look at the address, the route to it and the firewall",
+            "check the address, the route to it and the firewall",
         ),
     };
     at(target, code, &why, hint)
@@ -100,8 +100,8 @@ pub(super) fn handshake(target: &ProbeTarget, error: &io::Error) -> ProbeFailure
         ),
         (None, _) => (
             "probe-closed",
-            "the peer hung up without a word of TLS: is it the right port, does it need starttls, \
-             and could the application read its files?",
+            "the peer closed the connection before TLS began: is it the right port, does it need \
+             starttls, and can the application read its files?",
         ),
     };
     at(target, code, &why, hint)

@@ -418,5 +418,8 @@ fn a_key_that_is_not_the_certificates_is_refused_without_showing_it() {
     );
     let swapped = Identity::new(one.key_pem().expose(), one.cert_pem(), None);
     let text = swapped.err().unwrap().to_string();
-    assert_eq!(text, "CA.pem: it holds a `PRIVATE KEY` block");
+    assert_eq!(
+        text,
+        "CA.pem: it holds a `PRIVATE KEY` block: a private key belongs into a file of its own"
+    );
 }

@@ -292,7 +292,7 @@ impl<'w> Place<'w> {
         if let Some(trust) = &self.trust
             && !trust.owns(fs::fstat(&fd)?.st_uid)
         {
-            return Err(io::Error::other("it belongs to somebody else"));
+            return Err(io::Error::other("it belongs to another user"));
         }
         Ok(Self {
             fd,

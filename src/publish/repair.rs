@@ -173,7 +173,7 @@ pub(super) fn repair(
             generation: None,
         });
     }
-    // A file that now belongs to somebody else can't be set back by its former owner.
+    // A file that now belongs to another user can't be set back by its former owner.
     let set_back = !drift.needs_generation() && set_access(place, set, rules).is_ok();
     let generation = match set_back {
         true => None,

@@ -142,7 +142,7 @@ pub(super) async fn run(order: HookCommand<'_>) -> Result<Delivery, ReloadFailur
     let Ok(status) = ended else {
         drop(group);
         let text = format!(
-            "{program} did not end within {:?} and was killed",
+            "{program} did not exit within {:?} and was killed",
             order.limit
         );
         return Err(ReloadFailure::unclear(
@@ -160,7 +160,7 @@ pub(super) async fn run(order: HookCommand<'_>) -> Result<Delivery, ReloadFailur
     match status {
         Ok(status) if status.success() => Ok(Delivery::Delivered),
         Ok(status) => {
-            let text = format!("{program} ended with {status}");
+            let text = format!("{program} exited with {status}");
             Err(match status.code() {
                 Some(_) => ReloadFailure::passing("exec-failed", text, "see its output in the log"),
                 None => ReloadFailure::unclear("exec-killed", text, ""),

@@ -188,7 +188,7 @@ impl Nomad {
         let token = self.token(what)?;
         let (client, origin) = self.client(what)?;
         let mut header = http::HeaderValue::from_str(token.expose()).map_err(|_| {
-            let text = format!("{what}: the token holds characters that no token has");
+            let text = format!("{what}: the token contains characters that no token has");
             ReloadFailure::lasting("nomad-token-unreadable", text, "")
         })?;
         header.set_sensitive(true);

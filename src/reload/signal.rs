@@ -246,7 +246,7 @@ fn by_file(path: &Path) -> Result<Option<Held>, ReloadFailure> {
         && is_younger(held, &found.stat)
     {
         let text = format!("process {pid} is younger than the pid file {place}; nothing was sent");
-        let hint = "the application ended and left its pid file behind";
+        let hint = "the application exited and left its pid file behind";
         return Err(ReloadFailure::passing("pid-reused", text, hint));
     }
     Ok(held)
@@ -286,7 +286,7 @@ fn hold(pid: i32) -> Result<Option<Held>, ReloadFailure> {
         Ok(fd) => fd,
         Err(Errno::SRCH | Errno::NOENT | Errno::INVAL) => return Ok(None),
         Err(error) => {
-            let text = format!("taking hold of process {pid}: {error}");
+            let text = format!("opening process {pid}: {error}");
             return Err(ReloadFailure::passing("pid-unusable", text, ""));
         }
     };
@@ -375,7 +375,7 @@ fn catches(held: &Held, signal: SignalName) -> Result<(), ReloadFailure> {
         return Ok(());
     }
     let text =
-        format!("process {pid} does not catch {signal}, which would end it; nothing was sent");
+        format!("process {pid} does not catch {signal}, which would kill it; nothing was sent");
     let hint = "the application may not be ready yet, or does not know this signal";
     Err(ReloadFailure::passing("signal-not-caught", text, hint))
 }

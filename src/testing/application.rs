@@ -158,7 +158,7 @@ impl FakeApplication {
             }),
             None => Err(ProbeFailure {
                 code: "probe-refused",
-                message: "nobody listens".to_owned(),
+                message: "no process listens".to_owned(),
                 hint: "",
             }),
         }

@@ -33,7 +33,7 @@ impl Address {
             misconfigured(
                 "address",
                 format!(
-                    "reading the issuer's address `{}`: {why}",
+                    "reading the address of Vault `{}`: {why}",
                     without_user(text)
                 ),
                 "write it as https://vault.example:8200 or unix:///run/vault.sock",
@@ -56,10 +56,10 @@ impl Address {
             return Err(wrong("the scheme is none of http, https and unix"));
         }
         if !origin.username().is_empty() || origin.password().is_some() {
-            return Err(wrong("it must not hold a user name or password"));
+            return Err(wrong("it must not contain a user name or password"));
         }
         if origin.query().is_some() || origin.fragment().is_some() {
-            return Err(wrong("it must not hold a query or fragment"));
+            return Err(wrong("it must not contain a query or fragment"));
         }
         let prefix = origin.path().trim_end_matches('/').to_owned();
         origin.set_path("");

@@ -174,7 +174,7 @@ fn checked(secret: Secret, name: &str) -> Result<Secret, Failure> {
     if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
         return Err(refused(
             "credential-unreadable",
-            format!("{name} holds a space, a control character or a character outside ASCII"),
+            format!("{name} contains a space, a control character or a character outside ASCII"),
             Some("check how it was written; a token is one word".to_owned()),
         ));
     }

@@ -115,7 +115,7 @@ impl Wire {
             .collect();
         let addresses = addresses?;
         if addresses.is_empty() {
-            let text = "looking for the issuer: no address is configured".to_owned();
+            let text = "connecting to Vault: no address is configured".to_owned();
             return Err(misconfigured(
                 "address",
                 text,
@@ -369,7 +369,7 @@ fn redirect_refused(server: &Server, ask: &Ask<'_>, received: &Received) -> Fail
     let hint = if secure && !server.address.is_tls() {
         "the request itself went without TLS: write https:// in vault.address"
     } else {
-        "a token goes to listed addresses only: add that one if it is the issuer's"
+        "a token is sent to listed addresses only: add that one if it is Vault's"
     };
     FailedCall {
         failure: failure(FailureClass::Unavailable, "redirect", message, hint),
@@ -443,7 +443,7 @@ fn headers(config: &VaultConfig) -> Result<HeaderMap, Failure> {
             return Err(wrong("certagent sets this one itself"));
         }
         let mut value = HeaderValue::from_str(value.expose())
-            .map_err(|_| wrong("its value holds a control character"))?;
+            .map_err(|_| wrong("its value contains a control character"))?;
         value.set_sensitive(true);
         headers.append(name, value);
     }
@@ -456,7 +456,7 @@ fn namespace(config: &VaultConfig) -> Result<Option<String>, Failure> {
         return Ok(None);
     };
     if HeaderValue::from_str(namespace).is_err() {
-        let message = "reading the namespace: it holds a control character".to_owned();
+        let message = "reading the namespace: it contains a control character".to_owned();
         return Err(misconfigured(
             "namespace",
             message,

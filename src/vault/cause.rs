@@ -38,7 +38,10 @@ type Known = (&'static str, &'static str);
 pub(super) fn trouble(error: &reqwest::Error) -> NoAnswer {
     let (code, hint) = match causes(error).find_map(known) {
         Some(known) => known,
-        None if error.is_timeout() => ("timeout", "the server is silent: check it and the network"),
+        None if error.is_timeout() => (
+            "timeout",
+            "the server does not answer: check it and the network",
+        ),
         None if error.is_connect() => ("connect", "check address and network"),
         None => ("connection-lost", ""),
     };
@@ -86,7 +89,7 @@ fn known(error: &(dyn Error + 'static)) -> Option<Known> {
     match error.downcast_ref::<io::Error>()?.kind() {
         io::ErrorKind::ConnectionRefused => Some((
             "connect-refused",
-            "nothing listens there: check address and port",
+            "no process listens there: check address and port",
         )),
         io::ErrorKind::NotFound => {
             Some(("connect-refused", "there is no such socket: check the path"))
@@ -137,7 +140,7 @@ fn tls(error: &rustls::Error) -> Option<Known> {
         ),
         Tls::AlertReceived(_) => (
             "tls-alert",
-            "the server refused our side of TLS: check client_cert and client_key",
+            "the server refused the client certificate: check client_cert and client_key",
         ),
         _ => return None,
     })

@@ -181,16 +181,13 @@ fn server_side(status: u16, said: &Said) -> JudgedAnswer {
         412 => ("replication-lag", ""),
         472 | 473 => ("standby", ""),
         501 => ("not-initialized", "initialise and unseal it"),
-        502 | 504 => (
-            "bad-gateway",
-            "the proxy before the issuer gets no answer from it",
-        ),
+        502 | 504 => ("bad-gateway", "the proxy gets no answer from Vault"),
         _ if !said.by_issuer => (
             "not-vault",
             "something in between answered: check the proxy",
         ),
         503 => ("unavailable", ""),
-        _ => ("server-error", "look into the issuer's own log"),
+        _ => ("server-error", "check Vault's own log"),
     };
     JudgedAnswer {
         class: FailureClass::Unavailable,
@@ -213,7 +210,7 @@ fn forbidden(said: &Said, who: Who) -> JudgedAnswer {
     }
     let says = |part: &str| said.text.contains(part);
     if says("invalid token") || !says("1 error occurred") && says("permission denied") {
-        let hint = "the token has ended or was revoked";
+        let hint = "the token has expired or was revoked";
         return denied("token-invalid", hint, AfterRefusal::LoginAgain);
     }
     let hint = "the token's policy must grant `update` on this path";

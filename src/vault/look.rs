@@ -187,7 +187,7 @@ impl Vault {
     pub async fn token_facts(&self) -> Result<TokenFacts, Failure> {
         let ask = Ask {
             method: Method::GET,
-            ..Ask::new("looking the token up", "auth/token/lookup-self")
+            ..Ask::new("looking up the token", "auth/token/lookup-self")
         };
         let (answer, _) = self.send_known(&ask).await?;
         Ok(answer.json::<TokenBody>("token")?.data)
@@ -218,7 +218,7 @@ impl Vault {
         let path = format!("{mount}/issuer/{reference}");
         let ask = Ask {
             method: Method::GET,
-            ..Ask::new("reading the issuer's settings", &path)
+            ..Ask::new("reading the settings of the issuer", &path)
         };
         let (answer, _) = self.send_known(&ask).await.ok()?;
         let data = answer.json::<Plain>("issuer's settings").ok()?.data;

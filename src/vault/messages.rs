@@ -95,33 +95,55 @@ const SECRET_ID: &str =
     "role id or secret id is wrong, has expired or was used up: issue a new secret id";
 const ALLOW_IP: &str =
     "let the role allow it (allow_ip_sans, allowed_ip_sans_cidr), or leave the name out";
-const CERTIFICATE: &str =
-    "the auth mount must hold the CA of this client certificate, and the certificate must be valid";
+const CERTIFICATE: &str = "the auth mount must contain the CA of this client certificate, and the certificate must be valid";
 
 /// All messages; the first that fits counts.
 #[rustfmt::skip]
 pub const MESSAGES: &[Message] = &[
     // Permanent faults of the mount, which come as 500.
-    row(FAULT, "unable to find PKI issuer", Misconfigured, "unknown-issuer", "the role names an issuer that is gone: set its issuer_ref"),
+    row(FAULT, "unable to find PKI issuer", Misconfigured, "unknown-issuer", "the role names an \
+                                                                              issuer that no \
+                                                                              longer exists: set \
+                                                                              its issuer_ref"),
     row(FAULT, "no default issuer", Misconfigured, "no-issuer", MAKE_CA),
     row(FAULT, "could not fetch the CA certificate", Misconfigured, "no-issuer", MAKE_CA),
     row(FAULT, "requested usage", Misconfigured, "issuer-usage", "give the role's issuer the usage issuing-certificates"),
     row(FAULT, "RSA keys <", Misconfigured, "key-not-allowed", "use at least rsa-2048"),
-    row(FAULT, "does not exist during renewal", Denied, "role-removed", "the auth role is gone: make it again"),
+    row(FAULT, "does not exist during renewal", Denied, "role-removed", "the auth role no longer \
+                                                                         exists: create it again"),
     // A server that can't serve now.
-    row(FAULT, "sealed", Unavailable, "sealed", "unseal it; the live certificate stays in use"),
+    row(FAULT, "sealed", Unavailable, "sealed", "unseal it; the published certificate stays in use"),
     row((500, Call::Any, HANDLER), "not active", Unavailable, "standby", ""),
     row((500, Call::Any, HANDLER), "no active", Unavailable, "standby", ""),
     row((500, Call::Any, INIT), "not initialized", Unavailable, "not-initialized", "initialise and unseal it"),
     row((429, Call::Any, SaidBy::OpenBao), "quota", Throttled, "rate-limited", "raise Vault's rate limit quota for this path"),
     row((404, Call::Any, SaidBy::OpenBao), "namespace not found", Misconfigured, "namespace-not-found", "check the namespace"),
     // A wrapped secret id is unwrapped before the login.
-    row((400, Call::Any, SaidBy::OpenBao), "wrapping token is not valid", Denied, "wrapping-token-used", "somebody else may have unwrapped it: treat the secret id as stolen, destroy it and issue a new one"),
+    row((400, Call::Any, SaidBy::OpenBao), "wrapping token is not valid", Denied, "wrapping-token-used", "another \
+                                                                                                          party \
+                                                                                                          may \
+                                                                                                          have \
+                                                                                                          unwrapped \
+                                                                                                          it: \
+                                                                                                          treat \
+                                                                                                          the \
+                                                                                                          secret \
+                                                                                                          id \
+                                                                                                          as \
+                                                                                                          stolen, \
+                                                                                                          destroy \
+                                                                                                          it \
+                                                                                                          and \
+                                                                                                          issue \
+                                                                                                          a \
+                                                                                                          new \
+                                                                                                          one"),
     // Refused logins. None of them is for ever: a new file, clock or role can cure it.
     row(LOGIN, "token is expired", Denied, "jwt-expired", "wait until the file is rewritten; check that Nomad's servers can be reached"),
     row(LOGIN, "not yet valid", Denied, "jwt-not-yet-valid", CLOCKS),
     row(LOGIN, "issued at", Denied, "jwt-not-yet-valid", CLOCKS),
-    row(LOGIN, "audience", Denied, "jwt-audience", "the role's bound_audiences must hold the identity's aud"),
+    row(LOGIN, "audience", Denied, "jwt-audience", "the role's bound_audiences must contain the \
+                                                    identity's aud"),
     row(LOGIN, "signature", Denied, "jwt-signature", "the auth mount must know the signer's public keys (jwks_url, jwt_validation_pubkeys)"),
     row(LOGIN, "claim", Denied, "jwt-claims", "compare the role's bound_claims and user_claim with the token's claims"),
     row(LOGIN, "invalid role or secret ID", Denied, "secret-id-refused", SECRET_ID),
@@ -135,10 +157,23 @@ pub const MESSAGES: &[Message] = &[
     row(LOGIN, "oidc", Denied, "login-role-unknown", "the role needs role_type jwt"),
     // Refused issuance requests.
     row(REQUEST, "unknown role", Misconfigured, "unknown-role", "check the role's name, or make the role in this mount"),
-    row(REQUEST, "beyond the expiration of the CA", Misconfigured, "ca-ends-first", "renew the CA, ask for a shorter ttl, or set leaf_not_after_behavior"),
-    row(REQUEST, "Either ttl or not_after", Misconfigured, "role-has-not-after", "the role has a fixed not_after: take it out, certagent always sends a ttl"),
+    row(REQUEST, "beyond the expiration of the CA", Misconfigured, "ca-ends-first", "renew the CA, \
+                                                                                     set a shorter \
+                                                                                     ttl, or set \
+                                                                                     leaf_not_after_behavior"),
+    row(REQUEST, "Either ttl or not_after", Misconfigured, "role-has-not-after", "the role has a \
+                                                                                  fixed not_after: \
+                                                                                  remove it, \
+                                                                                  certagent always \
+                                                                                  sends a ttl"),
     row((400, Call::Request, BOUND), "not_after_bound", Misconfigured, "role-has-not-after", "the role bounds not_after: certagent sends a ttl"),
-    row(REQUEST, "not allowed by this role", Misconfigured, "name-not-allowed", "let the role allow it (allowed_domains, allow_subdomains, allow_bare_domains), or ask for another name"),
+    row(REQUEST, "not allowed by this role", Misconfigured, "name-not-allowed", "let the role \
+                                                                                 allow it \
+                                                                                 (allowed_domains, \
+                                                                                 allow_subdomains, \
+                                                                                 allow_bare_domains), \
+                                                                                 or request \
+                                                                                 another name"),
     row(REQUEST, "is not allowed in this role", Misconfigured, "name-not-allowed", ALLOW_IP),
     row(REQUEST, "Subject Alternative Names are not allowed", Misconfigured, "name-not-allowed", "let the role allow it (allow_ip_sans, allowed_uri_sans), or leave the name out"),
     row(REQUEST, "not valid for this role", Misconfigured, "name-not-allowed", "let the role's allowed_uri_sans match it"),

@@ -68,7 +68,7 @@ impl Tls {
             }
             (Ok(None), Some((_, config))) => Ok(config.clone()),
             (Err(failure), Some((_, config))) => {
-                tracing::warn!(%failure, "keeping the TLS files as they were");
+                tracing::warn!(%failure, "keeping the present TLS files");
                 Ok(config.clone())
             }
             (Err(failure), None) => Err(failure),
@@ -257,11 +257,7 @@ fn why_none(file: &[u8]) -> String {
 }
 
 fn wrong(why: &str, hint: &str) -> Failure {
-    misconfigured(
-        "tls-files",
-        format!("setting up TLS to the issuer: {why}"),
-        hint,
-    )
+    misconfigured("tls-files", format!("setting up TLS to Vault: {why}"), hint)
 }
 
 #[cfg(test)]

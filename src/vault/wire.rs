@@ -256,7 +256,7 @@ impl Server {
         let unsendable = |why: String| NoAnswer {
             code: "unsendable",
             text: why,
-            hint: "check mount, role and token for strange characters",
+            hint: "check mount, role and token for invalid characters",
             sent: false,
         };
         let endpoint = Raw(ask).with_middleware(&self.client.middle);

@@ -76,8 +76,8 @@ fn assemble(
     }
     if let Some(lease) = &lease_id {
         warnings.push(format!(
-            "the certificate hangs on lease {}: it is revoked when the login token ends; \
-             set generate_lease=false in the role",
+            "the certificate has lease {}: it is revoked when the login token expires; set \
+             generate_lease=false in the role",
             shortened(lease, fields::MAX_TEXT_CHARS)
         ));
     }
@@ -161,7 +161,7 @@ fn envelope_problems(envelope: &Map<String, Value>, problems: &mut Vec<RefusalRe
         let listed = fields::texts(errors).unwrap_or_default();
         if !listed.is_empty() || !errors.is_array() {
             let message = format!(
-                "the issuer lists errors: {}",
+                "Vault's answer lists errors: {}",
                 shortened(&listed.join(", "), fields::MAX_TEXT_CHARS)
             );
             problems.push(RefusalReason::new("errors-listed", message));

@@ -117,11 +117,14 @@ impl fmt::Display for ActionReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NothingPublished => f.write_str("nothing is published yet"),
-            Self::RequestChanged => f.write_str("the request differs from the live set's"),
-            Self::Forced => f.write_str("a renewal was asked for"),
+            Self::RequestChanged => f.write_str(
+                "the request differs from that of the published \
+                                                 certificate",
+            ),
+            Self::Forced => f.write_str("manual renewal"),
             Self::Due => f.write_str("the renewal time"),
-            Self::Expired => f.write_str("the live certificate has ended"),
-            Self::Staged => f.write_str("a set is staged"),
+            Self::Expired => f.write_str("the published certificate has expired"),
+            Self::Staged => f.write_str("issued certificate files wait to be published"),
             Self::Retry(class) => write!(f, "the retry plan for {class}"),
             Self::IssuanceLimit => f.write_str("the issuance limit is reached"),
             Self::Quarantine => f.write_str("the application broke on the last new certificate"),

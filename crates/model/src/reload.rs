@@ -223,8 +223,10 @@ impl fmt::Display for Why {
             Self::Slot => "it is another allocation's turn",
             Self::Flapping => "the application keeps losing it",
             Self::NotStarted => "the application has not been seen yet",
-            Self::NotReloaded => "the application could not be told",
-            Self::NotServed => "the application was told and does not serve it",
+            Self::NotReloaded => "the reload failed",
+            Self::NotServed => {
+                "the application was reloaded and does not serve the published certificate"
+            }
         })
     }
 }

@@ -54,12 +54,12 @@ pub fn judge(role: &Value, request: &Request) -> Judged {
     }
     let fixed = role.get("not_after").and_then(Value::as_str);
     if let Some(fixed) = fixed.filter(|end| !end.is_empty()) {
-        let reason = format!("the role has a fixed end (not_after={fixed}), certagent sends a ttl");
+        let reason = format!("the role has a fixed not_after ({fixed}), certagent sends a ttl");
         judged.push((Misfit::FixedEnd, reason));
     }
     if flag("generate_lease") == Some(true) {
         let note = "the role makes leases (generate_lease=true): the certificate is revoked when \
-                    the login token ends";
+                    the login token expires";
         judged.push((Misfit::Lease, note.to_owned()));
     }
     let most = role
@@ -68,7 +68,7 @@ pub fn judge(role: &Value, request: &Request) -> Judged {
         .filter(|most| *most > 0);
     if let Some(most) = most.filter(|most| *most < request.ttl.as_secs()) {
         let note = format!(
-            "the role caps the ttl at {most} s, {} s are asked for",
+            "the role caps the ttl at {most} s, {} s are requested",
             request.ttl.as_secs()
         );
         judged.push((Misfit::Cap, note));

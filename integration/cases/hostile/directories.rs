@@ -25,7 +25,7 @@ fn a_directory_that_somebody_else_made_never_gets_a_key() {
         let place = Allocation::new();
         other_does(making, &[&place.certs()]);
         let mut process = place.run(GROUP_READS);
-        let line = process.wait_for_line("belongs to somebody else", PATIENCE);
+        let line = process.wait_for_line("belongs to another user", PATIENCE);
         assert!(line.contains("directory-foreign"), "{line}");
         assert!(line.contains("owner 65534"), "{line}");
         std::thread::sleep(A_WHILE);

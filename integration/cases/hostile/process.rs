@@ -158,7 +158,7 @@ fn the_last_lines_are_written_at_the_end() {
     assert!(!status.success() && text.contains("/proc/none"), "{text}");
 }
 
-/// L6: what means nothing to `run` is said and ignored; what means finish ends it properly.
+/// L6: an ignored signal is logged; TERM and QUIT stop it properly.
 #[test]
 fn no_signal_ends_it_without_farewell() {
     for (end, name) in [(Signal::TERM, "SIGTERM"), (Signal::QUIT, "SIGQUIT")] {
@@ -175,7 +175,7 @@ fn no_signal_ends_it_without_farewell() {
         assert_eq!(status.code(), Some(0));
         let text = io::read_to_string(reader).unwrap();
         for ignored in ["SIGHUP", "SIGUSR2", "SIGALRM"] {
-            let line = format!("{ignored} means nothing");
+            let line = format!("{ignored} is ignored");
             assert_eq!(text.matches(&line).count(), 1, "{text}");
         }
         assert!(text.contains(&format!("{name}: finishing")), "{text}");

@@ -67,7 +67,7 @@ fn a_socket_in_a_directory_of_somebody_else_is_refused() {
     other_does("mkdir -p \"$1\"", &[&run]);
     let listen = format!("unix://{}/h.sock", run.display());
     let mut agent = place.run(&["--ttl", "1h", "--http-listen", &listen]);
-    agent.wait_for_line("belongs to somebody else (owner 65534", PATIENCE);
+    agent.wait_for_line("belongs to another user (owner 65534", PATIENCE);
     assert_eq!(fs::read_dir(&run).unwrap().count(), 0);
 }
 

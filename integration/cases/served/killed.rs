@@ -53,14 +53,14 @@ fn kill_9_at_each_step_loses_no_word_and_repeats_it_once_at_most() {
     let mut agent = place.start();
     agent.wait_for_line("published a certificate", PATIENCE);
     let _app = place.start_app(Behaviour::default());
-    agent.wait_for_line("attested: the application serves", PATIENCE);
+    agent.wait_for_line("verified: the application serves", PATIENCE);
     let lines = [
-        Moment::Line("asking for a certificate"),
+        Moment::Line("requesting a certificate"),
         Moment::Line("published a certificate"),
         Moment::Hook("begins"),
         Moment::Hook("ends"),
-        Moment::Line("told the application by"),
-        Moment::Line("attested: the application serves"),
+        Moment::Line("reloaded the application by"),
+        Moment::Line("verified: the application serves"),
     ];
     let spread = (0..24).map(|round| Moment::After(round * 17));
     for moment in lines.into_iter().chain(lines).chain(spread) {
@@ -74,7 +74,7 @@ fn round(place: &Application, mut agent: Process, moment: Moment) -> Process {
     agent.wait(PATIENCE);
     drop(fs::remove_file(place.home().join("hook")));
     let mut agent = place.start();
-    agent.wait_for_line("using the set that is on disk", PATIENCE);
+    agent.wait_for_line("using the certificate files on disk", PATIENCE);
     agent.signal(Signal::USR1);
     match moment {
         Moment::Line(text) => drop(agent.wait_for_line(text, PATIENCE)),
@@ -88,7 +88,7 @@ fn round(place: &Application, mut agent: Process, moment: Moment) -> Process {
     agent.wait(PATIENCE);
 
     let mut agent = place.start();
-    agent.wait_for_line("using the set that is on disk", PATIENCE);
+    agent.wait_for_line("using the certificate files on disk", PATIENCE);
     let serial = place.serial();
     wait_until(&agent, &format!("proof after {moment:?}"), |_| {
         let record = place.state()["reload"].clone();

@@ -134,7 +134,7 @@ impl Application {
 
 /// How often the agent said that the proof came.
 pub(super) fn attested(log: &str) -> usize {
-    log.matches("attested: the application serves").count()
+    log.matches("verified: the application serves").count()
 }
 
 /// Waits until the agent's log is as wished.

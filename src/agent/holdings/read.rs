@@ -104,7 +104,7 @@ fn read(
             origin,
         }),
         Err(refusal) if set.live => {
-            warn!("the set on disk can't be used: {refusal}");
+            warn!("the certificate files on disk can't be used: {refusal}");
             None
         }
         Err(refusal) => {

@@ -141,7 +141,7 @@ impl Holdings {
         let newest = state.reload.as_ref();
         let (mut record, quarantined) = newest
             .and_then(|newest| newest.roll_back(&state.fingerprint, why, margin, now))
-            .ok_or_else(|| gone("nobody knows which it was"))?;
+            .ok_or_else(|| gone("its request is unknown"))?;
         let sets = self.opened()?.sets_on_disk();
         let set = sets
             .iter()
@@ -149,7 +149,7 @@ impl Holdings {
             .ok_or_else(|| gone("it is not on disk any more"))?;
         let verified = read::reread(set, config, false, now)?;
         if !valid(&verified, now) {
-            return Err(gone("it has ended"));
+            return Err(gone("it has expired"));
         }
         record.about.sha256.clone_from(&verified.leaf().sha256);
         let request = state.previous.take();
@@ -253,6 +253,6 @@ fn previous(set: &SetOnDisk, record: Option<&ReloadRecord>) -> Option<Previous> 
 }
 
 fn gone(why: &str) -> Failure {
-    let message = format!("the set before can't be used again: {why}");
+    let message = format!("the previous certificate files can't be used again: {why}");
     Failure::local("no-way-back", message)
 }

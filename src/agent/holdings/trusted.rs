@@ -34,7 +34,7 @@ impl Holdings {
         match extras::read(path) {
             Ok(extras) => self.extras = extras,
             Err(failure) if self.extras.is_empty() => return Err(failure),
-            Err(failure) => self.warn_once(&failure, "the extra anchors stay as they were"),
+            Err(failure) => self.warn_once(&failure, "the extra anchors are unchanged"),
         }
         Ok(self.extras.clone())
     }

@@ -133,7 +133,7 @@ impl<I, C: Clock> Reloader<I, C> {
         if let Some(lock) = lease.held
             && let Err(failure) = self.context.application.release(lock).await
         {
-            debug!("the lock was not given back, it lapses: {failure}");
+            debug!("the lock was not released, it expires: {failure}");
         }
     }
 }

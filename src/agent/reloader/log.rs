@@ -34,7 +34,7 @@ pub(super) fn reloaded(
     match result {
         Ok(Delivery::Delivered) => info!(
             %serial, %generation, event, attempt = record.reached(),
-            "told the application by {action:?}, which took {} ms", took.as_millis()
+            "reloaded the application by {action:?} in {} ms", took.as_millis()
         ),
         Ok(Delivery::NotRunning) => info!(
             %serial, %generation, event,
@@ -42,7 +42,7 @@ pub(super) fn reloaded(
         ),
         Err(failure) => warn!(
             %serial, %generation, event, code = failure.code,
-            "could not tell the application by {action:?}: {failure}"
+            "reload by {action:?} failed: {failure}"
         ),
     }
 }
@@ -50,7 +50,7 @@ pub(super) fn reloaded(
 pub(super) fn done(record: &ReloadRecord) {
     info!(
         serial = %record.about.serial, generation = %record.about.generation,
-        "the application was told; no probe is configured that could show that it serves the set"
+        "the application was reloaded; without a probe it is not known which certificate it serves"
     );
 }
 
@@ -58,7 +58,7 @@ pub(super) fn verified(record: &ReloadRecord, now: Timestamp) {
     let after = now.since(record.published_at);
     info!(
         serial = %record.about.serial, generation = %record.about.generation, told = record.reached(),
-        "attested: the application serves the published certificate, {} after its publication",
+        "verified: the application serves the published certificate, {} after its publication",
         brief(after)
     );
 }
@@ -66,7 +66,7 @@ pub(super) fn verified(record: &ReloadRecord, now: Timestamp) {
 pub(super) fn lost(record: &ReloadRecord, app: &AppStatus) {
     warn!(
         serial = %record.about.serial, generation = %record.about.generation,
-        "the application served the published certificate and now does not: {}; it is told again",
+        "the application served the published certificate and now does not: {}; it is reloaded again",
         last(app)
     );
 }
@@ -74,12 +74,12 @@ pub(super) fn lost(record: &ReloadRecord, app: &AppStatus) {
 pub(super) fn unrecorded(said: &mut Option<String>, failure: &Failure) {
     let text = failure.to_string();
     if said.as_ref() != Some(&text) {
-        warn!("the application is told once that can be recorded: {text}");
+        warn!("the reload waits until it can be recorded: {text}");
         *said = Some(text);
     }
 }
 
-/// What is served, what should be, what was tried, what to do.
+/// What failed, what to do, what was tried, what is served, what should be.
 pub(super) fn alert(
     record: &ReloadRecord,
     policy: &ReloadPolicy,
@@ -90,28 +90,29 @@ pub(super) fn alert(
     let actions = policy.actions(record.about.event);
     let tried: Vec<String> = actions.iter().map(|action| format!("{action:?}")).collect();
     let failed = match record.attempt().map(|attempt| &attempt.outcome) {
-        Some(Outcome::Failed(failed)) => format!("; the last attempt: {}", failed.message),
+        Some(Outcome::Failed(failed)) => format!(": {}", failed.message),
         _ => String::new(),
     };
     let todo = match why {
         Why::NotStarted => "start it, or correct the probe's address",
-        Why::NotReloaded => "mend what the last attempt says; it is tried again and again",
+        Why::NotReloaded => "fix that; retries continue",
         _ => {
-            "restart it by hand, and let the lists on_cert_change and on_ca_change end with nomad_restart"
+            "restart the application, and add nomad_restart as the last action of on_cert_change \
+             and on_ca_change"
         }
     };
-    let ends = record.old_expires_at.map_or_else(String::new, |ends| {
-        format!("; what it served before ends at {ends}")
+    let expires = record.old_expires_at.map_or_else(String::new, |expires| {
+        format!("; the certificate that it served before expires at {expires}")
     });
     let seen = match &config.probe {
         Some(_) => last(app),
-        None => "nobody looks at what it serves".to_owned(),
+        None => "no probe is configured".to_owned(),
     };
     format!(
-        "{why}: {seen}; published is {} in {}{ends}; tried: {}{failed}; {todo}",
+        "{why}{failed}; {todo}; tried: {}; {seen}; published: {} in {}{expires}",
+        tried.join(", "),
         record.about.serial,
         config.files.dir.display(),
-        tried.join(", "),
     )
 }
 
@@ -127,7 +128,7 @@ pub(super) fn still(record: &ReloadRecord, since: Timestamp) -> String {
 pub(super) fn raise(record: &ReloadRecord, text: &str) {
     error!(
         serial = %record.about.serial, generation = %record.about.generation, event = record.about.event.name(),
-        "ALARM: {text}"
+        "ALERT: {text}"
     );
 }
 
@@ -139,9 +140,9 @@ pub(super) fn rolled_back(record: &ReloadRecord, quarantined: &Quarantined) {
         .map(|one| one.serial.as_str());
     error!(
         serial = %quarantined.serial, generation = %quarantined.generation,
-        "the application broke on the new set: {}; the set before ({}) is published again; the new \
-         one is not tried again, and another is asked for at {} at the earliest; find out what \
-         the application does not like, then: certagent renew",
+        "rolled back, because the application fails with the new certificate files: {}; the \
+         previous ones ({}) are published again; the next certificate is requested at {} or later; \
+         find out why the application fails, then run certagent renew",
         quarantined.why,
         back.unwrap_or("unknown"),
         quarantined.hold_until,
@@ -149,7 +150,9 @@ pub(super) fn rolled_back(record: &ReloadRecord, quarantined: &Quarantined) {
 }
 
 pub(super) fn no_way_back(failure: &Failure) {
-    error!("the application broke on the new set, and there is no way back: {failure}");
+    error!(
+        "the application fails with the new certificate files, and the rollback failed: {failure}"
+    );
 }
 
 /// What the application was last seen to do.
@@ -160,7 +163,7 @@ pub(super) fn last(app: &AppStatus) -> String {
             (None, Some(serial)) => format!("it serves {serial}"),
             (None, None) => probe.outcome.to_owned(),
         },
-        None => "nobody has looked at what it serves yet".to_owned(),
+        None => "not probed yet".to_owned(),
     }
 }
 

@@ -116,7 +116,7 @@ impl<I: Issuer, C: Clock> Renewer<I, C> {
 
     fn stage(&mut self, verified: Verified) {
         for warning in verified.warnings() {
-            warn!("the issuer's answer is used, but: {warning}");
+            warn!("warning in Vault's answer: {warning}");
         }
         let now = self.now();
         if verified.starts_at() > now {
@@ -155,10 +155,11 @@ fn no_answer(waited: Duration) -> Failure {
         class: FailureClass::Transport,
         code: "no-answer".to_owned(),
         message: format!(
-            "the issuer did not answer within {}, a quarter of what is left of the live certificate",
+            "Vault did not answer within {}, a quarter of the time until the published certificate \
+             expires",
             duration::brief(waited)
         ),
-        hint: Some("look at the issuer: it hangs".to_owned()),
+        hint: Some("check Vault: it hangs".to_owned()),
         retry_after: None,
     }
 }

@@ -185,7 +185,7 @@ async fn an_issuer_that_is_away_holds_back_no_telling() {
     let alarm = rig
         .until(secs(120), |status| status.app.alarm.is_some())
         .await;
-    assert!(alarm.app.alarm.unwrap().contains("restart it by hand"));
+    assert!(alarm.app.alarm.unwrap().contains("restart the application"));
     app.load();
     until_attested(&mut rig, &second, secs(310)).await;
     assert_eq!(rig.status().app.alarm, None);

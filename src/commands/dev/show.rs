@@ -43,7 +43,7 @@ pub(super) fn opening(screen: Screen, url: &str, stage: &Stage, ttl: Duration) -
         "{}\n{}\n",
         screen.paint(
             Style::Strong,
-            "certagent keeps one certificate fresh, on an embedded PKI; Ctrl-C ends it"
+            "certagent renews one certificate from an embedded PKI; Ctrl-C stops it"
         ),
         screen.table(&[
             ("issuer", format!("{url} (in memory, loopback only)")),

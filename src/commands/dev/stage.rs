@@ -29,7 +29,7 @@ impl Stage {
     /// The given directory or a new temporary one, with the files that logins need.
     #[expect(
         clippy::disallowed_methods,
-        reason = "a new directory of our own, which no certificate of value is in"
+        reason = "a new directory that no other process uses"
     )]
     pub(super) fn new(
         given: Option<&Path>,
@@ -137,7 +137,7 @@ impl Stage {
     /// Removes a directory of our own making; a given one stays.
     #[expect(
         clippy::disallowed_methods,
-        reason = "a new directory of our own, which no certificate of value is in"
+        reason = "a new directory that no other process uses"
     )]
     pub(super) fn clear(&self) {
         if self.temporary {

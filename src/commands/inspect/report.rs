@@ -272,15 +272,16 @@ impl Inspection {
 
     fn times(&mut self, facts: &CertFacts, validity: Validity, now: Timestamp) {
         if validity.not_after <= now {
-            let message = format!("{} ended at {}", facts.subject, validity.not_after);
+            let message = format!("{} expired at {}", facts.subject, validity.not_after);
             self.problem("expired", message);
         } else if validity.not_before > now {
             let starts = format!("{} starts at {}", facts.subject, validity.not_before);
             self.warnings.push(format!("{starts}, in the future"));
         } else if share_left(validity, now) < SHORT_LIFETIME_SHARE {
-            let ends = format!("{} ends at {}", facts.subject, validity.not_after);
-            self.warnings
-                .push(format!("{ends}, less than a tenth of its life is left"));
+            let expires = format!("{} expires at {}", facts.subject, validity.not_after);
+            self.warnings.push(format!(
+                "{expires}, less than a tenth of its lifetime is left"
+            ));
         }
     }
 

@@ -110,7 +110,7 @@ fn text(
         text.push_str(&format!("{mark}: {}\n", harmless(note)));
     }
     if outlook.refused.is_empty() {
-        text.push_str("nothing was found that would be refused; no certificate was asked for\n");
+        text.push_str("nothing was found that would be refused; no certificate was requested\n");
     }
     Ok(text)
 }

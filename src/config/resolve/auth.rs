@@ -274,6 +274,6 @@ fn secret(text: &str) -> Result<Secret, String> {
     if text.bytes().all(|byte| byte.is_ascii_graphic()) && !text.is_empty() {
         Ok(Secret::new(text.to_owned()))
     } else {
-        Err("holds characters that no token has".to_owned())
+        Err("contains characters that no token has".to_owned())
     }
 }

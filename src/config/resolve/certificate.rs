@@ -147,8 +147,8 @@ fn names(layers: &mut Layers<'_, '_>, component: Option<&str>) -> Option<Names> 
     if derived.is_none() && layers.written("common_name").is_none() {
         layers.problem(
             "common_name",
-            "no name to ask for: set component or common_name \
-             (inside a Nomad group the component is NOMAD_GROUP_NAME)",
+            "no name to request: set component or common_name (inside a Nomad group the component \
+             is NOMAD_GROUP_NAME)",
         );
     }
     let common_name = layers.read_or("common_name", derived, values::common_name);
@@ -199,7 +199,7 @@ fn request(layers: &mut Layers<'_, '_>, names: Option<Names>) -> Option<Request>
     let role = layers.read("role", values::api_name);
     let mode = layers.read("mode", str::parse::<Mode>);
     let ttl = layers.read("ttl", |text| match values::positive(text)? {
-        odd if odd.subsec_nanos() != 0 => Err("the issuer counts whole seconds".to_owned()),
+        odd if odd.subsec_nanos() != 0 => Err("Vault counts whole seconds".to_owned()),
         whole => Ok(whole),
     });
     let key_type = layers.read("key_type", str::parse::<KeyType>);
@@ -209,7 +209,7 @@ fn request(layers: &mut Layers<'_, '_>, names: Option<Names>) -> Option<Request>
     if mode == Some(Mode::Issue) && reuse_key == Some(true) {
         layers.problem(
             "reuse_key",
-            "the issuer makes a new key each time; set mode to sign",
+            "Vault makes a new key each time; set mode to sign",
         );
     }
     Some(Request {
@@ -264,8 +264,8 @@ fn renew(
         && before >= ttl / 2
     {
         layers.all.notes.push(format!(
-            "certificate.renew_at: {} before the end is half the ttl of {} or more; \
-             2/3 of the life is used",
+            "certificate.renew_at: {} before expiry is half the ttl of {} or more; 2/3 of the \
+             lifetime is used",
             duration::print(before),
             duration::print(ttl),
         ));

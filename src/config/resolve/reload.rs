@@ -222,7 +222,7 @@ fn variable(text: &str) -> Result<(String, String), String> {
 fn step(layers: &mut Layers<'_, '_>, list: &str, word: &str, parts: &Parts) -> Option<ReloadStep> {
     let mut lacks = |key: &str| {
         if layers.written(key).is_none() {
-            layers.problem(key, format!("{list} says {word}, which needs it"));
+            layers.problem(key, format!("{list} contains {word}, which needs it"));
         }
     };
     if matches!(word, "nomad_signal" | "nomad_restart") && parts.task.is_none() {
@@ -294,7 +294,7 @@ fn warn(layers: &mut Layers<'_, '_>, found: &ReloadConfig, signal: Option<Signal
     {
         note(
             "reload.on_ca_change begins with none: a probe can't show whether new trust anchors \
-             were loaded, so the other steps will hardly be reached"
+             were loaded, so the next actions are mostly not reached"
                 .to_owned(),
         );
     }

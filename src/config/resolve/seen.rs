@@ -59,8 +59,8 @@ pub(super) fn status(layers: &mut Layers<'_, '_>) -> Option<StatusSocket> {
     let derived = match of_nomad(layers.all.environment) {
         Some(path) if !chosen && fits(&path).is_err() => {
             layers.all.notes.push(format!(
-                "status.socket: {} is longer than the {MAX_SOCKET_PATH} bytes that a socket's path may \
-                 have, so certagent status can't ask this agent; set a shorter one",
+                "status.socket: {} is longer than the {MAX_SOCKET_PATH} bytes that a socket's path \
+                 may have, so certagent status can't reach this agent; set a shorter one",
                 path.display()
             ));
             None

@@ -65,8 +65,8 @@ fn refuse_plain(layers: &mut Layers<'_, '_>, vault: &VaultConfig) {
         layers.problem(
             "address",
             format!(
-                "{address} is another host without TLS: whoever is on the way reads the token and \
-                 the private key, or answers instead of Vault; write https://, or set \
+                "{address} is another host without TLS: an attacker on the network can read the \
+                 token and the private key, or answer instead of Vault; write https://, or set \
                  allow_plain_http"
             ),
         );

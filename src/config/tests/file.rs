@@ -47,7 +47,7 @@ fn every_problem_of_a_file_comes_at_once_with_its_line() {
         "f:6: log.level: \"loud\": ",
         "f:7: tls: unknown block",
         "f:10: certificate.ip_sans: \"1.2.3\": not an IP address",
-        "f:12: certificate.common_name: still holds",
+        "f:12: certificate.common_name: contains an unresolved",
         "f:13: certificate.foo: unknown block",
         "f:14: certificate.mount: needs one value, not an array",
         "f:15: certificate.role: needs a plain value",
@@ -65,7 +65,7 @@ fn every_problem_of_a_file_comes_at_once_with_its_line() {
     }
     // Nothing is said twice, and nothing that was written is called missing.
     assert!(
-        !text.contains("no name to ask for: set component"),
+        !text.contains("no name to request: set component"),
         "{text}"
     );
 }

@@ -126,19 +126,19 @@ fn what_is_missing_or_wrong_is_named_with_its_place() {
     for (inside, wanted) in [
         (
             r#"on_cert_change = ["nomad_restart"]"#,
-            "certificate.reload.task: on_cert_change says nomad_restart, which needs it",
+            "certificate.reload.task: on_cert_change contains nomad_restart, which needs it",
         ),
         (
             r#"on_ca_change = ["nomad_signal"]"#,
-            "certificate.reload.signal: on_ca_change says nomad_signal",
+            "certificate.reload.signal: on_ca_change contains nomad_signal",
         ),
         (
             r#"on_cert_change = ["exec"]"#,
-            "certificate.reload.command: on_cert_change says exec",
+            "certificate.reload.command: on_cert_change contains exec",
         ),
         (
             r#"on_cert_change = ["http"]"#,
-            "certificate.reload.url: on_cert_change says http",
+            "certificate.reload.url: on_cert_change contains http",
         ),
         (
             r#"on_cert_change = []"#,

@@ -44,7 +44,7 @@ impl Place<'_> {
             .find(|aside| self.kind(aside).is_none())
             .unwrap_or_else(|| format!("displaced-{stem}"));
         tracing::warn!(path = %self.path.join(name).display(), moved_to = %aside,
-            "a directory was in the place of a file of ours");
+            "a directory was in the place of a file of certagent");
         self.rename(name, &aside)
     }
 

@@ -22,7 +22,7 @@ pub(super) fn task(what: &str, status: u16, text: &str) -> Result<Delivery, Relo
             ReloadFailure::lasting("nomad-task-unknown", said, hint)
         }
         500 if has("unknown allocation") || has("alloc not found") => {
-            let hint = "the allocation has ended";
+            let hint = "the allocation is complete";
             ReloadFailure::lasting("nomad-alloc-unknown", said, hint)
         }
         _ => return Err(other(what, status, text)),
@@ -43,9 +43,9 @@ pub(super) fn token(what: &str, status: u16, text: &str) -> ReloadFailure {
         let hint = "Nomad does not know this token";
         return ReloadFailure::lasting("nomad-token-unknown", said, hint);
     }
-    let hint = "attach a policy with alloc-lifecycle to the certagent task: \
-                nomad acl policy apply -job JOB -group GROUP -task TASK NAME FILE \
-                (through NOMAD_ADDR the same is said to the token of an ended allocation)";
+    let hint = "attach a policy with alloc-lifecycle to the certagent task: nomad acl policy apply \
+                -job JOB -group GROUP -task TASK NAME FILE (through NOMAD_ADDR the token of a \
+                completed allocation gets the same answer)";
     ReloadFailure::lasting("nomad-denied", said, hint)
 }
 
@@ -55,8 +55,8 @@ pub(super) fn other(what: &str, status: u16, text: &str) -> ReloadFailure {
     let said = format!("{what}: Nomad answered {status}: {}", first_line(text));
     if lower.contains("authenticating request") {
         // Also said while there is no leader to ask.
-        let hint = "the token does not verify any more (it ends with its allocation), \
-                    or Nomad has no leader at this moment";
+        let hint = "the token is no longer valid (it expires with its allocation), or Nomad has no \
+                    leader at this moment";
         return ReloadFailure::passing("nomad-token-unverified", said, hint);
     }
     if lower.contains("no cluster leader") {

@@ -102,10 +102,10 @@ impl Token {
     pub(crate) fn from_login(body: &[u8], now: Instant) -> Result<Self, &'static str> {
         let envelope: Envelope<AuthBlock> =
             serde_json::from_slice(body).map_err(|_| "the answer is no login answer")?;
-        let auth = envelope.auth.ok_or("the answer holds no token")?;
+        let auth = envelope.auth.ok_or("the answer contains no token")?;
         let secret = Secret::new(auth.client_token);
         if secret.is_empty() || !secret.expose().bytes().all(|byte| byte.is_ascii_graphic()) {
-            return Err("the answer's token is empty or holds strange characters");
+            return Err("the answer's token is empty or contains invalid characters");
         }
         Ok(Self {
             secret,

@@ -186,7 +186,7 @@ impl TokenFile {
         });
         watched
             .inspect_err(
-                |error| tracing::warn!(%error, "the token file is read at each order only"),
+                |error| tracing::warn!(%error, "the token file is read at each issuance request only"),
             )
             .ok()
     }

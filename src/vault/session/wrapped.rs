@@ -56,7 +56,7 @@ pub(super) async fn unwrap(
         .creation_path;
     if !is_secret_id_path(&path, mount) {
         let message = format!("unwrapping the secret id: it was wrapped at `{path}`");
-        let hint = "somebody may have swapped it: destroy it and issue a new one";
+        let hint = "it may have been swapped: destroy it and issue a new one";
         return Err(failure(
             FailureClass::Denied,
             "wrapping-token-strange",

@@ -107,12 +107,15 @@ fn leaf(text: &str) -> Result<Cert, RefusalReason> {
     if holds_key(&blocks) {
         return Err(RefusalReason::new(
             "certificate-holds-key",
-            "`certificate` holds a private key, as with format=pem_bundle",
+            "`certificate` contains a private key, as with format=pem_bundle",
         ));
     }
     label("certificate-label", "certificate", &blocks)?;
     let [block] = blocks.as_slice() else {
-        let message = format!("`certificate` holds {} certificates, not one", blocks.len());
+        let message = format!(
+            "`certificate` contains {} certificates, not one",
+            blocks.len()
+        );
         return Err(RefusalReason::new("certificate-several", message));
     };
     facts("certificate-malformed", "certificate", block)
@@ -134,7 +137,7 @@ fn label(code: &'static str, field: &str, blocks: &[Block]) -> Result<(), Refusa
         None => Ok(()),
         Some(other) => Err(RefusalReason::new(
             code,
-            format!("`{field}` holds a `{}` block", other.label),
+            format!("`{field}` contains a `{}` block", other.label),
         )),
     }
 }
@@ -204,7 +207,7 @@ fn entry(at: usize, value: &Value) -> Result<Cert, RefusalReason> {
     if holds_key(&blocks) {
         return Err(RefusalReason::new(
             "chain-holds-key",
-            format!("`{field}` holds a private key"),
+            format!("`{field}` contains a private key"),
         ));
     }
     label("chain-label", &field, &blocks)?;
@@ -212,7 +215,7 @@ fn entry(at: usize, value: &Value) -> Result<Cert, RefusalReason> {
         [block] => facts("chain-malformed", &field, block),
         several => Err(RefusalReason::new(
             "chain-entry-several",
-            format!("`{field}` holds {} certificates, not one", several.len()),
+            format!("`{field}` contains {} certificates, not one", several.len()),
         )),
     }
 }
@@ -240,7 +243,7 @@ pub(super) fn key(
         (Some(Value::String(text)), Some(own)) if text.is_empty() => return Some(own),
         (Some(_), Some(_)) => Err(RefusalReason::new(
             "key-unexpected",
-            "the answer to our CSR holds a `private_key`",
+            "the answer to the CSR contains a `private_key`",
         )),
         (None | Some(Value::Null), None) => Err(RefusalReason::new(
             "key-missing",
@@ -296,7 +299,7 @@ pub(super) fn agreement(
         Some(Value::Number(at)) if at.as_i64() == Some(not_after) => {}
         Some(Value::Number(at)) => problems.push(RefusalReason::new(
             "expiration-disagrees",
-            format!("`expiration` is {at}, the certificate ends at {not_after}"),
+            format!("`expiration` is {at}, the certificate expires at {not_after}"),
         )),
         Some(_) => problems.push(RefusalReason::new(
             "expiration-wrong-type",

@@ -156,7 +156,7 @@ impl SignalName {
                 Some(format!("{name} makes no application load new files"))
             }
             "SIGTERM" | "SIGINT" | "SIGQUIT" => Some(format!(
-                "{name} ends most applications, which Nomad counts as a failure; use nomad_restart"
+                "{name} kills most applications, which Nomad counts as a failure; use nomad_restart"
             )),
             _ => None,
         }

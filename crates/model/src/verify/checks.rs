@@ -38,7 +38,7 @@ pub(super) fn key(
         let message = format!("the certificate is for an unsupported key, {found}");
         problems.push(RefusalReason::new("key-unsupported", message));
     } else if !request.key_type_open && found.kind() != Some(request.key_type) {
-        let message = format!("the key is {found}, {} was asked for", request.key_type);
+        let message = format!("the key is {found}, {} was requested", request.key_type);
         problems.push(RefusalReason::new("key-type", message));
     }
 }
@@ -82,7 +82,7 @@ pub(super) fn names(facts: &CertFacts, wanted: &Names, problems: &mut Vec<Refusa
         && !cn.is_empty()
         && plain_dns(found) != plain_dns(cn)
     {
-        let message = format!("the common name is `{found}`, `{cn}` was asked for");
+        let message = format!("the common name is `{found}`, `{cn}` was requested");
         problems.push(RefusalReason::new("common-name", message));
     }
     if has.dns.is_empty() && has.ips.is_empty() && has.uris.is_empty() {
@@ -161,7 +161,7 @@ fn report<T: ToString>(
     if !missing.is_empty() {
         let missing: Vec<String> = missing.iter().map(T::to_string).collect();
         let missing = missing.join(", ");
-        let message = format!("{what} {missing} was asked for and is missing; it has {has}");
+        let message = format!("{what} {missing} was requested and is missing; it has {has}");
         problems.push(RefusalReason::new(code, message));
     }
 }
@@ -205,7 +205,7 @@ pub(super) fn times(
     let remaining = validity.not_after.since(now.max(validity.not_before));
     if remaining <= min_remaining {
         let message = format!(
-            "it ends at {}, {} s from its start of use; more than {} s are wanted",
+            "it expires at {}, {} s from its start of use; more than {} s are required",
             validity.not_after,
             remaining.as_secs(),
             min_remaining.as_secs()
@@ -219,7 +219,7 @@ pub(super) fn oddities(facts: &CertFacts, validity: Validity, wanted: &Names) ->
     let mut found = Vec::new();
     if validity.not_after < facts.not_after {
         found.push(format!(
-            "a CA in the chain ends at {}, before the certificate does at {}",
+            "a CA in the chain expires at {}, before the certificate does at {}",
             validity.not_after, facts.not_after
         ));
     }
@@ -234,7 +234,7 @@ pub(super) fn oddities(facts: &CertFacts, validity: Validity, wanted: &Names) ->
     extra.extend(facts.names.others.iter().cloned());
     if !extra.is_empty() {
         found.push(format!(
-            "it has names that were not asked for: {}",
+            "it has names that were not requested: {}",
             extra.join(", ")
         ));
     }

@@ -22,10 +22,10 @@ const fn code(name: &'static str, meaning: &'static str, hint: &'static str) -> 
     }
 }
 
-const ISSUER: &str = "look at the issuer and at any proxy before it";
+const ISSUER: &str = "check Vault and any proxy in front of it";
 const ROLE: &str = "change the role or the request";
-const CHAIN: &str = "look at the issuers of the mount and their manual_chain";
-const FORMAT: &str = "certagent asks for format=pem; look for a proxy or plugin that changes it";
+const CHAIN: &str = "check the issuers of the mount and their manual_chain";
+const FORMAT: &str = "certagent requests format=pem; find the proxy or plugin that changes it";
 
 /// All codes, most useful first.
 pub const CODES: &[Code] = &[
@@ -41,14 +41,14 @@ pub const CODES: &[Code] = &[
     code(
         "body-truncated",
         "the JSON ends too early",
-        "the connection was cut; it is tried again",
+        "the connection was cut; retries continue",
     ),
     code("body-not-json", "the body is not JSON", ISSUER),
     code("body-not-object", "the JSON is not an object", ISSUER),
     code(
         "errors-listed",
-        "the issuer listed errors in a success answer",
-        "read the errors; they are the issuer's own",
+        "Vault listed errors in a success answer",
+        "read the errors; they are Vault's own",
     ),
     code(
         "answer-wrapped",
@@ -73,7 +73,7 @@ pub const CODES: &[Code] = &[
     ),
     code(
         "certificate-holds-key",
-        "`certificate` holds a private key, as with format=pem_bundle",
+        "`certificate` contains a private key, as with format=pem_bundle",
         FORMAT,
     ),
     code(
@@ -83,12 +83,12 @@ pub const CODES: &[Code] = &[
     ),
     code(
         "certificate-label",
-        "`certificate` holds another kind of PEM block",
+        "`certificate` contains another kind of PEM block",
         FORMAT,
     ),
     code(
         "certificate-several",
-        "`certificate` holds several certificates",
+        "`certificate` contains several certificates",
         FORMAT,
     ),
     code(
@@ -106,8 +106,8 @@ pub const CODES: &[Code] = &[
     code("key-empty", "`private_key` is empty text", ISSUER),
     code(
         "key-unexpected",
-        "the issuer sent a private key for our own CSR",
-        "the answer is for another request; look at any proxy",
+        "Vault sent a private key although certagent sent a CSR",
+        "the answer is for another request; check any proxy",
     ),
     code(
         "key-not-pem",
@@ -116,24 +116,24 @@ pub const CODES: &[Code] = &[
     ),
     code(
         "key-label",
-        "`private_key` holds another kind of PEM block",
+        "`private_key` contains another kind of PEM block",
         FORMAT,
     ),
     code(
         "key-several",
-        "`private_key` holds several PEM blocks",
+        "`private_key` contains several PEM blocks",
         FORMAT,
     ),
     code(
         "key-encrypted",
         "the private key is encrypted",
-        "certagent has no passphrase; make the issuer send a plain key",
+        "certagent has no passphrase; let Vault send a plain key",
     ),
     code("key-malformed", "the private key cannot be read", ISSUER),
     code(
         "key-weak",
         "the key is weaker than RSA 2048 or P-256",
-        "ask for, or let the role make, a stronger key",
+        "request, or let the role make, a stronger key",
     ),
     code(
         "key-unsupported",
@@ -159,17 +159,17 @@ pub const CODES: &[Code] = &[
     ),
     code(
         "chain-label",
-        "an entry of `ca_chain` holds another kind of PEM block",
+        "an entry of `ca_chain` contains another kind of PEM block",
         CHAIN,
     ),
     code(
         "chain-holds-key",
-        "an entry of `ca_chain` holds a private key",
+        "an entry of `ca_chain` contains a private key",
         CHAIN,
     ),
     code(
         "chain-entry-several",
-        "an entry of `ca_chain` holds several certificates",
+        "an entry of `ca_chain` contains several certificates",
         CHAIN,
     ),
     code(
@@ -237,16 +237,16 @@ pub const CODES: &[Code] = &[
     code(
         "leaf-self-signed",
         "the certificate is self-signed",
-        "leaf and CA are swapped, or the issuer is a stub",
+        "leaf and CA are swapped, or the server is not a real Vault",
     ),
     code(
         "key-mismatch",
         "the private key does not fit the certificate",
-        "the answer mixes two requests; look at any cache or proxy",
+        "the answer mixes two requests; check any cache or proxy",
     ),
     code(
         "key-type",
-        "the key is of another kind than asked for",
+        "the key is of another kind than requested",
         "set key_type to what the role makes, or change the role",
     ),
     code(
@@ -257,21 +257,21 @@ pub const CODES: &[Code] = &[
     code(
         "expired",
         "the certificate has expired already",
-        "compare the clocks; look at the notAfter of the issuing CA",
+        "compare the clocks; check the notAfter of the issuing CA",
     ),
     code(
         "too-short",
-        "what remains of its life is less than the least wanted",
-        "raise the ttl; look at the notAfter of the issuing CA",
+        "its remaining validity is less than the required minimum",
+        "raise the ttl; check the notAfter of the issuing CA",
     ),
     code(
         "serial-repeated",
-        "the serial number is that of a certificate that we have already",
-        "the issuer or a cache answers with an old certificate",
+        "the serial number is that of an earlier certificate",
+        "Vault or a cache answers with an old certificate",
     ),
     code(
         "common-name",
-        "the common name is another than asked for",
+        "the common name is not the requested one",
         ROLE,
     ),
     code(
@@ -286,17 +286,17 @@ pub const CODES: &[Code] = &[
     ),
     code(
         "dns-missing",
-        "a DNS name that was asked for is missing",
+        "a requested DNS name is missing",
         "in mode sign check use_csr_sans of the role; else its allowed_domains",
     ),
     code(
         "ip-missing",
-        "an IP address that was asked for is missing",
+        "a requested IP address is missing",
         "in mode sign check use_csr_sans of the role; else allow_ip_sans",
     ),
     code(
         "uri-missing",
-        "a URI that was asked for is missing",
+        "a requested URI is missing",
         "check allowed_uri_sans of the role",
     ),
     code(
@@ -334,17 +334,17 @@ pub const CODES: &[Code] = &[
     code(
         "chain-path-length",
         "the chain is longer than a CA in it allows",
-        "look at max_path_length of the CAs",
+        "check max_path_length of the CAs",
     ),
     code(
         "chain-name-constraint",
         "a CA in the chain forbids a name of the certificate",
-        "look at permitted_dns_domains of the CAs",
+        "check permitted_dns_domains of the CAs",
     ),
     code(
         "chain-key-usage",
         "a CA in the chain forbids this use",
-        "look at the extended key usage of the intermediates",
+        "check the extended key usage of the intermediates",
     ),
     code(
         "chain-critical-extension",
@@ -359,7 +359,7 @@ pub const CODES: &[Code] = &[
     code(
         "chain-not-yet-valid",
         "an intermediate or the anchor is not valid yet",
-        "compare the clocks; wait, or look at the CA's notBefore",
+        "compare the clocks; wait, or check the CA's notBefore",
     ),
     code("chain-invalid", "the chain does not verify", CHAIN),
     code(

@@ -83,7 +83,7 @@ impl From<Refusal> for Failure {
         Self {
             class: FailureClass::BadAnswer,
             code: code.to_owned(),
-            message: format!("refused the issuer's answer: {refusal}"),
+            message: format!("refused Vault's answer: {refusal}"),
             hint: codes::find(code).map(|code| code.hint.to_owned()),
             retry_after: None,
         }

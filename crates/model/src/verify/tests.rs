@@ -264,7 +264,7 @@ fn names_that_were_not_asked_for_are_a_warning() {
         params.subject_alt_names.push(extra);
     })
     .unwrap();
-    let expected = "it has names that were not asked for: vault.service.consul";
+    let expected = "it has names that were not requested: vault.service.consul";
     assert_eq!(verified.warnings(), [expected]);
 }
 

@@ -364,7 +364,7 @@ pub(super) fn odd(bench: &mut Bench<'_>) {
     });
     bench.tolerate(
         "a lease",
-        "is revoked when the login token ends",
+        "is revoked when the login token expires",
         |answer| {
             answer["lease_id"] = json!("pki/issue/internal/abc");
             answer["lease_duration"] = json!(3600);
