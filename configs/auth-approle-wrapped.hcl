@@ -1,5 +1,5 @@
 # AppRole with a response-wrapped secret id: whoever set this up wrote a wrapping token into the file, which
-# is unwrapped once. When that fails, somebody else has seen the secret id.
+# is unwrapped once. When that fails, another party has seen the secret id.
 
 vault {
   address = ["https://vault.example:8200"]

@@ -1,6 +1,6 @@
 # certagent for Loki's distributor.
 #
-# Nobody dials it over gRPC in this layout; it needs the certificate as a client of the ingesters.
+# No client dials it over gRPC in this layout; it needs the certificate as a client of the ingesters.
 #
 #   certagent run -c configs/distributor.hcl
 #

@@ -1,6 +1,6 @@
 # certagent for Loki's querier.
 #
-# Nobody dials it over gRPC in this layout; it needs the certificate as a client of ingester,
+# No client dials it over gRPC in this layout; it needs the certificate as a client of ingester,
 # query-scheduler, query-frontend, compactor and index-gateway.
 #
 #   certagent run -c configs/querier.hcl

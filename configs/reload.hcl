@@ -1,4 +1,4 @@
-# Two applications that have to be told: nginx by a command, PostgreSQL by a signal.
+# Two applications that have to be reloaded: nginx by a command, PostgreSQL by a signal.
 # Each is looked at until it serves the new certificate.
 
 vault {

@@ -1,6 +1,6 @@
 # certagent for Loki's ruler.
 #
-# Nobody dials it in this layout (other rulers do, by IP, when the ring shards rules); it needs the
+# No client dials it in this layout (other rulers do, by IP, when the ring shards rules); it needs the
 # certificate as a client of ingester, compactor, index-gateway and query-frontend.
 #
 #   certagent run -c configs/ruler.hcl

@@ -239,7 +239,7 @@ job "loki" {
     content {
       count = lookup(var.counts, it.key, 1)
 
-      # First out of Consul, so that nobody sends anything more, then stopped.
+      # First out of Consul, so that no request is sent to it, then stopped.
       shutdown_delay = it.key == "query-scheduler" ? "0s" : "5s"
 
       # A ruler asks all of its ring for rules, itself too, by the node's address.

@@ -180,7 +180,7 @@ fn people_see_what_it_means_and_what_to_do() {
     let line = "FAIL config-invalid the configuration can't be used";
     let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
     assert!(text.lines().any(|one| words(one) == line), "{text}");
-    assert!(text.contains("        -> mend it"), "{text}");
+    assert!(text.contains("        -> fix it"), "{text}");
     assert!(text.contains("no certificate was requested"), "{text}");
     assert!(!text.contains('\x1b'), "colour in a pipe: {text}");
 }

@@ -3,3 +3,4 @@
 mod configs;
 mod programs;
 mod rooms;
+mod words;
