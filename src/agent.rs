@@ -17,7 +17,13 @@ mod tests;
 mod wall;
 mod wall_timer;
 
-use std::{collections::BTreeMap, future::pending, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    future::pending,
+    path::PathBuf,
+    sync::{Arc, atomic::AtomicBool},
+    time::Duration,
+};
 
 use tokio::{
     sync::{Semaphore, watch},
@@ -33,7 +39,7 @@ use self::{
     context::Context,
     health_checker::HealthChecker,
     holdings::Shared,
-    mount::{MountCas, PolledMount},
+    mount::{KnownCas, PolledMount},
     reloader::Reloader,
     renewer::Renewer,
 };
@@ -88,7 +94,10 @@ impl<I: Issuer + 'static, C: Clock + 'static> Agent<I, C> {
     #[must_use]
     pub fn new(certificates: Vec<CertConfig>, issuer: Arc<I>, clock: Arc<C>) -> Self {
         let certificates = certificates.into_iter().map(|config| {
-            let mut status = Status::new(&config.name, config.renew.max_issuances_per_hour);
+            let mut status = Status::new(
+                &config.name,
+                config.renew.max_issuances_per_hour.per_hour(None),
+            );
             status.app.probed = config.probe.is_some();
             Certificate {
                 config,
@@ -193,6 +202,7 @@ impl<I: Issuer + 'static, C: Clock + 'static> Agent<I, C> {
             gate: Semaphore::new(MAX_CONCURRENT_ISSUANCES),
             health_checker: HealthChecker::default(),
             watch,
+            repair_awaited: AtomicBool::new(false),
             rested: CancellationToken::new(),
             cancel,
         });
@@ -245,7 +255,7 @@ fn poll_mounts<I: Issuer + 'static, C: Clock + 'static>(
     certificates: &[Certificate],
     context: &Arc<Context<I, C>>,
     tasks: &mut JoinSet<()>,
-) -> BTreeMap<MountKey, watch::Receiver<MountCas>> {
+) -> BTreeMap<MountKey, watch::Receiver<KnownCas>> {
     let mut mounts = BTreeMap::new();
     for Certificate { config, .. } in certificates {
         if config.ca_poll_interval.is_zero() {

@@ -30,6 +30,15 @@ impl std::fmt::Debug for Reply {
     }
 }
 
+/// What a mount has, as PEM, unchecked.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MountIssuers {
+    /// The certificate of each issuer.
+    pub certificates: Vec<String>,
+    /// The certificate of the default issuer; absent where there is none.
+    pub default: Option<String>,
+}
+
 /// Whoever issues certificates.
 pub trait Issuer: Send + Sync {
     /// Sends one order and returns the raw answer. Logs in first when needed. One attempt: the
@@ -42,11 +51,11 @@ pub trait Issuer: Send + Sync {
         order: IssuanceRequest<'_>,
     ) -> impl Future<Output = Result<Reply, Failure>> + Send;
 
-    /// The certificates of all issuers of a mount, as PEM, unchecked. Needs no token.
+    /// The certificates of all issuers of a mount. Needs no token.
     ///
     /// # Errors
     /// As [`Issuer::issue`].
-    fn issuers(&self, mount: &str) -> impl Future<Output = Result<Vec<String>, Failure>> + Send;
+    fn issuers(&self, mount: &str) -> impl Future<Output = Result<MountIssuers, Failure>> + Send;
 
     /// Whether it can serve orders, by its own word: one cheap question without a token, for while
     /// it is away. Takes at most some seconds; dropping it breaks it off.

@@ -241,13 +241,20 @@ impl Counts {
 /// The issuance budget as of the last look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Budget {
-    /// Issuances allowed per hour.
+    /// Requests allowed per hour that are not due, or bring nothing.
     pub per_hour: u32,
-    /// Issuances in the last hour.
+    /// Those of the last hour.
     pub used: u32,
-    /// When the next one is allowed, while the budget is used up.
+    /// Answers of the last hour that were refused.
+    #[serde(skip)]
+    pub refused: u32,
+    /// When the next one is allowed, while the limit is reached.
     #[serde(serialize_with = "moment_or_none")]
     pub free_at: Option<Timestamp>,
+    /// How many an hour the published certificate's life takes, when that is more than the
+    /// configured limit.
+    #[serde(skip)]
+    pub needed: Option<u32>,
 }
 
 impl Status {

@@ -43,8 +43,11 @@ use self::{
 };
 use crate::{
     config::{Auth, VaultConfig},
-    issuer::{IssuanceRequest, Issuer, Reply},
-    model::{failure::Failure, health::IssuerHealth},
+    issuer::{IssuanceRequest, Issuer, MountIssuers, Reply},
+    model::{
+        failure::{Failure, FailureClass},
+        health::IssuerHealth,
+    },
 };
 
 pub use auth::Token;
@@ -171,6 +174,23 @@ impl Vault {
         }
     }
 
+    async fn issuer_certificate(
+        &self,
+        hold: &call::Hold,
+        mount: &str,
+        id: &str,
+    ) -> Result<String, Failure> {
+        let path = format!("{mount}/issuer/{id}/json");
+        let ask = Ask {
+            method: Method::GET,
+            ..Ask::new("reading an issuer", &path)
+        };
+        match self.wire.send(hold, &ask).await {
+            Ok(answer) => Ok(answer.json::<IssuerJson>("issuer")?.data.certificate),
+            Err(refused) => Err(refused.failure),
+        }
+    }
+
     async fn issuer_ids(&self, hold: &call::Hold, mount: &str) -> Result<Vec<String>, Failure> {
         // GET with list=true instead of the LIST method: proxies let it pass.
         let path = format!("{mount}/issuers");
@@ -186,6 +206,14 @@ impl Vault {
             Err(refused) => Err(refused.failure),
         }
     }
+}
+
+/// It was there, and said no.
+fn is_an_answer(class: FailureClass) -> bool {
+    matches!(
+        class,
+        FailureClass::Denied | FailureClass::Misconfigured | FailureClass::BadAnswer
+    )
 }
 
 #[derive(Deserialize)]
@@ -246,20 +274,27 @@ impl Issuer for Vault {
         })
     }
 
-    async fn issuers(&self, mount: &str) -> Result<Vec<String>, Failure> {
+    async fn issuers(&self, mount: &str) -> Result<MountIssuers, Failure> {
         let hold = self.wire.hold()?;
         let ids = self.issuer_ids(&hold, mount).await?;
-        let mut found = Vec::new();
+        let mut certificates = Vec::new();
         for id in ids.into_iter().take(MAX_ISSUERS) {
-            let path = format!("{mount}/issuer/{id}/json");
-            let ask = Ask {
-                method: Method::GET,
-                ..Ask::new("reading an issuer", &path)
-            };
-            let answer = self.wire.send(&hold, &ask).await?;
-            found.push(answer.json::<IssuerJson>("issuer")?.data.certificate);
+            certificates.push(self.issuer_certificate(&hold, mount, &id).await?);
         }
-        Ok(found)
+        let default = if certificates.is_empty() {
+            None
+        } else {
+            // a mount may have none, and one of an old server doesn't know the word
+            match self.issuer_certificate(&hold, mount, "default").await {
+                Ok(certificate) => Some(certificate),
+                Err(failure) if is_an_answer(failure.class) => None,
+                Err(failure) => return Err(failure),
+            }
+        };
+        Ok(MountIssuers {
+            certificates,
+            default,
+        })
     }
 
     fn logins(&self) -> u64 {

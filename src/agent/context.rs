@@ -2,7 +2,10 @@
 //!
 //! Never decides. What stays true: nothing in it changes its identity while the loops run.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::AtomicBool},
+    time::Duration,
+};
 
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -26,6 +29,8 @@ pub(super) struct Context<I, C> {
     pub(super) health_checker: HealthChecker,
     /// Watches the directories; absent where the system has no watcher for us.
     pub(super) watch: Option<Watch>,
+    /// Answers are refused for a reason that a change at the mount may end.
+    pub(super) repair_awaited: AtomicBool,
     /// Cancelled once a certificate's loop has nothing to do at once.
     pub(super) rested: CancellationToken,
     pub(super) cancel: CancellationToken,

@@ -9,7 +9,7 @@ mod record;
 mod shared;
 mod trusted;
 
-use std::path::PathBuf;
+use std::{mem, path::PathBuf};
 
 use tracing::warn;
 
@@ -18,10 +18,10 @@ use crate::{
     config::CertConfig,
     csr,
     model::{
-        budget,
+        budget::{Aftermath, Share},
         bundle::PrivateKey,
         decide::{self, Facts},
-        failure::{Failure, FailureRun},
+        failure::{Failure, FailureClass, FailureRun},
         health::HealthHistory,
         record::{Record, StagedRecord},
         reload,
@@ -65,6 +65,8 @@ pub(super) struct StagedFiles {
     pub(super) generation: Option<GenerationId>,
     pub(super) fingerprint: String,
     pub(super) obtained_at: Timestamp,
+    /// What its request counts as, and when it was sent; unknown after a restart.
+    pub(super) request: Option<(Share, Timestamp)>,
 }
 
 /// Everything one certificate has.
@@ -184,11 +186,6 @@ impl Holdings {
         self.dir.as_ref().map(CertDir::watched).unwrap_or_default()
     }
 
-    /// The issuances on record.
-    pub(super) fn issuances(&self) -> &[Timestamp] {
-        &self.state.issuances
-    }
-
     /// What `model/decide.rs` wants to know.
     pub(super) fn facts(
         &self,
@@ -212,8 +209,9 @@ impl Holdings {
             }),
             failure,
             looks: HealthHistory::default(),
-            issuances: self.state.issuances.clone(),
+            requests: self.state.requests.clone(),
             forced,
+            freed: false,
             fingerprint: fingerprint.to_owned(),
             held_until: reload::held_until(&self.state.quarantined, fingerprint, now),
         }
@@ -225,14 +223,14 @@ impl Holdings {
     pub(super) fn record_order(
         &mut self,
         fingerprint: &str,
+        share: Share,
         now: Timestamp,
     ) -> Result<(), Failure> {
-        let mut issuances = self.state.issuances.clone();
-        budget::prune(&mut issuances, now);
-        issuances.push(now);
+        let mut requests = self.state.requests.clone();
+        requests.sent(share, now);
         let state = Record {
             requested: fingerprint.to_owned(),
-            issuances,
+            requests,
             ..self.state.clone()
         };
         self.opened()?.save_record(&state)?;
@@ -240,10 +238,24 @@ impl Holdings {
         Ok(())
     }
 
-    /// Takes the newest order off the record: it was refused, no certificate was made.
-    pub(super) fn withdraw_order(&mut self) {
-        self.state.issuances.pop();
+    /// The newest request of this share failed: writes down what it counts as from now on.
+    pub(super) fn request_failed(&mut self, share: Share, class: FailureClass) {
+        match Aftermath::from(class) {
+            Aftermath::Withdrawn => self.state.requests.withdraw(share),
+            Aftermath::Refused => self.state.requests.was_refused(share),
+            Aftermath::Counted => return,
+        }
         self.unsaved = true;
+    }
+
+    /// Notes which CAs the mount has. True when they are others than those that were known before.
+    pub(super) fn note_mount(&mut self, cas: &str) -> bool {
+        if self.state.mount_cas == cas {
+            return false;
+        }
+        let before = mem::replace(&mut self.state.mount_cas, cas.to_owned());
+        self.unsaved = true;
+        !before.is_empty()
     }
 
     /// Takes an issued set. One that starts later is written down, so that a restart has it too.
@@ -319,6 +331,10 @@ impl Holdings {
             obtained_at: Some(waiting.obtained_at),
         };
         live.enter(&mut self.state, config);
+        if let Some((share, sent)) = waiting.request {
+            let life = live.verified.validity().remaining(waiting.obtained_at);
+            self.state.requests.was_published(share, sent, life);
+        }
         self.state.staged = None;
         self.live = Some(live);
         self.logged = None;

@@ -11,6 +11,7 @@ use super::holdings::LiveFiles;
 use crate::{
     config::CertConfig,
     model::{
+        budget::{self, IssuanceLimit},
         decide::ActionReason,
         failure::{Failure, FailureClass, FailureRun},
         health::{self, IssuerHealth},
@@ -20,7 +21,7 @@ use crate::{
         verify::Verified,
     },
     publish::Repaired,
-    status::HealthCheck,
+    status::{Budget, HealthCheck},
 };
 
 pub(super) fn reused(held: &LiveFiles, due: &Due) {
@@ -104,8 +105,8 @@ pub(super) fn looked(found: &HealthCheck, before: Option<&HealthCheck>) {
     }
 }
 
-pub(super) fn out_of_budget(live: Option<&LiveFiles>, per_hour: u32, free: Timestamp) {
-    let expires = live.map_or_else(
+pub(super) fn limited(live: Option<&LiveFiles>, budget: &Budget, free: Timestamp) {
+    let ends = live.map_or_else(
         || "nothing is published".to_owned(),
         |held| {
             format!(
@@ -114,16 +115,41 @@ pub(super) fn out_of_budget(live: Option<&LiveFiles>, per_hour: u32, free: Times
             )
         },
     );
-    warn!(
-        "no certificate is requested before {free}: the issuance limit of {per_hour} an hour is \
-         reached; {expires}; find out why so many were needed, or raise max_issuances_per_hour"
-    );
+    if budget.used >= budget.per_hour {
+        warn!(
+            "no certificate is requested before {free}: {} requests of the last hour were not due or \
+             brought nothing, the limit is {}; {ends}; find out why so many were needed, or raise \
+             max_issuances_per_hour; `certagent renew` asks at once",
+            budget.used, budget.per_hour
+        );
+    } else {
+        warn!(
+            "no certificate is requested before {free}: {} answers of the last hour were refused, so \
+             the next requests are paced; {ends}; a change of the mount's issuers and `certagent \
+             renew` bring the next request at once",
+            budget.refused
+        );
+    }
 }
 
-/// ActionReason a renewal that was asked for can't be now.
+/// Said at each publication: what was configured can't be kept.
+pub(super) fn over_limit(due: &Due, limit: IssuanceLimit) {
+    if let Some(needed) = due.over_limit(limit) {
+        warn!(
+            "a life of {} takes {needed} renewals an hour, max_issuances_per_hour is {}: renewals \
+             that are due are made all the same; look at the role's max_ttl and at the end of the \
+             CA, or raise the limit",
+            seconds(due.counted_life),
+            limit.per_hour(Some(due.counted_life)),
+        );
+    }
+}
+
+/// Why a renewal that was asked for can't be now.
 pub(super) fn not_now(until: Timestamp, why: ActionReason) -> Failure {
     let (class, code) = match why {
         ActionReason::IssuanceLimit => (FailureClass::IssuanceLimit, "issuance_limit"),
+        ActionReason::ManualLimit => (FailureClass::IssuanceLimit, "manual_limit"),
         ActionReason::Quarantine => (FailureClass::Local, "quarantine"),
         ActionReason::Retry(class) => (class, "retry"),
         _ => (FailureClass::Local, "staged"),
@@ -132,8 +158,13 @@ pub(super) fn not_now(until: Timestamp, why: ActionReason) -> Failure {
         class,
         code: code.to_owned(),
         message: format!("no certificate is requested before {until}: {why}"),
-        hint: (why == ActionReason::IssuanceLimit).then(|| {
-            "find out why so many were needed, or raise max_issuances_per_hour".to_owned()
+        hint: (why == ActionReason::ManualLimit).then(|| {
+            format!(
+                "{} manual renewals may follow each other at once, then one in {}; renewals that \
+                 are due are made all the same",
+                budget::MANUAL_AT_ONCE,
+                seconds(budget::MANUAL_PACE)
+            )
         }),
         retry_after: None,
     }

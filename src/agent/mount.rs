@@ -3,7 +3,10 @@
 //! Never judges them: `model/trust.rs` does. What stays true: a failed poll changes nothing that is
 //! known; nothing is asked after cancellation.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use tokio::{sync::watch, time::Instant};
 use tracing::{debug, info};
@@ -11,12 +14,24 @@ use tracing::{debug, info};
 use super::{context::Context, wall};
 use crate::{
     clock::Clock,
-    issuer::Issuer,
-    model::{pem, schedule::fraction},
+    issuer::{Issuer, MountIssuers},
+    model::{leaf, pem, schedule::fraction},
 };
 
-/// The CA certificates of one mount, DER; absent until the first poll that worked.
-pub(super) type MountCas = Option<Arc<[Vec<u8>]>>;
+/// What one mount has; absent until the first poll that worked.
+pub(super) type KnownCas = Option<MountCas>;
+
+/// The CA certificates of one mount.
+#[derive(Clone, Debug)]
+pub(super) struct MountCas {
+    /// DER, ordered and without duplicates.
+    pub(super) all: Arc<[Vec<u8>]>,
+    /// Of all of them and of which one is the default issuer.
+    pub(super) fingerprint: String,
+}
+
+/// Time between two polls while answers are refused: a repair of the CA brings the next request.
+const SOON: Duration = Duration::from_secs(60);
 
 /// One mount to poll.
 #[derive(Clone, Debug)]
@@ -33,7 +48,7 @@ pub(super) struct PolledMount {
 pub(super) async fn poll<I: Issuer, C: Clock>(
     mount: PolledMount,
     context: Arc<Context<I, C>>,
-    known: watch::Sender<MountCas>,
+    known: watch::Sender<KnownCas>,
 ) {
     let Context {
         issuer,
@@ -50,9 +65,9 @@ pub(super) async fn poll<I: Issuer, C: Clock>(
             return;
         };
         match answer {
-            Ok(texts) => {
+            Ok(found) => {
                 failing = false;
-                note(&mount, &texts, &known);
+                note(&mount, &found, &known);
             }
             Err(failure) if failing => debug!(mount = %mount.path, "{failure}"),
             Err(failure) => {
@@ -67,6 +82,9 @@ pub(super) async fn poll<I: Issuer, C: Clock>(
         let (pause, since) = (mount.pause(round), Instant::now());
         let next = clock.now().plus(pause);
         while clock.now() < next && since.elapsed() < pause {
+            if since.elapsed() >= SOON && context.repair_awaited.swap(false, Ordering::Relaxed) {
+                break;
+            }
             if cancel
                 .run_until_cancelled(wall::slice(
                     &**clock,
@@ -83,9 +101,9 @@ pub(super) async fn poll<I: Issuer, C: Clock>(
     }
 }
 
-fn note(mount: &PolledMount, texts: &[String], known: &watch::Sender<MountCas>) {
+fn note(mount: &PolledMount, found: &MountIssuers, known: &watch::Sender<KnownCas>) {
     let mut cas: Vec<Vec<u8>> = Vec::new();
-    for text in texts {
+    for text in &found.certificates {
         match pem::parse(text) {
             // one certificate each, so that their number is that of the list
             Ok(blocks) => match blocks.as_slice() {
@@ -104,7 +122,17 @@ fn note(mount: &PolledMount, texts: &[String], known: &watch::Sender<MountCas>) 
     cas.sort();
     cas.dedup();
     // sent each time: who has vouched for what, and when, is what `model/trust.rs` remembers
-    known.send_replace(Some(cas.into()));
+    known.send_replace(Some(MountCas {
+        fingerprint: fingerprint(&cas, found.default.as_deref()),
+        all: cas.into(),
+    }));
+}
+
+fn fingerprint(cas: &[Vec<u8>], default: Option<&str>) -> String {
+    let each = cas.iter().map(|der| leaf::sha256(der));
+    let default = leaf::sha256(default.unwrap_or_default().as_bytes());
+    let all: Vec<String> = each.chain([default]).collect();
+    leaf::sha256(all.concat().as_bytes())
 }
 
 impl PolledMount {

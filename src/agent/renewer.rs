@@ -12,7 +12,7 @@ use std::{mem, sync::Arc, time::Duration};
 use tokio::{sync::watch, task::yield_now, time::Instant};
 
 use self::issue::Obtained;
-use super::{Certificate, context::Context, holdings::Shared, log, mount::MountCas};
+use super::{Certificate, context::Context, holdings::Shared, log, mount::KnownCas};
 use crate::{
     clock::Clock,
     config::CertConfig,
@@ -46,7 +46,7 @@ pub(super) struct Renewer<I, C> {
     config: Arc<CertConfig>,
     context: Arc<Context<I, C>>,
     inputs: Arc<Inputs>,
-    mount: Option<watch::Receiver<MountCas>>,
+    mount: Option<watch::Receiver<KnownCas>>,
     status: watch::Sender<Status>,
     /// Fingerprint of the request as configured today.
     fingerprint: String,
@@ -54,6 +54,8 @@ pub(super) struct Renewer<I, C> {
     trouble: Option<RenewalTrouble>,
     settling: Settling,
     manual: Manual,
+    /// The mount's CAs have changed since the last request: one is free.
+    freed: bool,
     /// A key that was made for a request that brought nothing; used for the next one.
     spare_key: Option<PrivateKey>,
     /// When files were repaired lately.
@@ -104,7 +106,7 @@ impl<I: Issuer, C: Clock> Renewer<I, C> {
     pub(super) fn new(
         certificate: Certificate,
         context: Arc<Context<I, C>>,
-        mount: Option<watch::Receiver<MountCas>>,
+        mount: Option<watch::Receiver<KnownCas>>,
     ) -> Self {
         Self {
             fingerprint: certificate.config.request.fingerprint(),
@@ -117,6 +119,7 @@ impl<I: Issuer, C: Clock> Renewer<I, C> {
             trouble: None,
             settling: Settling::Done,
             manual: Manual::default(),
+            freed: false,
             spare_key: None,
             repaired_at: Vec::new(),
             counts: Counts::default(),
@@ -174,7 +177,9 @@ impl<I: Issuer, C: Clock> Renewer<I, C> {
                 self.trouble = None;
                 self.counts.published += 1;
                 let serial = self.holdings.lock().live().map(|held| {
-                    log::published(held, &held.due(&self.config));
+                    let due = held.due(&self.config);
+                    log::published(held, &due);
+                    log::over_limit(&due, self.config.renew.max_issuances_per_hour);
                     held.verified.leaf().serial.clone()
                 });
                 self.inputs.publish();
@@ -237,7 +242,11 @@ impl<I: Issuer, C: Clock> Renewer<I, C> {
         let news = mount.is_some_and(|mount| mount.has_changed().unwrap_or(false));
         let known = self.mount_cas();
         let (mut holdings, now) = (self.holdings.lock(), self.now());
-        let change = holdings.retrust(&self.config, news, known.as_deref(), now);
+        if let Some(known) = known.as_ref().filter(|_| news && holdings.is_open()) {
+            self.freed |= holdings.note_mount(&known.fingerprint);
+        }
+        let all = known.as_ref().map(|known| &*known.all);
+        let change = holdings.retrust(&self.config, news, all, now);
         drop(holdings);
         if let Some(change) = &change {
             log::trust_changed(&change.before, &change.after);
@@ -247,7 +256,7 @@ impl<I: Issuer, C: Clock> Renewer<I, C> {
     }
 
     /// What the mount's poll knows; marks it as seen.
-    fn mount_cas(&mut self) -> MountCas {
+    fn mount_cas(&mut self) -> KnownCas {
         let mount = self.mount.as_mut();
         mount.and_then(|mount| mount.borrow_and_update().clone())
     }
@@ -285,6 +294,7 @@ impl<I: Issuer, C: Clock> Renewer<I, C> {
             looks: trouble
                 .map(|trouble| trouble.health.clone())
                 .unwrap_or_default(),
+            freed: self.freed,
             ..facts
         }
     }

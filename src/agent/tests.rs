@@ -1,6 +1,7 @@
 //! The loop under a paused clock with a fake issuer.
 
 mod alert;
+mod availability;
 mod basics;
 mod budget;
 mod clocks;

@@ -15,7 +15,6 @@ use crate::{
     config::{self, CertConfig, Environment},
     exit::Exit,
     model::{
-        budget,
         decide::{self, ActionReason, Facts, Next},
         duration,
         failure::FailureClass,
@@ -133,7 +132,7 @@ fn explain(config: &CertConfig, facts: &Facts, now: Timestamp) -> Explanation {
         let due = schedule::due(live.validity, live.obtained_at, policy);
         renewal(&due, config)
     });
-    let free = budget::allowed(&facts.issuances, policy.max_issuances_per_hour, now).err();
+    let free = decide::free_at(facts, policy, now).err();
     Explanation {
         name: config.name.clone(),
         dir: config.files.dir.display().to_string(),
@@ -149,8 +148,8 @@ fn explain(config: &CertConfig, facts: &Facts, now: Timestamp) -> Explanation {
             .as_ref()
             .map(|staged| staged.validity.not_before.into()),
         issuance_limit: IssuanceLimitUse {
-            per_hour: policy.max_issuances_per_hour,
-            used: budget::used(&facts.issuances, now),
+            per_hour: decide::limit(facts, policy),
+            used: facts.requests.used(now),
             free_at: free.map(Moment::from),
         },
         next: step(decide::decide(facts, policy, now)),

@@ -12,6 +12,7 @@ use super::{
     Config, Environment, Flags, Loaded, Problems, file::Written, layers::Gathered, parse,
     resolve::resolve,
 };
+use crate::model::schedule::MinRemaining;
 
 /// An environment from pairs.
 pub(super) fn env(pairs: &[(&str, &str)]) -> Environment {
@@ -304,8 +305,11 @@ fn the_defaults_depend_on_the_ttl_where_the_table_says_so() {
         let flags = Flags::default().with("ttl", ttl);
         let one = load("", &least(), &flags).certificates.remove(0);
         (
-            one.renew.max_issuances_per_hour,
-            one.renew.min_remaining.as_millis(),
+            one.renew.max_issuances_per_hour.per_hour(None),
+            match one.renew.min_remaining {
+                MinRemaining::Derived(most) => most.as_millis(),
+                MinRemaining::Configured(_) => panic!("nobody wrote it"),
+            },
         )
     };
     assert_eq!(of("10d"), (10, 300_000));

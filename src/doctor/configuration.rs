@@ -2,12 +2,15 @@
 //!
 //! Never looks further than the values and the paths they name.
 
-use std::{collections::BTreeMap, os::unix::ffi::OsStrExt, path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, os::unix::ffi::OsStrExt, path::PathBuf};
 
 use super::{CheckOutcome, DoctorFacts, DoctorFinding};
 use crate::{
     config::MAX_SOCKET_PATH,
-    model::{budget, duration, schedule::RenewAt},
+    model::{
+        decide, duration,
+        schedule::{self, Validity},
+    },
 };
 
 pub(super) fn invalid(facts: &DoctorFacts) -> CheckOutcome {
@@ -106,40 +109,45 @@ pub(super) fn long_socket(facts: &DoctorFacts) -> CheckOutcome {
     CheckOutcome::of(found.collect())
 }
 
-/// Renewals per hour at this ttl against issuances per hour; one more is needed for a retry.
+/// Renewals an hour that the ttl takes, or the life that was received, against the limit.
 pub(super) fn small_budget(facts: &DoctorFacts) -> CheckOutcome {
     facts.each(|one| {
         let (renew, ttl) = (&one.config.renew, one.config.request.ttl);
-        let between = match renew.at {
-            RenewAt::Share(share) => ttl.mul_f64(share),
-            RenewAt::Before(before) if before * 2 <= ttl => ttl.saturating_sub(before),
-            RenewAt::Before(_) => ttl * 2 / 3,
+        let asked = Validity {
+            not_before: facts.now,
+            not_after: facts.now.plus(ttl),
         };
-        let needed =
-            budget::WINDOW.as_secs_f64() / between.max(Duration::from_secs(1)).as_secs_f64();
-        if needed <= f64::from(renew.max_issuances_per_hour) {
-            return CheckOutcome::Fine;
+        let live = one.next.live.as_ref();
+        let received = live.map(|live| schedule::due(live.validity, live.obtained_at, renew));
+        let due = received.unwrap_or_else(|| schedule::due(asked, Some(facts.now), renew));
+        let limit = renew.max_issuances_per_hour;
+        match due.over_limit(limit) {
+            None => CheckOutcome::Fine,
+            Some(needed) => {
+                let reason = format!(
+                    "a life of {} takes {needed} issuances an hour, the limit is {}",
+                    duration::brief(due.counted_life),
+                    limit.per_hour(Some(due.counted_life))
+                );
+                CheckOutcome::wrong(&one.config.name, reason)
+            }
         }
-        let reason = format!(
-            "a ttl of {} needs about {needed:.0} issuance requests an hour, max_issuances_per_hour is {}",
-            duration::print(ttl),
-            renew.max_issuances_per_hour
-        );
-        CheckOutcome::wrong(&one.config.name, reason)
     })
 }
 
 pub(super) fn spent_budget(facts: &DoctorFacts) -> CheckOutcome {
     facts.each(|one| {
-        let per_hour = one.config.renew.max_issuances_per_hour;
-        match budget::allowed(&one.next.issuances, per_hour, facts.now) {
+        let (renew, requests) = (&one.config.renew, &one.next.requests);
+        match decide::free_at(&one.next, renew, facts.now) {
             Ok(()) => CheckOutcome::Fine,
             Err(free) => CheckOutcome::Wrong(vec![DoctorFinding::new(
                 &one.config.name,
                 format!(
-                    "{} certificates were requested within an hour, max_issuances_per_hour is \
-                     {per_hour}; the next request is allowed at {free}",
-                    budget::used(&one.next.issuances, facts.now)
+                    "of the requests of the last hour {} were not due or brought nothing (the \
+                     limit is {}), and {} answers were refused; the next is free at {free}",
+                    requests.used(facts.now),
+                    decide::limit(&one.next, renew),
+                    requests.refused(facts.now),
                 ),
             )]),
         }

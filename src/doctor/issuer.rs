@@ -187,7 +187,11 @@ async fn mount(vault: &Vault, request: &Request, no_token: Option<&str>) -> Moun
     };
     let reference = named.filter(|name| !name.is_empty()).unwrap_or("default");
     MountFacts {
-        issuers: vault.issuers(&request.mount).await.into(),
+        issuers: vault
+            .issuers(&request.mount)
+            .await
+            .map(|found| found.certificates)
+            .into(),
         may: match no_token {
             Some(why) => Asked::Not(why.to_owned()),
             None => vault.capabilities(&path).await.into(),

@@ -53,14 +53,14 @@ pub const CHECKS: &[Check] = &[
     fail(
         "issuance-limit-small",
         Exit::Usage,
-        "the issuance limit is too small for the ttl",
-        "raise max_issuances_per_hour, or set a longer ttl",
+        "the issuance limit is too small for the certificate's life",
+        "raise max_issuances_per_hour, ask for a longer ttl, or look at the role's max_ttl",
         configuration::small_budget,
     ),
     warn(
         "issuance-limit-reached",
-        "the issuance limit of this hour is reached",
-        "find out why in the log; a renewal waits until a request is allowed again",
+        "the issuance limit is reached, or requests are paced after refused answers",
+        "find out why in the log; a renewal waits until one is free again",
         configuration::spent_budget,
     ),
     fail(

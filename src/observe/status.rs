@@ -12,7 +12,7 @@ use crate::{
     clock::Clock,
     control::Force,
     model::{reload::ReloadState, time::Timestamp},
-    status::{Serving, Status},
+    status::{Budget, Serving, Status},
 };
 
 /// The way to the agent: its values, and wishes for renewals.
@@ -172,6 +172,20 @@ fn reasons(status: &Status, now: Timestamp) -> Vec<Reason> {
     reasons
 }
 
+fn limited(status: &Status) -> String {
+    let Budget {
+        per_hour,
+        used,
+        refused,
+        ..
+    } = status.budget;
+    if used >= per_hour {
+        format!("{used} requests of the last hour brought nothing or were not due")
+    } else {
+        format!("{refused} answers of the last hour were refused, and the next try is paced")
+    }
+}
+
 fn degraded(status: &Status) -> Vec<Reason> {
     let mut found = Vec::new();
     if let Some(run) = &status.failure {
@@ -200,8 +214,19 @@ fn degraded(status: &Status) -> Vec<Reason> {
         found.push(Reason::new("files-changed", text));
     }
     if let Some(free) = status.budget.free_at {
-        let text = format!("the issuance limit is reached until {free}");
+        let text = format!(
+            "no certificate is asked for before {free}: {}",
+            limited(status)
+        );
         found.push(Reason::new("issuance-limit", text));
+    }
+    if let Some(needed) = status.budget.needed {
+        let text = format!(
+            "the published certificate's life takes {needed} renewals an hour, \
+             max_issuances_per_hour is {}: renewals that are due are made all the same",
+            status.budget.per_hour
+        );
+        found.push(Reason::new("limit-too-small", text));
     }
     if let Some(why) = &status.app.alarm {
         found.push(Reason::new("reload-exhausted", why.clone()));

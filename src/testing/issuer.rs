@@ -18,7 +18,7 @@ pub(crate) use certagent_model::testing::failure;
 
 use crate::{
     clock::Clock,
-    issuer::{IssuanceRequest, Issuer, Reply},
+    issuer::{IssuanceRequest, Issuer, MountIssuers, Reply},
     model::{
         failure::{Failure, FailureClass},
         health::IssuerHealth,
@@ -111,7 +111,7 @@ impl FakeIssuer {
         *self.script.lock().unwrap() = Box::new(script);
     }
 
-    /// What [`Issuer::issuers`] says from now on.
+    /// What [`Issuer::issuers`] says from now on; the first is the default.
     pub(crate) fn set_anchors(&self, anchors: Result<Vec<String>, Failure>) {
         *self.anchors.lock().unwrap() = anchors;
     }
@@ -193,7 +193,7 @@ impl Issuer for FakeIssuer {
         })
     }
 
-    async fn issuers(&self, _mount: &str) -> Result<Vec<String>, Failure> {
+    async fn issuers(&self, _mount: &str) -> Result<MountIssuers, Failure> {
         assert!(
             !self.closed.load(Ordering::SeqCst),
             "a poll after the issuer was closed"
@@ -202,7 +202,11 @@ impl Issuer for FakeIssuer {
         if let Some(failure) = self.failing_now() {
             return Err(failure);
         }
-        self.anchors.lock().unwrap().clone()
+        let certificates = self.anchors.lock().unwrap().clone()?;
+        Ok(MountIssuers {
+            default: certificates.first().cloned(),
+            certificates,
+        })
     }
 
     /// By the outages alone: a script that fails is an issuer that says it is well.

@@ -343,8 +343,13 @@ async fn issuers_are_listed_without_a_token() {
     })
     .await;
     let vault = with_token(&config(&[&server.url("")]));
-    assert_eq!(vault.issuers("pki").await.unwrap(), ["A", "B"]);
-    assert!(vault.issuers("empty").await.unwrap().is_empty());
+    let found = vault.issuers("pki").await.unwrap();
+    assert_eq!(found.certificates, ["A", "B"]);
+    assert_eq!(found.default, None, "it was refused");
+    assert_eq!(
+        vault.issuers("empty").await.unwrap(),
+        MountIssuers::default()
+    );
     assert_eq!(vault.issuers("none").await.unwrap_err().code, "forbidden");
     assert!(
         server

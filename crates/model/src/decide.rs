@@ -6,7 +6,7 @@
 use std::{fmt, time::Duration};
 
 use crate::{
-    budget,
+    budget::{Requests, Share},
     failure::{FailureClass, FailureRun},
     health::{self, HealthHistory},
     retry,
@@ -25,6 +25,16 @@ pub struct LiveLeaf {
     pub fingerprint: String,
     /// Serial of its leaf.
     pub serial: String,
+}
+
+impl LiveLeaf {
+    /// The life that its schedule counts, from when it came.
+    fn counted_life(&self) -> Duration {
+        let from = self.obtained_at.unwrap_or(self.validity.not_before);
+        self.validity
+            .not_after
+            .since(from.max(self.validity.not_before))
+    }
 }
 
 /// A set that was issued and verified but is not live: publishing failed, or it starts later.
@@ -51,10 +61,12 @@ pub struct Facts {
     pub failure: Option<FailureRun>,
     /// What looks at the issuer have shown since then.
     pub looks: HealthHistory,
-    /// When requests were sent that may have made a certificate (see [`budget::keeps`]).
-    pub issuances: Vec<Timestamp>,
+    /// The requests of the last hour, by what they count as.
+    pub requests: Requests,
     /// Somebody asked for a renewal now; cleared by the next published set.
     pub forced: bool,
+    /// The mount has other CAs than when an answer was refused: one request is free.
+    pub freed: bool,
     /// Fingerprint of today's request.
     pub fingerprint: String,
     /// The application broke on the last answer to this request: no other is asked for before this.
@@ -89,13 +101,25 @@ pub enum ActionReason {
     Staged,
     /// The retry plan of this class.
     Retry(FailureClass),
-    /// The issuance limit is reached.
+    /// The issuance limit is reached, or refused answers are paced.
     IssuanceLimit,
+    /// The allowance for manual renewals is used up for the moment.
+    ManualLimit,
     /// The application broke on the last answer, and the set before is in use again.
     Quarantine,
 }
 
 impl ActionReason {
+    /// What a request for this reason counts as.
+    #[must_use]
+    pub fn share(self) -> Share {
+        match self {
+            Self::Due | Self::Expired => Share::Due,
+            Self::Forced => Share::Manual,
+            _ => Share::Other,
+        }
+    }
+
     /// The name used in logs, metrics and JSON.
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -108,8 +132,20 @@ impl ActionReason {
             Self::Staged => "staged",
             Self::Retry(_) => "retry",
             Self::IssuanceLimit => "issuance_limit",
+            Self::ManualLimit => "manual_limit",
             Self::Quarantine => "quarantine",
         }
+    }
+}
+
+impl ActionReason {
+    /// A change at the mount may have ended what it waits for.
+    #[must_use]
+    pub fn is_cured_at_the_mount(self) -> bool {
+        matches!(
+            self,
+            Self::Retry(FailureClass::BadAnswer | FailureClass::Misconfigured)
+        )
     }
 }
 
@@ -127,6 +163,7 @@ impl fmt::Display for ActionReason {
             Self::Staged => f.write_str("issued certificate files wait to be published"),
             Self::Retry(class) => write!(f, "the retry plan for {class}"),
             Self::IssuanceLimit => f.write_str("the issuance limit is reached"),
+            Self::ManualLimit => f.write_str("many manual renewals were made a moment ago"),
             Self::Quarantine => f.write_str("the application broke on the last new certificate"),
         }
     }
@@ -150,23 +187,57 @@ pub fn decide(facts: &Facts, policy: &RenewPolicy, now: Timestamp) -> Next {
             return Next::WaitUntil(until, ActionReason::Staged);
         }
     }
-    let why = match reason(facts, policy, now) {
-        Ok(why) => why,
-        Err(due) => return Next::WaitUntil(due, ActionReason::Due),
-    };
+    match planned_request(facts, policy, retry, now) {
+        Ok(why) => Next::Issue(why),
+        Err((at, why)) if facts.forced => match facts.requests.manual_allowed(now) {
+            Ok(()) => Next::Issue(ActionReason::Forced),
+            Err(free) if free < at => Next::WaitUntil(free, ActionReason::ManualLimit),
+            Err(_) => Next::WaitUntil(at, why),
+        },
+        Err((at, why)) => Next::WaitUntil(at, why),
+    }
+}
+
+/// Why to ask now although nobody said so, or when to look again.
+fn planned_request(
+    facts: &Facts,
+    policy: &RenewPolicy,
+    retry: Option<(Timestamp, ActionReason)>,
+    now: Timestamp,
+) -> Result<ActionReason, (Timestamp, ActionReason)> {
+    let why = reason(facts, policy, now).map_err(|due| (due, ActionReason::Due))?;
     if let Some(until) = held(facts, now) {
-        return Next::WaitUntil(until, ActionReason::Quarantine);
+        return Err((until, ActionReason::Quarantine));
     }
-    if let Err(free) = budget::allowed(&facts.issuances, policy.max_issuances_per_hour, now) {
-        return match retry {
-            Some((at, why)) if at > free => Next::WaitUntil(at, why),
-            _ => Next::WaitUntil(free, ActionReason::IssuanceLimit),
-        };
+    // Once: what was wrong may have been put right just now.
+    let retry = retry.filter(|(_, why)| !(facts.freed && why.is_cured_at_the_mount()));
+    let limit = if facts.freed {
+        Ok(())
+    } else {
+        free_at(facts, policy, now)
+    };
+    match (limit, retry) {
+        (Err(free), Some((at, why))) if at > free => Err((at, why)),
+        (Err(free), _) => Err((free, ActionReason::IssuanceLimit)),
+        (Ok(()), Some((at, why))) => Err((at, why)),
+        (Ok(()), None) => Ok(why),
     }
-    match retry {
-        Some((at, why)) => Next::WaitUntil(at, why),
-        None => Next::Issue(why),
-    }
+}
+
+/// Whether the limit lets another request leave that nobody asked for.
+///
+/// # Errors
+/// When not: the moment at which one is free.
+pub fn free_at(facts: &Facts, policy: &RenewPolicy, now: Timestamp) -> Result<(), Timestamp> {
+    let ends = facts.live.as_ref().map(|live| live.validity.not_after);
+    facts.requests.allowed(limit(facts, policy), ends, now)
+}
+
+/// The limit of today, by the life of what is live.
+#[must_use]
+pub fn limit(facts: &Facts, policy: &RenewPolicy) -> u32 {
+    let life = facts.live.as_ref().map(LiveLeaf::counted_life);
+    policy.max_issuances_per_hour.per_hour(life)
 }
 
 /// Why to issue, or the renewal time that has not come.
@@ -174,20 +245,17 @@ fn reason(facts: &Facts, policy: &RenewPolicy, now: Timestamp) -> Result<ActionR
     let Some(live) = &facts.live else {
         return Ok(ActionReason::NothingPublished);
     };
-    if live.fingerprint != facts.fingerprint {
-        return Ok(ActionReason::RequestChanged);
-    }
-    if facts.forced {
-        return Ok(ActionReason::Forced);
-    }
     if now >= live.validity.not_after {
         return Ok(ActionReason::Expired);
     }
     let due = schedule::due(live.validity, live.obtained_at, policy).at;
     if now >= due {
-        Ok(ActionReason::Due)
-    } else {
+        return Ok(ActionReason::Due);
+    }
+    if live.fingerprint == facts.fingerprint {
         Err(due)
+    } else {
+        Ok(ActionReason::RequestChanged)
     }
 }
 
@@ -236,7 +304,7 @@ fn usable_staged<'a>(facts: &'a Facts, policy: &RenewPolicy, now: Timestamp) -> 
         .live
         .as_ref()
         .is_none_or(|live| live.fingerprint != facts.fingerprint || follows(staged, live, now));
-    let lasting = staged.validity.remaining(now) > policy.min_remaining;
+    let lasting = staged.validity.remaining(now) > policy.min_remaining.of(staged.validity);
     (staged.fingerprint == facts.fingerprint && newer && lasting).then_some(staged)
 }
 
@@ -258,10 +326,9 @@ fn worth_waiting_for(
     now: Timestamp,
 ) -> Option<Timestamp> {
     let starts = staged.validity.not_before;
-    let covered = facts
-        .live
-        .as_ref()
-        .is_some_and(|live| live.validity.not_after > starts.plus(policy.min_remaining));
+    let covered = facts.live.as_ref().is_some_and(|live| {
+        live.validity.not_after > starts.plus(policy.min_remaining.of(staged.validity))
+    });
     if covered {
         return Some(starts);
     }

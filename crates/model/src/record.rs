@@ -6,6 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
+    budget::Requests,
     reload::{Quarantined, ReloadRecord},
     time::Timestamp,
     trust::Memory,
@@ -45,9 +46,12 @@ pub struct Record {
     pub obtained_at: Option<Timestamp>,
     /// When it is due; recomputed at start, kept for readers.
     pub due_at: Option<Timestamp>,
-    /// When requests for a certificate were sent, oldest first; written before the request leaves,
-    /// so that a crash loop can't exceed the budget.
-    pub issuances: Vec<Timestamp>,
+    /// When requests for a certificate were sent; written before the request leaves, so that a
+    /// crash loop can't exceed the limit.
+    #[serde(flatten)]
+    pub requests: Requests,
+    /// Fingerprint of the CAs that the mount had when it was last looked at.
+    pub mount_cas: String,
     /// Fingerprint of the request that the newest of them was for: what a set answers that a crash
     /// left on disk before it was recorded.
     pub requested: String,
@@ -98,7 +102,10 @@ mod tests {
     fn a_record_comes_back_as_it_went_and_drops_what_it_does_not_know() {
         let state = Record {
             generation: Some("g".to_owned()),
-            issuances: vec![Timestamp::from_unix_millis(1_900_000_000_123)],
+            requests: Requests {
+                counted: vec![Timestamp::from_unix_millis(1_900_000_000_123)],
+                ..Requests::default()
+            },
             ..Record::default()
         };
         let text = serde_json::to_string(&state).unwrap();

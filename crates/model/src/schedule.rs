@@ -8,13 +8,19 @@ use std::{fmt, time::Duration};
 
 use aws_lc_rs::digest;
 
-use crate::time::Timestamp;
+use crate::{
+    budget::{IssuanceLimit, WINDOW},
+    time::Timestamp,
+};
 
 /// The share of life after which a certificate is renewed when nothing else is configured.
 pub const DEFAULT_SHARE: f64 = 2.0 / 3.0;
 
 /// No renewal is due sooner than this after the certificate came, unless half its life is shorter.
 const MIN_INTERVAL: Duration = Duration::from_secs(2);
+
+/// A certificate that ends sooner leaves no time for a second attempt.
+const SHORTEST_REST: Duration = Duration::from_secs(5);
 
 /// At least this is left of a certificate when it is due, unless a third of its life is shorter.
 const SAFETY_MARGIN: Duration = Duration::from_secs(10);
@@ -29,11 +35,32 @@ pub struct RenewPolicy {
     /// Seed of the splay: allocation id and certificate name, so that a restart moves nothing.
     pub splay_seed: String,
     /// A certificate with less than this left is refused at publication.
-    pub min_remaining: Duration,
-    /// Issuances per hour that are never exceeded, whatever the issuer answers.
-    pub max_issuances_per_hour: u32,
+    pub min_remaining: MinRemaining,
+    /// Most requests in an hour that are not due, or bring nothing.
+    pub max_issuances_per_hour: IssuanceLimit,
     /// How long the first start may go on failing before the process ends with the failure's code.
     pub startup_timeout: Duration,
+}
+
+/// How much must be left of a certificate that is published.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MinRemaining {
+    /// Written in the configuration.
+    Configured(Duration),
+    /// A twentieth of the life that is received, at least five seconds and at most this: a role or
+    /// a CA that cuts the life short must not have every answer refused.
+    Derived(Duration),
+}
+
+impl MinRemaining {
+    /// What must be left of a certificate of this validity.
+    #[must_use]
+    pub fn of(self, validity: Validity) -> Duration {
+        match self {
+            Self::Configured(span) => span,
+            Self::Derived(most) => (validity.life() / 20).max(SHORTEST_REST).min(most),
+        }
+    }
 }
 
 /// The renewal point before splay.
@@ -102,7 +129,7 @@ pub enum Clamp {
     BeforeTooLong,
     /// Moved forward to leave time for retries before the end.
     SafetyMargin,
-    /// Moved back, as renewing that soon would use up the issuance budget.
+    /// Moved back, as renewing that soon would need more requests than the issuance limit.
     ShortestInterval,
 }
 
@@ -156,8 +183,8 @@ pub struct Due {
 
 /// When a certificate with this validity, which came at `obtained_at`, is due under `policy`.
 ///
-/// A certificate that had already ended when it came is due at once; the issuance budget and not
-/// the schedule keeps that from being a loop.
+/// A certificate that had already ended when it came is due at once; it is refused, and refused
+/// answers are paced.
 #[must_use]
 pub fn due(validity: Validity, obtained_at: Option<Timestamp>, policy: &RenewPolicy) -> Due {
     let (basis, counted_from) = match obtained_at {
@@ -190,10 +217,8 @@ pub fn due(validity: Validity, obtained_at: Option<Timestamp>, policy: &RenewPol
         at = latest;
         clamps.push(Clamp::SafetyMargin);
     }
-    let earliest = counted_from.plus(shortest_interval(
-        counted_life,
-        policy.max_issuances_per_hour,
-    ));
+    let per_hour = policy.max_issuances_per_hour.per_hour(Some(counted_life));
+    let earliest = counted_from.plus(shortest_interval(counted_life, per_hour));
     if at < earliest {
         at = earliest;
         clamps.push(Clamp::ShortestInterval);
@@ -219,10 +244,26 @@ fn margin(life: Duration) -> Duration {
     (life / 100).max(SAFETY_MARGIN).min(life / 3)
 }
 
-/// Renewing this often never exhausts the budget; at most half of life, so that a tight budget
-/// can't make a renewal late.
-fn shortest_interval(life: Duration, max_issuances_per_hour: u32) -> Duration {
-    let even = Duration::from_secs(3600) / max_issuances_per_hour.max(1);
+impl Due {
+    /// How many renewals an hour this schedule makes.
+    #[must_use]
+    pub fn renewals_per_hour(&self) -> u32 {
+        let interval = self.at.since(self.counted_from).as_millis().max(1);
+        u32::try_from(WINDOW.as_millis().div_ceil(interval)).unwrap_or(u32::MAX)
+    }
+
+    /// As [`Due::renewals_per_hour`], when that is more than what is configured.
+    #[must_use]
+    pub fn over_limit(&self, limit: IssuanceLimit) -> Option<u32> {
+        let needed = self.renewals_per_hour();
+        (needed > limit.per_hour(Some(self.counted_life))).then_some(needed)
+    }
+}
+
+/// Renewing this often stays within the limit; at most half of life, so that a tight limit can't
+/// make a renewal late.
+fn shortest_interval(life: Duration, per_hour: u32) -> Duration {
+    let even = WINDOW / per_hour.max(1);
     even.max(MIN_INTERVAL).min(life / 2)
 }
 

@@ -21,7 +21,7 @@ use super::{
     bundle::{self, Bundle},
     leaf::CertFacts,
     request::Request,
-    schedule::Validity,
+    schedule::{MinRemaining, Validity},
     secret::Secret,
     time::Timestamp,
     trust,
@@ -33,7 +33,7 @@ pub struct Expect<'a> {
     /// What was asked for.
     pub request: &'a Request,
     /// The least life that must remain, from now or from `starts_at`.
-    pub min_remaining: Duration,
+    pub min_remaining: MinRemaining,
     /// Serials we have already, as Vault prints them (live and quarantined); empty when a set
     /// that is on disk is looked at again.
     pub known_serials: &'a [String],
@@ -47,7 +47,7 @@ impl<'a> Expect<'a> {
     pub const fn of(request: &'a Request) -> Self {
         Self {
             request,
-            min_remaining: Duration::ZERO,
+            min_remaining: MinRemaining::Configured(Duration::ZERO),
             known_serials: &[],
             extra_anchors: &[],
         }
@@ -181,7 +181,8 @@ pub fn verify(bundle: Bundle, expect: &Expect<'_>, now: Timestamp) -> Result<Ver
         Some(path) => path.validity,
         None => facts.validity(),
     };
-    checks::times(&facts, validity, expect.min_remaining, now, &mut problems);
+    let min_remaining = expect.min_remaining.of(validity);
+    checks::times(&facts, validity, min_remaining, now, &mut problems);
     Refusal::unless_none(problems)?;
     let Some(path) = path else {
         return Err(Refusal::one("chain-invalid", "the chain does not verify"));

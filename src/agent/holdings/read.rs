@@ -85,6 +85,7 @@ fn take_waiting(found: &mut Vec<ValidSet>, state: &Record, now: Timestamp) -> Op
         generation: Some(set.generation),
         fingerprint: set.origin.fingerprint,
         obtained_at: set.origin.obtained_at.unwrap_or(now),
+        request: None,
     })
 }
 
@@ -136,11 +137,11 @@ fn origin(generation: GenerationId, state: &Record) -> IssuedFor {
         // ids have one length: their order as text is their order in time
         Some(recorded) if recorded < id.as_str() => IssuedFor {
             fingerprint: state.requested.clone(),
-            obtained_at: state.issuances.last().copied(),
+            obtained_at: state.requests.newest(),
         },
         None => IssuedFor {
             fingerprint: state.requested.clone(),
-            obtained_at: state.issuances.last().copied(),
+            obtained_at: state.requests.newest(),
         },
         Some(_) => IssuedFor::default(),
     }

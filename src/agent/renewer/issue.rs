@@ -15,11 +15,12 @@ use crate::{
     issuance::Issuance,
     issuer::{Issuer, Reply},
     model::{
-        budget,
+        budget::Share,
         decide::ActionReason,
         duration,
         failure::{Failure, FailureClass},
         retry,
+        time::Timestamp,
         verify::{Expect, Verified},
     },
 };
@@ -64,7 +65,8 @@ impl<I: Issuer, C: Clock> Renewer<I, C> {
         let recorded = self.now();
         self.holdings
             .lock()
-            .record_order(&self.fingerprint, recorded)?;
+            .record_order(&self.fingerprint, why.share(), recorded)?;
+        self.freed = false;
         self.counts.orders += 1;
         log::ordering(&config, why);
         let reply = match self.ask(&issuance).await {
@@ -72,9 +74,7 @@ impl<I: Issuer, C: Clock> Renewer<I, C> {
             Some(Ok(reply)) => reply,
             Some(Err(failure)) => {
                 self.spare_key = issuance.into_key();
-                if !budget::keeps(failure.class) {
-                    self.holdings.lock().withdraw_order();
-                }
+                self.request_failed(why, &failure);
                 return Err(failure);
             }
         };
@@ -86,9 +86,16 @@ impl<I: Issuer, C: Clock> Renewer<I, C> {
             known_serials: &known_serials,
             extra_anchors: &extra,
         };
-        let verified = issuance.verify(&reply, &expect, self.now())?;
-        self.stage(verified);
+        let verified = issuance
+            .verify(&reply, &expect, self.now())
+            .inspect_err(|failure| self.request_failed(why, failure))?;
+        self.stage(verified, (why.share(), recorded));
         Ok(Obtained::Files)
+    }
+
+    fn request_failed(&self, why: ActionReason, failure: &Failure) {
+        let mut holdings = self.holdings.lock();
+        holdings.request_failed(why.share(), failure.class);
     }
 
     /// Sends the request and waits for the answer: while a certificate is running out only as long
@@ -114,7 +121,7 @@ impl<I: Issuer, C: Clock> Renewer<I, C> {
         }
     }
 
-    fn stage(&mut self, verified: Verified) {
+    fn stage(&mut self, verified: Verified, request: (Share, Timestamp)) {
         for warning in verified.warnings() {
             warn!("warning in Vault's answer: {warning}");
         }
@@ -123,15 +130,16 @@ impl<I: Issuer, C: Clock> Renewer<I, C> {
             log::not_yet_valid(&verified, now);
         }
         let mount = self.mount_cas();
-        let verified =
-            self.holdings
-                .lock()
-                .with_trust(&verified, &self.config, mount.as_deref(), now);
+        let mount = mount.as_ref().map(|mount| &*mount.all);
+        let mut holdings = self.holdings.lock();
+        let verified = holdings.with_trust(&verified, &self.config, mount, now);
+        drop(holdings);
         let waiting = StagedFiles {
             verified,
             generation: None,
             fingerprint: self.fingerprint.clone(),
             obtained_at: now,
+            request: Some(request),
         };
         self.holdings.lock().keep(waiting, now);
     }

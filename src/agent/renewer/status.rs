@@ -7,7 +7,7 @@ use crate::{
     agent::holdings::{Holdings, LiveFiles},
     clock::Clock,
     issuer::Issuer,
-    model::{budget, failure::FailureClass, leaf::CertFacts, retry, time::Timestamp},
+    model::{decide, failure::FailureClass, leaf::CertFacts, retry, time::Timestamp},
     status::{Anchor, AppStatus, Budget, Counts, Live, Status},
 };
 
@@ -62,12 +62,15 @@ impl<I: Issuer, C: Clock> Renewer<I, C> {
     }
 
     fn budget(&self, holdings: &Holdings) -> Budget {
-        let (issuances, now) = (holdings.issuances(), self.now());
-        let per_hour = self.config.renew.max_issuances_per_hour;
+        let (policy, now) = (&self.config.renew, self.now());
+        let facts = holdings.facts(None, false, &self.fingerprint, now);
+        let due = holdings.live().map(|held| held.due(&self.config));
         Budget {
-            per_hour,
-            used: budget::used(issuances, now),
-            free_at: budget::allowed(issuances, per_hour, now).err(),
+            per_hour: decide::limit(&facts, policy),
+            used: facts.requests.used(now),
+            refused: facts.requests.refused(now),
+            free_at: decide::free_at(&facts, policy, now).err(),
+            needed: due.and_then(|due| due.over_limit(policy.max_issuances_per_hour)),
         }
     }
 

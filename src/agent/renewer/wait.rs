@@ -2,7 +2,7 @@
 //!
 //! Never decides. What stays true: every wait ends at the next common boundary at the latest.
 
-use std::future::pending;
+use std::{future::pending, sync::atomic::Ordering};
 
 use tokio::{
     sync::watch,
@@ -11,7 +11,7 @@ use tokio::{
 
 use super::{LastLogged, Renewer};
 use crate::{
-    agent::{context::Context, log, mount::MountCas, wall},
+    agent::{context::Context, log, mount::KnownCas, wall},
     clock::Clock,
     issuer::Issuer,
     model::{
@@ -32,9 +32,13 @@ impl<I: Issuer, C: Clock> Renewer<I, C> {
     ) {
         if self.manual.wanted {
             self.answer(Err(log::not_now(at, why)));
+            return self.publish_status(None);
         }
-        self.log_wait(at, why);
         self.publish_status(Some(at));
+        self.log_wait(at, why);
+        if matches!(why, ActionReason::IssuanceLimit) || why.is_cured_at_the_mount() {
+            self.context.repair_awaited.store(true, Ordering::Relaxed);
+        }
         self.context.rested.cancel();
         match check {
             Some(first) => self.await_issuer(at, first).await,
@@ -111,13 +115,14 @@ impl<I: Issuer, C: Clock> Renewer<I, C> {
             return;
         }
         self.logged = logged;
+        let budget = self.status.borrow().budget;
         let holdings = self.holdings.lock();
         let live = holdings.live();
         match (logged, &self.trouble) {
             (Some(LastLogged::Failure(_)), Some(trouble)) => {
                 log::failed(&trouble.run, live, at, self.now());
             }
-            (Some(_), _) => log::out_of_budget(live, self.config.renew.max_issuances_per_hour, at),
+            (Some(_), _) => log::limited(live, &budget, at),
             (None, _) => {}
         }
     }
@@ -133,7 +138,7 @@ async fn reached(at: Option<Instant>) {
 
 /// Returns when the mount's poll has news; never when there is no poll. Waits on a copy: the news
 /// is not seen before a check has taken it.
-async fn changed(mount: Option<&watch::Receiver<MountCas>>) {
+async fn changed(mount: Option<&watch::Receiver<KnownCas>>) {
     if let Some(known) = mount
         && known.clone().changed().await.is_ok()
     {

@@ -5,6 +5,7 @@ use crate::{
     clock::Clock as _,
     exit::Exit,
     model::{
+        budget::IssuanceLimit,
         decide::{self, ActionReason, Next},
         failure::FailureClass,
         leaf::CertFacts,
@@ -257,17 +258,30 @@ async fn a_forced_renewal_that_fails_leaves_the_schedule_alone() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_forced_renewal_beyond_the_budget_is_refused_at_once() {
+async fn forced_renewals_have_an_allowance_of_their_own_and_are_refused_beyond_it_at_once() {
     let mut rig = Rig::new();
-    rig.configs[0].renew.max_issuances_per_hour = 1;
+    rig.configs[0].renew.max_issuances_per_hour = IssuanceLimit::Configured(1);
     rig.start();
     rig.until_live().await;
-    rig.running.as_ref().unwrap().force.all();
-    let after = rig.until(secs(60), |status| status.forced.is_some()).await;
-    let refused = after.forced.unwrap().outcome.unwrap_err();
-    assert_eq!(refused.class, FailureClass::IssuanceLimit);
+    for number in 1..=11 {
+        rig.running.as_ref().unwrap().force.all();
+        let after = rig
+            .until(secs(60), |status| {
+                status
+                    .forced
+                    .as_ref()
+                    .is_some_and(|last| last.number == number)
+            })
+            .await;
+        let outcome = after.forced.unwrap().outcome;
+        assert_eq!(outcome.is_ok(), number <= 10, "{number}: {outcome:?}");
+        if let Err(refused) = outcome {
+            assert_eq!(refused.class, FailureClass::IssuanceLimit);
+            assert_eq!(refused.code, "manual_limit");
+        }
+    }
     tokio::time::sleep(secs(7_200)).await;
-    assert_eq!(rig.issuer.count(), 1, "nor later");
+    assert_eq!(rig.issuer.count(), 11, "nor later");
 }
 
 #[tokio::test(start_paused = true)]

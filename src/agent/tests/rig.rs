@@ -16,8 +16,9 @@ use crate::{
     control::Force,
     exit::Exit,
     model::{
+        budget::IssuanceLimit,
         request::{Mode, Request},
-        schedule::{RenewAt, RenewPolicy},
+        schedule::{MinRemaining, RenewAt, RenewPolicy},
         time::Timestamp,
     },
     status::Status,
@@ -82,12 +83,12 @@ impl Rig {
         }
     }
 
-    /// As [`Rig::new`], with another ttl, and a budget derived from it as the configuration does.
+    /// As [`Rig::new`], with another ttl, and a limit derived from it as the configuration does.
     pub(super) fn of_ttl(ttl: Duration) -> Self {
         let mut rig = Self::new();
         let config = &mut rig.configs[0];
         config.request.ttl = ttl;
-        config.renew.max_issuances_per_hour = budget_for(ttl);
+        config.renew.max_issuances_per_hour = IssuanceLimit::Derived { ttl };
         rig
     }
 
@@ -220,8 +221,8 @@ pub(super) fn config(temp: &TempDir, name: &str) -> CertConfig {
             at: RenewAt::Share(2.0 / 3.0),
             splay: secs(300),
             splay_seed: format!("5a0e6f2c/{name}"),
-            min_remaining: secs(1),
-            max_issuances_per_hour: budget_for(request.ttl),
+            min_remaining: MinRemaining::Configured(secs(1)),
+            max_issuances_per_hour: IssuanceLimit::Derived { ttl: request.ttl },
             startup_timeout: secs(600),
         },
         request,
@@ -240,10 +241,4 @@ pub(super) fn config(temp: &TempDir, name: &str) -> CertConfig {
         reload: None,
         rollback: None,
     }
-}
-
-/// The default of the configuration.
-pub(super) fn budget_for(ttl: Duration) -> u32 {
-    let most = 4 * 3_600 / ttl.as_secs().max(1);
-    u32::try_from(most.clamp(10, 3_600)).unwrap()
 }

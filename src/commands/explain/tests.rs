@@ -5,7 +5,14 @@ use std::{path::PathBuf, time::Duration};
 use super::*;
 use crate::{
     config::Files,
-    model::{answer, record::Record, request::Request, schedule::RenewPolicy, verify},
+    model::{
+        answer,
+        budget::{IssuanceLimit, Requests},
+        record::Record,
+        request::Request,
+        schedule::{MinRemaining, RenewPolicy},
+        verify,
+    },
     publish::CertDir,
     testing::ca::TestCa,
 };
@@ -20,8 +27,8 @@ fn config(dir: PathBuf) -> CertConfig {
             at: RenewAt::Share(schedule::DEFAULT_SHARE),
             splay: Duration::from_secs(300),
             splay_seed: "alloc/loki".to_owned(),
-            min_remaining: Duration::from_secs(60),
-            max_issuances_per_hour: 10,
+            min_remaining: MinRemaining::Configured(Duration::from_secs(60)),
+            max_issuances_per_hour: IssuanceLimit::Configured(10),
             startup_timeout: Duration::from_secs(300),
         },
         files: Files {
@@ -56,7 +63,10 @@ fn published(config: &CertConfig) -> verify::Verified {
         fingerprint: config.request.fingerprint(),
         generation: Some(made.generation.to_string()),
         obtained_at: Some(CAME),
-        issuances: vec![CAME],
+        requests: Requests {
+            counted: vec![CAME],
+            ..Requests::default()
+        },
         ..Record::default()
     };
     dir.save_record(&state).unwrap();

@@ -16,9 +16,10 @@ use super::super::{
 };
 use super::{probe, reload};
 use crate::model::{
+    budget::IssuanceLimit,
     duration,
     request::{KeyType, Mode, Names, Request},
-    schedule::{RenewAt, RenewPolicy},
+    schedule::{MinRemaining, RenewAt, RenewPolicy},
 };
 
 /// An anchor that is no longer vouched for stays for at least this, when nothing else is said.
@@ -250,11 +251,19 @@ fn renew(
         Derived::new(duration::print(margin), "the ttl")
     });
     let min_remaining = layers.read_or("min_remaining", margin, values::duration);
-    let budget = ttl.map(|ttl| Derived::new(budget(ttl).to_string(), "the ttl"));
-    let max_issuances_per_hour =
-        layers.read_or("max_issuances_per_hour", budget, values::at_least_one);
+    let min_remaining = match layers.written("min_remaining") {
+        Some(_) => min_remaining.map(MinRemaining::Configured),
+        None => min_remaining.map(MinRemaining::Derived),
+    };
+    let limit = ttl.map(|ttl| IssuanceLimit::Derived { ttl });
+    let shown = limit.map(|limit| Derived::new(limit.per_hour(None).to_string(), "the ttl"));
+    let per_hour = layers.read_or("max_issuances_per_hour", shown, values::at_least_one);
+    let max_issuances_per_hour = match layers.written("max_issuances_per_hour") {
+        Some(_) => per_hour.map(IssuanceLimit::Configured),
+        None => limit,
+    };
     let startup_timeout = layers.read("startup_timeout", values::positive);
-    if let (Some(ttl), Some(margin)) = (ttl, min_remaining)
+    if let (Some(ttl), Some(MinRemaining::Configured(margin))) = (ttl, min_remaining)
         && margin >= ttl
     {
         let ttl = duration::print(ttl);
@@ -278,12 +287,6 @@ fn renew(
         max_issuances_per_hour: max_issuances_per_hour?,
         startup_timeout: startup_timeout?,
     })
-}
-
-/// Four times what an undisturbed life of that length needs, within limits.
-fn budget(ttl: Duration) -> u32 {
-    let per_hour = (4 * 3600) / ttl.as_secs().max(1);
-    u32::try_from(per_hour.clamp(10, 3600)).unwrap_or(3600)
 }
 
 /// `one_of`: the name, when several certificates need directories of their own.

@@ -8,6 +8,7 @@ use std::{
 use proptest::prelude::*;
 
 use super::*;
+use crate::model::budget::Requests;
 
 /// Where damage is done: our names, names like ours, and the live generation's files.
 const TARGETS: [&str; 18] = [
@@ -255,7 +256,10 @@ fn a_garbage_record_is_an_empty_one_and_can_be_replaced() {
     assert_eq!(certs.load_record(), Record::default());
     let state = Record {
         fingerprint: "f".to_owned(),
-        issuances: [1, 2].map(Timestamp::from_unix_millis).into(),
+        requests: Requests {
+            counted: [1, 2].map(Timestamp::from_unix_millis).into(),
+            ..Requests::default()
+        },
         ..Record::default()
     };
     certs.save_record(&state).unwrap();

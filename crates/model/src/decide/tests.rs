@@ -1,7 +1,12 @@
 //! One decision for each kind of facts, and a simulated world that runs through many.
 
 use super::*;
-use crate::{failure::Failure, schedule::RenewAt, testing};
+use crate::{
+    budget::{self, IssuanceLimit},
+    failure::Failure,
+    schedule::{MinRemaining, RenewAt},
+    testing,
+};
 
 mod properties;
 mod world;
@@ -15,8 +20,10 @@ fn policy(ttl: u64) -> RenewPolicy {
         at: RenewAt::Share(schedule::DEFAULT_SHARE),
         splay: Duration::from_secs(300),
         splay_seed: "alloc/loki".to_owned(),
-        min_remaining: Duration::from_secs(1),
-        max_issuances_per_hour: u32::try_from((4 * 3_600 / ttl.max(1)).clamp(10, 3_600)).unwrap(),
+        min_remaining: MinRemaining::Configured(Duration::from_secs(1)),
+        max_issuances_per_hour: IssuanceLimit::Derived {
+            ttl: Duration::from_secs(ttl),
+        },
         startup_timeout: Duration::from_secs(300),
     }
 }
@@ -121,7 +128,7 @@ fn a_failure_waits_for_its_plan() {
 fn a_used_up_budget_waits_until_it_is_free_or_the_plan_is_later() {
     let mut facts = facts();
     facts.live = None;
-    facts.issuances = (0..10).map(|number| at(1_000 + number)).collect();
+    facts.requests.counted = (0..10).map(|number| at(1_000 + number)).collect();
     assert_eq!(
         decided(&facts, 1_100),
         Next::WaitUntil(at(4_600), ActionReason::IssuanceLimit)
@@ -247,7 +254,7 @@ fn looks_are_only_for_the_plan_of_an_issuer_that_is_away() {
     };
     assert!(until < look.plus(Duration::from_secs(8)), "brought forward");
     assert_eq!(look_at(&facts, &policy(864_000), look), None);
-    facts.issuances = vec![look; 10];
+    facts.requests.counted = vec![look; 10];
     assert!(matches!(
         decide(&facts, &policy(864_000), until),
         Next::WaitUntil(_, ActionReason::IssuanceLimit)
@@ -294,17 +301,17 @@ fn records_from_the_future_neither_block_nor_loop() {
     let ahead = 864_000 + 7_200;
     let mut facts = facts();
     facts.failure = Some(run(FailureClass::Denied, ahead));
-    facts.issuances = vec![at(ahead); 10];
+    facts.requests.counted = vec![at(ahead); 10];
     assert_eq!(decided(&facts, 864_000), Next::Issue(ActionReason::Expired));
     // The attempt records itself, and from then on the plan and the budget hold again.
-    budget::prune(&mut facts.issuances, at(864_000));
+    facts.requests.sent(Share::Due, at(864_000));
     facts.failure = Some(run(FailureClass::Denied, 864_000));
     assert_eq!(
         decided(&facts, 864_000),
         Next::WaitUntil(at(867_600), ActionReason::IssuanceLimit)
     );
     facts.failure = None;
-    facts.issuances.clear();
+    facts.requests = Requests::default();
     facts.live = None;
     facts.staged = Some(staged(valid(ahead + 100, ahead + 9_000), ahead));
     assert_eq!(
@@ -324,6 +331,8 @@ fn every_reason_has_a_name_and_a_text() {
         ActionReason::Staged,
         ActionReason::Retry(FailureClass::Denied),
         ActionReason::IssuanceLimit,
+        ActionReason::ManualLimit,
+        ActionReason::Quarantine,
     ] {
         assert!(!why.name().contains(' ') && why.to_string().contains(' '));
     }

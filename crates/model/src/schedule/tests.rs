@@ -12,8 +12,8 @@ fn policy(at: RenewAt, splay: Duration, key: &str) -> RenewPolicy {
         at,
         splay,
         splay_seed: key.to_owned(),
-        min_remaining: Duration::from_secs(1),
-        max_issuances_per_hour: 10,
+        min_remaining: MinRemaining::Configured(Duration::from_secs(1)),
+        max_issuances_per_hour: IssuanceLimit::Configured(10),
         startup_timeout: Duration::from_secs(300),
     }
 }
@@ -183,7 +183,7 @@ proptest! {
     ) {
         let ttl = 5 + 10_f64.powf(exponent) as i64;
         let mut policy = policy(rule, Duration::from_secs(splay), "a");
-        policy.max_issuances_per_hour = per_hour;
+        policy.max_issuances_per_hour = IssuanceLimit::Configured(per_hour);
         let validity = Validity { not_before: secs(-backdated), not_after: secs(ttl) };
         let came = Timestamp::from_unix_millis((ttl as f64 * late * 990.0) as i64);
         let due = due(validity, Some(came), &policy);
@@ -207,9 +207,49 @@ proptest! {
         };
         for rule in [RenewAt::Share(share), RenewAt::Before(Duration::from_secs(splay))] {
             let mut policy = policy(rule, Duration::from_secs(splay), "a");
-            policy.max_issuances_per_hour = (splay % 3) as u32;
+            policy.max_issuances_per_hour = IssuanceLimit::Configured((splay % 3) as u32);
             let came = came.map(Timestamp::from_unix_millis);
             drop(due(validity, came, &policy));
         }
+    }
+}
+
+fn validity(from: i64, until: i64) -> Validity {
+    Validity {
+        not_before: secs(from),
+        not_after: secs(until),
+    }
+}
+
+#[test]
+fn what_must_be_left_follows_the_life_that_is_received_unless_somebody_wrote_it() {
+    let of = |rule: MinRemaining, life: i64| rule.of(validity(0, life)).as_secs();
+    let derived = MinRemaining::Derived(Duration::from_secs(300));
+    assert_eq!(of(derived, 864_000), 300);
+    assert_eq!(of(derived, 600), 30);
+    assert_eq!(of(derived, 20), 5);
+    assert_eq!(of(MinRemaining::Derived(Duration::from_secs(1)), 20), 1);
+    let written = MinRemaining::Configured(Duration::from_secs(300));
+    assert_eq!(of(written, 600), 300);
+}
+
+proptest! {
+    #[test]
+    fn every_plan_fits_into_a_limit_that_was_derived(
+        ttl in 1..40_000_000_u64,
+        life in 2..40_000_000_i64,
+        part in 0.1..0.95_f64,
+        before in proptest::option::of(1..1_000_000_u64),
+        splay in 0..1_000_000_u64,
+        backdated in 0..60_i64,
+    ) {
+        let policy = RenewPolicy {
+            at: before.map_or(RenewAt::Share(part), |secs| RenewAt::Before(Duration::from_secs(secs))),
+            splay: Duration::from_secs(splay),
+            max_issuances_per_hour: IssuanceLimit::Derived { ttl: Duration::from_secs(ttl) },
+            ..share(0.5)
+        };
+        let due = due(validity(-backdated, life), Some(secs(0)), &policy);
+        prop_assert_eq!(due.over_limit(policy.max_issuances_per_hour), None, "{:?}", due);
     }
 }

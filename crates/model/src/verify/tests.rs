@@ -16,7 +16,7 @@ pub(crate) const NOW: Timestamp = Timestamp::from_unix_secs(1_795_600_000);
 
 fn expect(request: &Request) -> Expect<'_> {
     Expect {
-        min_remaining: Duration::from_secs(60),
+        min_remaining: MinRemaining::Configured(Duration::from_secs(60)),
         ..Expect::of(request)
     }
 }

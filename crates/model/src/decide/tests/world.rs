@@ -2,6 +2,7 @@
 //! faults, and a wall clock that can be stepped. Nothing sleeps.
 
 use super::*;
+use crate::budget::{Aftermath, MOST_REFUSED, WINDOW};
 
 /// How often the real loop looks at the wall clock at the latest.
 pub(super) const LOOK: Duration = Duration::from_secs(30);
@@ -44,6 +45,8 @@ pub(super) struct World {
     pub(super) sent: Vec<(Timestamp, bool)>,
     /// When sets went live.
     pub(super) published: Vec<Timestamp>,
+    /// What the newest request counts as.
+    share: Share,
 }
 
 impl World {
@@ -61,6 +64,7 @@ impl World {
             outages: Vec::new(),
             sent: Vec::new(),
             published: Vec::new(),
+            share: Share::Other,
         }
     }
 
@@ -96,7 +100,7 @@ impl World {
     /// One decision; returns the time it wants to wait until, always after now.
     pub(super) fn act(&mut self) -> Option<Timestamp> {
         match decide(&self.facts, &self.policy, self.now) {
-            Next::Issue(_) => self.issue(),
+            Next::Issue(why) => self.issue(why.share()),
             Next::Publish(_) => self.publish(),
             Next::WaitUntil(wake, why) => {
                 assert!(wake > self.now, "waits for the past: {why}");
@@ -106,10 +110,12 @@ impl World {
         None
     }
 
-    fn issue(&mut self) {
+    fn issue(&mut self, share: Share) {
         let sent = self.now;
-        self.facts.issuances.push(sent);
-        budget::prune(&mut self.facts.issuances, sent);
+        self.facts.requests.sent(share, sent);
+        self.facts.freed = false;
+        self.share = share;
+        self.assert_limits();
         self.now = self.now.plus(self.latency);
         let outage = self
             .outages
@@ -118,10 +124,8 @@ impl World {
         if let Some(outage) = outage {
             let class = outage.classes[self.sent.len() % outage.classes.len()];
             let failure = failed(class, outage.retry_after);
-            self.sent.push((sent, budget::keeps(class)));
-            if !budget::keeps(class) {
-                self.facts.issuances.pop();
-            }
+            let after = Aftermath::from(class);
+            self.sent.push((sent, after != Aftermath::Withdrawn));
             self.fail(failure);
             return;
         }
@@ -136,17 +140,30 @@ impl World {
                 },
                 self.now,
             ),
-            Answer::OneSecond if self.policy.min_remaining.is_zero() => self.answer_with(
-                Validity {
-                    not_after: self.now.plus(Duration::from_secs(1)),
-                    ..good
-                },
-                self.now,
-            ),
+            Answer::OneSecond
+                if self.policy.min_remaining == MinRemaining::Configured(Duration::ZERO) =>
+            {
+                self.answer_with(
+                    Validity {
+                        not_after: self.now.plus(Duration::from_secs(1)),
+                        ..good
+                    },
+                    self.now,
+                )
+            }
             Answer::Expired | Answer::OneSecond | Answer::Refused => {
                 self.fail(failed(FailureClass::BadAnswer, None));
             }
         }
+    }
+
+    /// What the limit promises, whatever the issuer answers.
+    fn assert_limits(&self) {
+        let life = self.facts.live.as_ref().map(LiveLeaf::counted_life);
+        let (requests, now) = (&self.facts.requests, self.now);
+        let per_hour = self.policy.max_issuances_per_hour.per_hour(life);
+        assert!(requests.used(now) <= per_hour, "{requests:?}");
+        assert!(requests.refused(now) <= MOST_REFUSED, "{requests:?}");
     }
 
     fn good(&self) -> Validity {
@@ -168,6 +185,9 @@ impl World {
 
     fn publish(&mut self) {
         let staged = self.facts.staged.take().unwrap();
+        let life = staged.validity.remaining(staged.obtained_at);
+        let sent = staged.obtained_at.minus(self.latency);
+        self.facts.requests.was_published(self.share, sent, life);
         self.published.push(self.now);
         self.facts.failure = None;
         self.facts.forced = false;
@@ -180,6 +200,12 @@ impl World {
     }
 
     fn fail(&mut self, failure: Failure) {
+        match Aftermath::from(failure.class) {
+            Aftermath::Withdrawn => self.facts.requests.withdraw(self.share),
+            Aftermath::Refused => self.facts.requests.was_refused(self.share),
+            Aftermath::Counted => {}
+        }
+        self.facts.forced = false;
         self.facts.failure = Some(FailureRun::after(
             self.facts.failure.as_ref(),
             failure,
@@ -193,7 +219,7 @@ impl World {
         let mut first = 0;
         let mut most = 0;
         for (index, (time, _)) in made.iter().enumerate() {
-            while time.since(made[first].0) >= budget::WINDOW {
+            while time.since(made[first].0) >= WINDOW {
                 first += 1;
             }
             most = most.max(index + 1 - first);
