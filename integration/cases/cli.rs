@@ -226,7 +226,10 @@ fn the_words_of_a_command_may_begin_with_a_hyphen() {
         let argv = settings
             .iter()
             .find(|row| row["key"] == "certificate.reload.command");
-        assert_eq!(argv.unwrap()["value"], serde_json::json!(words));
+        // Arguments may hold a secret: only the program is shown.
+        let mut shown = ["[argument]"; 6];
+        shown[0] = words[0];
+        assert_eq!(argv.unwrap()["value"], serde_json::json!(shown));
     }
     // of other flags a value that looks like a flag is a slip
     let ran = run(["check-config", "--dns-sans", "--role"], GOOD);
