@@ -11,6 +11,7 @@ mod observe;
 mod openbao;
 mod probe;
 mod publish;
+mod readme;
 mod reload;
 mod repo;
 mod returns;
