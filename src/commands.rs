@@ -83,7 +83,17 @@ async fn dispatch(command: Command, environment: &Environment) -> anyhow::Result
 /// # Errors
 /// [`Problems`], all of them; the command ends with [`Exit::Usage`].
 pub(crate) fn configured(flags: &Flags, environment: &Environment) -> anyhow::Result<Config> {
+    configured_with(flags, environment, |_| ())
+}
+
+/// As [`configured`] for what goes on running: `harden` is called before any thread is started.
+pub(crate) fn configured_with(
+    flags: &Flags,
+    environment: &Environment,
+    harden: impl FnOnce(&Config),
+) -> anyhow::Result<Config> {
     let (config, notes) = config::load_noted(flags.file(environment), environment, flags)?;
+    harden(&config);
     log::start(&config.log, environment);
     for note in notes {
         tracing::warn!("{note}");

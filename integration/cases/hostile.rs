@@ -7,6 +7,7 @@
 
 mod directories;
 mod files;
+mod hardening;
 mod network;
 mod pipes;
 mod process;

@@ -22,6 +22,7 @@ use crate::{
     cli::ExecArgs,
     config::Environment,
     exit::Exit,
+    hardening,
     model::duration,
     reload::signal,
     status::Status,
@@ -34,7 +35,9 @@ pub(super) async fn run(args: &ExecArgs, environment: &Environment) -> anyhow::R
             "write durations as 30s, 5m or 1h; 0 is never",
         )
     })?;
-    let config = super::configured(&args.flags, environment)?;
+    let config = super::configured_with(&args.flags, environment, |config| {
+        hardening::apply(config, environment, true);
+    })?;
     let variables = Variables::of(&config.certificates)
         .map_err(|clash| Stopped::usage(clash.to_string(), "rename one of them"))?
         .without_passwords(environment);

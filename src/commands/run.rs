@@ -13,7 +13,7 @@ use tokio::{
     time::{Instant, timeout},
 };
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use super::Stopped;
 use crate::{
@@ -23,6 +23,7 @@ use crate::{
     config::{Config, Environment, ReloadStep},
     control::Force,
     exit::Exit,
+    hardening,
     issuer::Issuer as _,
     model::reload::{Action, SignalTarget},
     observe::{
@@ -40,7 +41,9 @@ use crate::{
 const REVOKE_TIMEOUT: Duration = Duration::from_millis(300);
 
 pub(super) async fn run(args: &RunArgs, environment: &Environment) -> anyhow::Result<Exit> {
-    let config = super::configured(&args.flags, environment)?;
+    let config = super::configured_with(&args.flags, environment, |config| {
+        hardening::apply(config, environment, false);
+    })?;
     refuse_child(&config)?;
     let mut signals = FinishSignals::listen().context("cannot listen for signals")?;
     let wishes = Wishes::listen().context("cannot listen for signals")?;
@@ -161,6 +164,14 @@ impl Sidecar {
             config.vault.addresses.join(", "),
             config.certificates.len(),
         );
+        for part in hardening::report() {
+            debug!(
+                "hardening: {} {}: {}",
+                part.name,
+                if part.active { "on" } else { "off" },
+                part.detail
+            );
+        }
         let plain_http = config.vault.plain_addresses().next().is_some();
         let servers = Servers::bind(config.http.as_ref(), config.status.as_ref())?;
         let reloads = config

@@ -38,19 +38,23 @@ pub(super) fn resolve(written: &Written, mut all: Gathered<'_>) -> Result<Loaded
     let log = log(&mut single(&mut all, written, Section::Log));
     let http = seen::http(&mut single(&mut all, written, Section::Http));
     let status = seen::status(&mut single(&mut all, written, Section::Status));
-    match (vault, auth, log) {
-        (Some(vault), Some(auth), Some(log)) if all.problems.is_empty() => Ok(Loaded {
-            config: Config {
-                vault,
-                auth,
-                certificates,
-                log,
-                http,
-                status,
-            },
-            table: all.table.unwrap_or_default(),
-            notes: all.notes,
-        }),
+    let hardening = hardening(&mut single(&mut all, written, Section::Process));
+    match (vault, auth, log, hardening) {
+        (Some(vault), Some(auth), Some(log), Some(hardening)) if all.problems.is_empty() => {
+            Ok(Loaded {
+                config: Config {
+                    vault,
+                    auth,
+                    certificates,
+                    log,
+                    http,
+                    status,
+                    hardening,
+                },
+                table: all.table.unwrap_or_default(),
+                notes: all.notes,
+            })
+        }
         _ => Err(all.problems.in_order()),
     }
 }
@@ -142,6 +146,14 @@ fn log(layers: &mut Layers<'_, '_>) -> Option<LoggingConfig> {
     Some(LoggingConfig {
         format: format?,
         level: level?,
+    })
+}
+
+fn hardening(layers: &mut Layers<'_, '_>) -> Option<bool> {
+    layers.read("hardening", |text| match text {
+        "on" => Ok(true),
+        "off" => Ok(false),
+        _ => Err("not on or off".to_owned()),
     })
 }
 

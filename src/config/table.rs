@@ -23,6 +23,8 @@ pub enum Section {
     Http,
     /// `status { }`: where `certagent status` and `certagent renew` find the agent.
     Status,
+    /// `process { }`: what the process itself may do.
+    Process,
     /// `probe { }` in a certificate's block: how to see which certificate the application serves.
     Probe,
     /// `reload { }` in a certificate's block: how to make the application load it.
@@ -35,7 +37,7 @@ pub enum Section {
 
 impl Section {
     /// All blocks, in the order they are documented.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Certificate,
         Self::Probe,
         Self::Reload,
@@ -46,6 +48,7 @@ impl Section {
         Self::Log,
         Self::Http,
         Self::Status,
+        Self::Process,
     ];
 
     /// The block's word in the file.
@@ -58,6 +61,7 @@ impl Section {
             Self::Log => "log",
             Self::Http => "http",
             Self::Status => "status",
+            Self::Process => "process",
             Self::Probe => "probe",
             Self::Reload => "reload",
             Self::Stagger => "stagger",
@@ -76,7 +80,8 @@ impl Section {
             | Self::Certificate
             | Self::Log
             | Self::Http
-            | Self::Status => None,
+            | Self::Status
+            | Self::Process => None,
         }
     }
 
@@ -105,6 +110,7 @@ impl Section {
             | Self::Log
             | Self::Http
             | Self::Status
+            | Self::Process
             | Self::Probe
             | Self::Reload
             | Self::Stagger
@@ -132,6 +138,7 @@ impl Section {
             Self::Reload => "Reload of the application",
             Self::Stagger => "Staggered reloads of the allocations of a group",
             Self::Rollback => "Rollback",
+            Self::Process => "The process itself",
         }
     }
 

@@ -26,6 +26,8 @@ pub struct Config {
     pub http: Option<Listen>,
     /// Where `certagent status` finds this agent, if anywhere.
     pub status: Option<StatusSocket>,
+    /// Give up privileges and files that are not needed.
+    pub hardening: bool,
 }
 
 /// The longest path of a Unix socket, in bytes: `sockaddr_un.sun_path` holds 108, one of them for

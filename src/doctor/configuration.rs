@@ -7,6 +7,7 @@ use std::{collections::BTreeMap, os::unix::ffi::OsStrExt, path::PathBuf};
 use super::{CheckOutcome, DoctorFacts, DoctorFinding};
 use crate::{
     config::MAX_SOCKET_PATH,
+    hardening,
     model::{
         decide, duration,
         schedule::{self, Validity},
@@ -93,6 +94,17 @@ pub(super) fn plain_address(facts: &DoctorFacts) -> CheckOutcome {
         )
     });
     CheckOutcome::of(found.collect())
+}
+
+pub(super) fn hardening_off(facts: &DoctorFacts) -> CheckOutcome {
+    let Some(config) = &facts.config else {
+        return CheckOutcome::skipped("there is no usable configuration");
+    };
+    match hardening::missing() {
+        _ if !config.hardening => CheckOutcome::wrong("", "hardening = \"off\""),
+        Some(missing) => CheckOutcome::skipped(missing),
+        None => CheckOutcome::Fine,
+    }
 }
 
 pub(super) fn long_socket(facts: &DoctorFacts) -> CheckOutcome {

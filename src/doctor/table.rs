@@ -43,6 +43,12 @@ pub const CHECKS: &[Check] = &[
         "write https://, set ca_cert, and remove allow_plain_http",
         configuration::plain_address,
     ),
+    warn(
+        "hardening-off",
+        "the process keeps privileges or reaches files that it does not need",
+        "set process.hardening to on: docs/security.md",
+        configuration::hardening_off,
+    ),
     fail(
         "socket-path-long",
         Exit::Usage,

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::status::{Readiness, View, generations, readiness, serves_current, serving};
 use crate::{
+    hardening::{self, Part},
     model::time::Timestamp,
     status::{AppStatus, FailureReport, Moment, Serving, Status},
 };
@@ -58,6 +59,8 @@ pub struct Report<'a> {
     pub started: Moment,
     /// When the report was made.
     pub now: Moment,
+    /// What the process gave up, and why not.
+    pub hardening: &'static [Part],
     /// Whether all certificates are ready.
     pub ready: bool,
     /// In the order of the configuration.
@@ -99,6 +102,7 @@ impl<'a> From<&'a View> for Report<'a> {
             version: env!("CARGO_PKG_VERSION"),
             started: view.started.into(),
             now: view.now.into(),
+            hardening: hardening::report(),
             ready: certificates.iter().all(|one| one.ready),
             certificates,
         }

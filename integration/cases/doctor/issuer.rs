@@ -33,6 +33,9 @@ pub(super) const SEEDS: &[Seed] = &[
         let address = format!("{},http://vault.invalid:8200", bench.server().address);
         bench.set("VAULT_ADDR", address);
     }),
+    seed("hardening-off", &[], |bench| {
+        bench.set("CERTAGENT_HARDENING", "off")
+    }),
     seed("socket-path-long", &["address-dead"], |bench| {
         let address = format!(
             "{},unix:///run/{}.sock",

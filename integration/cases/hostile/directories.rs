@@ -13,7 +13,7 @@ const GROUP_READS: &[&str] = &["--ttl", "1h", "--key-perms", "0640"];
 /// H1: whoever may write in `secrets/` makes the directory first.
 #[test]
 #[ignore = "needs root"]
-fn a_directory_that_somebody_else_made_never_gets_a_key() {
+fn a_directory_that_another_user_made_never_gets_a_key() {
     let makings = [
         "mkdir \"$1\"",
         "mkdir \"$1\"; chmod 2777 \"$1\"",
@@ -175,7 +175,7 @@ fn no_key_gets_into_a_directory_that_is_exchanged_in_a_loop() {
 /// M10: the ready file's directory becomes a link into a directory that only root may write.
 #[test]
 #[ignore = "needs root"]
-fn root_writes_no_ready_file_through_a_link_of_somebody_else() {
+fn root_writes_no_ready_file_through_a_link_of_another_user() {
     let place = Allocation::new();
     let mut process = place.running(&["--ttl", "20s"]);
     let etc = place.path("etc");

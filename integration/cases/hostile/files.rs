@@ -127,7 +127,7 @@ const SIGNAL: [&str; 5] = [
 /// M7: the other one names a daemon of root's; nothing is sent. Written by root, it is.
 #[test]
 #[ignore = "needs root"]
-fn a_pid_file_of_somebody_else_names_no_daemon_of_root() {
+fn a_pid_file_of_another_user_names_no_daemon_of_root() {
     let place = Allocation::new();
     let (daemon, said) = daemon(&place);
     let path = place.path("alloc/app.pid");

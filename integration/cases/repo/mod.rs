@@ -3,4 +3,5 @@
 mod configs;
 mod programs;
 mod rooms;
+mod security;
 mod words;

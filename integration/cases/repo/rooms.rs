@@ -19,13 +19,13 @@ const ROOMS: [&str; 26] = [
     "model",
     "exit",
     "clock",
-    "hardening",
     "terminal",
     "disk",
     "watch",
     "status",
     "control",
     "config",
+    "hardening",
     "http_client",
     "issuer",
     "csr",
@@ -76,7 +76,7 @@ const MODEL_NEEDS: [&str; 11] = [
 /// Lines of a file, tests included.
 const FILE_LIMIT: usize = 600;
 
-fn root() -> &'static Path {
+pub(super) fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 

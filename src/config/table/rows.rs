@@ -3,7 +3,8 @@
 use super::{
     Fallback::{self, Derived, Nothing, Value},
     Section::{
-        self, Auth, Certificate, Http, Log, Probe, Reload, Rollback, Stagger, Status, Vault,
+        self, Auth, Certificate, Http, Log, Probe, Process, Reload, Rollback, Stagger, Status,
+        Vault,
     },
     Setting, Shown,
     ValueKind::{self, Bool, Choice, Count, Duration, Headers, List, Mode, Path, Text},
@@ -213,6 +214,9 @@ pub const SETTINGS: &[Setting] = &[
 
     row(Status, "socket", "status-socket", Path, Derived("$NOMAD_ALLOC_DIR/certagent/run/status.sock"),
         "socket for certagent status and certagent renew; off is none"),
+
+    row(Process, "hardening", "hardening", Choice(&["on", "off"]), Value("on"),
+        "give up privileges and files that are not needed; off is for support"),
 ];
 
 const fn row(

@@ -297,6 +297,7 @@ const SAMPLES: &[Sample] = &[
         &[("http-listen", "0.0.0.0:9464")],
     ),
     ("status-socket", "/run/s.sock", &[]),
+    ("hardening", "off", &[]),
 ];
 
 const PROBE: &[(&str, &str)] = &[("probe-address", "a:1")];
