@@ -5,7 +5,7 @@
 
 use rcgen::{
     CertificateParams, DnType, KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384,
-    PKCS_ED25519, PKCS_RSA_SHA256, RsaKeySize, SanType, SignatureAlgorithm,
+    PKCS_ECDSA_P521_SHA512, PKCS_ED25519, PKCS_RSA_SHA256, RsaKeySize, SanType, SignatureAlgorithm,
 };
 use rustls_pki_types::PrivatePkcs8KeyDer;
 use zeroize::Zeroize;
@@ -26,6 +26,7 @@ pub fn new_key(kind: KeyType) -> Result<PrivateKey, Failure> {
     let made = match kind {
         KeyType::EcP256 => KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256),
         KeyType::EcP384 => KeyPair::generate_for(&PKCS_ECDSA_P384_SHA384),
+        KeyType::EcP521 => KeyPair::generate_for(&PKCS_ECDSA_P521_SHA512),
         KeyType::Ed25519 => KeyPair::generate_for(&PKCS_ED25519),
         KeyType::Rsa2048 => KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_2048),
         KeyType::Rsa3072 => KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_3072),
@@ -67,6 +68,7 @@ fn algorithm(kind: KeyType) -> &'static SignatureAlgorithm {
     match kind {
         KeyType::EcP256 => &PKCS_ECDSA_P256_SHA256,
         KeyType::EcP384 => &PKCS_ECDSA_P384_SHA384,
+        KeyType::EcP521 => &PKCS_ECDSA_P521_SHA512,
         KeyType::Ed25519 => &PKCS_ED25519,
         KeyType::Rsa2048 | KeyType::Rsa3072 | KeyType::Rsa4096 => &PKCS_RSA_SHA256,
     }
@@ -187,6 +189,7 @@ mod tests {
         let keys: Vec<_> = [
             KeyType::EcP256,
             KeyType::EcP384,
+            KeyType::EcP521,
             KeyType::Ed25519,
             KeyType::Rsa2048,
         ]

@@ -106,6 +106,8 @@ async fn new_key(kind: KeyType) -> Result<PrivateKey, Failure> {
             let made = tokio::task::spawn_blocking(move || csr::new_key(kind)).await;
             made.unwrap_or_else(|_| Err(Failure::local("key-generation", BROKEN_OFF.to_owned())))
         }
-        KeyType::EcP256 | KeyType::EcP384 | KeyType::Ed25519 => csr::new_key(kind),
+        KeyType::EcP256 | KeyType::EcP384 | KeyType::EcP521 | KeyType::Ed25519 => {
+            csr::new_key(kind)
+        }
     }
 }

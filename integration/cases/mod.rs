@@ -6,6 +6,7 @@ mod conformance;
 mod dev;
 mod doctor;
 mod exec;
+mod hierarchies;
 mod hostile;
 mod observe;
 mod openbao;

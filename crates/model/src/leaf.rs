@@ -9,6 +9,7 @@ use std::{collections::BTreeSet, fmt, net::IpAddr};
 use aws_lc_rs::digest;
 use x509_parser::{
     certificate::X509Certificate,
+    der_parser::oid,
     extensions::{GeneralName, ParsedExtension},
     oid_registry::{
         OID_EC_P256, OID_KEY_TYPE_EC_PUBLIC_KEY, OID_NIST_EC_P384, OID_NIST_EC_P521,
@@ -46,7 +47,7 @@ pub enum CertError {
 /// The family of a public key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeyAlgorithm {
-    /// ECDSA on P-256, P-384 or P-521 (told apart by [`KeyFacts::bits`]).
+    /// ECDSA on P-224, P-256, P-384 or P-521 (told apart by [`KeyFacts::bits`]).
     Ec,
     /// RSA.
     Rsa,
@@ -72,6 +73,7 @@ impl KeyFacts {
         match (self.algorithm, self.bits) {
             (KeyAlgorithm::Ec, 256) => Some(KeyType::EcP256),
             (KeyAlgorithm::Ec, 384) => Some(KeyType::EcP384),
+            (KeyAlgorithm::Ec, 521) => Some(KeyType::EcP521),
             (KeyAlgorithm::Ed25519, _) => Some(KeyType::Ed25519),
             (KeyAlgorithm::Rsa, 2048) => Some(KeyType::Rsa2048),
             (KeyAlgorithm::Rsa, 3072) => Some(KeyType::Rsa3072),
@@ -86,6 +88,7 @@ impl From<KeyType> for KeyFacts {
         let (algorithm, bits) = match kind {
             KeyType::EcP256 => (KeyAlgorithm::Ec, 256),
             KeyType::EcP384 => (KeyAlgorithm::Ec, 384),
+            KeyType::EcP521 => (KeyAlgorithm::Ec, 521),
             KeyType::Ed25519 => (KeyAlgorithm::Ed25519, 256),
             KeyType::Rsa2048 => (KeyAlgorithm::Rsa, 2048),
             KeyType::Rsa3072 => (KeyAlgorithm::Rsa, 3072),
@@ -120,6 +123,35 @@ pub struct SubjectNames {
     pub others: BTreeSet<String>,
 }
 
+/// A critical extension that rustls-webpki does not know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnknownCritical {
+    /// As `2.5.29.32`.
+    pub oid: String,
+    /// As `certificatePolicies`, where OpenSSL and Go know it.
+    pub name: Option<&'static str>,
+}
+
+impl fmt::Display for UnknownCritical {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.name {
+            Some(name) => write!(f, "{name} ({})", self.oid),
+            None => f.write_str(&self.oid),
+        }
+    }
+}
+
+/// The extension extendedKeyUsage as a whole (RFC 5280 section 4.2.1.12).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purposes {
+    /// There is none, which permits every use.
+    Open,
+    /// anyExtendedKeyUsage without serverAuth and clientAuth: Go takes it, OpenSSL and rustls do not.
+    Any,
+    /// Uses one by one.
+    Listed,
+}
+
 /// Facts of one certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CertFacts {
@@ -145,12 +177,19 @@ pub struct CertFacts {
     pub not_before: Timestamp,
     /// Last moment of validity.
     pub not_after: Timestamp,
-    /// It has extended key usage serverAuth, or any.
+    /// TLS servers may use it: extended key usage serverAuth, or none at all.
     pub server_auth: bool,
-    /// It has extended key usage clientAuth, or any.
+    /// TLS clients may use it: extended key usage clientAuth, or none at all.
     pub client_auth: bool,
+    /// What its extended key usage says as a whole.
+    pub purposes: Purposes,
+    /// Critical extensions that rustls-webpki does not know: then it refuses the certificate, unless
+    /// it is an anchor.
+    pub unknown_critical: Vec<UnknownCritical>,
     /// It may make TLS signatures: no key usage extension, or one with digitalSignature.
     pub may_sign: bool,
+    /// It may sign certificates: no key usage extension, or one with keyCertSign.
+    pub may_certify: bool,
     /// Basic constraints say CA; or it is a self-signed root of version 1, which has no extensions
     /// and which OpenSSL and Go take as an anchor.
     pub is_ca: bool,
@@ -207,7 +246,10 @@ impl CertFacts {
             not_after: moment(cert.validity().not_after),
             server_auth: usage.server_auth,
             client_auth: usage.client_auth,
+            purposes: usage.purposes,
+            unknown_critical: unknown_critical(&cert),
             may_sign: usage.may_sign,
+            may_certify: usage.may_certify,
             is_ca: usage.is_ca || root_v1,
             path_len: usage.path_len,
             key: key_facts(cert.public_key()),
@@ -256,7 +298,9 @@ pub fn plain_dns(name: &str) -> String {
 struct Usage {
     server_auth: bool,
     client_auth: bool,
+    purposes: Purposes,
     may_sign: bool,
+    may_certify: bool,
     is_ca: bool,
     path_len: Option<u32>,
 }
@@ -273,14 +317,57 @@ impl Usage {
             .basic_constraints()
             .map_err(|_| CertError::Extension("basicConstraints"))?;
         let extended = extended.map(|found| found.value);
+        let purposes = match extended {
+            None => Purposes::Open,
+            Some(eku) if eku.any && !eku.server_auth && !eku.client_auth => Purposes::Any,
+            Some(_) => Purposes::Listed,
+        };
         Ok(Self {
-            server_auth: extended.is_some_and(|eku| eku.any || eku.server_auth),
-            client_auth: extended.is_some_and(|eku| eku.any || eku.client_auth),
-            may_sign: usage.is_none_or(|found| found.value.digital_signature()),
+            server_auth: extended.is_none_or(|eku| eku.server_auth),
+            client_auth: extended.is_none_or(|eku| eku.client_auth),
+            purposes,
+            may_sign: usage
+                .as_ref()
+                .is_none_or(|found| found.value.digital_signature()),
+            may_certify: usage.is_none_or(|found| found.value.key_cert_sign()),
             is_ca: basic.as_ref().is_some_and(|found| found.value.ca),
             path_len: basic.and_then(|found| found.value.path_len_constraint),
         })
     }
+}
+
+/// Extensions that rustls-webpki knows: keyUsage, subjectAltName, basicConstraints,
+/// nameConstraints, cRLDistributionPoints, extKeyUsage, below 2.5.29 (its `cert.rs`).
+const KNOWN_CRITICAL: [&str; 6] = [
+    "2.5.29.15",
+    "2.5.29.17",
+    "2.5.29.19",
+    "2.5.29.30",
+    "2.5.29.31",
+    "2.5.29.37",
+];
+
+/// Names of further extensions that CAs mark as critical (RFC 5280 section 4.2.1).
+const EXTENSION_NAMES: [(&str, &str); 4] = [
+    ("2.5.29.32", "certificatePolicies"),
+    ("2.5.29.33", "policyMappings"),
+    ("2.5.29.36", "policyConstraints"),
+    ("2.5.29.54", "inhibitAnyPolicy"),
+];
+
+fn unknown_critical(cert: &X509Certificate<'_>) -> Vec<UnknownCritical> {
+    let critical = cert.extensions().iter().filter(|found| found.critical);
+    critical
+        .map(|found| found.oid.to_id_string())
+        .filter(|oid| !KNOWN_CRITICAL.contains(&oid.as_str()))
+        .map(|oid| UnknownCritical {
+            name: EXTENSION_NAMES
+                .iter()
+                .find(|known| known.0 == oid)
+                .map(|known| known.1),
+            oid,
+        })
+        .collect()
 }
 
 fn key_ids(cert: &X509Certificate<'_>) -> (Option<Vec<u8>>, Option<Vec<u8>>) {
@@ -382,6 +469,7 @@ pub(super) fn key_facts(spki: &SubjectPublicKeyInfo<'_>) -> KeyFacts {
         .as_ref()
         .and_then(|any| any.as_oid().ok());
     let bits = match curve {
+        Some(oid) if oid == oid!(1.3.132.0.33) => 224,
         Some(oid) if oid == OID_EC_P256 => 256,
         Some(oid) if oid == OID_NIST_EC_P384 => 384,
         Some(oid) if oid == OID_NIST_EC_P521 => 521,

@@ -24,6 +24,8 @@ pub enum KeyType {
     EcP256,
     /// ECDSA on NIST P-384.
     EcP384,
+    /// ECDSA on NIST P-521.
+    EcP521,
     /// Ed25519 (RFC 8410).
     Ed25519,
     /// RSA with a 2048-bit modulus.
@@ -36,9 +38,10 @@ pub enum KeyType {
 
 impl KeyType {
     /// All of them, in the order they are documented.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::EcP256,
         Self::EcP384,
+        Self::EcP521,
         Self::Ed25519,
         Self::Rsa2048,
         Self::Rsa3072,
@@ -51,6 +54,7 @@ impl KeyType {
         match self {
             Self::EcP256 => "ec-p256",
             Self::EcP384 => "ec-p384",
+            Self::EcP521 => "ec-p521",
             Self::Ed25519 => "ed25519",
             Self::Rsa2048 => "rsa-2048",
             Self::Rsa3072 => "rsa-3072",
@@ -64,6 +68,7 @@ impl KeyType {
         match self {
             Self::EcP256 => ("ec", 256),
             Self::EcP384 => ("ec", 384),
+            Self::EcP521 => ("ec", 521),
             Self::Ed25519 => ("ed25519", 0),
             Self::Rsa2048 => ("rsa", 2048),
             Self::Rsa3072 => ("rsa", 3072),

@@ -47,7 +47,7 @@ pub fn judge(role: &Value, request: &Request) -> Judged {
     key(role, request, &mut judged);
     let flag = |name: &str| role.get(name).and_then(Value::as_bool);
     for (name, usage) in [("server_flag", "serverAuth"), ("client_flag", "clientAuth")] {
-        if flag(name) == Some(false) && !has_usage(role, usage) {
+        if flag(name) == Some(false) && !has_usage(role, usage) && !without_usages(role) {
             let reason = format!("the role makes certificates without {usage} ({name}=false)");
             judged.push((Misfit::Usage, reason));
         }
@@ -148,8 +148,25 @@ fn has_usage(role: &Value, usage: &str) -> bool {
     let listed = role.get("ext_key_usage").and_then(Value::as_array);
     listed.is_some_and(|listed| {
         let mut words = listed.iter().filter_map(Value::as_str);
-        words.any(|word| word.eq_ignore_ascii_case(usage) || word.eq_ignore_ascii_case("any"))
+        words.any(|word| word.eq_ignore_ascii_case(usage))
     })
+}
+
+/// The role makes certificates without extended key usage, which may be used for all.
+fn without_usages(role: &Value) -> bool {
+    let none = |name: &str| {
+        role.get(name)
+            .and_then(Value::as_array)
+            .is_none_or(Vec::is_empty)
+    };
+    let flags = [
+        "server_flag",
+        "client_flag",
+        "code_signing_flag",
+        "email_protection_flag",
+    ];
+    let off = |name: &&str| role.get(*name).and_then(Value::as_bool) != Some(true);
+    flags.iter().all(off) && none("ext_key_usage") && none("ext_key_usage_oids")
 }
 
 #[cfg(test)]
@@ -216,6 +233,26 @@ mod tests {
         assert_eq!(judge(&role(), &request)[0].0, Misfit::Key);
         request.key_type_open = true;
         assert_eq!(judge(&role(), &request), Judged::new());
+    }
+
+    /// RFC 5280 section 4.2.1.12: no extension permits every use; `Any` is refused by OpenSSL.
+    #[test]
+    fn a_role_without_usages_fits_and_one_with_any_does_not() {
+        let mut role = role();
+        role["server_flag"] = json!(false);
+        role["client_flag"] = json!(false);
+        assert_eq!(judge(&role, &Request::example()), Judged::new());
+        for (field, value) in [
+            ("code_signing_flag", json!(true)),
+            ("ext_key_usage_oids", json!(["1.2.3.4"])),
+            ("ext_key_usage", json!(["Any"])),
+        ] {
+            let mut role = role.clone();
+            role[field] = value;
+            let judged = judge(&role, &Request::example());
+            assert_eq!(judged.len(), 2, "{field}: {judged:?}");
+            assert_eq!(judged[0].0, Misfit::Usage, "{field}");
+        }
     }
 
     #[test]

@@ -173,8 +173,13 @@ pub fn verify(bundle: Bundle, expect: &Expect<'_>, now: Timestamp) -> Result<Ver
     checks::shape(&facts, &mut problems);
     checks::names(&facts, &expect.request.names, &mut problems);
     checks::serial(&facts, expect.known_serials, &mut problems);
+    // What the leaf may not be used for was said: the chain's refusal follows from it.
+    let leaf_at_fault = !(facts.server_auth && facts.client_auth);
     let path = chain::build(&bundle, &facts, expect, now)
-        .map_err(|found| problems.extend(found))
+        .map_err(|mut found| {
+            found.retain(|problem| !(leaf_at_fault && problem.code == "chain-key-usage"));
+            problems.extend(found);
+        })
         .ok();
     problems.extend(path.as_ref().and_then(|path| path.pin.clone()));
     let validity = match &path {

@@ -17,6 +17,7 @@ async fn issue_and_sign_give_every_key_type_with_all_names() {
         for key_type in [
             KeyType::EcP256,
             KeyType::EcP384,
+            KeyType::EcP521,
             KeyType::Ed25519,
             KeyType::Rsa2048,
         ] {

@@ -35,7 +35,7 @@ pub const SETTINGS: &[Setting] = &[
         "who makes the private key: Vault (issue) or certagent (sign)"),
     row(Certificate, "ttl", "ttl", Duration, Value("10d"),
         "lifetime to request"),
-    row(Certificate, "key_type", "key-type", Choice(&["ec-p256", "ec-p384", "ed25519", "rsa-2048", "rsa-3072", "rsa-4096"]), Value("ec-p256"),
+    row(Certificate, "key_type", "key-type", Choice(&["ec-p256", "ec-p384", "ec-p521", "ed25519", "rsa-2048", "rsa-3072", "rsa-4096"]), Value("ec-p256"),
         "kind of private key; not set in mode issue: as the role says"),
     row(Certificate, "reuse_key", "reuse-key", Bool, Value("false"),
         "keep the private key over renewals; mode sign only"),

@@ -2,7 +2,7 @@
 //!
 //! Never repeats the text of a field that could hold a key.
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Number, Value};
 
 use super::MAX_CHAIN_CERTIFICATES;
 use crate::{
@@ -263,6 +263,15 @@ pub(super) fn key(
     found.map_err(|problem| problems.push(problem)).ok()
 }
 
+/// Compared as numbers: 1796778830.0 and 1.79677883e9 are 1796778830 (RFC 8259, 6).
+fn is_number(found: &Number, wanted: i64) -> bool {
+    found.as_i64() == Some(wanted)
+        || found
+            .as_f64()
+            // exact: times are far below 2^53
+            .is_some_and(|found| found.to_string() == wanted.to_string())
+}
+
 fn key_code(error: KeyError) -> &'static str {
     match error {
         KeyError::Pem(_) => "key-not-pem",
@@ -296,7 +305,7 @@ pub(super) fn agreement(
     let not_after = facts.not_after.unix_secs();
     match data.get("expiration") {
         None | Some(Value::Null) => {}
-        Some(Value::Number(at)) if at.as_i64() == Some(not_after) => {}
+        Some(Value::Number(at)) if is_number(at, not_after) => {}
         Some(Value::Number(at)) => problems.push(RefusalReason::new(
             "expiration-disagrees",
             format!("`expiration` is {at}, the certificate expires at {not_after}"),

@@ -44,7 +44,7 @@ pub enum KeyError {
     #[error("private key: an RSA key below 2048 bits")]
     Weak,
     /// A kind of key that TLS servers here do not use.
-    #[error("private key: not P-256, P-384, Ed25519 or RSA")]
+    #[error("private key: not P-256, P-384, P-521, Ed25519 or RSA")]
     Unsupported,
 }
 
@@ -112,6 +112,9 @@ impl PrivateKey {
                 return Self::from_ec(kind, &pair);
             }
         }
+        if on_other_curve(der) {
+            return Err(KeyError::Unsupported);
+        }
         if let Ok(pair) = Ed25519KeyPair::from_pkcs8(der) {
             let pkcs8 = pair
                 .to_pkcs8v1()
@@ -130,6 +133,9 @@ impl PrivateKey {
             if let Ok(pair) = EcdsaKeyPair::from_private_key_der(algorithm, der) {
                 return Self::from_ec(kind, &pair);
             }
+        }
+        if on_other_curve(der) {
+            return Err(KeyError::Unsupported);
         }
         Err(KeyError::Malformed("SEC1 (EC PRIVATE KEY)"))
     }
@@ -205,9 +211,23 @@ impl PrivateKey {
 static CURVES: [(Option<KeyType>, &EcdsaSigningAlgorithm); 4] = [
     (Some(KeyType::EcP256), &ECDSA_P256_SHA256_ASN1_SIGNING),
     (Some(KeyType::EcP384), &ECDSA_P384_SHA384_ASN1_SIGNING),
-    (None, &ECDSA_P521_SHA512_ASN1_SIGNING),
+    (Some(KeyType::EcP521), &ECDSA_P521_SHA512_ASN1_SIGNING),
     (None, &ECDSA_P256K1_SHA256_ASN1_SIGNING),
 ];
+
+/// Curves that nothing here can compute with, as their OBJECT IDENTIFIER in DER: P-224 (SEC 2) and
+/// the Brainpool curves (RFC 5639).
+static OTHER_CURVES: [&[u8]; 2] = [
+    &[0x06, 5, 0x2b, 0x81, 0x04, 0x00, 0x21],
+    &[0x06, 9, 0x2b, 0x24, 3, 3, 2, 8, 1, 1],
+];
+
+/// Does the head of a key that could not be read name such a curve?
+fn on_other_curve(der: &[u8]) -> bool {
+    OTHER_CURVES
+        .iter()
+        .any(|oid| der.windows(oid.len()).any(|window| window == *oid))
+}
 
 impl fmt::Debug for PrivateKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

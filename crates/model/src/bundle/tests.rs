@@ -21,6 +21,8 @@ fn every_key_format_becomes_the_same_pkcs8() {
         (keys::EC_P256_PKCS8, KeyType::EcP256),
         (keys::EC_P384_SEC1, KeyType::EcP384),
         (keys::EC_P384_PKCS8, KeyType::EcP384),
+        (keys::EC_P521_SEC1, KeyType::EcP521),
+        (keys::EC_P521_PKCS8, KeyType::EcP521),
         (keys::ED25519_PKCS8, KeyType::Ed25519),
     ];
     for (text, kind) in table {
@@ -53,8 +55,8 @@ fn unusable_keys_say_why_and_nothing_else() {
     let table = [
         (keys::RSA_1024_PKCS1, KeyError::Weak),
         (keys::RSA_1024_PKCS8, KeyError::Weak),
-        (keys::EC_P521_SEC1, KeyError::Unsupported),
-        (keys::EC_P521_PKCS8, KeyError::Unsupported),
+        (keys::EC_P224_SEC1, KeyError::Unsupported),
+        (keys::EC_P224_PKCS8, KeyError::Unsupported),
         (keys::EC_K256_SEC1, KeyError::Unsupported),
         (keys::EC_K256_PKCS8, KeyError::Unsupported),
         (keys::ENCRYPTED_PKCS8, KeyError::Encrypted),

@@ -2,6 +2,7 @@
 //!
 //! Answers look like Vault's: PEM without a final newline, `ca_chain` from the issuing CA upward.
 
+mod hierarchies;
 pub mod keys;
 mod mutations;
 
@@ -15,12 +16,13 @@ use aws_lc_rs::digest;
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateSigningRequestParams, DistinguishedName,
     DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
-    PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384, PKCS_ED25519, PKCS_RSA_SHA256, PublicKeyData,
-    RsaKeySize, SanType, SerialNumber,
+    PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384, PKCS_ECDSA_P521_SHA512, PKCS_ED25519,
+    PKCS_RSA_SHA256, PublicKeyData, RsaKeySize, SanType, SerialNumber,
 };
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 
+pub use hierarchies::{Hierarchy, hierarchies};
 pub use mutations::{Mutation, Tolerated, mutations, tolerated};
 
 use crate::{
@@ -82,6 +84,16 @@ impl Authority {
     /// Its certificate as Vault sends it: PEM without a final newline.
     pub fn pem(&self) -> String {
         vault_pem(&self.der)
+    }
+
+    /// A root of X.509 version 1, made elsewhere, with its key in PKCS#8.
+    pub fn root_v1(cert: &str, key: &str, now: Timestamp) -> Self {
+        let der = pem::parse(cert).unwrap()[0].der.to_vec();
+        Self::join(
+            der,
+            ca_params("Root V1", now),
+            KeyPair::from_pem(key).unwrap(),
+        )
     }
 
     fn join(der: Vec<u8>, params: CertificateParams, key: KeyPair) -> Self {
@@ -252,6 +264,7 @@ pub fn new_key(kind: KeyType) -> KeyPair {
     match kind {
         KeyType::EcP256 => KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap(),
         KeyType::EcP384 => KeyPair::generate_for(&PKCS_ECDSA_P384_SHA384).unwrap(),
+        KeyType::EcP521 => KeyPair::generate_for(&PKCS_ECDSA_P521_SHA512).unwrap(),
         KeyType::Ed25519 => KeyPair::generate_for(&PKCS_ED25519).unwrap(),
         KeyType::Rsa2048 => rsa(RsaKeySize::_2048),
         KeyType::Rsa3072 => rsa(RsaKeySize::_3072),

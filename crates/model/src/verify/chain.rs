@@ -9,7 +9,12 @@ use rustls_pki_types::{CertificateDer, TrustAnchor, UnixTime};
 use webpki::{ALL_VERIFICATION_ALGS, EndEntityCert, Error, KeyUsage, anchor_from_trusted_cert};
 
 use super::{Expect, RefusalReason};
-use crate::{bundle::Bundle, leaf::CertFacts, schedule::Validity, time::Timestamp};
+use crate::{
+    bundle::Bundle,
+    leaf::{CertFacts, KeyAlgorithm, KeyFacts, UnknownCritical},
+    schedule::Validity,
+    time::Timestamp,
+};
 
 /// The way from the leaf to an anchor.
 pub(super) struct Path {
@@ -60,9 +65,11 @@ pub(super) fn build(
     let at = now
         .max(leaf.not_before)
         .min(leaf.not_after.max(leaf.not_before));
-    let (links, anchor) = verified_path(&bundle.leaf, &chain, &anchors, at)?;
+    let (links, anchor) = verified_path(&bundle.leaf, &chain, &anchors, at)
+        .map_err(|error| vec![explained(&error, leaf, &chain, &anchors)])?;
     let at_use = now.max(leaf.not_before);
     check_anchor(anchor, links.len(), at_use)?;
+    check_key_usage(links.iter().copied().chain([anchor]))?;
     let issuer = links.first().copied().unwrap_or(anchor);
     let pin = check_pin(issuer, chain.iter().chain(&anchors), expect);
     // What the path does not need and nobody can use any more only makes the files longer.
@@ -107,41 +114,43 @@ fn read_all(ders: &[Vec<u8>]) -> Result<Vec<Above>, Vec<RefusalReason>> {
 /// Intermediates of the verified path, and its anchor.
 type VerifiedPath<'a> = (Vec<&'a Above>, &'a Above);
 
+/// Intermediates of the longest path that rustls-webpki follows (its `MAX_SUB_CA_COUNT`).
+const MAX_INTERMEDIATES: usize = 6;
+
 fn verified_path<'a>(
     leaf: &[u8],
     chain: &'a [Above],
     anchors: &'a [Above],
     at: Timestamp,
-) -> Result<VerifiedPath<'a>, Vec<RefusalReason>> {
+) -> Result<VerifiedPath<'a>, Error> {
     let leaf = CertificateDer::from(leaf);
-    let end = EndEntityCert::try_from(&leaf).map_err(|error| vec![problem(&error)])?;
+    let end = EndEntityCert::try_from(&leaf)?;
     let links: Vec<CertificateDer<'_>> = chain
         .iter()
         .map(|cert| CertificateDer::from(cert.der.as_slice()))
         .collect();
-    let tops: Vec<CertificateDer<'_>> = anchors
+    // An anchor that webpki can't read is no end of a path, and no reason to refuse another path.
+    let tops: Vec<(CertificateDer<'_>, &Above)> = anchors
         .iter()
-        .map(|cert| CertificateDer::from(cert.der.as_slice()))
+        .map(|cert| (CertificateDer::from(cert.der.as_slice()), cert))
         .collect();
-    let mut trusted: Vec<TrustAnchor<'_>> = Vec::new();
-    for top in &tops {
-        trusted.push(anchor_from_trusted_cert(top).map_err(|error| vec![problem(&error)])?);
-    }
+    let (trusted, ends): (Vec<TrustAnchor<'_>>, Vec<&Above>) = tops
+        .iter()
+        .filter_map(|(der, cert)| Some((anchor_from_trusted_cert(der).ok()?, *cert)))
+        .unzip();
     let secs = u64::try_from(at.unix_secs()).unwrap_or(0);
     let time = UnixTime::since_unix_epoch(Duration::from_secs(secs));
     let mut found = None;
     for usage in [KeyUsage::server_auth(), KeyUsage::client_auth()] {
-        let path = end
-            .verify_for_usage(
-                ALL_VERIFICATION_ALGS,
-                &trusted,
-                &links,
-                time,
-                usage,
-                None,
-                None,
-            )
-            .map_err(|error| vec![problem(&error)])?;
+        let path = end.verify_for_usage(
+            ALL_VERIFICATION_ALGS,
+            &trusted,
+            &links,
+            time,
+            usage,
+            None,
+            None,
+        )?;
         let used = path.intermediate_certificates().filter_map(|cert| {
             let der = cert.der();
             chain
@@ -151,15 +160,63 @@ fn verified_path<'a>(
         let top = trusted
             .iter()
             .position(|anchor| std::ptr::eq(anchor, path.anchor()));
-        let top = top.and_then(|at| anchors.get(at));
-        found = Some((used.collect(), top));
+        let top = top.and_then(|at| ends.get(at).copied());
+        found = top.map(|top| (used.collect(), top));
     }
-    match found {
-        Some((links, Some(top))) => Ok((links, top)),
-        _ => Err(vec![RefusalReason::new(
-            "chain-invalid",
-            "the chain does not verify",
-        )]),
+    found.ok_or(Error::UnknownIssuer)
+}
+
+/// Webpki names no certificate. What its refusal comes from is looked for where only one thing can
+/// be meant.
+fn explained(error: &Error, leaf: &CertFacts, chain: &[Above], anchors: &[Above]) -> RefusalReason {
+    let above = || chain.iter().chain(anchors).map(|cert| &cert.facts);
+    match error {
+        Error::MaximumPathDepthExceeded => {
+            let message = format!(
+                "the chain has {} intermediates, at most {MAX_INTERMEDIATES} can be verified \
+                 (a limit of rustls; Go and OpenSSL follow longer ones)",
+                chain.len()
+            );
+            return RefusalReason::new("chain-path-length", message);
+        }
+        Error::UnsupportedCriticalExtension | Error::UnknownIssuer => {
+            let critical = std::iter::once(leaf)
+                .chain(above())
+                .find(|facts| !facts.unknown_critical.is_empty());
+            if let Some(facts) = critical {
+                return critical_extension(facts, &facts.unknown_critical);
+            }
+        }
+        Error::InvalidSignatureForPublicKey
+        | Error::UnsupportedSignatureAlgorithmForPublicKeyContext(_) => {
+            if let Some(facts) = above().find(|facts| is_weak(facts.key)) {
+                let message = format!(
+                    "the key of `{}` is {}, which rustls takes for too weak",
+                    facts.subject, facts.key
+                );
+                return RefusalReason::new("chain-weak-signature", message);
+            }
+        }
+        _ => {}
+    }
+    problem(error)
+}
+
+fn critical_extension(facts: &CertFacts, unknown: &[UnknownCritical]) -> RefusalReason {
+    let unknown: Vec<String> = unknown.iter().map(ToString::to_string).collect();
+    let message = format!(
+        "`{}` has the critical extension {}, which rustls does not know",
+        facts.subject,
+        unknown.join(" and ")
+    );
+    RefusalReason::new("chain-critical-extension", message)
+}
+
+fn is_weak(key: KeyFacts) -> bool {
+    match key.algorithm {
+        KeyAlgorithm::Rsa => key.bits < 2048,
+        KeyAlgorithm::Ec => key.kind().is_none(),
+        KeyAlgorithm::Ed25519 | KeyAlgorithm::Other => false,
     }
 }
 
@@ -173,7 +230,8 @@ fn validity(leaf: &CertFacts, links: &[&Above], anchor: &Above) -> Validity {
 }
 
 /// Webpki takes anchors as given; OpenSSL and Go look at their dates and at their being a CA.
-/// The limit of a root on the length of the chain is not webpki's business either.
+/// The limit of a root on the length of the chain is not webpki's business either, nor are its
+/// critical extensions.
 fn check_anchor(anchor: &Above, links: usize, at: Timestamp) -> Result<(), Vec<RefusalReason>> {
     let facts = &anchor.facts;
     let subject = &facts.subject;
@@ -191,10 +249,28 @@ fn check_anchor(anchor: &Above, links: usize, at: Timestamp) -> Result<(), Vec<R
     } else if facts.path_len.is_some_and(|most| links > most as usize) {
         let message = format!("anchor `{subject}` does not allow {links} intermediates");
         RefusalReason::new("chain-path-length", message)
+    } else if let Some(unknown) = facts.unknown_critical.iter().find(|one| one.name.is_none()) {
+        critical_extension(facts, std::slice::from_ref(unknown))
     } else {
         return Ok(());
     };
     Err(vec![problem])
+}
+
+/// Webpki does not look at the key usage of a CA (RFC 5280 section 4.2.1.3); OpenSSL and Go do.
+fn check_key_usage<'a>(
+    mut path: impl Iterator<Item = &'a Above>,
+) -> Result<(), Vec<RefusalReason>> {
+    match path.find(|cert| !cert.facts.may_certify) {
+        None => Ok(()),
+        Some(cert) => Err(vec![RefusalReason::new(
+            "chain-key-usage",
+            format!(
+                "`{}` may not sign certificates: its key usage lacks keyCertSign",
+                cert.facts.subject
+            ),
+        )]),
+    }
 }
 
 /// A pin fits any certificate of the issuing CA: a cross-signed copy has the same name and key.
@@ -234,7 +310,7 @@ fn problem(error: &Error) -> RefusalReason {
             "chain-weak-signature",
             "a signature in the chain uses a weak or unknown algorithm",
         ),
-        Error::PathLenConstraintViolated | Error::MaximumPathDepthExceeded => (
+        Error::PathLenConstraintViolated => (
             "chain-path-length",
             "the chain is longer than a CA in it allows",
         ),

@@ -7,7 +7,7 @@ use std::{collections::BTreeSet, net::IpAddr, time::Duration};
 use super::RefusalReason;
 use crate::{
     bundle::PrivateKey,
-    leaf::{CertFacts, KeyAlgorithm, plain_dns},
+    leaf::{CertFacts, KeyAlgorithm, Purposes, plain_dns},
     request::{Names, Request},
     schedule::Validity,
     time::Timestamp,
@@ -53,6 +53,14 @@ pub(super) fn shape(facts: &CertFacts, problems: &mut Vec<RefusalReason>) {
         let message = format!("the certificate is self-signed: {}", facts.subject);
         problems.push(RefusalReason::new("leaf-self-signed", message));
     }
+    if facts.purposes == Purposes::Any {
+        problems.push(RefusalReason::new(
+            "server-auth",
+            "the certificate itself has the extended key usage `any` alone, which OpenSSL and \
+             rustls do not take for TLS servers and clients",
+        ));
+        return key_usage(facts, problems);
+    }
     if !facts.server_auth {
         problems.push(RefusalReason::new(
             "server-auth",
@@ -65,6 +73,10 @@ pub(super) fn shape(facts: &CertFacts, problems: &mut Vec<RefusalReason>) {
             "the certificate may not be used by TLS clients: no extended key usage clientAuth",
         ));
     }
+    key_usage(facts, problems);
+}
+
+fn key_usage(facts: &CertFacts, problems: &mut Vec<RefusalReason>) {
     if !facts.may_sign {
         problems.push(RefusalReason::new(
             "key-usage",
@@ -222,6 +234,13 @@ pub(super) fn oddities(facts: &CertFacts, validity: Validity, wanted: &Names) ->
             "a CA in the chain expires at {}, before the certificate does at {}",
             validity.not_after, facts.not_after
         ));
+    }
+    if facts.purposes == Purposes::Open {
+        found.push(
+            "the certificate has no extended key usage: it may be used for everything \
+             (RFC 5280, 4.2.1.12); server_flag and client_flag of the role limit that"
+                .to_owned(),
+        );
     }
     if facts.common_name.is_none() && !wanted.common_name.is_empty() {
         found.push("the certificate has no common name".to_owned());

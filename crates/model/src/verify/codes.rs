@@ -137,7 +137,7 @@ pub const CODES: &[Code] = &[
     ),
     code(
         "key-unsupported",
-        "the key is not P-256, P-384, Ed25519 or RSA",
+        "the key is not P-256, P-384, P-521, Ed25519 or RSA",
         "set key_type of the role to one of those",
     ),
     // The chain fields.
@@ -301,8 +301,8 @@ pub const CODES: &[Code] = &[
     ),
     code(
         "server-auth",
-        "extended key usage serverAuth is missing",
-        "set server_flag=true in the role",
+        "extended key usage serverAuth is missing, or there is only `any`",
+        "set server_flag=true and client_flag=true in the role",
     ),
     code(
         "client-auth",
@@ -334,7 +334,7 @@ pub const CODES: &[Code] = &[
     code(
         "chain-path-length",
         "the chain is longer than a CA in it allows",
-        "check max_path_length of the CAs",
+        "check max_path_length of the CAs; at most 6 intermediates can be verified",
     ),
     code(
         "chain-name-constraint",
@@ -344,12 +344,12 @@ pub const CODES: &[Code] = &[
     code(
         "chain-key-usage",
         "a CA in the chain forbids this use",
-        "check the extended key usage of the intermediates",
+        "check key usage and extended key usage of the CAs",
     ),
     code(
         "chain-critical-extension",
         "a critical extension in the chain is unknown",
-        CHAIN,
+        "re-issue that certificate with the extension not critical, or without it",
     ),
     code(
         "chain-expired",

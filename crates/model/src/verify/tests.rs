@@ -1,5 +1,7 @@
 //! What passes, what is refused, and with which code.
 
+mod hierarchies;
+
 use std::{collections::BTreeSet, time::Duration};
 
 use rcgen::SanType;
@@ -168,6 +170,7 @@ fn every_key_type_passes_when_asked_for() {
     let texts = [
         keys::EC_P256_SEC1,
         keys::EC_P384_SEC1,
+        keys::EC_P521_SEC1,
         keys::ED25519_PKCS8,
         keys::RSA_2048_PKCS1,
         keys::RSA_3072_PKCS1,
@@ -315,7 +318,7 @@ fn all_problems_come_at_once_and_the_failure_names_the_first() {
     let refusal = judge_leaf(&ca, &request, |params| {
         params.not_after = ca::moment(NOW.plus(Duration::from_secs(5)));
         params.subject_alt_names.truncate(1);
-        params.extended_key_usages.clear();
+        params.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::CodeSigning];
     })
     .unwrap_err();
     let codes: Vec<&str> = refusal

@@ -1,4 +1,4 @@
-//! Keys that cannot be made here, or not fast: made with OpenSSL once, used nowhere else.
+//! Keys, and a certificate, that cannot be made here, or not fast: made with OpenSSL once, used nowhere else.
 
 macro_rules! keys {
     ($($name:ident = $file:literal),* $(,)?) => {
@@ -19,11 +19,14 @@ keys! {
     EC_P256_WITH_PARAMS = "ec-p256.with-params",
     EC_P384_SEC1 = "ec-p384.sec1",
     EC_P384_PKCS8 = "ec-p384.pkcs8",
+    EC_P224_SEC1 = "ec-p224.sec1",
+    EC_P224_PKCS8 = "ec-p224.pkcs8",
     EC_P521_SEC1 = "ec-p521.sec1",
     EC_P521_PKCS8 = "ec-p521.pkcs8",
     EC_K256_SEC1 = "ec-k256.sec1",
     EC_K256_PKCS8 = "ec-k256.pkcs8",
     ED25519_PKCS8 = "ed25519.pkcs8",
+    ROOT_V1 = "root-v1",
     ENCRYPTED_PKCS8 = "encrypted.pkcs8",
     ENCRYPTED_SEC1 = "encrypted.sec1",
 }

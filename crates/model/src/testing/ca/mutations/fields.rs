@@ -215,7 +215,7 @@ pub(super) fn key_content(bench: &mut Bench<'_>) {
         field,
         keys::RSA_1024_PKCS1,
     );
-    bench.set("P-521 key", "key-unsupported", field, keys::EC_P521_PKCS8);
+    bench.set("P-521 key", "key-mismatch", field, keys::EC_P521_PKCS8);
     bench.set(
         "secp256k1 key",
         "key-unsupported",
@@ -393,6 +393,10 @@ pub(super) fn odd(bench: &mut Bench<'_>) {
     bench.tolerate("unknown fields", "", |answer| {
         answer["mount_type"] = json!("pki");
         answer["data"]["extra"] = json!({"a": [1, null]});
+    });
+    bench.tolerate("the end with a decimal point", "", |answer| {
+        let end = answer["data"]["expiration"].as_f64().unwrap();
+        answer["data"]["expiration"] = json!(end);
     });
     bench.tolerate("an empty list of errors", "", |answer| {
         answer["errors"] = json!([])

@@ -4,8 +4,7 @@ use std::{net::IpAddr, time::Duration};
 
 use rcgen::{
     BasicConstraints, CertificateParams, CustomExtension, DistinguishedName,
-    ExtendedKeyUsagePurpose, IsCa, KeyUsagePurpose, PKCS_ECDSA_P521_SHA512, SanType,
-    SubjectPublicKeyInfo,
+    ExtendedKeyUsagePurpose, IsCa, KeyUsagePurpose, SanType, SubjectPublicKeyInfo,
 };
 use serde_json::json;
 
@@ -75,8 +74,13 @@ fn key_kinds(bench: &mut Bench<'_>) {
     bench.keyed("Ed25519 for P-256", "key-type", &new_key(KeyType::Ed25519));
     let rsa = KeyPair::from_pem(keys::RSA_2048_PKCS8).unwrap();
     bench.keyed("RSA 2048 for P-256", "key-type", &rsa);
-    let p521 = KeyPair::generate_for(&PKCS_ECDSA_P521_SHA512).unwrap();
-    bench.keyed("P-521 for P-256", "key-unsupported", &p521);
+    bench.keyed("P-521 for P-256", "key-type", &new_key(KeyType::EcP521));
+    for (name, key) in [
+        ("a key on P-224", keys::EC_P224_PKCS8),
+        ("a key on P-224 in SEC1", keys::EC_P224_SEC1),
+    ] {
+        bench.set(name, "key-unsupported", "private_key", key);
+    }
     let weak = SubjectPublicKeyInfo::from_pem(keys::RSA_1024_PUBLIC).unwrap();
     let leaf = bench
         .ca
@@ -200,9 +204,11 @@ fn usages(bench: &mut Bench<'_>) {
         "server-auth",
         has(ExtendedKeyUsagePurpose::CodeSigning),
     );
-    bench.leaf("no extended usage", "server-auth", |params| {
-        params.extended_key_usages.clear()
-    });
+    bench.leaf(
+        "any extended usage",
+        "server-auth",
+        has(ExtendedKeyUsagePurpose::Any),
+    );
     bench.leaf("may not sign", "key-usage", |params| {
         params.key_usages = vec![KeyUsagePurpose::KeyEncipherment];
     });
