@@ -4,6 +4,7 @@
 //! pidfd, and never another one that has got its number; its exit code is handed on as a shell does;
 //! whoever starts a process here waits for it, so that the reaper leaves it alone.
 
+mod family;
 mod forward;
 mod own;
 mod reap;
@@ -23,6 +24,7 @@ use std::{
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use tokio::process::Command;
 
+pub use family::Family;
 pub use forward::{Incoming, Signals};
 pub use own::{Own, spawn};
 pub use reap::reap_orphans;

@@ -8,6 +8,7 @@
 mod directories;
 mod files;
 mod hardening;
+mod hooks;
 mod network;
 mod pipes;
 mod process;

@@ -1,7 +1,7 @@
 //! Runs a command of the operator: argument list, no shell, time limit, output into the log.
 //!
 //! Never hands on our tokens, and never logs a token or a line of the live key. What stays true: when
-//! the limit is over, the command and everything it started in its process group are killed.
+//! the limit is over, the command and everything it started are killed, also in other sessions.
 
 use std::{collections::BTreeMap, process::Stdio, sync::Arc, time::Duration};
 
@@ -10,13 +10,13 @@ use tokio::{
     io::{AsyncBufReadExt, AsyncRead, BufReader},
     process::Command,
     task::JoinSet,
-    time::timeout,
+    time::{sleep, timeout},
 };
 use zeroize::Zeroizing;
 
 use super::Event;
 use crate::{
-    child,
+    child::{self, Family},
     config::Environment,
     model::{
         cover::{self, KeyTraces},
@@ -33,6 +33,10 @@ const MAX_LINE_BYTES: usize = 64 * 1024;
 const MAX_LOGGED_CHARS: usize = 1000;
 /// What is written after the command's end is waited for no longer than this.
 const OUTPUT_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// How long the end of what was killed is waited for, and how often it is looked for.
+const END_TIMEOUT: Duration = Duration::from_millis(500);
+const END_INTERVAL: Duration = Duration::from_millis(10);
 
 /// One command to run.
 pub(super) struct HookCommand<'a> {
@@ -129,7 +133,7 @@ pub(super) async fn run(order: HookCommand<'_>) -> Result<Delivery, ReloadFailur
         ReloadFailure::lasting("exec-not-started", text, "check argv and the file's mode")
     })?;
     // Kills the group also when this future is dropped.
-    let group = Group(Some(child.pid()));
+    let group = Group(Some(child.pid()), Family::of(child.pid()));
     let mut readers = JoinSet::new();
     let cover = Cover::of(order.hidden);
     if let Some(output) = child.stdout.take() {
@@ -140,7 +144,7 @@ pub(super) async fn run(order: HookCommand<'_>) -> Result<Delivery, ReloadFailur
     }
     let ended = timeout(order.limit, child.wait()).await;
     let Ok(status) = ended else {
-        drop(group);
+        group.end().await;
         let text = format!(
             "{program} did not exit within {:?} and was killed",
             order.limit
@@ -173,21 +177,37 @@ pub(super) async fn run(order: HookCommand<'_>) -> Result<Delivery, ReloadFailur
     }
 }
 
-/// Kills a process group when dropped.
-struct Group(Option<Pid>);
+/// Kills a process group and all that descends from it when dropped.
+struct Group(Option<Pid>, Family);
 
 impl Group {
     fn release(mut self) {
         self.0 = None;
     }
+
+    fn kill(&mut self) {
+        if let Some(pid) = self.0.take() {
+            self.1.kill();
+            // Its leader was not waited for, so the id is still its own.
+            let _ = kill_process_group(pid, Signal::KILL);
+        }
+    }
+
+    /// Kills it, and waits a moment until all of it has ended.
+    async fn end(mut self) {
+        self.kill();
+        let _stuck = timeout(END_TIMEOUT, async {
+            while !self.1.is_gone() {
+                sleep(END_INTERVAL).await;
+            }
+        })
+        .await;
+    }
 }
 
 impl Drop for Group {
     fn drop(&mut self) {
-        if let Some(pid) = self.0 {
-            // Its leader was not waited for, so the id is still its own.
-            let _ = kill_process_group(pid, Signal::KILL);
-        }
+        self.kill();
     }
 }
 

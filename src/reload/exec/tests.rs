@@ -195,7 +195,7 @@ async fn a_command_that_hangs_is_killed_with_its_children() {
     let began = tokio::time::Instant::now();
     while std::fs::read_to_string(&stat).is_ok_and(|stat| !stat.contains(") Z")) {
         assert!(began.elapsed() < LIMIT, "it lives on");
-        tokio::time::sleep(Duration::from_millis(10)).await;
+        sleep(Duration::from_millis(10)).await;
     }
 }
 
