@@ -11,6 +11,7 @@
 //! ..data -> ..gen-<id>                 the live one; changing it is the one visible step
 //! CA.pem cert.pem key.pem              links to ..data/<name>
 //! ..state.json                         the durable record, no secret in it
+//! ..lock                               locked by the one agent that publishes here
 //! ..new ..old ..data.tmp ..link.tmp ..state.json.tmp   leftovers of a crash, removed at open
 //! ```
 //!
@@ -20,6 +21,7 @@ mod error;
 pub mod file;
 mod generation;
 mod glance;
+mod hold;
 mod place;
 pub mod ready_file;
 mod record;
@@ -33,10 +35,12 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
+pub(crate) use error::HELD;
 pub use error::PublishError;
 pub(crate) use generation::{DATA, GENERATION_PREFIX, LEFTOVERS, NAMES};
 pub use generation::{GenerationId, MAX_GENERATIONS, PREVIOUS_RETENTION};
 use glance::{Glance, LastGood};
+pub use hold::Hold;
 pub(crate) use place::DIR_MODE;
 pub use place::{Op, Step, Witness};
 use place::{Place, Rules};
@@ -130,7 +134,18 @@ impl CertDir {
         files: &Files,
         witness: Option<Arc<dyn Witness>>,
     ) -> Result<Self, PublishError> {
-        let dir = Self {
+        let dir = Self::at(files, witness);
+        let place = dir.enter()?;
+        if place.names()?.iter().any(|name| generation::is_ours(name)) {
+            repair::regain(&place, &dir.rules);
+            generation::sweep(&place, None)?;
+        }
+        drop(place);
+        Ok(dir)
+    }
+
+    fn at(files: &Files, witness: Option<Arc<dyn Witness>>) -> Self {
+        Self {
             path: files.dir.clone(),
             rules: Rules {
                 cert_perms: files.cert_perms,
@@ -140,14 +155,7 @@ impl CertDir {
             },
             witness,
             seen: Arc::default(),
-        };
-        let place = dir.enter()?;
-        if place.names()?.iter().any(|name| generation::is_ours(name)) {
-            repair::regain(&place, &dir.rules);
-            generation::sweep(&place, None)?;
         }
-        drop(place);
-        Ok(dir)
     }
 
     /// Writes a complete new generation and makes it live.

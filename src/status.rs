@@ -51,6 +51,12 @@ pub struct Status {
     /// What is not as it should be on disk and could not be put right at the last look.
     #[serde(skip)]
     pub files: Option<Failure>,
+    /// The file of extra anchors can't be used.
+    #[serde(skip)]
+    pub extra_ca: Option<Failure>,
+    /// Another agent holds the directory; this one waits to take over.
+    #[serde(skip)]
+    pub standby: Option<String>,
     /// The issuance budget.
     #[serde(rename = "issuance_limit")]
     pub budget: Budget,
@@ -274,6 +280,8 @@ impl Status {
             counts: Counts::default(),
             repairs_lately: 0,
             files: None,
+            standby: None,
+            extra_ca: None,
             budget: Budget {
                 per_hour,
                 ..Budget::default()

@@ -258,3 +258,59 @@ fn a_dry_run_asks_for_nothing_and_says_what_would_be_refused() {
     assert!(reason.contains("loki.example.com"), "{reason}");
     assert_eq!(issued(server), before);
 }
+
+#[test]
+#[ignore = "needs openbao"]
+fn a_killed_holders_standby_takes_over_within_seconds_and_nothing_is_done_twice() {
+    let server = &OpenBao::ready();
+    let place = Place::at(server);
+    let before = issued(server);
+    let mut holder = start(&place, &["--ttl", "1h"]);
+    let files = wait_for_set(&place, &holder, |_| true);
+    holder.wait_for_line("published a certificate", PATIENCE);
+    let mut standby = start(&place, &["--ttl", "1h", "--status-socket", "off"]);
+    let said = standby.wait_for_line("standing by", PATIENCE);
+    let pid = holder.pid().to_string();
+    assert!(said.contains(&pid), "{said}");
+    // damage is put right by the holder alone
+    fs::remove_file(place.certs().join("key.pem")).unwrap();
+    wait_for_set(&place, &holder, |now| *now == files);
+    thread::sleep(Duration::from_secs(3));
+    assert!(
+        !standby.output().contains("published a certificate"),
+        "{}",
+        standby.output()
+    );
+    assert!(
+        !standby.output().contains("restored"),
+        "{}",
+        standby.output()
+    );
+    // a third one does not publish beside them either
+    let out = place.certs();
+    let refused = place
+        .one("issue")
+        .arg("--output-dir")
+        .arg(&out)
+        .output()
+        .unwrap();
+    assert_eq!(refused.status.code(), Some(6), "{refused:?}");
+    assert_eq!(place.files().as_ref(), Some(&files));
+    let made = issued(server);
+    holder.signal(Signal::KILL);
+    let killed = Instant::now();
+    standby.wait_for_line("certificate files on disk", PATIENCE);
+    assert!(
+        killed.elapsed() < Duration::from_secs(4),
+        "{:?}",
+        killed.elapsed()
+    );
+    fs::remove_file(place.certs().join("key.pem")).unwrap();
+    wait_for_set(&place, &standby, |now| *now == files);
+    assert_eq!(
+        issued(server),
+        made,
+        "the certificate of {before} is used on"
+    );
+    finish(standby);
+}

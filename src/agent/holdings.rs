@@ -30,7 +30,9 @@ use crate::{
         trust::{self, Vouched},
         verify::Verified,
     },
-    publish::{self, CertDir, GenerationId, PREVIOUS_RETENTION, Repaired, ready_file::ReadyFile},
+    publish::{
+        self, CertDir, GenerationId, Hold, PREVIOUS_RETENTION, Repaired, ready_file::ReadyFile,
+    },
 };
 
 /// The published set.
@@ -73,6 +75,8 @@ pub(super) struct StagedFiles {
 #[derive(Default)]
 pub(super) struct Holdings {
     dir: Option<CertDir>,
+    /// The right to publish there.
+    hold: Option<Hold>,
     state: Record,
     live: Option<LiveFiles>,
     waiting: Option<StagedFiles>,
@@ -82,8 +86,8 @@ pub(super) struct Holdings {
     previous_until: Option<Timestamp>,
     /// When the anchors were last put together.
     trusted_at: Option<Timestamp>,
-    /// The pinned extra anchors, as last read.
-    extras: Vec<Vec<u8>>,
+    /// Why the extra anchors could not be read the last time.
+    extra_ca_failure: Option<Failure>,
     /// The last trouble with files that is in the log already.
     logged: Option<String>,
     /// What could not be put right at the last check.
@@ -114,6 +118,8 @@ impl Holdings {
         if self.dir.is_some() {
             return Ok(());
         }
+        // before anything is cleared or repaired: another agent may be at work
+        let hold = CertDir::hold(&config.files)?;
         let dir = CertDir::open(&config.files)?;
         let mut state = dir.load_record();
         let sets = dir.sets_on_disk();
@@ -128,6 +134,7 @@ impl Holdings {
         }
         *self = Self {
             dir: Some(dir),
+            hold: Some(hold),
             unsaved: live.is_some(),
             previous_until: Some(now.plus(PREVIOUS_RETENTION)),
             state,
@@ -153,6 +160,11 @@ impl Holdings {
     /// What is not as it should be on disk.
     pub(super) fn files_failure(&self) -> Option<&Failure> {
         self.files_failure.as_ref()
+    }
+
+    /// Why the file of extra anchors can't be used.
+    pub(super) fn extra_ca_failure(&self) -> Option<&Failure> {
+        self.extra_ca_failure.as_ref()
     }
 
     /// Whether an issued set waits for publication.
@@ -376,6 +388,9 @@ impl Holdings {
     pub(super) fn check_files(&mut self, config: &CertConfig, now: Timestamp) -> Option<Repaired> {
         let dir = self.dir.clone()?;
         self.files_failure = None;
+        if !self.keep_hold(&dir, config) {
+            return None;
+        }
         self.save();
         let repaired = self.repair(&dir).unwrap_or_else(|failure| {
             self.warn_once(&failure, "the files are not as they should be");
@@ -390,6 +405,25 @@ impl Holdings {
             }
         }
         repaired
+    }
+
+    /// Somebody may have removed the directory with its lock. False when another agent has it now:
+    /// then nothing here counts any more.
+    fn keep_hold(&mut self, dir: &CertDir, config: &CertConfig) -> bool {
+        if self.hold.as_ref().is_some_and(|hold| dir.is_held_by(hold)) {
+            return true;
+        }
+        // first: the lock of the old file must not be in the way of our own
+        self.hold = None;
+        match CertDir::hold(&config.files) {
+            Ok(hold) => self.hold = Some(hold),
+            Err(error) if error.code() == publish::HELD => {
+                *self = Self::default();
+                return false;
+            }
+            Err(error) => self.warn_once(&error.into(), "the directory can't be locked"),
+        }
+        true
     }
 
     fn repair(&mut self, dir: &CertDir) -> Result<Option<Repaired>, Failure> {

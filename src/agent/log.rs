@@ -177,6 +177,14 @@ pub(super) fn not_forced(failure: &Failure) {
     );
 }
 
+pub(super) fn standing_by(failure: &Failure) {
+    warn!(
+        code = failure.code,
+        "{}: standing by, to take over when it ends; nothing is published meanwhile",
+        failure.message
+    );
+}
+
 pub(super) fn not_yet_valid(verified: &Verified, now: Timestamp) {
     warn!(
         "the new certificate becomes valid at {}, {} from now, and is published then; compare this \

@@ -9,7 +9,11 @@ mod wait;
 
 use std::{mem, sync::Arc, time::Duration};
 
-use tokio::{sync::watch, task::yield_now, time::Instant};
+use tokio::{
+    sync::watch,
+    task::yield_now,
+    time::{Instant, sleep},
+};
 
 use self::issue::Obtained;
 use super::{Certificate, context::Context, holdings::Shared, log, mount::KnownCas};
@@ -25,6 +29,7 @@ use crate::{
         health::HealthHistory,
         time::Timestamp,
     },
+    publish,
     status::{Counts, Forced, HealthCheck, Status},
 };
 
@@ -35,6 +40,9 @@ const FIRST_CHECK: Duration = Duration::from_millis(1_000);
 /// From a publication to the second check. What two checks found right is not read again while
 /// nothing changes; the second comes now, not in the rest that follows.
 const SECOND_CHECK: Duration = Duration::from_millis(1_200);
+
+/// Time between two tries to take over from the agent that holds the directory.
+const STANDBY_INTERVAL: Duration = Duration::from_secs(1);
 
 /// For how long a repair counts as one of many.
 const REPAIR_WINDOW: Duration = Duration::from_secs(600);
@@ -54,6 +62,8 @@ pub(super) struct Renewer<I, C> {
     trouble: Option<RenewalTrouble>,
     settling: Settling,
     manual: Manual,
+    /// Who holds the directory instead of us.
+    standby: Option<String>,
     /// The mount's CAs have changed since the last request: one is free.
     freed: bool,
     /// A key that was made for a request that brought nothing; used for the next one.
@@ -119,6 +129,7 @@ impl<I: Issuer, C: Clock> Renewer<I, C> {
             trouble: None,
             settling: Settling::Done,
             manual: Manual::default(),
+            standby: None,
             freed: false,
             spare_key: None,
             repaired_at: Vec::new(),
@@ -130,11 +141,16 @@ impl<I: Issuer, C: Clock> Renewer<I, C> {
 
     /// Runs until cancelled.
     pub(super) async fn run(mut self) {
-        if let Err(failure) = self.open() {
+        if let Err(failure) = self.open()
+            && failure.code != publish::HELD
+        {
             self.fail(failure);
         }
         while !self.context.cancel.is_cancelled() {
             self.check();
+            if self.stand_by().await {
+                continue;
+            }
             let (facts, now) = (self.facts(), self.now());
             match decide::decide(&facts, &self.config.renew, now) {
                 Next::Issue(why) => self.renew(why).await,
@@ -146,6 +162,34 @@ impl<I: Issuer, C: Clock> Renewer<I, C> {
             }
             yield_now().await;
         }
+    }
+
+    /// While another agent holds the directory: waits a moment, and tries again. True while it does.
+    /// Nothing is asked, published, repaired or told meanwhile, and it is no failure.
+    async fn stand_by(&mut self) -> bool {
+        if self.holdings.lock().is_open() {
+            return false;
+        }
+        let failure = match self.open() {
+            Err(failure) if failure.code == publish::HELD => failure,
+            // what else may be wrong is met again, and counted, by the attempt
+            _ => {
+                self.standby = None;
+                return false;
+            }
+        };
+        if self.standby.as_ref() != Some(&failure.message) {
+            log::standing_by(&failure);
+            self.standby = Some(failure.message.clone());
+        }
+        if self.manual.wanted {
+            self.answer(Err(failure));
+        }
+        self.trouble = None;
+        self.publish_status(None);
+        let cancel = self.context.cancel.clone();
+        let _ended = cancel.run_until_cancelled(sleep(STANDBY_INTERVAL)).await;
+        true
     }
 
     /// One request to the issuer. Whatever comes of it is a fact for the next decision.

@@ -6,6 +6,7 @@ mod basics;
 mod budget;
 mod clocks;
 mod disk;
+mod holder;
 mod outages;
 mod reload;
 mod returns;

@@ -103,6 +103,7 @@ fn write(dir: &Path, certificate: &CertConfig, issued: &Verified) -> Result<Stri
         dir: dir.to_owned(),
         ..certificate.files.clone()
     };
+    let _held = CertDir::hold(&files)?;
     let published = CertDir::open(&files)?.publish(issued)?;
     Ok(published.dir.display().to_string())
 }

@@ -141,9 +141,10 @@ pub fn readiness(status: &Status, now: Timestamp) -> Readiness {
 
 fn reasons(status: &Status, now: Timestamp) -> Vec<Reason> {
     let Some(live) = &status.live else {
-        let text = match &status.failure {
-            Some(run) => format!("nothing is published: {}", run.last),
-            None => "nothing is published yet".to_owned(),
+        let text = match (&status.failure, &status.standby) {
+            (_, Some(holder)) => format!("standing by: {holder}"),
+            (Some(run), _) => format!("nothing is published: {}", run.last),
+            (None, None) => "nothing is published yet".to_owned(),
         };
         return vec![Reason::new("nothing-published", text)];
     };
@@ -205,6 +206,10 @@ fn degraded(status: &Status) -> Vec<Reason> {
             failure.code
         );
         found.push(Reason::new("files", text));
+    }
+    if let Some(failure) = &status.extra_ca {
+        let text = format!("{failure}; the last good content is used meanwhile");
+        found.push(Reason::new("extra-ca", text));
     }
     if status.repairs_lately >= MANY_REPAIRS {
         let text = format!(

@@ -9,6 +9,9 @@ use crate::{
     model::failure::{Failure, FailureClass},
 };
 
+/// The code of [`PublishError::Held`].
+pub(crate) const HELD: &str = "dir-held";
+
 /// A failure of publication, reading back or repair. The live set is what it was before.
 #[derive(Debug, thiserror::Error)]
 pub enum PublishError {
@@ -31,6 +34,14 @@ pub enum PublishError {
         /// The path as configured.
         path: PathBuf,
     },
+    /// Another agent holds the directory for its whole life.
+    #[error("the certificate directory {} is held by another certagent{}", path.display(), named(*holder))]
+    Held {
+        /// The process that says that it is the holder, where it is known.
+        holder: Option<u32>,
+        /// The path as configured.
+        path: PathBuf,
+    },
     /// A generation that was named is not on disk, or not whole.
     #[error("generation {generation} is not complete in {}", path.display())]
     NoSuchGeneration {
@@ -49,6 +60,10 @@ pub enum PublishError {
     },
 }
 
+fn named(holder: Option<u32>) -> String {
+    holder.map_or_else(String::new, |pid| format!(", process {pid}"))
+}
+
 impl PublishError {
     /// The short stable code: the metric and JSON name.
     #[must_use]
@@ -62,6 +77,7 @@ impl PublishError {
             },
             Self::Refused(refusal) => refusal.code(),
             Self::InUse { .. } => "dir-in-use",
+            Self::Held { .. } => HELD,
             Self::NoSuchGeneration { .. } => "generation-missing",
             Self::ReadyFile { .. } => "ready-file-unreadable",
         }
@@ -78,7 +94,9 @@ impl PublishError {
             (_, "disk-permission") => Some(
                 "run certagent as the owner of the directory, or give that user write permission",
             ),
-            (Self::InUse { .. }, _) => Some("run one certagent per certificate directory"),
+            (Self::InUse { .. } | Self::Held { .. }, _) => {
+                Some("run one certagent per certificate directory")
+            }
             _ => None,
         }
     }

@@ -449,6 +449,13 @@ impl<'w> Place<'w> {
         fs::statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW).ok()
     }
 
+    /// An empty file of ours to lock, made where it is missing; a link is not followed.
+    pub(super) fn open_lock(&self, name: &str) -> rustix::io::Result<OwnedFd> {
+        let flags = OFlags::CREATE | OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        let flags = flags | OFlags::NONBLOCK;
+        fs::openat(&self.fd, name, flags, Mode::RUSR | Mode::WUSR)
+    }
+
     pub(super) fn own_stat(&self) -> Result<Stat, PublishError> {
         fs::fstat(&self.fd).map_err(|error| self.failed("look at", ".", error.into()))
     }

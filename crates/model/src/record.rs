@@ -57,6 +57,8 @@ pub struct Record {
     pub requested: String,
     /// A complete set that was issued but is not live yet.
     pub staged: Option<StagedRecord>,
+    /// What was last read from the file of extra anchors, as PEM.
+    pub extra_anchors: Vec<String>,
     /// Trust anchors and when they were last vouched for.
     pub trust: Memory,
     /// How far the application has come with the live generation; written together with it.

@@ -5,12 +5,15 @@
 
 use std::{slice, time::Duration};
 
+use tracing::warn;
+
 use super::Holdings;
 use crate::{
     agent::extras,
     config::CertConfig,
     model::{
         failure::Failure,
+        pem,
         time::Timestamp,
         trust::{self, Vouched},
         verify::Verified,
@@ -22,21 +25,42 @@ use crate::{
 const REFRESH_INTERVAL: Duration = Duration::from_secs(600);
 
 impl Holdings {
-    /// Reads the pinned extra anchors anew and returns them. Before anything was read a damaged
-    /// file is an error; later the last good content stays in force.
-    pub(in crate::agent) fn extra_anchors(
-        &mut self,
-        config: &CertConfig,
-    ) -> Result<Vec<Vec<u8>>, Failure> {
+    /// Reads the extra anchors anew and returns them. A file that is damaged or gone stops nothing:
+    /// what was read from it last counts, also over a restart.
+    pub(in crate::agent) fn extra_anchors(&mut self, config: &CertConfig) -> Vec<Vec<u8>> {
         let Some(path) = &config.extra_ca else {
-            return Ok(Vec::new());
+            self.extra_ca_failure = None;
+            return Vec::new();
         };
         match extras::read(path) {
-            Ok(extras) => self.extras = extras,
-            Err(failure) if self.extras.is_empty() => return Err(failure),
-            Err(failure) => self.warn_once(&failure, "the extra anchors are unchanged"),
+            Ok(extras) => {
+                self.extra_ca_failure = None;
+                let texts = extras.iter().map(|der| pem::encode(pem::CERTIFICATE, der));
+                let texts: Vec<String> = texts.collect();
+                self.unsaved |= self.state.extra_anchors != texts;
+                self.state.extra_anchors = texts;
+                extras
+            }
+            Err(failure) => {
+                if self.extra_ca_failure.as_ref() != Some(&failure) {
+                    warn!(
+                        code = failure.code,
+                        "{failure}; the last good content is used"
+                    );
+                }
+                self.extra_ca_failure = Some(failure);
+                self.last_extras()
+            }
         }
-        Ok(self.extras.clone())
+    }
+
+    /// What the record says of them.
+    fn last_extras(&self) -> Vec<Vec<u8>> {
+        let texts = self.state.extra_anchors.iter();
+        texts
+            .filter_map(|text| trust::extras(text).ok())
+            .flatten()
+            .collect()
     }
 
     /// An answer with the anchors that CA.pem shall hold.
@@ -47,6 +71,11 @@ impl Holdings {
         mount: Option<&[Vec<u8>]>,
         now: Timestamp,
     ) -> Verified {
+        let extras = if config.extra_ca.is_some() {
+            self.last_extras()
+        } else {
+            Vec::new()
+        };
         let vouched = Vouched {
             chain: slice::from_ref(verified.path_anchor()),
             // without a poll only chain and configuration vouch
@@ -55,7 +84,7 @@ impl Holdings {
             } else {
                 mount
             },
-            extras: &self.extras,
+            extras: &extras,
         };
         let trust = trust::union(vouched, &self.state.trust, config.ca_retention, now);
         self.unsaved |= self.state.trust != trust.memory;
@@ -80,10 +109,7 @@ impl Holdings {
             return None;
         }
         let live = held.verified.clone();
-        if let Err(failure) = self.extra_anchors(config) {
-            self.warn_once(&failure, "CA.pem stays as it is");
-            return None;
-        }
+        let _read = self.extra_anchors(config);
         let wanted = self.with_trust(&live, config, mount, now);
         let change = (wanted.ca_pem() != live.ca_pem()).then(|| AnchorChange {
             before: live.anchors().to_vec(),

@@ -49,7 +49,7 @@ impl<I: Issuer, C: Clock> Renewer<I, C> {
             self.open()?;
             return Ok(Obtained::Nothing);
         }
-        let extra = self.holdings.lock().extra_anchors(&self.config)?;
+        let extra = self.holdings.lock().extra_anchors(&self.config);
         let config = Arc::clone(&self.config);
         let kept = config.request.reuse_key.then(|| self.holdings.lock().key());
         let key = kept.flatten().or_else(|| self.spare_key.take());

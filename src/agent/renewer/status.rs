@@ -44,6 +44,8 @@ impl<I: Issuer, C: Clock> Renewer<I, C> {
             },
             repairs_lately: self.repaired_at.len(),
             files: holdings.files_failure().cloned(),
+            standby: self.standby.clone(),
+            extra_ca: holdings.extra_ca_failure().cloned(),
             budget: self.budget(holdings),
             issuer_ahead_millis: self.issuer_ahead_millis,
             anchors: self.anchors(live),
