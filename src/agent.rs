@@ -231,7 +231,7 @@ impl<I: Issuer + 'static, C: Clock + 'static> Agent<I, C> {
             tasks.spawn(route(changes, roots.collect(), context.cancel.clone()));
         }
         for certificate in self.certificates {
-            let span = info_span!("certificate", name = %certificate.config.name);
+            let span = info_span!("agent", certificate = %certificate.config.name);
             let mount = mounts.get(&mount_key(&certificate.config)).cloned();
             let reloader = Reloader::new(&certificate, Arc::clone(&context));
             tasks.spawn(reloader.run().instrument(span.clone()));

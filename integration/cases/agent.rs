@@ -142,6 +142,19 @@ fn several_certificates_fail_on_their_own() {
 }
 
 #[test]
+fn a_json_line_names_its_certificate_and_no_key_twice() {
+    let place = Place::new();
+    let mut agent = start(&place, &["--log-format", "json"]);
+    let line = agent.wait_for_line("published a certificate", PATIENCE);
+    let parsed: Value = serde_json::from_str(&line).unwrap();
+    assert_eq!(parsed["span"]["certificate"], "ingester", "{line}");
+    let (_, span) = line.split_once(r#""span":{"#).unwrap();
+    let span = span.split('}').next().unwrap();
+    assert_eq!(span.matches(r#""name":"#).count(), 1, "{line}");
+    finish(agent);
+}
+
+#[test]
 #[ignore = "needs openbao"]
 fn kill_9_at_any_moment_leaves_a_whole_set_and_keeps_the_budget() {
     let server = &OpenBao::ready();

@@ -130,7 +130,11 @@ fn subscriber<W: io::Write>(
         .with_target(false);
     let lines = match config.format {
         LogFormat::Text => lines.boxed(),
-        LogFormat::Json => lines.json().flatten_event(true).boxed(),
+        LogFormat::Json => lines
+            .json()
+            .flatten_event(true)
+            .with_span_list(false)
+            .boxed(),
     };
     // Foreign crates may log headers and bodies when asked for everything.
     let foreign = LevelFilter::from_level(config.level.min(Level::WARN));
