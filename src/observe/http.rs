@@ -26,9 +26,10 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::{
+    limited::Limited,
     metrics,
     report::{Ready, Renewed, RenewedCert, Report},
-    socket::{Limited, OwnUser, Socket, SocketError},
+    socket::{OwnUser, Socket, SocketError},
     status::AgentView,
 };
 use crate::{

@@ -198,7 +198,10 @@ mod tests {
         status.app.reloads.insert(("signal", "ok"), 2);
         let view = view(status);
         let report = serde_json::to_value(Report::from(&view)).unwrap();
-        assert_eq!(names(&report), "certificates now ready started version");
+        assert_eq!(
+            names(&report),
+            "certificates hardening now ready started version"
+        );
         let one = &report["certificates"][0];
         for (at, wanted) in [
             (

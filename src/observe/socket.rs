@@ -1,16 +1,12 @@
-//! Unix sockets that nobody else can take or reach, and listeners that a slow peer can't fill.
+//! Unix sockets that nobody else can take or reach.
 //!
 //! Never replaces a socket that answers, nor a file that is none. What stays true: from the first
 //! instant that a socket can be found at its path it has its mode.
 
 use std::{
-    io::{self, ErrorKind},
+    io,
     os::fd::{AsFd, AsRawFd as _, OwnedFd},
     path::{Path, PathBuf},
-    pin::Pin,
-    sync::Arc,
-    task::{Context, Poll},
-    time::Duration,
 };
 
 use axum::serve::Listener;
@@ -20,18 +16,10 @@ use rustix::{
     net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType},
     process::geteuid,
 };
-use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::{UnixListener, UnixStream, unix::SocketAddr},
-    sync::{OwnedSemaphorePermit, Semaphore},
-    time::{Sleep, sleep},
-};
+use tokio::net::{UnixListener, UnixStream, unix::SocketAddr};
 use tracing::warn;
 
 use crate::disk::{self, Directory, Last, PathRefusal, TrustedOwners};
-
-/// Connections of one server at once; more wait in the kernel.
-const MAX_CONNECTIONS: usize = 32;
 
 /// A socket is made in here, where only we can enter.
 const BIND_DIR_NAME: &str = ".n";
@@ -226,84 +214,6 @@ fn trusted(uid: u32) -> bool {
     uid == 0 || uid == geteuid().as_raw()
 }
 
-/// A listener with a limited number of connections, each perhaps with a limited life.
-pub(super) struct Limited<L> {
-    inner: L,
-    permits: Arc<Semaphore>,
-    life: Option<Duration>,
-}
-
-impl<L> Limited<L> {
-    pub(super) fn new(inner: L, life: Option<Duration>) -> Self {
-        Self {
-            inner,
-            permits: Arc::new(Semaphore::new(MAX_CONNECTIONS)),
-            life,
-        }
-    }
-}
-
-impl<L: Listener> Listener for Limited<L> {
-    type Io = Connection<L::Io>;
-    type Addr = L::Addr;
-
-    async fn accept(&mut self) -> (Self::Io, Self::Addr) {
-        // Never closed, so there always is one in the end.
-        let permit = Arc::clone(&self.permits).acquire_owned().await.ok();
-        let (stream, address) = self.inner.accept().await;
-        let connection = Connection {
-            stream,
-            _permit: permit,
-            ends: self.life.map(|life| Box::pin(sleep(life))),
-        };
-        (connection, address)
-    }
-
-    fn local_addr(&self) -> io::Result<Self::Addr> {
-        self.inner.local_addr()
-    }
-}
-
-/// One connection; reading fails once its time is over.
-pub(super) struct Connection<S> {
-    stream: S,
-    _permit: Option<OwnedSemaphorePermit>,
-    ends: Option<Pin<Box<Sleep>>>,
-}
-
-impl<S: AsyncRead + Unpin> AsyncRead for Connection<S> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        if let Some(ends) = &mut self.ends
-            && ends.as_mut().poll(context).is_ready()
-        {
-            return Poll::Ready(Err(ErrorKind::TimedOut.into()));
-        }
-        Pin::new(&mut self.stream).poll_read(context, buffer)
-    }
-}
-
-impl<S: AsyncWrite + Unpin> AsyncWrite for Connection<S> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, buffer)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::{
@@ -374,18 +284,5 @@ mod tests {
         let own = geteuid().as_raw();
         assert!(trusted(own) && trusted(0));
         assert!(!trusted(own + 1));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_connection_that_says_nothing_ends_and_frees_its_place() {
-        use tokio::io::AsyncReadExt as _;
-        let (here, _there) = tokio::io::duplex(8);
-        let mut connection = Connection {
-            stream: here,
-            _permit: None,
-            ends: Some(Box::pin(sleep(Duration::from_secs(10)))),
-        };
-        let error = connection.read_u8().await.unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::TimedOut);
     }
 }

@@ -2,8 +2,9 @@
 
 use std::{
     fs::File,
-    io::{self, Write as _},
+    io::{self, Read as _, Write as _},
     net::TcpStream,
+    os::unix::net::UnixStream,
     process::{Child, ExitStatus, Stdio},
     time::Instant,
 };
@@ -293,4 +294,41 @@ fn status_of_a_stopped_agent_ends_and_says_so() {
     assert_eq!(stopped.wait(PATIENCE).code(), Some(7));
     assert!(stopped.stderr().contains("is the agent stopped"));
     agent.signal(Signal::CONT);
+}
+
+/// L11: silent connections lose their places to those that say something, at both servers.
+#[test]
+fn two_hundred_silent_connections_block_neither_live_nor_status() {
+    let mut agent = Agent::start(&["--ttl", "1h"], Stdio::null());
+    wait_for("the certificate files", PATIENCE, || agent.published());
+    let address = agent.address.trim_start_matches("http://");
+    let socket = agent.temp.path().join("alloc/certagent/run/status.sock");
+    wait_for("the socket", PATIENCE, || socket.exists().then_some(()));
+    let tcp: Vec<_> = (0..200)
+        .map(|_| TcpStream::connect(address).unwrap())
+        .collect();
+    agent.lives();
+    let unix: Vec<_> = (0..100)
+        .map(|_| UnixStream::connect(&socket).unwrap())
+        .collect();
+    let began = Instant::now();
+    let mut status = certagent(["status"]);
+    status.env("NOMAD_ALLOC_DIR", agent.temp.path().join("alloc"));
+    assert_eq!(Process::start(&mut status).wait(PATIENCE).code(), Some(0));
+    assert!(
+        began.elapsed() < Duration::from_secs(2),
+        "{:?}",
+        began.elapsed()
+    );
+    agent.lives();
+    // and none of them keeps its place
+    let mut last = tcp.last().unwrap();
+    last.set_read_timeout(Some(PATIENCE)).unwrap();
+    let ended = last.read(&mut [0]);
+    assert!(
+        matches!(ended, Ok(0))
+            || ended.is_err_and(|error| error.kind() != io::ErrorKind::WouldBlock)
+    );
+    drop(unix);
+    assert_eq!(agent.finish().code(), Some(0));
 }
