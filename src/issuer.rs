@@ -69,6 +69,15 @@ pub trait Issuer: Send + Sync {
         0
     }
 
+    /// Fingerprint of the credential that was used up by this process, where it has such a one: it
+    /// is written down, so that a restart is not taken for a theft.
+    fn spent_credential(&self) -> Option<String> {
+        None
+    }
+
+    /// A credential with this fingerprint was used up by ourselves, before a restart.
+    fn recall_spent(&self, _fingerprint: &str) {}
+
     /// Keeps the access to the issuer alive while nobody orders (token renewal). Never returns; run
     /// it beside the loop and drop it to end it. By default there is nothing to keep alive.
     fn tend(&self) -> impl Future<Output = ()> + Send {

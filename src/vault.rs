@@ -297,6 +297,14 @@ impl Issuer for Vault {
         })
     }
 
+    fn spent_credential(&self) -> Option<String> {
+        self.session.spent()
+    }
+
+    fn recall_spent(&self, fingerprint: &str) {
+        self.session.recall(fingerprint);
+    }
+
     fn logins(&self) -> u64 {
         self.session.logins()
     }

@@ -3,12 +3,13 @@
 use std::{
     fs,
     path::{Path, PathBuf},
+    process::Command,
     thread,
     time::{Duration, Instant},
 };
 
 use rustix::process::Signal;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::rig::{OpenBao, PATIENCE, Place, Process, certagent, wait_for};
 
@@ -326,4 +327,90 @@ fn a_killed_holders_standby_takes_over_within_seconds_and_nothing_is_done_twice(
         "the certificate of {before} is used on"
     );
     finish(standby);
+}
+
+/// Whether the published leaf is valid now, by OpenSSL.
+fn is_valid(place: &Place) -> bool {
+    let mut command = Command::new("openssl");
+    command.args(["x509", "-noout", "-checkend", "0", "-in"]);
+    let output = command.arg(place.certs().join("cert.pem")).output();
+    output.unwrap().status.success()
+}
+
+#[test]
+#[ignore = "needs openbao"]
+fn a_role_that_cuts_the_life_and_a_storm_of_manual_renewals_cost_no_certificate() {
+    let server = &OpenBao::ready();
+    let mut place = Place::at(server);
+    place.set("CERTAGENT_STATUS_SOCKET", place.path("run/status.sock"));
+    server.write(
+        "pki_int/roles/brief",
+        &json!({ "allow_any_name": true, "allow_ip_sans": true, "key_type": "ec", "max_ttl": "10s" }),
+    );
+    let settings = ["--ttl", "10d", "--role", "brief"];
+    let process = start(&place, &settings);
+    wait_for_set(&place, &process, |_| true);
+    let began = Instant::now();
+    let (mut granted, mut refused) = (0, 0);
+    while began.elapsed() < Duration::from_secs(30) {
+        assert!(is_valid(&place), "{}", process.output());
+        if refused < 3 {
+            let done = place.ask(&["renew", "--timeout", "5s"]).status.success();
+            granted += usize::from(done);
+            refused += usize::from(!done);
+        }
+        thread::sleep(Duration::from_millis(100));
+    }
+    assert!(
+        granted >= 10,
+        "{granted}
+{}",
+        process.output()
+    );
+    assert_eq!(
+        refused,
+        3,
+        "the allowance has a bound\n{}",
+        process.output()
+    );
+    assert!(!process.output().contains("of the last hour"));
+    finish(process);
+}
+
+#[test]
+#[ignore = "needs openbao"]
+fn after_refused_answers_and_restarts_renew_works_at_once() {
+    let server = &OpenBao::ready();
+    let mut place = Place::at(server);
+    place.set("CERTAGENT_STATUS_SOCKET", place.path("run/status.sock"));
+    let role = |flags: bool| {
+        let role = json!({ "allow_any_name": true, "allow_ip_sans": true, "key_type": "ec",
+            "server_flag": flags, "client_flag": flags, "ext_key_usage": if flags { "" } else { "CodeSigning" } });
+        server.write("pki_int/roles/bent", &role);
+    };
+    role(true);
+    let settings = ["--ttl", "1h", "--role", "bent"];
+    let process = start(&place, &settings);
+    let first = wait_for_set(&place, &process, |_| true);
+    finish(process);
+    role(false);
+    // another request: each start asks, and each answer is refused
+    let settings = ["--ttl", "50m", "--role", "bent"];
+    for _ in 0..8 {
+        let mut process = start(&place, &settings);
+        process.wait_for_line("no ", PATIENCE);
+        finish(process);
+    }
+    let mut process = start(&place, &settings);
+    process.wait_for_line("answers of the last hour were refused", PATIENCE);
+    assert_eq!(place.files().as_ref(), Some(&first));
+    role(true);
+    let renewed = place.ask(&["renew", "--timeout", "5s"]);
+    assert!(
+        renewed.status.success(),
+        "{renewed:?}\n{}",
+        process.output()
+    );
+    assert_ne!(place.files().as_ref(), Some(&first));
+    finish(process);
 }

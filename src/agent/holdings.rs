@@ -162,6 +162,18 @@ impl Holdings {
         self.files_failure.as_ref()
     }
 
+    /// Fingerprint of the credential that was used up by ourselves.
+    pub(super) fn spent_credential(&self) -> &str {
+        &self.state.spent_credential
+    }
+
+    /// Writes down that a credential was used up by ourselves.
+    pub(super) fn note_spent(&mut self, fingerprint: String) {
+        self.unsaved |= self.state.spent_credential != fingerprint;
+        self.state.spent_credential = fingerprint;
+        self.save();
+    }
+
     /// Why the file of extra anchors can't be used.
     pub(super) fn extra_ca_failure(&self) -> Option<&Failure> {
         self.extra_ca_failure.as_ref()

@@ -309,6 +309,11 @@ impl<I: Issuer, C: Clock> Renewer<I, C> {
         let now = self.now();
         let mut holdings = self.holdings.lock();
         holdings.open(&self.config, &self.fingerprint, now)?;
+        if !holdings.spent_credential().is_empty() {
+            self.context
+                .issuer
+                .recall_spent(holdings.spent_credential());
+        }
         if let Some(held) = holdings.live() {
             log::reused(held, &held.due(&self.config));
         }

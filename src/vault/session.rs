@@ -9,7 +9,7 @@ mod wrapped;
 
 use std::{
     sync::{
-        Arc,
+        Arc, Mutex as StdMutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -29,6 +29,7 @@ use crate::{
     config::{Auth, VaultConfig},
     model::{
         failure::{Failure, FailureClass},
+        leaf,
         secret::Secret,
     },
     vault::auth::{self, Login, Token, Way},
@@ -44,6 +45,16 @@ pub(super) struct Session {
     /// Wakes [`Session::tend`] when there is another token.
     changed: Notify,
     logins: AtomicU64,
+    spent: StdMutex<Spent>,
+}
+
+/// Wrapping tokens that were unwrapped by ourselves, as fingerprints.
+#[derive(Default)]
+struct Spent {
+    /// By this process.
+    now: Option<String>,
+    /// Before a restart.
+    before: Option<String>,
 }
 
 #[derive(Default)]
@@ -93,6 +104,46 @@ impl Session {
             state: Mutex::new(SessionState::default()),
             changed: Notify::new(),
             logins: AtomicU64::new(0),
+            spent: StdMutex::default(),
+        }
+    }
+
+    /// Fingerprint of the wrapping token that this process has unwrapped.
+    pub(super) fn spent(&self) -> Option<String> {
+        self.lock_spent().now.clone()
+    }
+
+    /// A wrapping token with this fingerprint was unwrapped by ourselves before a restart.
+    pub(super) fn recall(&self, fingerprint: &str) {
+        self.lock_spent().before = Some(fingerprint.to_owned());
+    }
+
+    fn lock_spent(&self) -> MutexGuard<'_, Spent> {
+        self.spent.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn unwrap_once(
+        &self,
+        wire: &Wire,
+        hold: &Hold,
+        wrapping: &Secret,
+        mount: &str,
+    ) -> Result<Secret, Failure> {
+        let fingerprint = leaf::sha256(wrapping.expose().as_bytes());
+        match wrapped::unwrap(wire, hold, wrapping, mount).await {
+            Ok(secret_id) => {
+                self.lock_spent().now = Some(fingerprint);
+                Ok(secret_id)
+            }
+            Err(failure) if failure.code == wrapped::USED => {
+                let ours = self.lock_spent().before.as_ref() == Some(&fingerprint);
+                Err(if ours {
+                    wrapped::used_by_us(failure)
+                } else {
+                    failure
+                })
+            }
+            Err(failure) => Err(failure),
         }
     }
 
@@ -167,7 +218,7 @@ impl Session {
                 let known = state.unwrapped.as_ref().filter(|(old, _)| *old == wrapping);
                 let secret_id = match known {
                     Some((_, secret_id)) => secret_id.clone(),
-                    None => wrapped::unwrap(wire, hold, &wrapping, mount).await?,
+                    None => self.unwrap_once(wire, hold, &wrapping, mount).await?,
                 };
                 let login = Login::approle(mount, role_id, Some(&secret_id));
                 state.unwrapped = Some((wrapping, secret_id));

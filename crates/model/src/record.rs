@@ -57,6 +57,8 @@ pub struct Record {
     pub requested: String,
     /// A complete set that was issued but is not live yet.
     pub staged: Option<StagedRecord>,
+    /// SHA-256 of the wrapping token that was unwrapped by ourselves; it is used up.
+    pub spent_credential: String,
     /// What was last read from the file of extra anchors, as PEM.
     pub extra_anchors: Vec<String>,
     /// Trust anchors and when they were last vouched for.

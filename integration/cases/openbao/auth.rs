@@ -278,6 +278,25 @@ async fn a_wrapped_secret_id_is_unwrapped_once_and_a_used_one_is_a_loud_error() 
         "{failure}"
     );
     assert!(!failure.to_string().contains(&wrapping));
+
+    // after a restart it is known that it was ourselves; of another one nothing is known
+    let spent = vault.spent_credential().unwrap();
+    assert!(!spent.contains(&wrapping));
+    for (known, code) in [
+        (spent.as_str(), "wrapping-token-spent"),
+        ("0123", "wrapping-token-used"),
+    ] {
+        let again = super::vault(&server, approle(&role_id, &wrapping, true));
+        again.recall_spent(known);
+        let failure = issue(&again).await.unwrap_err();
+        assert_eq!(
+            (failure.class, failure.code.as_str()),
+            (FailureClass::Denied, code)
+        );
+        let hint = failure.hint.unwrap_or_default();
+        assert_eq!(hint.contains("stolen"), code == "wrapping-token-used");
+        assert!(!failure.message.contains(&wrapping));
+    }
 }
 
 #[tokio::test]

@@ -69,7 +69,11 @@ impl<I: Issuer, C: Clock> Renewer<I, C> {
         self.freed = false;
         self.counts.orders += 1;
         log::ordering(&config, why);
-        let reply = match self.ask(&issuance).await {
+        let answered = self.ask(&issuance).await;
+        if let Some(spent) = context.issuer.spent_credential() {
+            self.holdings.lock().note_spent(spent);
+        }
+        let reply = match answered {
             None => return Ok(Obtained::Nothing),
             Some(Ok(reply)) => reply,
             Some(Err(failure)) => {

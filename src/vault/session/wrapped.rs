@@ -15,6 +15,24 @@ use crate::model::{
     secret::Secret,
 };
 
+/// The code of a wrapping token that is no more: see `vault/messages.rs`.
+pub(super) const USED: &str = "wrapping-token-used";
+
+/// It was used up by this agent before its restart: no theft.
+pub(super) fn used_by_us(failure: Failure) -> Failure {
+    Failure {
+        code: "wrapping-token-spent".to_owned(),
+        message: format!(
+            "{}: this agent unwrapped it itself before its restart, and keeps a secret id in memory only",
+            failure.message
+        ),
+        hint: Some(
+            "deliver a new wrapped secret id, or use a login that survives a restart".to_owned(),
+        ),
+        ..failure
+    }
+}
+
 #[derive(Deserialize)]
 struct WrapLookup {
     data: WrapData,
