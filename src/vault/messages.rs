@@ -181,6 +181,6 @@ pub const MESSAGES: &[Message] = &[
     row(REQUEST, "common_name field is required", Misconfigured, "common-name-missing", "set a common name"),
     row(REQUEST, "role requires", Misconfigured, "key-not-allowed", "set key_type to what the role asks for"),
     row((400, Call::Request, SMALL), "RSA keys <", Misconfigured, "key-not-allowed", "use at least rsa-2048"),
-    row(REQUEST, "role key type", Misconfigured, "key-not-allowed", "set key_type; Vault needs a role with a fixed key_type"),
+    row(REQUEST, "role key type", Misconfigured, "key-not-allowed", "set mode = \"sign\", or give the role a key_type other than any"),
     row(REQUEST, "for field \"ttl\"", Misconfigured, "ttl", "check the ttl"),
 ];
