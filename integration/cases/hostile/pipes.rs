@@ -84,3 +84,39 @@ fn a_fifo_as_a_file_to_look_at_is_refused() {
     command.arg(temp.path());
     refused(command, &path);
 }
+
+/// `run` goes on, or ends, in time; SIGTERM ends it at once, and nothing was opened.
+#[test]
+fn a_fifo_in_the_place_of_a_directory_or_a_socket_stops_nothing() {
+    let temp = tempfile::tempdir().unwrap();
+    let path = fifo(&temp, "pipe");
+    let url = format!("unix://{}", path.display());
+    let directory = path.to_str().unwrap();
+    for settings in [
+        ["--dir", directory],
+        ["--http-listen", &url],
+        ["--status-socket", directory],
+    ] {
+        let mut command = certagent(["run", "--component", "read", "--vault-timeout", "1s"]);
+        command
+            .args(settings)
+            .env("VAULT_ADDR", "http://127.0.0.1:1")
+            .env("VAULT_TOKEN", "s.none")
+            .env("CERTAGENT_STARTUP_TIMEOUT", "2s");
+        let mut process = Process::start(&mut command);
+        let status = process.wait(LIMIT);
+        assert!(!status.success(), "{settings:?}: {}", process.output());
+        assert!(process.output().contains(directory), "{}", process.output());
+    }
+}
+
+#[test]
+fn a_fifo_among_the_trust_anchors_of_vault_is_not_waited_for() {
+    let temp = tempfile::tempdir().unwrap();
+    fifo(&temp, "pipe.pem");
+    let mut process = Process::start(&mut issue(temp.path(), "VAULT_CAPATH"));
+    let status = process.wait(LIMIT);
+    assert!(!status.success(), "{}", process.output());
+    let output = process.output();
+    assert!(output.contains("no certificate in it"), "{output}");
+}
