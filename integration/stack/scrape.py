@@ -36,6 +36,7 @@ REFRESH = 30  # seconds, at most: how often Prometheus asks Consul again for one
 # Metrics that have samples only in states that neither scenario brings about: a panel on one of these may be empty.
 ABSENT = {
     "certagent_issuance_limit_reset_timestamp_seconds": "the issuance limit is not reached",
+    "certagent_last_reload_successful": "nothing has to be reloaded",
     "certagent_last_reload_timestamp_seconds": "nothing has to be reloaded",
     "certagent_reloads_total": "nothing has to be reloaded",
 }
