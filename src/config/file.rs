@@ -73,6 +73,8 @@ pub fn parse(text: &str, origin: &str) -> Result<Written, Problems> {
 /// As [`parse`], but goes on after problems so that all of them are found; `None` when there is
 /// no making sense of the text.
 pub(super) fn read(text: &str, origin: &str, problems: &mut Problems) -> Option<Written> {
+    // Some editors write a byte order mark, which means nothing in UTF-8.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let ends = text.match_indices('\n').map(|(at, _)| at);
     let mut reader = FileReader {
         line_ends: ends.collect(),

@@ -64,7 +64,21 @@ pub(super) fn key_perms(text: &str) -> Result<u32, String> {
 }
 
 pub(super) fn ip(text: &str) -> Result<IpAddr, String> {
-    text.parse().map_err(|_| "not an IP address".to_owned())
+    text.parse().map_err(|_| {
+        let bare = text
+            .strip_prefix('[')
+            .and_then(|rest| rest.strip_suffix(']'));
+        let zone = text.split_once('%').map(|(address, _)| address);
+        let is_ip = |part: Option<&str>| part.is_some_and(|part| part.parse::<IpAddr>().is_ok());
+        let why = if is_ip(bare) {
+            "not an IP address: write it without brackets"
+        } else if is_ip(zone) {
+            "not an IP address: a certificate has no zone, write it without % and what follows"
+        } else {
+            "not an IP address"
+        };
+        why.to_owned()
+    })
 }
 
 /// A DNS name, with a wildcard label in front at most.

@@ -25,6 +25,32 @@ pub enum PublishError {
         /// Why.
         source: io::Error,
     },
+    /// The file system has space, and no inode for another file.
+    #[error("could not {action} {}: no inode is left on its file system", path.display())]
+    NoInodes {
+        /// What was tried, as a verb.
+        action: &'static str,
+        /// Where.
+        path: PathBuf,
+    },
+    /// The owner could not be set.
+    #[error(
+        "could not {action} {}: {source} (uid {}, gid {gid})",
+        path.display(),
+        uid.map_or("as it is".to_owned(), |uid| uid.to_string())
+    )]
+    Owner {
+        /// What was tried, as a verb.
+        action: &'static str,
+        /// Where.
+        path: PathBuf,
+        /// The wanted owner, when one is configured.
+        uid: Option<u32>,
+        /// The wanted group.
+        gid: u32,
+        /// Why.
+        source: io::Error,
+    },
     /// A directory, a file or a link that is not touched, because of what it is or whose.
     #[error(transparent)]
     Refused(#[from] PathRefusal),
@@ -73,8 +99,11 @@ impl PublishError {
                 io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "disk-full",
                 io::ErrorKind::PermissionDenied => "disk-permission",
                 io::ErrorKind::ReadOnlyFilesystem => "disk-read-only",
+                io::ErrorKind::ResourceBusy => "mount-point",
                 _ => "disk-error",
             },
+            Self::NoInodes { .. } => "disk-full",
+            Self::Owner { .. } => "disk-permission",
             Self::Refused(refusal) => refusal.code(),
             Self::InUse { .. } => "dir-in-use",
             Self::Held { .. } => HELD,
@@ -88,6 +117,16 @@ impl PublishError {
     pub fn hint(&self) -> Option<&'static str> {
         match (self, self.code()) {
             (Self::Refused(refusal), _) => refusal.hint(),
+            (Self::NoInodes { .. }, _) => {
+                Some("remove files from it, or mount it with more inodes (nr_inodes of a tmpfs)")
+            }
+            (Self::Owner { .. }, _) => Some(
+                "uid and gid need CAP_CHOWN, and inside of a user namespace ids that it maps: \
+                 run certagent as that user, or unset uid and gid",
+            ),
+            (_, "mount-point") => Some(
+                "a single file is mounted there, and a mount can't be replaced: bind the directory",
+            ),
             (_, "disk-full") => Some(
                 "free some space; a Nomad secrets directory has 1 MiB unless `resources { secrets }` says more",
             ),
@@ -115,6 +154,56 @@ impl From<PublishError> for Failure {
             message: error.to_string(),
             hint: error.hint().map(str::to_owned),
             retry_after: None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_fault_of_the_machine_has_its_own_advice() {
+        let path = PathBuf::from("/c/cert.pem");
+        let step = |kind: io::ErrorKind| PublishError::Step {
+            action: "replace",
+            path: path.clone(),
+            source: kind.into(),
+        };
+        let no_inodes = PublishError::NoInodes {
+            action: "create",
+            path: path.clone(),
+        };
+        let owner = PublishError::Owner {
+            action: "set the owner of",
+            path: path.clone(),
+            uid: Some(70),
+            gid: 71,
+            source: io::ErrorKind::InvalidInput.into(),
+        };
+        assert!(owner.to_string().contains("(uid 70, gid 71)"), "{owner}");
+        for (error, code, part) in [
+            (
+                step(io::ErrorKind::StorageFull),
+                "disk-full",
+                "free some space",
+            ),
+            (no_inodes, "disk-full", "more inodes"),
+            (
+                step(io::ErrorKind::ResourceBusy),
+                "mount-point",
+                "bind the directory",
+            ),
+            (
+                step(io::ErrorKind::PermissionDenied),
+                "disk-permission",
+                "owner of the directory",
+            ),
+            (owner, "disk-permission", "CAP_CHOWN"),
+        ] {
+            assert_eq!(error.code(), code, "{error}");
+            assert!(error.hint().unwrap().contains(part), "{error}");
+            assert!(error.to_string().contains("/c/cert.pem"), "{error}");
         }
     }
 }

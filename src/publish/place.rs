@@ -267,6 +267,9 @@ impl<'w> Place<'w> {
             "." => self.path.clone(),
             name => self.path.join(name),
         };
+        if source.kind() == io::ErrorKind::StorageFull && has_no_inode(&self.fd) {
+            return PublishError::NoInodes { action, path };
+        }
         PublishError::Step {
             action,
             path,
@@ -361,7 +364,27 @@ impl<'w> Place<'w> {
         if !access.owner_fits(&stat) {
             let uid = access.uid.map(Uid::from_raw_unchecked);
             let gid = Some(Gid::from_raw_unchecked(access.group()));
-            self.step(Op::Own, name, || Ok(fs::fchown(&fd, uid, gid)?))?;
+            let owned = self.step(Op::Own, name, || Ok(fs::fchown(&fd, uid, gid)?));
+            owned.map_err(|error| match error {
+                PublishError::Step {
+                    action,
+                    path,
+                    source,
+                } if matches!(
+                    source.kind(),
+                    io::ErrorKind::PermissionDenied | io::ErrorKind::InvalidInput
+                ) =>
+                {
+                    PublishError::Owner {
+                        action,
+                        path,
+                        uid: access.uid,
+                        gid: access.group(),
+                        source,
+                    }
+                }
+                other => other,
+            })?;
         }
         // A change of owner may clear bits, so the mode comes last.
         self.step(Op::SetMode, name, || {
@@ -498,4 +521,9 @@ fn directory_flags() -> OFlags {
 /// `O_NONBLOCK`: somebody may have put a FIFO there, and opening it must not hang.
 fn file_flags() -> OFlags {
     OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC
+}
+
+/// "No space" has two causes; here there is space. A file system that counts no inodes says 0 of 0.
+fn has_no_inode(fd: impl AsFd) -> bool {
+    fs::fstatvfs(fd).is_ok_and(|stat| stat.f_files > 0 && stat.f_favail == 0 && stat.f_bavail > 0)
 }

@@ -62,6 +62,11 @@ impl Address {
             return Err(wrong("it must not contain a query or fragment"));
         }
         let prefix = origin.path().trim_end_matches('/').to_owned();
+        if let Some(end) = ["/v1", "/ui"].iter().find(|end| prefix.ends_with(**end)) {
+            return Err(wrong(&format!(
+                "it must end before {end}: certagent adds the path of the API itself"
+            )));
+        }
         origin.set_path("");
         Ok(Self {
             shown: text.trim_end_matches('/').to_owned(),
@@ -123,6 +128,9 @@ mod tests {
             "https://me:hunter2@vault",
             "https://vault/?x=1",
             "https://vault:99999",
+            "https://vault:8200/v1/",
+            "https://lb/vault/v1",
+            "https://vault:8200/ui",
         ] {
             let failure = Address::parse(text).unwrap_err();
             assert_eq!(failure.code, "address", "{text}");

@@ -15,7 +15,7 @@ use std::{
 };
 
 use futures_util::{StreamExt as _, stream::FuturesUnordered};
-use http::{HeaderMap, HeaderName, HeaderValue, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use reqwest::Url;
 use serde::de::DeserializeOwned;
 use tokio::time::Instant;
@@ -391,7 +391,13 @@ fn refusal(server: &Server, ask: &Ask<'_>, received: &Received) -> FailedCall {
         server.address.shown,
         received.status
     );
-    let mut failure = failure(judged.class, judged.code, message, judged.hint);
+    let hint = match judged.code {
+        "permission-denied" if ask.method == Method::GET => {
+            "the token's policy must grant `read` on this path"
+        }
+        _ => judged.hint,
+    };
+    let mut failure = failure(judged.class, judged.code, message, hint);
     let now = date(&received.headers).unwrap_or_else(|| SystemClock.now());
     failure.retry_after = received
         .headers

@@ -5,7 +5,7 @@
 
 use std::{error::Error, io, iter::successors};
 
-use rustls::{AlertDescription, CertificateError, InvalidMessage};
+use rustls::{AlertDescription, CertificateError, InvalidMessage, OtherError};
 
 /// No answer.
 #[derive(Debug)]
@@ -101,6 +101,30 @@ fn known(error: &(dyn Error + 'static)) -> Option<Known> {
     }
 }
 
+/// What rustls offers: TLS 1.3, and TLS 1.2 with ECDHE and AEAD.
+const COMMON: &str = "no TLS version or cipher in common: let the server offer TLS 1.3, or TLS 1.2 \
+                      with ECDHE and AES-GCM or ChaCha20-Poly1305 (tls_min_version, tls_cipher_suites)";
+
+/// Certificates of a server that rustls-webpki refuses for their shape, and other clients take.
+fn not_taken(error: &OtherError) -> Known {
+    let hint = match error.0.downcast_ref() {
+        Some(webpki::Error::CaUsedAsEndEntity) => {
+            "the server shows a CA certificate as its own: issue one with basicConstraints CA:FALSE"
+        }
+        Some(webpki::Error::UnsupportedCertVersion) => {
+            "the server's certificate is X.509 v1: issue it again as v3 with a subject alternative name"
+        }
+        Some(webpki::Error::UnsupportedCriticalExtension) => {
+            "a critical extension of the server's certificates is unknown: issue them without it"
+        }
+        Some(webpki::Error::MaximumPathDepthExceeded) => {
+            "the server's chain has more than 6 intermediates: put a lower CA into ca_cert"
+        }
+        _ => "check the server's certificate and ca_cert (VAULT_CACERT)",
+    };
+    ("tls-untrusted", hint)
+}
+
 fn tls(error: &rustls::Error) -> Option<Known> {
     use CertificateError as Certificate;
     use rustls::Error as Tls;
@@ -126,6 +150,7 @@ fn tls(error: &rustls::Error) -> Option<Known> {
             "tls-untrusted",
             "set ca_cert (VAULT_CACERT) to the CA that signed the server's certificate",
         ),
+        Tls::InvalidCertificate(Certificate::Other(other)) => not_taken(other),
         Tls::InvalidCertificate(_) => (
             "tls-untrusted",
             "check the server's certificate and ca_cert (VAULT_CACERT)",
@@ -138,10 +163,27 @@ fn tls(error: &rustls::Error) -> Option<Known> {
             "tls-client",
             "the server wants a client certificate: set client_cert and client_key",
         ),
-        Tls::AlertReceived(_) => (
+        Tls::AlertReceived(
+            AlertDescription::HandshakeFailure | AlertDescription::ProtocolVersion,
+        )
+        | Tls::PeerIncompatible(_) => ("tls-incompatible", COMMON),
+        Tls::AlertReceived(
+            AlertDescription::BadCertificate
+            | AlertDescription::UnsupportedCertificate
+            | AlertDescription::CertificateRevoked
+            | AlertDescription::CertificateExpired
+            | AlertDescription::CertificateUnknown
+            | AlertDescription::UnknownCA
+            | AlertDescription::AccessDenied,
+        ) => (
             "tls-alert",
             "the server refused the client certificate: check client_cert and client_key",
         ),
+        Tls::AlertReceived(AlertDescription::UnrecognisedName) => (
+            "tls-alert",
+            "the server knows no such name: check the address and tls_server_name",
+        ),
+        Tls::AlertReceived(_) => ("tls-alert", "read the server's own log"),
         _ => return None,
     })
 }
@@ -172,6 +214,29 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_rustls_does_not_take_has_its_own_advice() {
+        let hint = |error: &rustls::Error| tls(error).unwrap().1;
+        let shape = |error: webpki::Error| {
+            let other = OtherError(std::sync::Arc::new(error));
+            hint(&rustls::Error::InvalidCertificate(CertificateError::Other(
+                other,
+            )))
+        };
+        assert!(shape(webpki::Error::CaUsedAsEndEntity).contains("CA:FALSE"));
+        assert!(shape(webpki::Error::UnsupportedCertVersion).contains("X.509 v1"));
+        assert!(shape(webpki::Error::BadDer).contains("ca_cert"));
+        let alert = |alert| hint(&rustls::Error::AlertReceived(alert));
+        for common in [
+            AlertDescription::HandshakeFailure,
+            AlertDescription::ProtocolVersion,
+        ] {
+            assert!(alert(common).contains("no TLS version or cipher in common"));
+        }
+        assert!(alert(AlertDescription::BadCertificate).contains("client_cert"));
+        assert!(!alert(AlertDescription::InternalError).contains("client_cert"));
+    }
+
+    #[test]
     fn a_cause_is_found_by_its_type_however_deep_it_is() {
         use rustls::Error as Tls;
 
@@ -197,6 +262,10 @@ mod tests {
             (
                 tls(Tls::AlertReceived(AlertDescription::UnknownCA)),
                 Some("tls-alert"),
+            ),
+            (
+                tls(Tls::AlertReceived(AlertDescription::HandshakeFailure)),
+                Some("tls-incompatible"),
             ),
             (tls(Tls::HandshakeNotComplete), None),
             (

@@ -108,6 +108,10 @@ fn strip_tags(text: &str) -> String {
         .collect()
 }
 
+/// RFC 1123 section 2.1: Vault's `enforce_hostnames` takes letters, digits and dashes only.
+const UNDERSCORE: &str = "the name has an underscore, which no host name has: use a dash instead \
+                          (set component or common_name), or set enforce_hostnames=false in the role";
+
 /// What the sender does after this refusal.
 fn next_after(message: &Message) -> AfterRefusal {
     match message.code {
@@ -126,7 +130,10 @@ pub(super) fn judge(status: u16, said: &Said, who: Who) -> JudgedAnswer {
         return JudgedAnswer {
             class: message.class,
             code: message.code,
-            hint: message.hint,
+            hint: match message.code {
+                "name-not-allowed" if said.text.contains('_') => UNDERSCORE,
+                _ => message.hint,
+            },
             next: next_after(message),
         };
     }
@@ -213,7 +220,8 @@ fn forbidden(said: &Said, who: Who) -> JudgedAnswer {
         let hint = "the token has expired or was revoked";
         return denied("token-invalid", hint, AfterRefusal::LoginAgain);
     }
-    let hint = "the token's policy must grant `update` on this path";
+    let hint = "the token's policy must grant `update` on this path; where it does, look for \
+                denied_parameters, allowed_parameters, required_parameters and min_wrapping_ttl in it";
     denied("permission-denied", hint, AfterRefusal::Settle)
 }
 

@@ -219,8 +219,15 @@ fn roots_of(pem: &[u8]) -> Result<RootCertStore, Failure> {
 
 fn system_roots() -> Result<RootCertStore, Failure> {
     let mut roots = RootCertStore::empty();
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    let found = rustls_native_certs::load_native_certs();
+    roots.add_parsable_certificates(found.certs);
     if roots.is_empty() {
+        let errors: Vec<String> = found.errors.iter().map(ToString::to_string).collect();
+        if !errors.is_empty() {
+            let why = format!("this machine trusts no CA: {}", errors.join("; "));
+            let hint = "check SSL_CERT_FILE and SSL_CERT_DIR, or set ca_cert (VAULT_CACERT)";
+            return Err(wrong(&why, hint));
+        }
         let hint = "set ca_cert (VAULT_CACERT), or install the system's CA certificates";
         return Err(wrong("this machine trusts no CA", hint));
     }

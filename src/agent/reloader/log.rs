@@ -34,15 +34,15 @@ pub(super) fn reloaded(
     match result {
         Ok(Delivery::Delivered) => info!(
             %serial, %generation, event, attempt = record.reached(),
-            "reloaded the application by {action:?} in {} ms", took.as_millis()
+            "reloaded the application by {action} in {} ms", took.as_millis()
         ),
         Ok(Delivery::NotRunning) => info!(
             %serial, %generation, event,
-            "{action:?}: the application is not running; it reads the new files at its start"
+            "{action}: the application is not running; it reads the new files at its start"
         ),
         Err(failure) => warn!(
             %serial, %generation, event, code = failure.code,
-            "reload by {action:?} failed: {failure}"
+            "reload by {action} failed: {failure}"
         ),
     }
 }
@@ -88,7 +88,7 @@ pub(super) fn alert(
     config: &CertConfig,
 ) -> String {
     let actions = policy.actions(record.about.event);
-    let tried: Vec<String> = actions.iter().map(|action| format!("{action:?}")).collect();
+    let tried: Vec<String> = actions.iter().map(|action| format!("{action}")).collect();
     let failed = match record.attempt().map(|attempt| &attempt.outcome) {
         Some(Outcome::Failed(failed)) => format!(": {}", failed.message),
         _ => String::new(),

@@ -182,3 +182,33 @@ fn a_wrong_probe_is_named_with_its_line() {
     let top = refused("probe { }", &least(), &flags);
     assert!(top.contains("unknown block"), "{top}");
 }
+
+#[test]
+fn a_byte_order_mark_before_a_configuration_means_nothing() {
+    let text = "\u{feff}certificate \"a\" {\n  role = \"x\"\n}\n";
+    assert!(super::super::file::parse(text, "f").is_ok());
+    let inside = super::super::file::parse(&format!("# a\n{text}"), "f");
+    assert!(inside.is_err(), "anywhere else it is a character too many");
+}
+
+#[test]
+fn an_address_in_another_notation_is_named() {
+    assert!(super::super::values::ip("fd00::1").is_ok());
+    assert!(
+        super::super::values::ip("[fd00::1]")
+            .unwrap_err()
+            .contains("without brackets")
+    );
+    assert!(
+        super::super::values::ip("fe80::1%eth0")
+            .unwrap_err()
+            .contains("zone")
+    );
+    for junk in ["", "[]", "[x]", "x%y", "%", "1.2.3"] {
+        assert_eq!(
+            super::super::values::ip(junk).unwrap_err(),
+            "not an IP address",
+            "{junk}"
+        );
+    }
+}

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use serde::Deserialize;
+use serde::{Deserialize, de::IgnoredAny};
 use tokio::time::Instant;
 
 use crate::model::secret::Secret;
@@ -40,6 +40,9 @@ pub struct Token {
 #[derive(Deserialize)]
 struct AuthBlock {
     client_token: String,
+    /// Vault, "Login MFA": there instead of a token.
+    #[serde(default)]
+    mfa_requirement: Option<IgnoredAny>,
     #[serde(default)]
     accessor: String,
     #[serde(default)]
@@ -104,6 +107,12 @@ impl Token {
             serde_json::from_slice(body).map_err(|_| "the answer is no login answer")?;
         let auth = envelope.auth.ok_or("the answer contains no token")?;
         let secret = Secret::new(auth.client_token);
+        if secret.is_empty() && auth.mfa_requirement.is_some() {
+            return Err(
+                "this login demands MFA, which a program cannot answer: take the auth mount out of \
+                 the MFA enforcement, or use another login",
+            );
+        }
         if secret.is_empty() || !secret.expose().bytes().all(|byte| byte.is_ascii_graphic()) {
             return Err("the answer's token is empty or contains invalid characters");
         }
@@ -271,4 +280,19 @@ fn lease(secs: u64) -> Option<Duration> {
 /// Zero means as many as you like.
 fn unlimited(uses: u32) -> u32 {
     if uses == 0 { u32::MAX } else { uses }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_login_that_demands_mfa_says_so() {
+        let body = br#"{"auth":{"client_token":"","mfa_requirement":{"mfa_request_id":"x"}}}"#;
+        let why = Token::from_login(body, Instant::now()).err().unwrap();
+        assert!(why.contains("demands MFA"), "{why}");
+        let body = br#"{"auth":{"client_token":"","mfa_requirement":null}}"#;
+        let why = Token::from_login(body, Instant::now()).err().unwrap();
+        assert!(why.contains("empty"), "{why}");
+    }
 }

@@ -375,3 +375,17 @@ fn any_bytes_make_one_short_line() {
             <= MAX_MESSAGE_CHARS + 3
     );
 }
+
+#[test]
+fn an_underscore_is_named_where_a_name_is_not_allowed() {
+    let hint = |text: &str| {
+        let said = Said {
+            by_issuer: true,
+            text: text.to_owned(),
+        };
+        judge(400, &said, Token).hint
+    };
+    let name = "common name loki-read_write.service.consul not allowed by this role";
+    assert!(hint(name).contains("underscore") && hint(name).contains("enforce_hostnames"));
+    assert!(hint("common name x not allowed by this role").contains("allowed_domains"));
+}

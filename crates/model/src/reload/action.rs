@@ -75,10 +75,17 @@ impl Action {
 /// Environment and URL may hold what is not for logs.
 impl fmt::Debug for Action {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// For log lines; as `Debug` it shows neither environment nor URL.
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NomadSignal { task, signal } => write!(f, "nomad_signal({task}, {signal})"),
-            Self::NomadRestart { task } => write!(f, "nomad_restart({task})"),
-            Self::Signal { target, signal } => write!(f, "signal({target:?}, {signal})"),
+            Self::NomadSignal { task, signal } => write!(f, "{signal} to the task {task}"),
+            Self::NomadRestart { task } => write!(f, "restart of the task {task}"),
+            Self::Signal { target, signal } => write!(f, "{signal} to {target}"),
             Self::None | Self::Exec { .. } | Self::Http { .. } => f.write_str(self.name()),
         }
     }
@@ -93,6 +100,16 @@ pub enum SignalTarget {
     PidFile(PathBuf),
     /// The child that `certagent exec` started.
     Child,
+}
+
+impl fmt::Display for SignalTarget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Pid(pid) => write!(f, "process {pid}"),
+            Self::PidFile(path) => write!(f, "the process of {}", path.display()),
+            Self::Child => f.write_str("the child"),
+        }
+    }
 }
 
 /// The signals Nomad's drivers know (`helper/signals.SignalLookup` in its source), with
@@ -218,6 +235,23 @@ mod tests {
         let hup: SignalName = "SIGHUP".parse().unwrap();
         assert!(hup.warning("loki").unwrap().contains("kills Loki"));
         assert_eq!(hup.warning("generic"), None);
+    }
+
+    #[test]
+    fn an_action_reads_as_words() {
+        let signal: SignalName = "SIGHUP".parse().unwrap();
+        let to = |target| Action::Signal { target, signal }.to_string();
+        assert_eq!(
+            to(SignalTarget::PidFile("/run/a.pid".into())),
+            "SIGHUP to the process of /run/a.pid"
+        );
+        assert_eq!(to(SignalTarget::Pid(7)), "SIGHUP to process 7");
+        assert_eq!(to(SignalTarget::Child), "SIGHUP to the child");
+        let task = "loki".to_owned();
+        assert_eq!(
+            Action::NomadRestart { task }.to_string(),
+            "restart of the task loki"
+        );
     }
 
     #[test]
