@@ -49,7 +49,7 @@ use crate::{
     control::{Force, Inputs},
     exit::Exit,
     issuer::Issuer,
-    model::{decide::Facts, time::Timestamp},
+    model::{decide::Facts, failure::Failure, time::Timestamp},
     status::Status,
     watch::{Changes, Watch},
 };
@@ -62,6 +62,11 @@ const SESSION_START_DELAY: Duration = Duration::from_secs(1);
 
 /// How long the loops may take to end. Longer than an order's grace, well under a second.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_millis(600);
+
+/// Why the extra anchors of this certificate can't be read; nothing where they can, or none are set.
+pub(crate) fn extra_ca_failure(config: &CertConfig) -> Option<Failure> {
+    extras::read(config.extra_ca.as_ref()?).err()
+}
 
 /// The facts that a loop would start from now, read from the disk without changing anything there.
 #[must_use]

@@ -68,6 +68,8 @@ pub(super) struct CertificateFacts {
     /// What the agent would find.
     pub(super) next: decide::Facts,
     pub(super) served: ProbeOutcome,
+    /// Why the file of extra anchors can't be used.
+    pub(super) extra_ca: Option<String>,
 }
 
 impl DoctorFacts {

@@ -59,6 +59,13 @@ fn dir_is(one: &CertificateFacts, reason: impl Into<String>) -> CheckOutcome {
     CheckOutcome::wrong(path, reason)
 }
 
+pub(super) fn extra_ca(facts: &DoctorFacts) -> CheckOutcome {
+    facts.each(|one| match &one.extra_ca {
+        None => CheckOutcome::Fine,
+        Some(why) => CheckOutcome::wrong(&one.config.name, why.clone()),
+    })
+}
+
 pub(super) fn not_a_directory(facts: &DoctorFacts) -> CheckOutcome {
     facts.each(|one| match one.dir.look.kind {
         PathKind::Link => dir_is(

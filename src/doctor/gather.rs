@@ -66,6 +66,7 @@ async fn look_at(config: &CertConfig, now: Timestamp) -> CertificateFacts {
         (path.clone(), DirStat::at(&directory))
     });
     CertificateFacts {
+        extra_ca: agent::extra_ca_failure(config).map(|failure| failure.message),
         dir: DirFacts::look(&config.files),
         ready_file,
         served: served::look(config).await,

@@ -294,6 +294,12 @@ pub const CHECKS: &[Check] = &[
         "the reason names the check",
         issuer::answer_refused,
     ),
+    warn(
+        "extra-ca-unusable",
+        "the file of extra anchors can't be read; the last good content is used, at a first start none",
+        "put CA certificates in PEM there",
+        files::extra_ca,
+    ),
     fail(
         "directory-not-real",
         Exit::CannotPublish,

@@ -11,6 +11,11 @@ use super::{
 };
 
 pub(super) const SEEDS: &[Seed] = &[
+    seed("extra-ca-unusable", &[], |bench| {
+        let path = bench.path("extra.pem");
+        fs::write(&path, "-----BEGIN CERTIFICATE-----\nMIIB").unwrap();
+        bench.set("CERTAGENT_EXTRA_CA", path.display());
+    }),
     seed("directory-not-real", &[], |bench| {
         fs::create_dir(bench.path("secrets/real")).unwrap();
         std::os::unix::fs::symlink("real", bench.dir()).unwrap();
