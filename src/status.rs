@@ -19,36 +19,33 @@ use crate::model::{
 pub struct Status {
     /// Name of the certificate block.
     pub name: String,
-    /// What is published; absent until the first success.
+    /// The published certificate; absent until the first success.
     pub live: Option<Live>,
-    /// When the published set is due for renewal.
+    /// When its renewal is due.
     #[serde(serialize_with = "moment_or_none")]
     pub due: Option<Timestamp>,
-    /// When the loop will act next, as decided at its last look.
+    /// When the loop will act next, as decided at its last check.
     #[serde(serialize_with = "moment_or_none")]
     pub next: Option<Timestamp>,
     /// The failures since the last success.
     #[serde(serialize_with = "failure_run")]
     pub failure: Option<FailureRun>,
-    /// The newest look at an issuer that was away, while its return is waited for.
-    #[serde(rename = "last_health_check")]
-    pub looked: Option<HealthCheck>,
-    /// Attempts left before the published set expires: by the plan of the present failure, without
-    /// one by the plan for an issuer that is away from the due time on.
-    #[serde(rename = "renewal_attempts_remaining")]
-    pub runway: Option<u32>,
-    /// A complete set was issued and is not live yet.
-    #[serde(rename = "publish_pending")]
-    pub staged: bool,
-    /// Generation of that set, once it is on disk.
+    /// The newest health check of a Vault that was unavailable, while its return is awaited.
+    pub last_health_check: Option<HealthCheck>,
+    /// Attempts left before the published certificate expires: by the plan of the present failure, without
+    /// one by the plan for a Vault that is unavailable from the due time on.
+    pub renewal_attempts_remaining: Option<u32>,
+    /// A certificate was issued and is not published yet.
+    pub publish_pending: bool,
+    /// Its generation, once it is on disk.
     #[serde(skip)]
-    pub staged_generation: Option<String>,
+    pub pending_generation: Option<String>,
     /// Counts since the process started.
     pub counts: Counts,
     /// How often the files were put right in the last ten minutes.
     #[serde(skip)]
     pub repairs_lately: usize,
-    /// What is not as it should be on disk and could not be put right at the last look.
+    /// What is not as it should be on disk and could not be restored at the last check.
     #[serde(skip)]
     pub files: Option<Failure>,
     /// The file of extra anchors can't be used.
@@ -57,24 +54,21 @@ pub struct Status {
     /// Another agent holds the directory; this one waits to take over.
     #[serde(skip)]
     pub standby: Option<String>,
-    /// The issuance budget.
-    #[serde(rename = "issuance_limit")]
-    pub budget: Budget,
-    /// How far the issuer's clock was ahead of ours at its last answer (negative: behind),
+    /// The limit of issuance requests, and what is used of it.
+    pub issuance_limit: Budget,
+    /// How far Vault's clock was ahead of ours at its last answer (negative: behind),
     /// in milliseconds; absent until an answer carried a date.
-    #[serde(rename = "vault_clock_offset_millis")]
-    pub issuer_ahead_millis: Option<i64>,
+    pub vault_clock_offset_millis: Option<i64>,
     /// The trust anchors in the published CA.pem, in their order there.
     pub anchors: Vec<Anchor>,
-    /// How the last renewal that somebody asked for ended.
-    #[serde(rename = "manual_renewal")]
-    pub forced: Option<Forced>,
-    /// What the application was told, and what it serves.
+    /// How the last manual renewal ended.
+    pub manual_renewal: Option<Forced>,
+    /// How the application was reloaded, and what it serves.
     #[serde(skip)]
     pub app: AppStatus,
 }
 
-/// What a look at an issuer that was away found.
+/// What a health check of an unavailable Vault found.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct HealthCheck {
     /// When it began.
@@ -105,7 +99,7 @@ pub struct Forced {
     pub number: u64,
     /// When it was known.
     pub at: Timestamp,
-    /// The new serial, or why there is none: the published set and its schedule stay then.
+    /// The new serial, or why there is none: the published certificate and its schedule stay then.
     pub outcome: Result<String, Failure>,
 }
 
@@ -129,11 +123,9 @@ pub struct AppStatus {
     /// The newest probe, whatever came of it.
     pub last_probe: Option<LastProbe>,
     /// Why the published certificate is not served although every action was tried.
-    #[serde(rename = "reload_exhausted")]
-    pub alarm: Option<String>,
+    pub reload_exhausted: Option<String>,
     /// The generation that was rolled back; it is not published again.
-    #[serde(rename = "rollback_active")]
-    pub quarantined: Option<String>,
+    pub rollback_active: Option<String>,
     /// Rollbacks since the process started.
     pub rollbacks: u64,
     /// Reloads since the process started, by action and outcome (`ok` or a failure's code).
@@ -166,7 +158,7 @@ pub struct LastVerified {
     pub at: Timestamp,
 }
 
-/// One look at what the application serves.
+/// One probe of what the application serves.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct LastProbe {
     /// When.
@@ -193,7 +185,7 @@ pub struct Live {
     /// End of validity.
     #[serde(serialize_with = "moment")]
     pub not_after: Timestamp,
-    /// When the leaf came back from the issuer; unknown when the record was lost.
+    /// When the certificate came from Vault; unknown when the record was lost.
     #[serde(serialize_with = "moment_or_none")]
     pub obtained_at: Option<Timestamp>,
 }
@@ -201,18 +193,16 @@ pub struct Live {
 /// Counts since the process started; none ever goes down.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Counts {
-    /// Logins at the issuer, of all certificates together.
+    /// Logins at Vault, of all certificates together.
     #[serde(skip)]
     pub logins: u64,
-    /// Orders sent to the issuer.
-    #[serde(rename = "issuance_requests")]
-    pub orders: u64,
-    /// Looks at the issuer while it was away.
-    #[serde(rename = "health_checks")]
-    pub looks: u64,
-    /// Sets made live, for whatever reason.
+    /// Issuance requests sent to Vault.
+    pub issuance_requests: u64,
+    /// Health checks of Vault while it was unavailable.
+    pub health_checks: u64,
+    /// Generations published, for whatever reason.
     pub published: u64,
-    /// Times that files were put right after somebody changed them.
+    /// Times that changed files were restored.
     pub repairs: u64,
     /// Failed attempts.
     pub failures: u64,
@@ -244,7 +234,7 @@ impl Counts {
     }
 }
 
-/// The issuance budget as of the last look.
+/// The issuance limit as of the last check.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Budget {
     /// Requests allowed per hour that are not due, or bring nothing.
@@ -273,22 +263,22 @@ impl Status {
             due: None,
             next: None,
             failure: None,
-            looked: None,
-            runway: None,
-            staged: false,
-            staged_generation: None,
+            last_health_check: None,
+            renewal_attempts_remaining: None,
+            publish_pending: false,
+            pending_generation: None,
             counts: Counts::default(),
             repairs_lately: 0,
             files: None,
             standby: None,
             extra_ca: None,
-            budget: Budget {
+            issuance_limit: Budget {
                 per_hour,
                 ..Budget::default()
             },
-            issuer_ahead_millis: None,
+            vault_clock_offset_millis: None,
             anchors: Vec::new(),
-            forced: None,
+            manual_renewal: None,
             app: AppStatus::default(),
         }
     }
@@ -297,7 +287,7 @@ impl Status {
 impl Status {
     /// Whether there is a set, live or waiting for its start.
     pub(crate) fn usable(&self) -> bool {
-        self.live.is_some() || self.staged
+        self.live.is_some() || self.publish_pending
     }
 
     /// How the first start has failed so far; `None` when it has not, or nothing has happened yet.
@@ -307,7 +297,11 @@ impl Status {
             return None;
         }
         let failure = self.failure.as_ref().map(|run| run.last.class);
-        failure.or_else(|| self.budget.free_at.map(|_| FailureClass::IssuanceLimit))
+        failure.or_else(|| {
+            self.issuance_limit
+                .free_at
+                .map(|_| FailureClass::IssuanceLimit)
+        })
     }
 
     /// Whether it is known how the first start went.

@@ -18,11 +18,11 @@ use crate::{
     config::CertConfig,
     csr,
     model::{
-        budget::{Aftermath, Share},
         bundle::PrivateKey,
         decide::{self, Facts},
         failure::{Failure, FailureClass, FailureRun},
         health::HealthHistory,
+        issuance_limit::{Aftermath, Share},
         record::{Record, StagedRecord},
         reload,
         schedule::{self, Due},

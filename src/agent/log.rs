@@ -11,10 +11,10 @@ use super::holdings::LiveFiles;
 use crate::{
     config::CertConfig,
     model::{
-        budget::{self, IssuanceLimit},
         decide::ActionReason,
         failure::{Failure, FailureClass, FailureRun},
         health::{self, IssuerHealth},
+        issuance_limit::{self, IssuanceLimit},
         leaf::CertFacts,
         schedule::Due,
         time::Timestamp,
@@ -162,8 +162,8 @@ pub(super) fn not_now(until: Timestamp, why: ActionReason) -> Failure {
             format!(
                 "{} manual renewals may follow each other at once, then one in {}; renewals that \
                  are due are made all the same",
-                budget::MANUAL_AT_ONCE,
-                seconds(budget::MANUAL_PACE)
+                issuance_limit::MANUAL_AT_ONCE,
+                seconds(issuance_limit::MANUAL_PACE)
             )
         }),
         retry_after: None,

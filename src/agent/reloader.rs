@@ -245,7 +245,7 @@ impl<I, C: Clock> Reloader<I, C> {
         record.alerted(now);
         self.holdings.lock().keep_record(record.clone());
         log::raise(&record, &text);
-        self.app.alarm = Some(text);
+        self.app.reload_exhausted = Some(text);
         self.show(&record, policy, now);
         self.give_back().await;
     }
@@ -356,18 +356,18 @@ impl<I, C: Clock> Reloader<I, C> {
             self.app.last_verified = None;
         }
         if let Phase::Exhausted { at, .. } = record.phase {
-            let text = self.app.alarm.take();
-            self.app.alarm = Some(text.unwrap_or_else(|| {
+            let text = self.app.reload_exhausted.take();
+            self.app.reload_exhausted = Some(text.unwrap_or_else(|| {
                 let text = log::still(record, at);
                 log::raise(record, &text);
                 text
             }));
         } else {
-            self.app.alarm = None;
+            self.app.reload_exhausted = None;
         }
         let holdings = self.holdings.lock();
         let quarantined = holdings.quarantined(now);
-        self.app.quarantined = quarantined.map(|one| one.generation.clone());
+        self.app.rollback_active = quarantined.map(|one| one.generation.clone());
         drop(holdings);
         self.status.send_if_modified(|status| {
             let changed = status.app != self.app;

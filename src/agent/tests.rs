@@ -3,10 +3,10 @@
 mod alert;
 mod availability;
 mod basics;
-mod budget;
 mod clocks;
 mod disk;
 mod holder;
+mod issuance_limit;
 mod outages;
 mod reload;
 mod returns;

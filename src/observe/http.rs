@@ -275,7 +275,7 @@ async fn renew(seen: &AgentView, names: Vec<String>) -> Response {
         let Ok(ended) = status.wait_for(|status| number(status) > before).await else {
             return refused(StatusCode::SERVICE_UNAVAILABLE, "the agent is ending");
         };
-        let forced = ended.forced.clone().map(ForcedReport::from);
+        let forced = ended.manual_renewal.clone().map(ForcedReport::from);
         let forced = forced.unwrap_or_default();
         answer.certificates.push(RenewedCert {
             name,
@@ -287,5 +287,8 @@ async fn renew(seen: &AgentView, names: Vec<String>) -> Response {
 }
 
 fn number(status: &Status) -> u64 {
-    status.forced.as_ref().map_or(0, |forced| forced.number)
+    status
+        .manual_renewal
+        .as_ref()
+        .map_or(0, |forced| forced.number)
 }

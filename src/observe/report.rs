@@ -186,11 +186,11 @@ mod tests {
     fn the_names_in_the_report_are_the_documented_ones() {
         let mut status = healthy();
         status.failure = Some(run());
-        status.looked = Some(HealthCheck {
+        status.last_health_check = Some(HealthCheck {
             at: NOW,
             found: Err("sealed".to_owned()),
         });
-        status.forced = Some(Forced {
+        status.manual_renewal = Some(Forced {
             number: 1,
             at: NOW,
             outcome: Err(run().last),

@@ -179,7 +179,7 @@ fn limited(status: &Status) -> String {
         used,
         refused,
         ..
-    } = status.budget;
+    } = status.issuance_limit;
     if used >= per_hour {
         format!("{used} requests of the last hour brought nothing or were not due")
     } else {
@@ -191,7 +191,7 @@ fn degraded(status: &Status) -> Vec<Reason> {
     let mut found = Vec::new();
     if let Some(run) = &status.failure {
         let mut text = format!("{} attempts failed in a row: {}", run.total, run.last);
-        if let Some(look) = &status.looked {
+        if let Some(look) = &status.last_health_check {
             let found = look
                 .found
                 .as_ref()
@@ -218,28 +218,28 @@ fn degraded(status: &Status) -> Vec<Reason> {
         );
         found.push(Reason::new("files-changed", text));
     }
-    if let Some(free) = status.budget.free_at {
+    if let Some(free) = status.issuance_limit.free_at {
         let text = format!(
             "no certificate is asked for before {free}: {}",
             limited(status)
         );
         found.push(Reason::new("issuance-limit", text));
     }
-    if let Some(needed) = status.budget.needed {
+    if let Some(needed) = status.issuance_limit.needed {
         let text = format!(
             "the published certificate's life takes {needed} renewals an hour, \
              max_issuances_per_hour is {}: renewals that are due are made all the same",
-            status.budget.per_hour
+            status.issuance_limit.per_hour
         );
         found.push(Reason::new("limit-too-small", text));
     }
-    if let Some(why) = &status.app.alarm {
+    if let Some(why) = &status.app.reload_exhausted {
         found.push(Reason::new("reload-exhausted", why.clone()));
     } else if let Some(why) = failed_reload(status) {
         let text = format!("reload failed: {why}; retries continue");
         found.push(Reason::new("reload-failed", text));
     }
-    if let Some(generation) = &status.app.quarantined {
+    if let Some(generation) = &status.app.rollback_active {
         let text = format!("generation {generation} was rolled back");
         found.push(Reason::new("rolled-back", text));
     }
@@ -283,7 +283,7 @@ pub fn generations(status: &Status) -> [(&'static str, Option<&str>); 4] {
     let reloaded = status.app.reloaded.as_deref().filter(|_| needed);
     let verified = status.app.last_verified.as_ref();
     [
-        ("issued", status.staged_generation.as_deref().or(live)),
+        ("issued", status.pending_generation.as_deref().or(live)),
         ("published", live),
         ("reloaded", reloaded),
         ("verified", verified.map(|seen| seen.generation.as_str())),
@@ -315,11 +315,11 @@ pub(super) mod tests {
         });
         status.due = Some(NOW.plus(day * 5));
         status.next = status.due;
-        status.runway = Some(40);
-        status.budget.used = 1;
-        status.counts.orders = 1;
+        status.renewal_attempts_remaining = Some(40);
+        status.issuance_limit.used = 1;
+        status.counts.issuance_requests = 1;
         status.counts.published = 1;
-        status.issuer_ahead_millis = Some(-1_500);
+        status.vault_clock_offset_millis = Some(-1_500);
         status.anchors = vec![Anchor {
             subject: "CN=root, O=\"a\\b\"".to_owned(),
             sha256: "ab".repeat(32),
@@ -393,9 +393,9 @@ pub(super) mod tests {
     fn a_certificate_that_holds_is_ready_while_its_renewal_fails() {
         let mut status = healthy();
         status.failure = Some(failing());
-        status.budget.free_at = Some(NOW.plus(Duration::from_secs(60)));
-        status.app.alarm = Some("the list of actions is used up".to_owned());
-        status.app.quarantined = Some("001900000000001".to_owned());
+        status.issuance_limit.free_at = Some(NOW.plus(Duration::from_secs(60)));
+        status.app.reload_exhausted = Some("the list of actions is used up".to_owned());
+        status.app.rollback_active = Some("001900000000001".to_owned());
         status.repairs_lately = MANY_REPAIRS - 1;
         assert_eq!(readiness(&status, NOW).degraded.len(), 4, "few repairs");
         status.repairs_lately = MANY_REPAIRS;

@@ -6,9 +6,9 @@
 use std::{fmt, time::Duration};
 
 use crate::{
-    budget::{Requests, Share},
     failure::{FailureClass, FailureRun},
     health::{self, HealthHistory},
+    issuance_limit::{Requests, Share},
     retry,
     schedule::{self, RenewPolicy, Validity},
     time::Timestamp,

@@ -7,7 +7,6 @@
 // Numbers from outside end up here, and an overflow ends the process.
 #[deny(clippy::arithmetic_side_effects)]
 pub mod answer;
-pub mod budget;
 pub mod bundle;
 pub mod cover;
 pub mod decide;
@@ -15,6 +14,7 @@ pub mod duration;
 pub mod failure;
 pub mod foreign;
 pub mod health;
+pub mod issuance_limit;
 pub mod leaf;
 pub mod pem;
 pub mod reload;

@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    budget::Requests,
+    issuance_limit::Requests,
     reload::{Quarantined, ReloadRecord},
     time::Timestamp,
     trust::Memory,

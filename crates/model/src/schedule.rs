@@ -9,7 +9,7 @@ use std::{fmt, time::Duration};
 use aws_lc_rs::digest;
 
 use crate::{
-    budget::{IssuanceLimit, WINDOW},
+    issuance_limit::{IssuanceLimit, WINDOW},
     time::Timestamp,
 };
 

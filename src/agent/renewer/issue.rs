@@ -15,10 +15,10 @@ use crate::{
     issuance::Issuance,
     issuer::{Issuer, Reply},
     model::{
-        budget::Share,
         decide::ActionReason,
         duration,
         failure::{Failure, FailureClass},
+        issuance_limit::Share,
         retry,
         time::Timestamp,
         verify::{Expect, Verified},
@@ -67,7 +67,7 @@ impl<I: Issuer, C: Clock> Renewer<I, C> {
             .lock()
             .record_order(&self.fingerprint, why.share(), recorded)?;
         self.freed = false;
-        self.counts.orders += 1;
+        self.counts.issuance_requests += 1;
         log::ordering(&config, why);
         let answered = self.ask(&issuance).await;
         if let Some(spent) = context.issuer.spent_credential() {

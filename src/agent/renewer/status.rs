@@ -33,11 +33,11 @@ impl<I: Issuer, C: Clock> Renewer<I, C> {
             live: live.map(Live::from),
             due: live.map(|held| held.due(&self.config).at),
             next,
-            runway: live.map(|held| self.runway(held)),
+            renewal_attempts_remaining: live.map(|held| self.runway(held)),
             failure: trouble.map(|trouble| trouble.run.clone()),
-            looked: trouble.and_then(|trouble| trouble.checked.clone()),
-            staged: holdings.is_waiting(),
-            staged_generation: holdings.waiting_generation().map(ToString::to_string),
+            last_health_check: trouble.and_then(|trouble| trouble.checked.clone()),
+            publish_pending: holdings.is_waiting(),
+            pending_generation: holdings.waiting_generation().map(ToString::to_string),
             counts: Counts {
                 logins: self.context.issuer.logins(),
                 ..self.counts
@@ -46,10 +46,10 @@ impl<I: Issuer, C: Clock> Renewer<I, C> {
             files: holdings.files_failure().cloned(),
             standby: self.standby.clone(),
             extra_ca: holdings.extra_ca_failure().cloned(),
-            budget: self.budget(holdings),
-            issuer_ahead_millis: self.issuer_ahead_millis,
+            issuance_limit: self.budget(holdings),
+            vault_clock_offset_millis: self.issuer_ahead_millis,
             anchors: self.anchors(live),
-            forced: self.manual.answer.clone(),
+            manual_renewal: self.manual.answer.clone(),
             app: AppStatus::default(),
         }
     }

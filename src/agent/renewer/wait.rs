@@ -95,7 +95,7 @@ impl<I: Issuer, C: Clock> Renewer<I, C> {
     }
 
     fn take_check(&mut self, found: HealthCheck) {
-        self.counts.looks += 1;
+        self.counts.health_checks += 1;
         let (able, now) = (found.found.as_ref().ok().copied(), self.now());
         if let Some(trouble) = &mut self.trouble {
             let seed = &self.config.renew.splay_seed;
@@ -115,7 +115,7 @@ impl<I: Issuer, C: Clock> Renewer<I, C> {
             return;
         }
         self.logged = logged;
-        let budget = self.status.borrow().budget;
+        let budget = self.status.borrow().issuance_limit;
         let holdings = self.holdings.lock();
         let live = holdings.live();
         match (logged, &self.trouble) {

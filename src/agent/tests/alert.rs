@@ -51,7 +51,7 @@ async fn each_fault_is_shown_a_quarter_of_life_before_the_end() {
         let sample = format!("certagent_failures_total{{certificate=\"main\",class=\"{class}\"}} ");
         let count = text.lines().find_map(|line| line.strip_prefix(&sample));
         assert!(count.is_some_and(|count| count != "0"), "{class}\n{text}");
-        assert!(status.runway.unwrap() > 0, "{class}");
+        assert!(status.renewal_attempts_remaining.unwrap() > 0, "{class}");
         tokio::time::sleep(now.until(live.not_after) + secs(31)).await;
         let found = readiness(&rig.status(), rig.clock.now());
         assert_eq!(found.reasons[0].code, "expired", "{class}");
@@ -64,7 +64,7 @@ async fn nothing_is_shown_in_a_healthy_life_with_its_renewals() {
     let ttl = secs(36_000);
     let mut rig = Rig::of_ttl(ttl);
     rig.start();
-    let runway = rig.until_live().await.runway;
+    let runway = rig.until_live().await.renewal_attempts_remaining;
     for _ in 0..120 {
         tokio::time::sleep(ttl / 40).await;
         let (status, now) = (rig.status(), rig.clock.now());
@@ -72,8 +72,15 @@ async fn nothing_is_shown_in_a_healthy_life_with_its_renewals() {
         assert!(found.is_ready() && found.degraded.is_empty(), "{found:?}");
         assert_eq!(status.counts.failures, 0);
         // the splay differs a little from life to life
-        let change = status.runway.unwrap().abs_diff(runway.unwrap());
-        assert!(change <= 1, "{runway:?} {:?}", status.runway);
+        let change = status
+            .renewal_attempts_remaining
+            .unwrap()
+            .abs_diff(runway.unwrap());
+        assert!(
+            change <= 1,
+            "{runway:?} {:?}",
+            status.renewal_attempts_remaining
+        );
     }
     assert!(rig.status().counts.published >= 4);
 }

@@ -7,8 +7,8 @@ use super::rig::{DAY, Rig, answer, good, secs};
 use crate::{
     clock::Clock as _,
     model::{
-        budget, budget::IssuanceLimit, failure::FailureClass, schedule::MinRemaining,
-        time::Timestamp,
+        failure::FailureClass, issuance_limit, issuance_limit::IssuanceLimit,
+        schedule::MinRemaining, time::Timestamp,
     },
     status::Forced,
     testing::{
@@ -41,24 +41,24 @@ async fn never_expires(rig: &Rig, span: Duration) {
             ends.is_some_and(|ends| now < ends),
             "{now}: {ends:?}, {:?}, {:?}",
             status.failure,
-            status.budget
+            status.issuance_limit
         );
     }
 }
 
 /// Asks for a renewal, and returns how it ended.
 async fn renew(rig: &mut Rig) -> Forced {
-    let before = rig.status().forced.map_or(0, |last| last.number);
+    let before = rig.status().manual_renewal.map_or(0, |last| last.number);
     rig.running.as_ref().unwrap().force.all();
     let status = rig
         .until(secs(2), |status| {
             status
-                .forced
+                .manual_renewal
                 .as_ref()
                 .is_some_and(|last| last.number > before)
         })
         .await;
-    status.forced.unwrap()
+    status.manual_renewal.unwrap()
 }
 
 /// Sleeps without a renewal being asked for.
@@ -79,10 +79,10 @@ async fn a_role_that_cuts_the_life_to_minutes_or_seconds_costs_no_certificate() 
         rig.start();
         rig.until_live().await;
         never_expires(&rig, (life * 60).min(secs(7_000))).await;
-        let most = super::budget::most_in_an_hour(&rig.issuer.calls());
+        let most = super::issuance_limit::most_in_an_hour(&rig.issuer.calls());
         let limit = IssuanceLimit::Derived { ttl: 10 * DAY }.per_hour(Some(life));
         assert!(most <= limit as usize, "{life:?}: {most} > {limit}");
-        assert_eq!(rig.status().budget.free_at, None);
+        assert_eq!(rig.status().issuance_limit.free_at, None);
         rig.stop().await;
     }
 }
@@ -112,7 +112,7 @@ async fn a_configured_limit_that_cannot_hold_is_said_and_costs_no_certificate() 
     rig.start();
     rig.until_live().await;
     never_expires(&rig, secs(2 * 3_600)).await;
-    let needed = rig.status().budget.needed.unwrap();
+    let needed = rig.status().issuance_limit.needed.unwrap();
     assert!((30..=62).contains(&needed), "{needed}");
 }
 
@@ -126,8 +126,8 @@ async fn manual_renewals_never_use_up_those_that_are_due() {
         granted += u32::from(renew(&mut rig).await.outcome.is_ok());
         never_expires(&rig, secs(1)).await;
     }
-    assert!(granted >= budget::MANUAL_AT_ONCE + 3, "{granted}");
-    assert!(granted <= budget::MANUAL_AT_ONCE + 6, "{granted}");
+    assert!(granted >= issuance_limit::MANUAL_AT_ONCE + 3, "{granted}");
+    assert!(granted <= issuance_limit::MANUAL_AT_ONCE + 6, "{granted}");
     never_expires(&rig, secs(3_600)).await;
     assert!(renew(&mut rig).await.outcome.is_ok());
 }
@@ -147,7 +147,7 @@ async fn after_hours_of_refused_answers_and_restarts_a_wish_is_granted_at_once()
         );
         restarts(&mut rig, 1, secs(70)).await;
     }
-    assert!(rig.status().budget.free_at.is_some(), "paced");
+    assert!(rig.status().issuance_limit.free_at.is_some(), "paced");
     rig.issuer.set_script(good(&rig.ca));
     assert!(renew(&mut rig).await.outcome.is_ok());
 }
@@ -201,7 +201,10 @@ async fn a_ca_that_ends_leaves_requests_for_the_time_after_its_repair() {
         restarts(&mut rig, 8, secs(20)).await;
         let asked = rig.issuer.count();
         assert!(asked < 60, "{repair}: {asked} requests");
-        assert!(rig.status().budget.free_at.is_some(), "{repair}: paced");
+        assert!(
+            rig.status().issuance_limit.free_at.is_some(),
+            "{repair}: paced"
+        );
         // repaired: another CA is the default now
         let ca = Arc::new(TestCa::new(rig.clock.now()));
         if repair == "restart" {

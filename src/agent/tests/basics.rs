@@ -5,9 +5,9 @@ use crate::{
     clock::Clock as _,
     exit::Exit,
     model::{
-        budget::IssuanceLimit,
         decide::{self, ActionReason, Next},
         failure::FailureClass,
+        issuance_limit::IssuanceLimit,
         leaf::CertFacts,
         pem,
         request::Mode,
@@ -34,7 +34,7 @@ async fn a_start_publishes_a_set_and_marks_it_ready() {
         (ready_file.serial, ready_file.generation),
         (leaf.serial, live.generation)
     );
-    assert_eq!(status.counts.orders, 1);
+    assert_eq!(status.counts.issuance_requests, 1);
     assert_eq!(rig.stop().await, Exit::Done);
     assert_eq!(rig.files(), [ca, cert, key], "files stay");
 }
@@ -186,9 +186,9 @@ async fn one_that_succeeds_keeps_the_process_and_the_others_go_on_trying() {
     let other = rig.status_of(1);
     assert_eq!(other.failure.unwrap().last.class, FailureClass::Denied);
     assert!(
-        other.counts.orders > 1_000,
+        other.counts.issuance_requests > 1_000,
         "{} in two days",
-        other.counts.orders
+        other.counts.issuance_requests
     );
     rig.issuer.set_script(good(&ca));
     tokio::time::sleep(secs(300)).await;
@@ -221,13 +221,15 @@ async fn wishes_for_a_renewal_that_come_together_are_one_order_and_have_one_answ
     force.all();
     tokio::time::sleep(secs(5)).await;
     assert!(force.one("main"), "while the first is under way");
-    let answer = rig.until(secs(60), |status| status.forced.is_some()).await;
-    let forced = answer.forced.unwrap();
+    let answer = rig
+        .until(secs(60), |status| status.manual_renewal.is_some())
+        .await;
+    let forced = answer.manual_renewal.unwrap();
     assert_eq!(forced.number, 1);
     assert_eq!(forced.outcome.unwrap(), answer.live.unwrap().serial);
     tokio::time::sleep(secs(3_600)).await;
     assert_eq!(rig.issuer.count(), 2);
-    assert_eq!(rig.status().forced.unwrap().number, 1);
+    assert_eq!(rig.status().manual_renewal.unwrap().number, 1);
 }
 
 #[tokio::test(start_paused = true)]
@@ -238,8 +240,10 @@ async fn a_forced_renewal_that_fails_leaves_the_schedule_alone() {
     rig.issuer
         .set_script(|_| Err(failure(FailureClass::Denied, "permission-denied")));
     rig.running.as_ref().unwrap().force.all();
-    let after = rig.until(secs(60), |status| status.forced.is_some()).await;
-    let refused = after.forced.unwrap().outcome.unwrap_err();
+    let after = rig
+        .until(secs(60), |status| status.manual_renewal.is_some())
+        .await;
+    let refused = after.manual_renewal.unwrap().outcome.unwrap_err();
     assert_eq!(refused.code, "permission-denied");
     tokio::time::sleep(secs(86_400)).await;
     let now = rig.status();
@@ -268,12 +272,12 @@ async fn forced_renewals_have_an_allowance_of_their_own_and_are_refused_beyond_i
         let after = rig
             .until(secs(60), |status| {
                 status
-                    .forced
+                    .manual_renewal
                     .as_ref()
                     .is_some_and(|last| last.number == number)
             })
             .await;
-        let outcome = after.forced.unwrap().outcome;
+        let outcome = after.manual_renewal.unwrap().outcome;
         assert_eq!(outcome.is_ok(), number <= 10, "{number}: {outcome:?}");
         if let Err(refused) = outcome {
             assert_eq!(refused.class, FailureClass::IssuanceLimit);

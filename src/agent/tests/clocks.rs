@@ -130,10 +130,10 @@ async fn an_issuer_fifteen_minutes_ahead_is_waited_for_and_the_difference_is_kno
     tokio::time::sleep(secs(300)).await;
     let status = rig.status();
     assert!(
-        status.live.is_none() && status.staged,
+        status.live.is_none() && status.publish_pending,
         "not valid yet: staged, not published"
     );
-    assert_eq!(status.issuer_ahead_millis, Some(900_000));
+    assert_eq!(status.vault_clock_offset_millis, Some(900_000));
     assert!(!rig.dir().join("cert.pem").exists());
     rig.until(secs(3_600), |status| status.live.is_some()).await;
     let live = rig.status().live.unwrap();
@@ -147,10 +147,10 @@ async fn a_staged_set_survives_a_restart() {
     let mut rig = Rig::new();
     skewed(&rig, 100);
     rig.start();
-    rig.until(secs(5), |status| status.staged).await;
+    rig.until(secs(5), |status| status.publish_pending).await;
     rig.stop().await;
     rig.start();
-    rig.until(secs(5), |status| status.staged).await;
+    rig.until(secs(5), |status| status.publish_pending).await;
     rig.until(secs(80), |status| status.live.is_some()).await;
     let live = rig.status().live.unwrap();
     assert_eq!(live.not_before, EPOCH.plus(secs(70)));

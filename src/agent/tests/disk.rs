@@ -38,7 +38,7 @@ async fn an_issued_pair_that_cannot_be_written_is_kept_and_not_issued_again() {
     rig.start();
     tokio::time::sleep(DAY).await;
     let status = rig.status();
-    assert!(status.staged && status.live.is_none());
+    assert!(status.publish_pending && status.live.is_none());
     assert_eq!(status.failure.unwrap().last.class, FailureClass::Local);
     assert_eq!(rig.issuer.count(), 1, "it was paid for once");
     held.lock().unwrap().take();
@@ -134,7 +134,7 @@ async fn changed_files_are_put_right_within_two_seconds_without_an_order() {
             .until(secs(2), |status| status.counts.repairs >= repairs)
             .await;
         assert_eq!(rig.files(), files, "{name}");
-        assert_eq!(fixed.counts.orders, 1, "{name}");
+        assert_eq!(fixed.counts.issuance_requests, 1, "{name}");
     }
     assert_eq!(rig.stop().await, Exit::Done);
 }
@@ -284,5 +284,8 @@ async fn an_answer_that_comes_just_after_the_signal_is_not_lost() {
     assert_eq!(rig.stop().await, Exit::Done);
     rig.start();
     let status = rig.until_live().await;
-    assert_eq!(status.counts.orders, 0, "the set of the first run is used");
+    assert_eq!(
+        status.counts.issuance_requests, 0,
+        "the set of the first run is used"
+    );
 }

@@ -27,11 +27,16 @@ async fn a_second_agent_does_nothing_until_the_first_ends_and_then_takes_over_at
     assert!(waiting.live.is_none() && waiting.failure.is_none());
     let holder = waiting.standby.unwrap();
     assert!(holder.contains(&std::process::id().to_string()), "{holder}");
-    assert_eq!(waiting.counts.orders + waiting.counts.repairs, 0);
+    assert_eq!(waiting.counts.issuance_requests + waiting.counts.repairs, 0);
     // a wish is answered, not kept
     next.running.as_ref().unwrap().force.all();
-    let asked = next.until(secs(5), |status| status.forced.is_some()).await;
-    assert_eq!(asked.forced.unwrap().outcome.unwrap_err().code, HELD);
+    let asked = next
+        .until(secs(5), |status| status.manual_renewal.is_some())
+        .await;
+    assert_eq!(
+        asked.manual_renewal.unwrap().outcome.unwrap_err().code,
+        HELD
+    );
     // damage is put right once, by the holder
     fs::remove_file(first.dir().join("key.pem")).unwrap();
     tokio::time::sleep(secs(120)).await;

@@ -93,7 +93,7 @@ async fn after_the_end_it_goes_on_trying_and_nothing_is_removed() {
     assert_eq!(rig.files(), files);
     let ready_file = rig.configs[0].ready_file.clone().unwrap();
     assert!(!ready_file.exists(), "an ended certificate is not ready");
-    assert_eq!(rig.status().runway, Some(0));
+    assert_eq!(rig.status().renewal_attempts_remaining, Some(0));
     let again = rig
         .until(secs(150), |status| status.counts.published == 2)
         .await;

@@ -114,7 +114,7 @@ async fn a_new_leaf_is_told_once_and_attested_and_the_first_one_not_told() {
     let status = rig.status();
     assert_eq!(heard[0].serial, status.live.unwrap().serial);
     assert_eq!(status.app.reloads[&("nomad_restart", "ok")], 1);
-    assert_eq!(status.app.alarm, None);
+    assert_eq!(status.app.reload_exhausted, None);
     assert_eq!(status.app.last_reload.unwrap().generation, second);
     let looks = app.looks();
     assert!((280..=320).contains(&looks), "every five minutes: {looks}");
@@ -183,12 +183,18 @@ async fn an_issuer_that_is_away_holds_back_no_telling() {
     rig.issuer.set_latency(secs(900));
     rig.running.as_ref().unwrap().force.all();
     let alarm = rig
-        .until(secs(120), |status| status.app.alarm.is_some())
+        .until(secs(120), |status| status.app.reload_exhausted.is_some())
         .await;
-    assert!(alarm.app.alarm.unwrap().contains("restart the application"));
+    assert!(
+        alarm
+            .app
+            .reload_exhausted
+            .unwrap()
+            .contains("restart the application")
+    );
     app.load();
     until_attested(&mut rig, &second, secs(310)).await;
-    assert_eq!(rig.status().app.alarm, None);
+    assert_eq!(rig.status().app.reload_exhausted, None);
 }
 
 #[tokio::test(start_paused = true)]
@@ -200,7 +206,7 @@ async fn an_action_that_hangs_holds_back_no_renewal() {
     let third = renew(&mut rig).await;
     assert_ne!(second, third);
     until_attested(&mut rig, &third, 3 * DAY).await;
-    assert_eq!(rig.status().app.alarm, None);
+    assert_eq!(rig.status().app.reload_exhausted, None);
     rig.stop().await;
 }
 
@@ -213,14 +219,20 @@ async fn an_action_that_is_refused_is_an_alarm_and_tried_again() {
     app.behave(|one| one.habit = Habit::Fails(refused));
     let second = renew(&mut rig).await;
     let status = rig
-        .until(secs(120), |status| status.app.alarm.is_some())
+        .until(secs(120), |status| status.app.reload_exhausted.is_some())
         .await;
-    assert!(status.app.alarm.unwrap().contains("Nomad answered 403"));
+    assert!(
+        status
+            .app
+            .reload_exhausted
+            .unwrap()
+            .contains("Nomad answered 403")
+    );
     assert!(status.app.reloads[&("nomad_restart", "nomad-denied")] >= 1);
     // somebody attaches the policy
     app.behave(|one| one.habit = Habit::Reloads);
     until_attested(&mut rig, &second, secs(1_800)).await;
-    assert_eq!(rig.status().app.alarm, None);
+    assert_eq!(rig.status().app.reload_exhausted, None);
 }
 
 #[tokio::test(start_paused = true)]
@@ -330,7 +342,7 @@ async fn sets_that_break_the_application_are_taken_back_and_few_are_tried() {
     // as if a crash had come between the record and the switch
     let link = rig.dir().join("..data");
     std::fs::remove_file(&link).unwrap();
-    let broken = format!("..gen-{}", status.app.quarantined.unwrap());
+    let broken = format!("..gen-{}", status.app.rollback_active.unwrap());
     assert!(rig.dir().join(&broken).exists());
     std::os::unix::fs::symlink(broken, &link).unwrap();
     rig.start();

@@ -51,12 +51,12 @@ async fn after_hours_away_the_renewal_follows_within_seconds_of_the_return() {
         sleep_until(&rig, back).await;
         let status = rig.status();
         assert_eq!(status.counts.published, 1);
-        assert!(status.looked.unwrap().found.is_err());
+        assert!(status.last_health_check.unwrap().found.is_err());
         let renewed = rig
             .until(PROMISE, |status| status.counts.published == 2)
             .await;
-        assert!(renewed.failure.is_none() && renewed.looked.is_none());
-        assert_eq!(renewed.budget.used, 0, "failures used nothing up");
+        assert!(renewed.failure.is_none() && renewed.last_health_check.is_none());
+        assert_eq!(renewed.issuance_limit.used, 0, "failures used nothing up");
 
         let validity = Validity {
             not_before: live.not_before,

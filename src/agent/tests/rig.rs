@@ -16,7 +16,7 @@ use crate::{
     control::Force,
     exit::Exit,
     model::{
-        budget::IssuanceLimit,
+        issuance_limit::IssuanceLimit,
         request::{Mode, Request},
         schedule::{MinRemaining, RenewAt, RenewPolicy},
         time::Timestamp,

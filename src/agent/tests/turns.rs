@@ -119,7 +119,7 @@ async fn a_lock_is_kept_alive_until_the_alarm_and_lets_the_others_go_on_then() {
     let spans = lock.spans();
     assert_eq!(spans[0].holder, "alloc-0");
     assert!(spans[0].renewals >= 1, "{spans:?}");
-    assert!(fleet[0].rig.status().app.alarm.is_some());
+    assert!(fleet[0].rig.status().app.reload_exhausted.is_some());
     assert!(spans[0].until.unwrap() <= spans[1].from);
     assert!(spans[1].from <= fleet[1].told_at());
 }

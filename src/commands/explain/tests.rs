@@ -7,7 +7,7 @@ use crate::{
     config::Files,
     model::{
         answer,
-        budget::{IssuanceLimit, Requests},
+        issuance_limit::{IssuanceLimit, Requests},
         record::Record,
         request::Request,
         schedule::{MinRemaining, RenewPolicy},

@@ -16,8 +16,8 @@ use super::super::{
 };
 use super::{probe, reload};
 use crate::model::{
-    budget::IssuanceLimit,
     duration,
+    issuance_limit::IssuanceLimit,
     request::{KeyType, Mode, Names, Request},
     schedule::{MinRemaining, RenewAt, RenewPolicy},
 };

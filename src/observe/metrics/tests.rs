@@ -13,8 +13,8 @@ fn full() -> View {
     let mut status = healthy();
     status.failure = Some(failing());
     status.counts.failures_by_class[3] = 1;
-    status.budget.free_at = Some(NOW);
-    status.forced = Some(Forced {
+    status.issuance_limit.free_at = Some(NOW);
+    status.manual_renewal = Some(Forced {
         number: 2,
         at: NOW,
         outcome: Ok("0a:0b".to_owned()),

@@ -8,7 +8,7 @@ use std::{
 use proptest::prelude::*;
 
 use super::*;
-use crate::model::budget::Requests;
+use crate::model::issuance_limit::Requests;
 
 /// Where damage is done: our names, names like ours, and the live generation's files.
 const TARGETS: [&str; 18] = [

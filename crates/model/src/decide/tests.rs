@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::{
-    budget::{self, IssuanceLimit},
     failure::Failure,
+    issuance_limit::{self, IssuanceLimit},
     schedule::{MinRemaining, RenewAt},
     testing,
 };

@@ -93,7 +93,7 @@ proptest! {
         };
         let world = outage(ttl, last_moment(ttl), &key, first);
         prop_assert!(!world.published.is_empty(), "{:?}", world.sent);
-        prop_assert!(world.most_in_an_hour() <= budget::MOST_REFUSED as usize);
+        prop_assert!(world.most_in_an_hour() <= issuance_limit::MOST_REFUSED as usize);
     }
 
     #[test]
@@ -122,7 +122,7 @@ proptest! {
         prop_assert_eq!(world.sent.len() - world.published.len(), 0);
         let per_hour = world.policy.max_issuances_per_hour.per_hour(Some(ttl));
         // Due ones are bounded by the schedule: twice an hour's share of it, for the splay.
-        let planned = 2.0 * budget::WINDOW.as_secs_f64() / (ttl.as_secs_f64() * share);
+        let planned = 2.0 * issuance_limit::WINDOW.as_secs_f64() / (ttl.as_secs_f64() * share);
         let most = f64::from(per_hour).max(planned);
         prop_assert!(world.most_in_an_hour() as f64 <= most, "{} {most}", world.most_in_an_hour());
     }
@@ -153,7 +153,7 @@ proptest! {
         let end = start.plus(ttl).plus(Duration::from_secs(6 * 3_600));
         world.run(end, 200_000);
         prop_assert!(world.now >= end, "loops until {}", world.now);
-        let most = per_hour + budget::MOST_REFUSED;
+        let most = per_hour + issuance_limit::MOST_REFUSED;
         prop_assert!(world.most_in_an_hour() <= most as usize, "{:?}", world.sent);
         prop_assert!(!world.sent.is_empty());
         if matches!(answer, Answer::Expired | Answer::Refused) {

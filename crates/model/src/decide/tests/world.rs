@@ -2,7 +2,7 @@
 //! faults, and a wall clock that can be stepped. Nothing sleeps.
 
 use super::*;
-use crate::budget::{Aftermath, MOST_REFUSED, WINDOW};
+use crate::issuance_limit::{Aftermath, MOST_REFUSED, WINDOW};
 
 /// How often the real loop looks at the wall clock at the latest.
 pub(super) const LOOK: Duration = Duration::from_secs(30);

@@ -5,8 +5,8 @@ use std::{sync::Arc, time::Duration};
 use super::rig::{DAY, Rig, answer, good, secs};
 use crate::{
     model::{
-        budget::{self, IssuanceLimit},
         failure::FailureClass,
+        issuance_limit::{self, IssuanceLimit},
         schedule::MinRemaining,
         time::Timestamp,
     },
@@ -95,7 +95,7 @@ async fn no_answer_makes_more_issuances_than_the_budget_and_a_good_set_stays() {
         rig.issuer.set_script(script);
         tokio::time::sleep(DAY - secs(120)).await;
         let most = most_in_an_hour(&rig.issuer.calls());
-        let limit = 10 + budget::MOST_REFUSED as usize;
+        let limit = 10 + issuance_limit::MOST_REFUSED as usize;
         assert!(most <= limit, "{name}: {most} in an hour");
         assert!(rig.issuer.count() > 1, "{name}: it was asked");
         if name == "the same serial" {
@@ -133,7 +133,7 @@ async fn from_nothing_and_over_restarts_the_budget_holds_too() {
             rig.stop().await;
         }
         let most = most_in_an_hour(&rig.issuer.calls());
-        let limit = 10 + budget::MOST_REFUSED as usize;
+        let limit = 10 + issuance_limit::MOST_REFUSED as usize;
         assert!(most <= limit, "{name}: {most} in an hour of restarts");
     }
 }
@@ -161,7 +161,7 @@ async fn refusals_do_not_use_up_the_budget() {
     rig.start();
     tokio::time::sleep(secs(1_800)).await;
     assert!(rig.issuer.count() > 20);
-    assert_eq!(rig.status().budget.used, 0);
+    assert_eq!(rig.status().issuance_limit.used, 0);
     rig.issuer.set_script(good(&rig.ca));
     rig.until(secs(60), |status| status.live.is_some()).await;
 }
@@ -182,11 +182,11 @@ async fn every_wrong_answer_leaves_the_live_set_as_it_is_and_has_its_code() {
     };
     let mut mutations = made(&rig);
     assert!(mutations.len() >= 60, "{}", mutations.len());
-    let most = budget::MANUAL_AT_ONCE as usize;
+    let most = issuance_limit::MANUAL_AT_ONCE as usize;
     for index in 0..mutations.len() {
         if index % most == most - 1 {
             // as many as the allowance for wishes gives
-            tokio::time::sleep(budget::MANUAL_PACE * budget::MANUAL_AT_ONCE).await;
+            tokio::time::sleep(issuance_limit::MANUAL_PACE * issuance_limit::MANUAL_AT_ONCE).await;
             mutations = made(&rig);
         }
         let mutation = &mutations[index];
@@ -197,7 +197,7 @@ async fn every_wrong_answer_leaves_the_live_set_as_it_is_and_has_its_code() {
         let status = rig
             .until(secs(5), |status| status.counts.failures > before)
             .await;
-        let failed = status.forced.unwrap().outcome.unwrap_err();
+        let failed = status.manual_renewal.unwrap().outcome.unwrap_err();
         assert_eq!(failed.class, FailureClass::BadAnswer, "{}", mutation.name);
         assert_eq!(failed.code, mutation.code, "{}: {failed}", mutation.name);
         assert!(
