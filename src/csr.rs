@@ -108,7 +108,7 @@ fn params(names: &Names) -> Result<CertificateParams, rcgen::Error> {
             .push(DnType::CommonName, names.common_name.as_str());
     }
     let mut dns: Vec<&str> = names.dns.iter().map(String::as_str).collect();
-    if !names.common_name.is_empty() && !names.dns.contains(&names.common_name) {
+    if Names::is_host(&names.common_name) && !names.dns.contains(&names.common_name) {
         dns.insert(0, &names.common_name);
     }
     for name in dns {

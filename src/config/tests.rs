@@ -289,7 +289,16 @@ fn contradictions_are_refused() {
             "not less than the ttl",
         ),
         ("key_perms = \"0644\"", "must not be readable by every user"),
-        ("common_name = \"a b\"", "not a DNS name"),
+        (
+            "common_name = \"a b\"",
+            "it is no host name and there is no other name",
+        ),
+        (
+            "common_name = \"\"",
+            "it is no host name and there is no other name",
+        ),
+        ("common_name = \" a\"", "without blanks around it"),
+        ("common_name = \"ä\"", "plain ASCII"),
     ];
     for (line, wanted) in cases {
         let text = format!("certificate \"a\" {{\n {base}\n {line}\n}}");

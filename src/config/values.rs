@@ -98,15 +98,23 @@ pub(super) fn dns_name(text: &str) -> Result<String, String> {
     Ok(text.to_ascii_lowercase())
 }
 
-/// The common name: a DNS name that fits the field (RFC 5280 appendix A, ub-common-name).
+/// The common name: what fits the field (RFC 5280 appendix A, ub-common-name). Empty means none, for
+/// roles with `require_cn=false`; what is no host name is for roles without `enforce_hostnames`.
 pub(super) fn common_name(text: &str) -> Result<String, String> {
-    if text.len() > 64 {
+    if text.chars().count() > 64 {
         return Err(format!(
-            "{} characters; a common name has at most 64",
-            text.len()
+            "{} characters; a common name has at most 64: leave it empty (\"\") with a role that \
+             has require_cn=false, and write the name into dns_sans",
+            text.chars().count()
         ));
     }
-    dns_name(text)
+    if text.is_empty() {
+        return Ok(String::new());
+    }
+    if text.trim() != text || !text.bytes().all(|byte| (0x20..0x7f).contains(&byte)) {
+        return Err("a common name is plain ASCII, without blanks around it".to_owned());
+    }
+    Ok(dns_name(text).unwrap_or_else(|_| text.to_owned()))
 }
 
 /// `scheme:rest` (RFC 3986 section 3.1), printable ASCII only (RFC 5280 section 4.2.1.6).

@@ -178,7 +178,7 @@ pub const MESSAGES: &[Message] = &[
     row(REQUEST, "Subject Alternative Names are not allowed", Misconfigured, "name-not-allowed", "let the role allow it (allow_ip_sans, allowed_uri_sans), or leave the name out"),
     row(REQUEST, "not valid for this role", Misconfigured, "name-not-allowed", "let the role's allowed_uri_sans match it"),
     row(REQUEST, "is not a valid IP address", Misconfigured, "name-not-allowed", "check the IP SANs"),
-    row(REQUEST, "common_name field is required", Misconfigured, "common-name-missing", "set a common name"),
+    row(REQUEST, "common_name field is required", Misconfigured, "common-name-missing", "set common_name, or require_cn=false in the role"),
     row(REQUEST, "role requires", Misconfigured, "key-not-allowed", "set key_type to what the role asks for"),
     row((400, Call::Request, SMALL), "RSA keys <", Misconfigured, "key-not-allowed", "use at least rsa-2048"),
     row(REQUEST, "role key type", Misconfigured, "key-not-allowed", "set mode = \"sign\", or give the role a key_type other than any"),

@@ -26,7 +26,9 @@ pub fn plan(order: &IssuanceRequest<'_>) -> RequestPlan {
     let names = &request.names;
     let mut body = Map::new();
     let mut put = |name: &str, value: Value| body.insert(name.to_owned(), value);
-    put("common_name", names.common_name.as_str().into());
+    if !names.common_name.is_empty() {
+        put("common_name", names.common_name.as_str().into());
+    }
     if !names.dns.is_empty() {
         // Only a comma list is taken here; an array is a 400.
         let dns: Vec<&str> = names.dns.iter().map(String::as_str).collect();

@@ -126,10 +126,10 @@ impl FromStr for Mode {
     }
 }
 
-/// The names a certificate must carry. The common name is always also a DNS SAN.
+/// The names a certificate must carry. A common name that is a host name is also a DNS SAN.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Names {
-    /// Subject common name, as `loki-ingester.service.consul`.
+    /// Subject common name, as `loki-ingester.service.consul`; empty when none is wanted.
     pub common_name: String,
     /// Further DNS SANs.
     pub dns: BTreeSet<String>,
@@ -137,6 +137,25 @@ pub struct Names {
     pub ips: BTreeSet<IpAddr>,
     /// URI SANs.
     pub uris: BTreeSet<String>,
+}
+
+impl Names {
+    /// Is this common name a host name or an address, so that it is a name for TLS clients too? Vault
+    /// adds it to the SANs then (PKI API, `exclude_cn_from_sans`); RFC 1123 section 2.1.
+    #[must_use]
+    pub fn is_host(common_name: &str) -> bool {
+        if common_name.parse::<IpAddr>().is_ok() {
+            return true;
+        }
+        let name = common_name.strip_prefix("*.").unwrap_or(common_name);
+        let good = |label: &str| {
+            (1..=63).contains(&label.len())
+                && label
+                    .bytes()
+                    .all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
+        };
+        name.strip_suffix('.').unwrap_or(name).split('.').all(good)
+    }
 }
 
 /// Everything that decides what certificate comes back.

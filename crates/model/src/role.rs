@@ -5,7 +5,7 @@
 
 use serde_json::Value;
 
-use crate::request::{Mode, Request};
+use crate::request::{Mode, Names, Request};
 
 /// What does not fit between a role and a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,7 +104,9 @@ fn names(role: &Value, request: &Request, judged: &mut Judged) {
                 (bare && name == *domain) || (below && name.ends_with(&format!(".{domain}")))
             })
     };
-    let asked = std::iter::once(&names.common_name).chain(&names.dns);
+    // What is no host name is judged by other fields of the role (enforce_hostnames).
+    let common_name = Some(&names.common_name).filter(|name| Names::is_host(name));
+    let asked = common_name.into_iter().chain(&names.dns);
     for name in asked.filter(|name| !allowed(name)) {
         let reason = format!(
             "the role does not allow the name {name} (allowed_domains: {})",

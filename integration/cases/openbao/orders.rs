@@ -1,8 +1,14 @@
 //! Issue, sign, issuers, refusals and leases.
 
 use certagent::{
+    clock::{Clock as _, SystemClock},
     csr::{csr, new_key},
-    model::{answer, failure::FailureClass, leaf::CertFacts},
+    model::{
+        answer,
+        failure::FailureClass,
+        leaf::CertFacts,
+        verify::{Expect, verify},
+    },
 };
 use serde_json::{Value, json};
 
@@ -222,4 +228,38 @@ async fn capabilities_tell_what_a_token_may_do() {
         vault.capabilities("pki/issue/other").await.unwrap(),
         ["deny"]
     );
+}
+
+/// What the role allows: no common name, or one that is no host name.
+#[tokio::test]
+#[ignore = "needs openbao"]
+async fn a_common_name_may_be_absent_or_no_host_name_where_the_role_allows_it() {
+    let server = OpenBao::ready();
+    let role = json!({ "allow_any_name": true, "enforce_hostnames": false, "require_cn": false,
+        "cn_validations": ["disabled"], "key_type": "any", "allowed_uri_sans": ["*"] });
+    server.write("pki/roles/free", &role);
+    let vault = vault(&server, token(&server.token));
+    for mode in [Mode::Issue, Mode::Sign] {
+        for common_name in ["", "system:node:x"] {
+            let mut wanted = Request {
+                mode,
+                role: "free".to_owned(),
+                key_type: KeyType::EcP256,
+                ..request()
+            };
+            wanted.names.common_name = common_name.to_owned();
+            let key = (mode == Mode::Sign).then(|| new_key(wanted.key_type).unwrap());
+            let csr = key.as_ref().map(|key| csr(&wanted, key).unwrap());
+            let order = IssuanceRequest {
+                request: &wanted,
+                csr: csr.as_deref(),
+            };
+            let reply = vault.issue(order).await.unwrap();
+            let bundle = answer::parse(&reply.body, key).unwrap();
+            let now = SystemClock.now();
+            let set = verify(bundle, &Expect::of(&wanted), now).unwrap();
+            let found = set.leaf().common_name.clone().unwrap_or_default();
+            assert_eq!(found, common_name, "{mode}");
+        }
+    }
 }

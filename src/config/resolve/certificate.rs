@@ -168,8 +168,16 @@ fn names(layers: &mut Layers<'_, '_>, component: Option<&str>) -> Option<Names> 
              set ip_sans, or CERTAGENT_NODE_IP"
         ));
     }
+    let common_name = common_name?;
+    let has_host = Names::is_host(&common_name);
+    if !has_host && dns.is_empty() && ips.is_empty() && uris.is_empty() {
+        layers.problem(
+            "common_name",
+            "it is no host name and there is no other name: set dns_sans, ip_sans or uri_sans",
+        );
+    }
     Some(Names {
-        common_name: common_name?,
+        common_name,
         dns: dns.into_iter().collect(),
         ips,
         uris: uris.into_iter().collect(),

@@ -72,7 +72,8 @@ fn server_name(
     let derived = match (address, names) {
         (Some(address), Some(names)) => {
             let ips: Vec<_> = names.ips.iter().copied().collect();
-            let dns = names.dns.iter().chain([&names.common_name]);
+            let host = Some(&names.common_name).filter(|name| Names::is_host(name));
+            let dns = names.dns.iter().chain(host);
             let dns: Vec<_> = dns.map(String::as_str).collect();
             let name = served::name_to_prove(address, &dns, &ips);
             Some(Derived::new(name, "the address and the certificate"))

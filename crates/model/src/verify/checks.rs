@@ -104,7 +104,7 @@ pub(super) fn names(facts: &CertFacts, wanted: &Names, problems: &mut Vec<Refusa
     }
     let (dns, ips) = wanted_names(wanted);
     // An address as common name only counts as an address: no client compares it as a DNS name.
-    if !cn.is_empty() && cn.parse::<IpAddr>().is_err() && !covers(&has.dns, &plain_dns(cn)) {
+    if Names::is_host(cn) && cn.parse::<IpAddr>().is_err() && !covers(&has.dns, &plain_dns(cn)) {
         let message = format!(
             "common name `{cn}` is not among its DNS names: {}",
             list(&has.dns)
@@ -250,7 +250,10 @@ pub(super) fn oddities(facts: &CertFacts, validity: Validity, wanted: &Names) ->
     let mut extra: Vec<String> = facts.names.dns.difference(&dns).cloned().collect();
     extra.extend(facts.names.ips.difference(&ips).map(IpAddr::to_string));
     extra.extend(facts.names.uris.difference(&wanted.uris).cloned());
-    extra.extend(facts.names.others.iter().cloned());
+    // Vault adds a common name that is a mail address to the names.
+    let mail = format!("RFC822Name({})", wanted.common_name);
+    let others = facts.names.others.iter();
+    extra.extend(others.filter(|name| **name != mail).cloned());
     if !extra.is_empty() {
         found.push(format!(
             "it has names that were not requested: {}",

@@ -60,3 +60,28 @@ fn an_anchor_that_can_not_be_used_refuses_no_other_chain() {
     assert_eq!(verified.path_anchor(), &ca.root.der);
     assert!(verified.anchors().contains(&odd[0]));
 }
+
+/// A role may allow none (`require_cn=false`), or one that is no name for a TLS client.
+#[test]
+fn a_common_name_may_be_absent_or_no_host_name() {
+    let ca = TestCa::new(NOW);
+    for cn in ["", "system:node:x", "app user", "me@example.com"] {
+        let mut request = Request::example();
+        request.names.common_name = cn.to_owned();
+        let made = Request::example();
+        let key = ca::new_key(KeyType::EcP256);
+        let mut params = ca::leaf_params(&made, NOW);
+        params.distinguished_name = match cn {
+            "" => rcgen::DistinguishedName::new(),
+            cn => ca::subject(cn),
+        };
+        let leaf = ca.int.sign(params, &key);
+        let body = ca.envelope(&leaf, Some(&key)).to_string();
+        judge(body.as_bytes(), &expect(&request))
+            .unwrap_or_else(|refusal| panic!("{cn}: {refusal}"));
+        // Another one than requested is refused all the same.
+        request.names.common_name = "other".to_owned();
+        let refused = judge(body.as_bytes(), &expect(&request)).unwrap_err();
+        assert!(refused.code().starts_with("common-name"), "{cn}: {refused}");
+    }
+}
