@@ -16,10 +16,13 @@ use std::{
 };
 
 use notify::{
-    EventKind, RecommendedWatcher, RecursiveMode, Watcher,
+    ErrorKind, EventKind, RecommendedWatcher, RecursiveMode, Watcher,
     event::{AccessKind, AccessMode},
 };
-use rustix::fs::{CWD, Mode, OFlags};
+use rustix::{
+    fs::{CWD, Mode, OFlags},
+    io::Errno,
+};
 use tokio::{
     io::{Interest, unix::AsyncFd},
     sync::Notify,
@@ -266,13 +269,48 @@ impl Changes {
 fn refused(path: &Path, error: &notify::Error) -> WatchError {
     WatchError {
         path: path.to_owned(),
-        reason: error.to_string(),
+        reason: reason(error),
+    }
+}
+
+/// The system's words, with the limit that they mean (inotify(7), "/proc interfaces").
+fn reason(error: &notify::Error) -> String {
+    let limit = match &error.kind {
+        ErrorKind::MaxFilesWatch => Some("fs.inotify.max_user_watches"),
+        ErrorKind::Io(source) => match source.raw_os_error() {
+            // also the process's own limit of open files, which is reached much later
+            Some(code) if code == Errno::MFILE.raw_os_error() => {
+                Some("fs.inotify.max_user_instances")
+            }
+            Some(code) if code == Errno::NOSPC.raw_os_error() => {
+                Some("fs.inotify.max_user_watches")
+            }
+            _ => None,
+        },
+        _ => None,
+    };
+    match limit {
+        Some(limit) => format!(
+            "{error}: this user's processes have used up {limit}; raise it with sysctl. \
+             Until then changes are noticed by looking at intervals"
+        ),
+        None => error.to_string(),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_limit_of_inotify_that_is_used_up_is_named() {
+        let io = |errno: Errno| notify::Error::io(errno.into());
+        assert!(reason(&io(Errno::MFILE)).contains("fs.inotify.max_user_instances"));
+        assert!(reason(&io(Errno::NOSPC)).contains("fs.inotify.max_user_watches"));
+        let full = notify::Error::new(ErrorKind::MaxFilesWatch);
+        assert!(reason(&full).contains("fs.inotify.max_user_watches"));
+        assert!(!reason(&io(Errno::NOENT)).contains("fs.inotify"));
+    }
     use crate::publish::file::replace;
 
     const TIMEOUT: Duration = Duration::from_secs(2);

@@ -217,7 +217,7 @@ fn forbidden(said: &Said, who: Who) -> JudgedAnswer {
     }
     let says = |part: &str| said.text.contains(part);
     if says("invalid token") || !says("1 error occurred") && says("permission denied") {
-        let hint = "the token has expired or was revoked";
+        let hint = "the token has expired or was revoked, or it is bound to other addresses (token_bound_cidrs)";
         return denied("token-invalid", hint, AfterRefusal::LoginAgain);
     }
     let hint = "the token's policy must grant `update` on this path; where it does, look for \

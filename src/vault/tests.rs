@@ -142,12 +142,15 @@ async fn a_redirect_takes_the_token_to_listed_addresses_only() {
 #[tokio::test]
 async fn a_redirect_to_https_is_not_followed_and_the_hint_says_what_to_write() {
     let to = "https://127.0.0.1:1";
-    let http = Script::start(move |_| answer(308, &format!("Location: {to}/v1/x\r\n"), "")).await;
-    let failure = issue(&with_token(&config(&[&http.url(""), to]))).await;
-    let failure = failure.unwrap_err();
-    assert_eq!(failure.code, "redirect");
-    let hint = failure.hint.unwrap();
-    assert!(hint.contains("write https://"), "{hint}");
+    for status in [301, 302, 307, 308] {
+        let location = format!("Location: {to}/v1/x\r\n");
+        let http = Script::start(move |_| answer(status, &location, "")).await;
+        let failure = issue(&with_token(&config(&[&http.url(""), to]))).await;
+        let failure = failure.unwrap_err();
+        assert_eq!(failure.code, "redirect", "{status}");
+        let hint = failure.hint.unwrap();
+        assert!(hint.contains("write https://"), "{status}: {hint}");
+    }
 }
 
 #[tokio::test]

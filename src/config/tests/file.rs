@@ -186,8 +186,8 @@ fn a_wrong_probe_is_named_with_its_line() {
 #[test]
 fn a_byte_order_mark_before_a_configuration_means_nothing() {
     let text = "\u{feff}certificate \"a\" {\n  role = \"x\"\n}\n";
-    assert!(super::super::file::parse(text, "f").is_ok());
-    let inside = super::super::file::parse(&format!("# a\n{text}"), "f");
+    assert!(parse(text, "f").is_ok());
+    let inside = parse(&format!("# a\n{text}"), "f");
     assert!(inside.is_err(), "anywhere else it is a character too many");
 }
 

@@ -69,7 +69,9 @@ pub fn hierarchies(request: &Request, now: Timestamp) -> Vec<Hierarchy> {
     };
     lengths(&mut table);
     leaves(&mut table);
+    keys_of_leaves(&mut table);
     intermediates(&mut table);
+    limited_intermediates(&mut table);
     roots(&mut table);
     table.rows
 }
@@ -245,6 +247,13 @@ fn leaves(table: &mut Table<'_>) {
         &|leaf| extension(leaf, &[1, 2, 3, 4], &[5, 0], true),
         unknown,
     );
+}
+
+/// Leaves on other kinds of keys.
+fn keys_of_leaves(table: &mut Table<'_>) {
+    let root = Authority::root("Root", table.now);
+    let int = root.intermediate("Int", table.now);
+    let cas = [&root, &int];
     for (name, kind) in [
         ("leaf on P-384", KeyType::EcP384),
         ("leaf on P-521", KeyType::EcP521),
@@ -297,6 +306,10 @@ fn intermediates(table: &mut Table<'_>) {
         &|ca| ca.key_usages.clear(),
         GOOD,
     );
+}
+
+/// Intermediates that are limited in what they may sign.
+fn limited_intermediates(table: &mut Table<'_>) {
     let no_sign = |ca: &mut CertificateParams| ca.key_usages = vec![KeyUsagePurpose::CrlSign];
     table.below(
         "intermediate that may not sign",
