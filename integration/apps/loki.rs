@@ -4,7 +4,7 @@ use std::{fs, path::Path, process::Command};
 
 use certagent::model::served::{Accepted, ApplicationHealth};
 
-use super::{Authority, attested, look, on_a_free_port, target, up};
+use super::{Authority, look, on_a_free_port, target, up, verified};
 use crate::rig::{Process, tool};
 
 /// One target with gRPC over mTLS, everything else on loopback and in memory.
@@ -58,7 +58,7 @@ fn loki_serves_a_republished_certificate_without_any_signal() {
         up(&mut process, &target, &old)?;
         Ok((process, target))
     });
-    attested(&target, &old);
+    verified(&target, &old);
     let served = look(&target, &old).0.unwrap();
     assert_eq!(served.accepted, Accepted::Yes { sent: true });
     assert_eq!(served.health, Some(ApplicationHealth::Serving));

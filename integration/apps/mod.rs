@@ -42,7 +42,7 @@ pub(crate) fn look(
         .unwrap();
     match runtime.block_on(probe(target, identity)) {
         Ok(served) => {
-            let verdict = identity.attest(&served).map_err(|no| no.code);
+            let verdict = identity.serves_current(&served).map_err(|no| no.code);
             (Some(served), verdict)
         }
         Err(failure) => (None, Err(failure.code)),
@@ -94,7 +94,7 @@ fn up(
 }
 
 /// Waits until that certificate is attested.
-fn attested(target: &ProbeTarget, identity: &Identity) {
+fn verified(target: &ProbeTarget, identity: &Identity) {
     let mut last = None;
     let limit = Duration::from_secs(60);
     let began = std::time::Instant::now();

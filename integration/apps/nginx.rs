@@ -4,7 +4,7 @@ use std::{fs, path::Path, process::Command};
 
 use rustix::process::Signal;
 
-use super::{Authority, Family, attested, look, on_a_free_port, target, up};
+use super::{Authority, Family, look, on_a_free_port, target, up, verified};
 use crate::rig::{Process, tool};
 
 fn config(home: &Path, port: u16) -> String {
@@ -60,5 +60,5 @@ fn nginx_serves_the_old_certificate_until_its_signal_and_then_the_new_one() {
     let new = authority.publish(&certs, None);
     assert_eq!(look(&target, &new).1, Err("serves-other"));
     family.process.signal(Signal::HUP);
-    attested(&target, &new);
+    verified(&target, &new);
 }

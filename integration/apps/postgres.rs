@@ -11,7 +11,7 @@ use std::{
 use certagent::{config::StartTls, model::served::Accepted};
 use rustix::process::Signal;
 
-use super::{Authority, Family, attested, look, on_a_free_port, target, up};
+use super::{Authority, Family, look, on_a_free_port, target, up, verified};
 use crate::rig::{Process, tool};
 
 /// It refuses to run as root: the user of its package then, and whose files these are.
@@ -61,7 +61,7 @@ fn server(program: &Path, home: &Path, port: u16, user: Option<(u32, u32)>) -> P
 
 #[test]
 #[ignore = "needs postgresql"]
-fn postgresql_is_attested_over_starttls_and_refuses_strangers() {
+fn postgresql_is_verified_over_starttls_and_refuses_strangers() {
     let program = tool("postgresql");
     let program = program.canonicalize().unwrap();
     let home = tempfile::tempdir().unwrap();
@@ -99,7 +99,7 @@ fn postgresql_is_attested_over_starttls_and_refuses_strangers() {
     let new = authority.publish(&certs, user);
     assert_eq!(look(&target, &new).1, Err("serves-other"));
     family.process.signal(Signal::HUP);
-    attested(&target, &new);
+    verified(&target, &new);
 
     // A certificate of another CA, shown by somebody who trusts this one.
     let set = Authority::new().issue();

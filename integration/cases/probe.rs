@@ -103,7 +103,7 @@ fn it_shows_what_is_served_against_what_is_published() {
 }
 
 #[test]
-fn a_sick_application_serves_the_certificate_but_is_not_attested() {
+fn a_sick_application_serves_the_certificate_but_is_not_verified() {
     let home = tempfile::tempdir().unwrap();
     let dir = home.path().join("certs");
     Authority::new().publish(&dir, None);

@@ -72,11 +72,11 @@ fn a_real_nomad_signals_restarts_refuses_and_locks() {
     until_lines(&allocation.log, "start", 2);
 
     // What does not run needs nothing; what does not exist is named.
-    for told in [run(api.signal("once", usr1)), run(api.restart("once"))] {
-        assert_eq!(told, Ok(Delivery::NotRunning));
+    for reloaded in [run(api.signal("once", usr1)), run(api.restart("once"))] {
+        assert_eq!(reloaded, Ok(Delivery::NotRunning));
     }
-    for told in [run(api.signal("nobody", usr1)), run(api.restart("nobody"))] {
-        let failure = told.unwrap_err();
+    for reloaded in [run(api.signal("nobody", usr1)), run(api.restart("nobody"))] {
+        let failure = reloaded.unwrap_err();
         assert_eq!(failure.code, "nomad-task-unknown", "{failure}");
     }
     let other = nomad(&allocation, |config| {

@@ -17,7 +17,7 @@ use crate::{apps::stubborn::Behaviour, rig::PATIENCE};
 const STEP: &str = "1s";
 
 #[test]
-fn an_application_that_ignores_k_signals_ends_attested_or_in_a_loud_failure() {
+fn an_application_that_ignores_k_signals_ends_verified_or_in_a_loud_failure() {
     let bench = Bench::new();
     thread::scope(|scope| {
         for ignore in 0..=5 {
@@ -41,23 +41,23 @@ fn ignoring(bench: &Bench, ignore: u32) {
         ..Behaviour::default()
     };
     let app = place.start_app(behaviour);
-    wait_until(&agent, "first proof", |log| rig::attested(log) == 1);
+    wait_until(&agent, "first proof", |log| rig::verified(log) == 1);
     let old = place.serial();
     agent.signal(Signal::USR1);
     // four seconds, and what a busy machine needs
     wait_until(&agent, "an end", |log| {
-        rig::attested(log) == 2 || log.contains("ALERT")
+        rig::verified(log) == 2 || log.contains("ALERT")
     });
     let (log, new) = (agent.stderr(), place.serial());
     assert_ne!(old, new);
     if ignore < 4 {
         assert!(!log.contains("ALERT"), "{ignore}: {log}");
         place.assert_served();
-        let told = log.matches("reloaded the application by").count();
-        assert_eq!(told, ignore as usize + 1, "{log}");
+        let reloaded = log.matches("reloaded the application by").count();
+        assert_eq!(reloaded, ignore as usize + 1, "{log}");
         return;
     }
-    assert_eq!(rig::attested(&log), 1, "a silent success: {log}");
+    assert_eq!(rig::verified(&log), 1, "a silent success: {log}");
     let alarm = log.lines().find(|line| line.contains("ALERT")).unwrap();
     assert!(alarm.contains(&old) && alarm.contains(&new), "{alarm}");
     assert!(alarm.contains("restart the application"), "{alarm}");
@@ -66,7 +66,7 @@ fn ignoring(bench: &Bench, ignore: u32) {
         app.process.signal(Signal::HUP);
         thread::sleep(Duration::from_millis(50));
     }
-    wait_until(&agent, "the late proof", |log| rig::attested(log) == 2);
+    wait_until(&agent, "the late proof", |log| rig::verified(log) == 2);
     place.assert_served();
 }
 
@@ -83,7 +83,7 @@ fn an_application_that_dies_of_the_new_set_gets_the_old_one_back() {
         dies: true,
         ..Behaviour::default()
     });
-    wait_until(&agent, "first proof", |log| rig::attested(log) == 1);
+    wait_until(&agent, "first proof", |log| rig::verified(log) == 1);
     let old = place.serial();
     agent.signal(Signal::USR1);
     app.process.wait(PATIENCE);
@@ -97,7 +97,7 @@ fn an_application_that_dies_of_the_new_set_gets_the_old_one_back() {
     assert!(line.contains(broken.as_str().unwrap()), "{line}");
     // whoever supervises it starts it again
     let _app = place.start_app(Behaviour::default());
-    wait_until(&agent, "the old set's proof", |log| rig::attested(log) == 2);
+    wait_until(&agent, "the old set's proof", |log| rig::verified(log) == 2);
     place.assert_served();
 
     // nothing is asked for by itself, also not after a restart
@@ -112,26 +112,26 @@ fn an_application_that_dies_of_the_new_set_gets_the_old_one_back() {
     place.assert_served();
     // a person may
     agent.signal(Signal::USR1);
-    wait_until(&agent, "the wished one", |log| rig::attested(log) == 1);
+    wait_until(&agent, "the wished one", |log| rig::verified(log) == 1);
     assert_ne!(place.serial(), old);
     place.assert_served();
 }
 
 #[test]
-fn an_application_that_falls_back_to_old_files_is_told_again() {
+fn an_application_that_falls_back_to_old_files_is_reloaded_again() {
     let bench = Bench::new();
     let mut place = bench.place();
     place.settings = ["--on-cert-change", "signal"].map(str::to_owned).into();
     let mut agent = place.start();
     agent.wait_for_line("published a certificate", PATIENCE);
     let app = place.start_app(Behaviour::default());
-    wait_until(&agent, "first proof", |log| rig::attested(log) == 1);
+    wait_until(&agent, "first proof", |log| rig::verified(log) == 1);
     agent.signal(Signal::USR1);
-    wait_until(&agent, "second proof", |log| rig::attested(log) == 2);
+    wait_until(&agent, "second proof", |log| rig::verified(log) == 2);
     place.assert_served();
     app.process.signal(Signal::USR1);
     agent.wait_for_line("it is reloaded again", PATIENCE);
-    wait_until(&agent, "third proof", |log| rig::attested(log) == 3);
+    wait_until(&agent, "third proof", |log| rig::verified(log) == 3);
     place.assert_served();
 }
 
@@ -146,5 +146,5 @@ fn an_application_that_serves_another_certificate_is_an_alarm() {
     let mut agent = place.start();
     let line = agent.wait_for_line("ALERT", PATIENCE);
     assert!(line.contains(&place.serial()), "{line}");
-    assert_eq!(rig::attested(&agent.stderr()), 0);
+    assert_eq!(rig::verified(&agent.stderr()), 0);
 }

@@ -398,7 +398,7 @@ fn read_probe(
 ) -> (Probed, LastProbe) {
     let (finding, outcome, message) = match result {
         Ok(served) => {
-            let judged = identity.attest(served);
+            let judged = identity.serves_current(served);
             let finding = Finding::of(served, judged.as_ref().err());
             let outcome = match (&judged, &finding) {
                 (Ok(()), _) => "ok",

@@ -166,19 +166,19 @@ async fn demonstrate(
         exit
     };
     let telling = async {
-        let told = show.tell(limits, stop).await;
+        let reloaded = show.tell(limits, stop).await;
         agent_stop.cancel();
-        told
+        reloaded
     };
     let both = async { tokio::join!(acting, telling) };
-    let (exit, told) = tokio::select! {
+    let (exit, reloaded) = tokio::select! {
         served = serving => {
             served.context("the embedded PKI stopped")?;
             anyhow::bail!("the embedded PKI stopped by itself");
         }
         ended = both => ended,
     };
-    told?;
+    reloaded?;
     let Summary { text } = show.summary(stage);
     print(&text)?;
     Ok(exit)

@@ -28,7 +28,9 @@ pub(super) async fn run(args: &ProbeArgs, environment: &Environment) -> anyhow::
     let identity = identity(&published, args.client_cert_dir.as_deref())?;
     let target = target(args, address, &identity)?;
     let result = probe(&target, &identity).await;
-    let verdict = result.as_ref().map(|served| identity.attest(served));
+    let verdict = result
+        .as_ref()
+        .map(|served| identity.serves_current(served));
     let exit = match &verdict {
         Ok(Ok(())) => Exit::Done,
         Ok(Err(_)) => Exit::Refused,
@@ -252,7 +254,7 @@ impl ProbeReport {
         let wanted = identity.wanted();
         let why = match result {
             Ok(served) => identity
-                .attest(served)
+                .serves_current(served)
                 .err()
                 .map(|no| (no.code, no.message, no.hint)),
             Err(failure) => Some((failure.code, failure.message.clone(), failure.hint)),

@@ -24,7 +24,7 @@ pub(super) async fn look(config: &CertConfig) -> ProbeOutcome {
     };
     match probe(&wanted.target, &identity).await {
         Err(failure) => ProbeOutcome::Nothing(failure),
-        Ok(served) => match identity.attest(&served) {
+        Ok(served) => match identity.serves_current(&served) {
             Ok(()) => ProbeOutcome::Ours,
             Err(mismatch) => ProbeOutcome::Other(mismatch),
         },

@@ -85,9 +85,9 @@ impl Supervisor {
         let changed = Arc::new(Notify::new());
         let _listeners = listen(&statuses, &changed);
         let mut feeding = self.watchdog.map(feeder);
-        let mut told = Told::default();
+        let mut reloaded = Told::default();
         loop {
-            for message in told.news(&statuses, &start) {
+            for message in reloaded.news(&statuses, &start) {
                 self.send(&message);
             }
             tokio::select! {

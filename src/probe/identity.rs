@@ -125,7 +125,7 @@ impl Identity {
     ///
     /// # Errors
     /// As [`compare`].
-    pub fn attest(&self, served: &Served) -> Result<(), Mismatch> {
+    pub fn serves_current(&self, served: &Served) -> Result<(), Mismatch> {
         compare(served, &self.wanted())
     }
 

@@ -109,7 +109,7 @@ where
 }
 
 #[tokio::test]
-async fn the_published_certificate_is_attested_over_either_version() {
+async fn the_published_certificate_is_verified_over_either_version() {
     let ca = TestCa::new(SystemClock.now());
     let set = set(&ca);
     for tls13 in [true, false] {
@@ -120,17 +120,17 @@ async fn the_published_certificate_is_attested_over_either_version() {
         assert_eq!(served.accepted, Accepted::Yes { sent: true });
         let version = if tls13 { "TLSv1.3" } else { "TLSv1.2" };
         assert_eq!(served.version.as_deref(), Some(version));
-        assert_eq!(Identity::of(&set).unwrap().attest(&served), Ok(()));
+        assert_eq!(Identity::of(&set).unwrap().serves_current(&served), Ok(()));
     }
 }
 
 #[tokio::test]
-async fn a_peer_that_does_not_ask_for_a_certificate_is_attested_without() {
+async fn a_peer_that_does_not_ask_for_a_certificate_is_verified_without() {
     let set = set(&TestCa::new(SystemClock.now()));
     let config = server(&set, None, true);
     let served = look(&set, |_| {}, |tcp| serve(config, tcp)).await.unwrap();
     assert_eq!(served.accepted, Accepted::NotAsked);
-    assert_eq!(Identity::of(&set).unwrap().attest(&served), Ok(()));
+    assert_eq!(Identity::of(&set).unwrap().serves_current(&served), Ok(()));
 }
 
 #[tokio::test]
@@ -196,7 +196,7 @@ async fn a_late_verdict_on_our_certificate_is_waited_for() {
 }
 
 #[tokio::test]
-async fn smtp_becomes_tls_and_is_attested() {
+async fn smtp_becomes_tls_and_is_verified() {
     let set = set(&TestCa::new(SystemClock.now()));
     let config = server(&set, None, true);
     let smtp = |target: &mut ProbeTarget| target.starttls = Some(StartTls::Smtp);
@@ -212,7 +212,9 @@ async fn smtp_becomes_tls_and_is_attested() {
         serve(config, tcp).await;
     });
     assert_eq!(
-        Identity::of(&set).unwrap().attest(&served.await.unwrap()),
+        Identity::of(&set)
+            .unwrap()
+            .serves_current(&served.await.unwrap()),
         Ok(())
     );
 }
@@ -236,13 +238,16 @@ async fn a_client_certificate_of_the_wrong_ca_or_none_is_seen_as_refused() {
             ChainTrust::Verified,
             "tls13 {tls13} mtls {mtls}"
         );
-        let no = Identity::of(&set).unwrap().attest(&served).unwrap_err();
+        let no = Identity::of(&set)
+            .unwrap()
+            .serves_current(&served)
+            .unwrap_err();
         assert_eq!(no.code, "client-refused");
     }
 }
 
 #[tokio::test]
-async fn the_serial_of_an_untrusted_certificate_is_reported_and_never_attested() {
+async fn the_serial_of_an_untrusted_certificate_is_reported_and_never_verified() {
     let ours = set(&TestCa::new(SystemClock.now()));
     let theirs = set(&TestCa::new(SystemClock.now()));
     let config = server(&theirs, None, true);
@@ -252,9 +257,17 @@ async fn the_serial_of_an_untrusted_certificate_is_reported_and_never_attested()
         matches!(&served.trust, ChainTrust::Refused(_)),
         "{served:?}"
     );
-    assert!(Identity::of(&ours).unwrap().attest(&served).is_err());
+    assert!(
+        Identity::of(&ours)
+            .unwrap()
+            .serves_current(&served)
+            .is_err()
+    );
     // Even where it is the very one that was published, trust decides.
-    let no = Identity::of(&theirs).unwrap().attest(&served).unwrap_err();
+    let no = Identity::of(&theirs)
+        .unwrap()
+        .serves_current(&served)
+        .unwrap_err();
     assert_eq!(no.code, "served-untrusted");
 }
 

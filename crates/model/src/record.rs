@@ -129,7 +129,8 @@ mod tests {
         ] {
             assert!(Record::parse(text.as_bytes()).is_err(), "{text:?}");
         }
-        let old = br#"{"generation":"g","outbox":{"generation":"g","told":1,"delivered":true}}"#;
+        let old =
+            br#"{"generation":"g","outbox":{"generation":"g","reloaded":1,"delivered":true}}"#;
         assert!(Record::parse(old).unwrap_err().contains("form 0"));
     }
 }

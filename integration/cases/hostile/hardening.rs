@@ -34,7 +34,7 @@ fn parts(place: &Allocation) -> Vec<(String, bool)> {
     .collect()
 }
 
-fn told(parts: &[(String, bool)], name: &str) -> bool {
+fn reloaded(parts: &[(String, bool)], name: &str) -> bool {
     parts.iter().any(|(part, active)| part == name && *active)
 }
 
@@ -46,7 +46,7 @@ fn run_gives_up_what_it_does_not_need_and_goes_on_working() {
     let mut process = place.running(&["--ttl", "20s"]);
     let parts = parts(&place);
     for name in ["memory", "no_new_privs", "capabilities", "landlock"] {
-        assert!(told(&parts, name), "{name}: {parts:?}");
+        assert!(reloaded(&parts, name), "{name}: {parts:?}");
     }
     let threads = fs::read_dir(format!("/proc/{}/task", process.pid())).unwrap();
     for thread in threads {
@@ -146,11 +146,11 @@ fn hooks_and_the_command_of_exec_are_as_without_certagent() {
     assert!(line.contains(plain.trim_end()), "{line}: {plain}");
     let parts = parts(&place);
     assert!(
-        told(&parts, "capabilities") && told(&parts, "memory"),
+        reloaded(&parts, "capabilities") && reloaded(&parts, "memory"),
         "{parts:?}"
     );
     assert!(
-        !told(&parts, "landlock") && !told(&parts, "no_new_privs"),
+        !reloaded(&parts, "landlock") && !reloaded(&parts, "no_new_privs"),
         "{parts:?}"
     );
     assert_eq!(capabilities(process.pid()), FILES | 1 << 5, "and CAP_KILL");

@@ -26,13 +26,13 @@ fn hook(place: &Application) -> String {
     let home = place.home().display();
     format!(
         "echo begins >>{home}/hook; /bin/sleep 0.1; \
-         echo $CERTAGENT_SERIAL >>{home}/told; kill -HUP $(/bin/cat {pid}); \
+         echo $CERTAGENT_SERIAL >>{home}/reloaded; kill -HUP $(/bin/cat {pid}); \
          echo ends >>{home}/hook; /bin/sleep 0.1",
         pid = place.pid_file().display(),
     )
 }
 
-fn told(place: &Application) -> Vec<String> {
+fn reloaded(place: &Application) -> Vec<String> {
     let text = fs::read_to_string(place.home().join("told")).unwrap_or_default();
     text.lines().map(str::to_owned).collect()
 }
@@ -105,7 +105,7 @@ fn round(place: &Application, mut agent: Process, moment: Moment) -> Process {
         verified && record["about"]["serial"] == serial.as_str()
     });
     place.assert_served();
-    let times = told(place).iter().filter(|one| **one == serial).count();
+    let times = reloaded(place).iter().filter(|one| **one == serial).count();
     assert!(times <= 2, "{moment:?}: told {times} times");
     agent
 }

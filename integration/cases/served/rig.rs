@@ -133,14 +133,14 @@ impl Application {
 }
 
 /// How often the agent said that the proof came.
-pub(super) fn attested(log: &str) -> usize {
+pub(super) fn verified(log: &str) -> usize {
     log.matches("verified: the application serves").count()
 }
 
 /// Waits until the agent's log is as wished.
 pub(super) fn wait_until(agent: &Process, what: &str, wished: impl Fn(&str) -> bool) {
-    let told = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+    let reloaded = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
         wait_for(what, LIMIT, || wished(&agent.stderr()).then_some(()));
     }));
-    assert!(told.is_ok(), "no {what}\n{}", agent.output());
+    assert!(reloaded.is_ok(), "no {what}\n{}", agent.output());
 }

@@ -57,7 +57,7 @@ pub(super) fn done(record: &ReloadRecord) {
 pub(super) fn verified(record: &ReloadRecord, now: Timestamp) {
     let after = now.since(record.published_at);
     info!(
-        serial = %record.about.serial, generation = %record.about.generation, told = record.reached(),
+        serial = %record.about.serial, generation = %record.about.generation, reloaded = record.reached(),
         "verified: the application serves the published certificate, {} after its publication",
         brief(after)
     );

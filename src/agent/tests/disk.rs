@@ -173,7 +173,7 @@ async fn a_record_of_the_old_form_is_set_aside_and_the_files_are_used_again() {
     let files = rig.files();
     rig.stop().await;
     let old = format!(
-        r#"{{"generation":"{}","obtained_at":1,"outbox":{{"serial":"{}","told":1,"delivered":true}}}}"#,
+        r#"{{"generation":"{}","obtained_at":1,"outbox":{{"serial":"{}","reloaded":1,"delivered":true}}}}"#,
         before.generation, before.serial
     );
     crate::publish::file::replace(&rig.dir().join("..state.json"), old.as_bytes(), 0o600).unwrap();

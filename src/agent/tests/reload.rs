@@ -64,15 +64,15 @@ pub(super) fn rig_with(
 }
 
 /// Published, started, attested.
-pub(super) async fn attested(rig: &mut Rig, app: &FakeApplication) -> String {
+pub(super) async fn verified(rig: &mut Rig, app: &FakeApplication) -> String {
     rig.start();
     let generation = rig.until_live().await.live.unwrap().generation;
     app.load();
-    until_attested(rig, &generation, secs(120)).await;
+    until_verified(rig, &generation, secs(120)).await;
     generation
 }
 
-pub(super) async fn until_attested(rig: &mut Rig, generation: &str, limit: Duration) {
+pub(super) async fn until_verified(rig: &mut Rig, generation: &str, limit: Duration) {
     let generation = generation.to_owned();
     rig.until(limit, |status| {
         let seen = status.app.last_verified.as_ref();
@@ -98,12 +98,12 @@ pub(super) async fn renew(rig: &mut Rig) -> String {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_new_leaf_is_told_once_and_attested_and_the_first_one_not_told() {
+async fn a_new_leaf_is_told_once_and_verified_and_the_first_one_not_reloaded() {
     let (mut rig, app) = rig_with(vec![restart()], vec![restart()]);
-    attested(&mut rig, &app).await;
+    verified(&mut rig, &app).await;
     assert!(app.heard().is_empty(), "it read the files at its start");
     let second = renew(&mut rig).await;
-    until_attested(&mut rig, &second, secs(30)).await;
+    until_verified(&mut rig, &second, secs(30)).await;
     tokio::time::sleep(DAY).await;
     let heard = app.heard();
     assert_eq!(heard.len(), 1, "{heard:?}");
@@ -135,9 +135,9 @@ async fn auto_follows_lokis_version() {
             one.version = version;
             one.hot = hot;
         });
-        attested(&mut rig, &app).await;
+        verified(&mut rig, &app).await;
         let second = renew(&mut rig).await;
-        until_attested(&mut rig, &second, secs(200)).await;
+        until_verified(&mut rig, &second, secs(200)).await;
         tokio::time::sleep(secs(3_600)).await;
         assert_eq!(app.heard().len(), restarts, "{version:?} {hot}");
         assert!(app.heard().iter().all(|one| one.action == "nomad_restart"));
@@ -148,7 +148,7 @@ async fn auto_follows_lokis_version() {
 #[tokio::test(start_paused = true)]
 async fn new_anchors_are_told_by_their_own_list() {
     let (mut rig, app) = rig_with(vec![ReloadStep::Do(Action::None)], vec![restart()]);
-    attested(&mut rig, &app).await;
+    verified(&mut rig, &app).await;
     let next = TestCa::new(EPOCH);
     rig.issuer
         .set_anchors(Ok([rig.ca.issuers(), next.issuers()].concat()));
@@ -170,7 +170,7 @@ async fn new_anchors_are_told_by_their_own_list() {
 #[tokio::test(start_paused = true)]
 async fn an_issuer_that_is_away_holds_back_no_telling() {
     let (mut rig, app) = rig_with(vec![restart()], vec![restart()]);
-    attested(&mut rig, &app).await;
+    verified(&mut rig, &app).await;
     app.behave(|one| one.habit = Habit::Ignores);
     let second = renew(&mut rig).await;
     let now = rig.clock.now();
@@ -193,19 +193,19 @@ async fn an_issuer_that_is_away_holds_back_no_telling() {
             .contains("restart the application")
     );
     app.load();
-    until_attested(&mut rig, &second, secs(310)).await;
+    until_verified(&mut rig, &second, secs(310)).await;
     assert_eq!(rig.status().app.reload_exhausted, None);
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_action_that_hangs_holds_back_no_renewal() {
     let (mut rig, app) = rig_with(vec![restart()], vec![restart()]);
-    attested(&mut rig, &app).await;
+    verified(&mut rig, &app).await;
     app.behave(|one| one.latency = DAY);
     let second = renew(&mut rig).await;
     let third = renew(&mut rig).await;
     assert_ne!(second, third);
-    until_attested(&mut rig, &third, 3 * DAY).await;
+    until_verified(&mut rig, &third, 3 * DAY).await;
     assert_eq!(rig.status().app.reload_exhausted, None);
     rig.stop().await;
 }
@@ -213,7 +213,7 @@ async fn an_action_that_hangs_holds_back_no_renewal() {
 #[tokio::test(start_paused = true)]
 async fn an_action_that_is_refused_is_an_alarm_and_tried_again() {
     let (mut rig, app) = rig_with(vec![restart()], vec![restart()]);
-    attested(&mut rig, &app).await;
+    verified(&mut rig, &app).await;
     let refused =
         ReloadFailure::lasting("nomad-denied", "Nomad answered 403".to_owned(), "a policy");
     app.behave(|one| one.habit = Habit::Fails(refused));
@@ -231,7 +231,7 @@ async fn an_action_that_is_refused_is_an_alarm_and_tried_again() {
     assert!(status.app.reloads[&("nomad_restart", "nomad-denied")] >= 1);
     // somebody attaches the policy
     app.behave(|one| one.habit = Habit::Reloads);
-    until_attested(&mut rig, &second, secs(1_800)).await;
+    until_verified(&mut rig, &second, secs(1_800)).await;
     assert_eq!(rig.status().app.reload_exhausted, None);
 }
 
@@ -280,7 +280,7 @@ async fn a_lock_that_is_never_free_holds_back_an_action_but_not_for_ever() {
     let (mut rig, app) = rig_with(vec![restart()], vec![restart()]);
     let lock = Some("nomad/jobs/loki/lock".to_owned());
     rig.configs[0].reload.as_mut().unwrap().lock = lock;
-    attested(&mut rig, &app).await;
+    verified(&mut rig, &app).await;
     let ends = rig.status().live.unwrap().not_after;
     app.behave(|one| one.locked = true);
     let second = renew(&mut rig).await;
@@ -292,21 +292,24 @@ async fn a_lock_that_is_never_free_holds_back_an_action_but_not_for_ever() {
         seen.is_some_and(|seen| seen.generation >= second)
     };
     rig.until(10 * DAY, newer).await;
-    let told = app.heard()[0].at;
-    assert!(told < ends.minus(DAY / 2), "well before the old one ends");
+    let reloaded = app.heard()[0].at;
+    assert!(
+        reloaded < ends.minus(DAY / 2),
+        "well before the old one ends"
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_restart_of_the_agent_repeats_no_word_and_no_proof() {
     let (mut rig, app) = rig_with(vec![restart()], vec![restart()]);
-    attested(&mut rig, &app).await;
+    verified(&mut rig, &app).await;
     let second = renew(&mut rig).await;
-    until_attested(&mut rig, &second, secs(30)).await;
+    until_verified(&mut rig, &second, secs(30)).await;
     for _ in 0..3 {
         rig.stop().await;
         rig.start();
         rig.until_live().await;
-        until_attested(&mut rig, &second, secs(30)).await;
+        until_verified(&mut rig, &second, secs(30)).await;
         tokio::time::sleep(secs(400)).await;
     }
     assert_eq!(app.heard().len(), 1);
@@ -316,7 +319,7 @@ async fn a_restart_of_the_agent_repeats_no_word_and_no_proof() {
 async fn sets_that_break_the_application_are_taken_back_and_few_are_tried() {
     let (mut rig, app) = rig_with(vec![restart()], vec![restart()]);
     rig.look = secs(300);
-    let first = attested(&mut rig, &app).await;
+    let first = verified(&mut rig, &app).await;
     let (serial, ends) = {
         let live = rig.status().live.unwrap();
         (live.serial, live.not_after)

@@ -1,10 +1,10 @@
-//! Several agents of one job: a lock lets one at a time be between told and attested, slots give
+//! Several agents of one job: a lock lets one at a time be between told and verified, slots give
 //! each its turn in the window.
 
 use std::{sync::Arc, time::Duration};
 
 use super::{
-    reload::{attested, renew, restart, rig_with, until_attested},
+    reload::{renew, restart, rig_with, until_verified, verified},
     rig::{Rig, secs},
 };
 use crate::{
@@ -45,7 +45,7 @@ async fn fleet(count: u32, change: impl Fn(u32, &mut Member)) -> Vec<Member> {
         fleet.push(member);
     }
     for member in &mut fleet {
-        attested(&mut member.rig, &member.app).await;
+        verified(&mut member.rig, &member.app).await;
     }
     fleet
 }
@@ -57,7 +57,7 @@ async fn renew_all(fleet: &mut [Member], limit: Duration) {
         generations.push(renew(&mut member.rig).await);
     }
     for (member, generation) in fleet.iter_mut().zip(generations) {
-        until_attested(&mut member.rig, &generation, limit).await;
+        until_verified(&mut member.rig, &generation, limit).await;
     }
 }
 
@@ -115,7 +115,7 @@ async fn a_lock_is_kept_alive_until_the_alarm_and_lets_the_others_go_on_then() {
     renew(&mut fleet[0].rig).await;
     tokio::time::sleep(secs(20)).await;
     let second = renew(&mut fleet[1].rig).await;
-    until_attested(&mut fleet[1].rig, &second, secs(900)).await;
+    until_verified(&mut fleet[1].rig, &second, secs(900)).await;
     let spans = lock.spans();
     assert_eq!(spans[0].holder, "alloc-0");
     assert!(spans[0].renewals >= 1, "{spans:?}");
@@ -136,7 +136,7 @@ async fn a_holder_that_is_killed_blocks_nobody_for_longer_than_the_lock_lasts() 
     let killed = clock.now();
     assert_eq!(lock.spans()[0].until, None, "what is held lapses");
     let second = renew(&mut fleet[1].rig).await;
-    until_attested(&mut fleet[1].rig, &second, secs(300)).await;
+    until_verified(&mut fleet[1].rig, &second, secs(300)).await;
     let told = fleet[1].told_at();
     // the lock lasts twice as long as a proof may take; asked for every ten seconds
     let longest = killed.plus(secs(120 + 10 + 25));

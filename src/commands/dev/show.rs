@@ -29,7 +29,7 @@ pub(super) struct Show {
     status: watch::Receiver<Status>,
     began: Instant,
     /// Requests told so far.
-    told: u64,
+    reloaded: u64,
     /// The status told last.
     last: Option<Status>,
     logins: u64,
@@ -77,7 +77,7 @@ impl Show {
             requests,
             status,
             began: Instant::now(),
-            told: 0,
+            reloaded: 0,
             last: None,
             logins: 0,
             issued: 0,
@@ -108,7 +108,7 @@ impl Show {
             tokio::select! {
                 () = stop.cancelled() => return Ok(()),
                 () = over => return Ok(()),
-                () = seen.more_than(self.told) => {}
+                () = seen.more_than(self.reloaded) => {}
                 changed = self.status.changed() => if changed.is_err() {
                     return Ok(());
                 },
@@ -127,7 +127,7 @@ impl Show {
 
     /// The requests since the last look.
     fn requests(&mut self) -> std::io::Result<()> {
-        for line in self.requests.since(&mut self.told) {
+        for line in self.requests.since(&mut self.reloaded) {
             let (request, status) = line.rsplit_once(' ').unwrap_or((line.as_str(), ""));
             let path = request.rsplit_once(' ').map_or(request, |(_, path)| path);
             let good = status.starts_with('2');

@@ -45,7 +45,7 @@ pub const SETTINGS: &[Setting] = &[
         "when to renew: a share of the lifetime (2/3, 66%, 0.66), or a duration before expiry (24h)"),
     row(Certificate, "splay", "splay", Duration, Value("5m"),
         "renew earlier by up to this much, always the same for one allocation; at most a tenth of \
-         the lifetimetime"),
+         the lifetime"),
     row(Certificate, "splay_seed", "splay-seed", Text, Derived("NOMAD_ALLOC_ID, else HOSTNAME, else the names"),
         "seed of the splay; the name of the certificate is added"),
     row(Certificate, "min_remaining", "min-remaining", Duration, Derived("life / 20, 5s to 5m"),

@@ -10,7 +10,7 @@ use crate::{
     reload::policy::policy,
 };
 
-fn told(text: &str, environment: &Environment) -> ReloadConfig {
+fn reloaded(text: &str, environment: &Environment) -> ReloadConfig {
     let config = load(text, environment, &Flags::default());
     config.certificates[0].reload.clone().unwrap()
 }
@@ -27,14 +27,14 @@ fn on_nomad() -> Environment {
 
 #[test]
 fn auto_means_loki_on_nomad_and_nothing_elsewhere() {
-    let loki = told("", &on_nomad());
+    let loki = reloaded("", &on_nomad());
     assert_eq!((loki.app, loki.task.as_deref()), (App::Loki, Some("loki")));
     assert_eq!(loki.version_url.as_deref(), Some("http://192.0.2.7:3100"));
     assert_eq!(
         (&loki.on_cert_change, &loki.on_ca_change),
         (&vec![ReloadStep::Auto], &vec![ReloadStep::Auto])
     );
-    assert_eq!(told("", &least()).app, App::Generic);
+    assert_eq!(reloaded("", &least()).app, App::Generic);
     let config = load("", &on_nomad(), &Flags::default());
     let lists = |version| {
         let policy = policy(&config.certificates[0], version);
@@ -79,7 +79,7 @@ fn every_step_has_what_it_needs() {
         verify_timeout = "30s"
     }
 }"#;
-    let found = told(text, &least());
+    let found = reloaded(text, &least());
     assert_eq!(found.verify_timeout, Duration::from_secs(30));
     let names: Vec<_> = found
         .on_cert_change
@@ -180,12 +180,12 @@ fn what_is_missing_or_wrong_is_named_with_its_place() {
 #[test]
 fn turns_take_the_index_from_nomad_and_the_count_from_the_file() {
     let text = "certificate \"x\" {\nreload {\nstagger { count = 3 }\n}\n}";
-    let stagger = told(text, &on_nomad()).stagger.unwrap();
+    let stagger = reloaded(text, &on_nomad()).stagger.unwrap();
     assert_eq!(
         (stagger.count, stagger.index, stagger.window.as_secs()),
         (3, 2, 600)
     );
-    assert_eq!(told("", &on_nomad()).stagger, None);
+    assert_eq!(reloaded("", &on_nomad()).stagger, None);
 }
 
 #[test]

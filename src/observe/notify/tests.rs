@@ -77,7 +77,7 @@ struct World {
     senders: Vec<watch::Sender<Status>>,
     statuses: Vec<watch::Receiver<Status>>,
     start: Start,
-    told: Told,
+    reloaded: Told,
 }
 
 impl World {
@@ -95,13 +95,13 @@ impl World {
                 also,
                 deadline: Instant::now() + Duration::from_secs(300),
             },
-            told: Told::default(),
+            reloaded: Told::default(),
         }
     }
 
     /// The first word of each message.
     fn news(&mut self) -> Vec<String> {
-        let news = self.told.news(&self.statuses, &self.start).into_iter();
+        let news = self.reloaded.news(&self.statuses, &self.start).into_iter();
         let first = |text: String| text.split('=').next().unwrap_or_default().to_owned();
         news.map(first).collect()
     }

@@ -89,7 +89,7 @@ async fn shell_with(
 
 #[tokio::test]
 async fn a_command_gets_paths_and_serial_and_none_of_our_secrets() {
-    let (told, log) = shell(
+    let (reloaded, log) = shell(
         "echo $CERTAGENT_NAME $CERTAGENT_EVENT $CERTAGENT_GENERATION $CERTAGENT_SERIAL; \
          echo $CERTAGENT_CA_FILE $CERTAGENT_CERT_FILE $CERTAGENT_KEY_FILE $CERTAGENT_DIR $OWN >&2; \
          env | grep -c -e TOKEN -e CERTAGENT_TTL",
@@ -97,7 +97,7 @@ async fn a_command_gets_paths_and_serial_and_none_of_our_secrets() {
     )
     .await;
     // grep found nothing, and says so by its status.
-    assert_eq!(told.unwrap_err().code, "exec-failed");
+    assert_eq!(reloaded.unwrap_err().code, "exec-failed");
     assert!(log.contains("grpc trust g7 0a:0b"), "{log}");
     let files =
         "/secrets/certs/CA.pem /secrets/certs/cert.pem /secrets/certs/key.pem /secrets/certs mine";
@@ -107,14 +107,14 @@ async fn a_command_gets_paths_and_serial_and_none_of_our_secrets() {
 
 #[tokio::test]
 async fn the_log_shows_neither_key_nor_token() {
-    let (told, log) = shell(
+    let (reloaded, log) = shell(
         "echo before; echo '-----BEGIN PRIVATE KEY-----'; echo MIIEsecret; echo '-----END PRIVATE KEY-----'; \
          echo 'token=hvs.CAESIJcountless_letters_more'; echo very-secret-text; \
          echo '{\"jwt\":\"eyJhbGciOiJ.eyJhdWQiOiJ.c2lnbmF0dXJl\"}'; echo after",
         LIMIT,
     )
     .await;
-    assert_eq!(told, Ok(Delivery::Delivered));
+    assert_eq!(reloaded, Ok(Delivery::Delivered));
     for secret in ["MIIEsecret", "hvs.", "very-secret-text", "eyJ"] {
         assert!(!log.contains(secret), "{secret} in {log}");
     }
@@ -149,9 +149,9 @@ async fn no_line_of_the_live_key_is_logged_in_any_form() {
         format!("echo 'priv:'; echo '    {one}'"),
     ];
     for script in scripts {
-        let (told, log) =
+        let (reloaded, log) =
             shell_with(&format!("{script}; echo; echo the end"), LIMIT, &traces).await;
-        assert_eq!(told, Ok(Delivery::Delivered));
+        assert_eq!(reloaded, Ok(Delivery::Delivered));
         assert!(log.contains("[private key]"), "{script}: {log}");
         assert!(log.contains("the end"), "{script}: {log}");
         for line in body(&pem).into_iter().chain(hex.iter().map(String::as_str)) {
@@ -187,8 +187,8 @@ async fn a_command_that_hangs_is_killed_with_its_children() {
     let dir = tempfile::tempdir().unwrap();
     let place = dir.path().display().to_string();
     let script = format!("sh -c 'echo $$ > {place}/pid; sleep 60' & wait");
-    let (told, _) = shell(&script, Duration::from_millis(700)).await;
-    let failure = told.unwrap_err();
+    let (reloaded, _) = shell(&script, Duration::from_millis(700)).await;
+    let failure = reloaded.unwrap_err();
     assert_eq!((failure.code, failure.reached), ("exec-timeout", true));
     let pid = std::fs::read_to_string(dir.path().join("pid")).unwrap();
     let stat = format!("/proc/{}/stat", pid.trim());
@@ -202,10 +202,10 @@ async fn a_command_that_hangs_is_killed_with_its_children() {
 #[tokio::test]
 async fn a_command_that_leaves_a_daemon_or_a_flood_behind_is_not_waited_for() {
     let began = tokio::time::Instant::now();
-    let (told, _) = shell("sleep 30 & echo started", LIMIT).await;
-    assert_eq!(told, Ok(Delivery::Delivered));
-    let (told, log) = shell("yes 0123456789 | head -c 3000000; yes | head -200", LIMIT).await;
-    assert_eq!(told, Ok(Delivery::Delivered));
+    let (reloaded, _) = shell("sleep 30 & echo started", LIMIT).await;
+    assert_eq!(reloaded, Ok(Delivery::Delivered));
+    let (reloaded, log) = shell("yes 0123456789 | head -c 3000000; yes | head -200", LIMIT).await;
+    assert_eq!(reloaded, Ok(Delivery::Delivered));
     assert!(log.lines().count() <= MAX_LOGGED_LINES);
     assert!(began.elapsed() < LIMIT);
 }

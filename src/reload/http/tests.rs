@@ -24,9 +24,9 @@ async fn the_status_decides_and_a_redirect_is_not_followed() {
         }))
         .await;
         let url = format!("{}/-/reload?key=hunter2", server.address);
-        let told = send("POST", &url, &expect, LIMIT).await;
-        assert_eq!(told.is_ok(), good, "{status} {expect:?}");
-        if let Err(failure) = told {
+        let reloaded = send("POST", &url, &expect, LIMIT).await;
+        assert_eq!(reloaded.is_ok(), good, "{status} {expect:?}");
+        if let Err(failure) = reloaded {
             assert_eq!((failure.code, failure.reached), ("http-status", false));
             assert!(
                 failure

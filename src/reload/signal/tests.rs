@@ -287,7 +287,7 @@ fn inside() {
             drop(victim);
             with_id(pid)
         };
-        let told = if remembered {
+        let reloaded = if remembered {
             signals.remember(&target);
             assert!(lock(&signals.seen).contains_key(&key(&target)));
             foreign = Some(reuse(victim));
@@ -302,7 +302,7 @@ fn inside() {
         };
         let foreign = foreign.unwrap();
         assert_eq!(foreign.pid(), pid);
-        assert_eq!(told.unwrap_err().code, "pid-reused");
+        assert_eq!(reloaded.unwrap_err().code, "pid-reused");
         // It catches the signal and would have written it down: this one it does.
         let rest = SignalSender::default();
         assert_eq!(rest.send(&target, usr1()), Ok(Delivery::Delivered));

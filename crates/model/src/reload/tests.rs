@@ -84,7 +84,7 @@ fn later(secs: u64) -> Timestamp {
 }
 
 #[test]
-fn a_leaf_that_the_application_took_up_by_itself_is_not_told() {
+fn a_leaf_that_the_application_took_up_by_itself_is_not_reloaded() {
     let policy = policy(vec![hup()]);
     let mut record = published(EventKind::Leaf);
     assert_eq!(next(&record, &policy, None, START), ReloadNext::Probe);
@@ -100,7 +100,7 @@ fn a_leaf_that_the_application_took_up_by_itself_is_not_told() {
 }
 
 #[test]
-fn new_anchors_are_attested_only_after_the_application_was_told() {
+fn new_anchors_are_verified_only_after_the_application_was_told() {
     let policy = policy(vec![Action::None]);
     let mut record = published(EventKind::Trust);
     // The leaf is the same one: that it is served says nothing.
@@ -128,11 +128,11 @@ fn without_a_probe_the_success_of_the_action_is_the_proof() {
         probed: false,
         ..policy(vec![hup()])
     };
-    for told in [Delivery::Delivered, Delivery::NotRunning] {
+    for reloaded in [Delivery::Delivered, Delivery::NotRunning] {
         let mut record = published(EventKind::Leaf);
         assert_eq!(next(&record, &policy, None, START), ReloadNext::Act(0));
         record.begin(0, START);
-        record.answered(Ok(told), &policy, START);
+        record.answered(Ok(reloaded), &policy, START);
         assert_eq!(next(&record, &policy, None, START), ReloadNext::Done);
     }
 }
@@ -211,7 +211,7 @@ fn after_the_alarm_who_could_not_be_told_is_tried_again_and_who_was_told_is_not(
 }
 
 #[test]
-fn an_application_that_has_not_started_is_not_told_but_looked_for() {
+fn an_application_that_has_not_started_is_not_reloaded_but_looked_for() {
     let policy = policy(vec![restart()]);
     let mut record = published(EventKind::Trust);
     record.about.first = true;
@@ -245,7 +245,7 @@ fn an_application_that_has_not_started_is_not_told_but_looked_for() {
 }
 
 #[test]
-fn who_restarts_on_old_files_is_told_again_and_ever_more_slowly() {
+fn who_restarts_on_old_files_is_reloaded_again_and_ever_more_slowly() {
     let policy = policy(vec![hup()]);
     let mut record = published(EventKind::Leaf);
     let mut now = START;
@@ -271,7 +271,7 @@ fn who_restarts_on_old_files_is_told_again_and_ever_more_slowly() {
 }
 
 #[test]
-fn a_leaf_that_wants_a_restart_is_not_attested_before_it() {
+fn a_leaf_that_wants_a_restart_is_not_verified_before_it() {
     // Loki before 3.2 serves a new leaf by itself and goes on showing the old one as a client
     let policy = policy(vec![restart()]);
     let mut record = published(EventKind::Leaf);
@@ -291,7 +291,7 @@ fn a_leaf_that_wants_a_restart_is_not_attested_before_it() {
 }
 
 #[test]
-fn an_application_that_is_down_after_it_was_attested_is_left_to_its_supervisor() {
+fn an_application_that_is_down_after_it_was_verified_is_left_to_its_supervisor() {
     let policy = policy(vec![hup()]);
     let mut record = published(EventKind::Leaf);
     record.saw(&serves("02", START), &policy, START);
@@ -307,7 +307,7 @@ fn an_application_that_is_down_after_it_was_attested_is_left_to_its_supervisor()
 }
 
 #[test]
-fn what_was_not_told_yet_is_carried_over_to_the_next_generation() {
+fn what_was_not_reloaded_yet_is_carried_over_to_the_next_generation() {
     let old = published(EventKind::Trust);
     let again = |old: &ReloadRecord| {
         let publication = Publication {
@@ -451,7 +451,7 @@ fn going_back_needs_a_broken_application_and_a_good_generation() {
     };
     let now = later(60);
     let down = finding(Finding::Down, now);
-    let told = |change: fn(&mut ReloadRecord)| {
+    let reloaded = |change: fn(&mut ReloadRecord)| {
         let mut record = published(EventKind::Leaf);
         record.begin(0, START);
         record.answered(Ok(Delivery::Delivered), &policy, START);
@@ -465,9 +465,9 @@ fn going_back_needs_a_broken_application_and_a_good_generation() {
         ReloadRecord::forget_previous,
     ];
     for change in cases {
-        assert_eq!(next(&told(change), &policy, Some(&down), now), alarm);
+        assert_eq!(next(&reloaded(change), &policy, Some(&down), now), alarm);
     }
-    let good = told(|_| {});
+    let good = reloaded(|_| {});
     let stale = serves("01", now);
     assert_eq!(
         next(&good, &policy, Some(&stale), now),
@@ -536,16 +536,16 @@ fn an_alert_stands_while_what_failed_is_tried_again() {
 }
 
 #[test]
-fn for_every_number_of_ignored_signals_it_ends_attested_or_in_alarm_in_time() {
+fn for_every_number_of_ignored_signals_it_ends_verified_or_in_alarm_in_time() {
     for ignored in 0..=5 {
         for signals in 1..=7 {
             let policy = policy(vec![hup(); signals]);
             let mut sim = Sim::new(policy, App::ignoring(ignored));
             sim.run(None);
             let taken = ignored < signals;
-            assert_eq!(sim.attested(), taken, "{ignored} of {signals}");
+            assert_eq!(sim.verified(), taken, "{ignored} of {signals}");
             assert_eq!(sim.alarmed(), !taken, "{ignored} of {signals}");
-            assert_eq!(sim.app.told, (ignored + 1).min(signals));
+            assert_eq!(sim.app.reloaded, (ignored + 1).min(signals));
             let limit = sim.policy.deadline(EventKind::Leaf);
             assert!(sim.elapsed() <= limit, "{:?} > {limit:?}", sim.elapsed());
         }
@@ -570,13 +570,13 @@ proptest! {
         for (step, count) in &sim.app.by_step {
             prop_assert!(*count <= 2, "step {step:?} was told {count} times");
         }
-        prop_assert!(sim.attested() || sim.alarmed());
+        prop_assert!(sim.verified() || sim.alarmed());
         // It never says so without seeing it.
-        prop_assert_eq!(sim.attested(), sim.app.serves == "02");
+        prop_assert_eq!(sim.verified(), sim.app.serves == "02");
     }
 
     #[test]
-    fn nothing_is_attested_that_the_application_does_not_serve(
+    fn nothing_is_verified_that_the_application_does_not_serve(
         seed in any::<u64>(),
         steps in 1_usize..=3,
         trust in any::<bool>(),

@@ -30,7 +30,7 @@ fn code(served: &Served) -> Option<&'static str> {
 }
 
 #[test]
-fn only_the_same_proven_accepted_and_healthy_certificate_is_attested() {
+fn only_the_same_proven_accepted_and_healthy_certificate_is_verified() {
     type Change = fn(&mut Served);
     let table: [(Change, Option<&str>); 12] = [
         (|_| {}, None),

@@ -7,7 +7,7 @@ use super::*;
 /// An application that serves "01" until it takes up "02".
 pub(super) struct App {
     pub(super) serves: String,
-    pub(super) told: usize,
+    pub(super) reloaded: usize,
     pub(super) by_step: BTreeMap<(u32, usize), u32>,
     ignores: usize,
     /// Behaves as it likes; an xorshift state.
@@ -19,7 +19,7 @@ impl App {
     pub(super) fn ignoring(ignores: usize) -> Self {
         Self {
             serves: "01".to_owned(),
-            told: 0,
+            reloaded: 0,
             by_step: BTreeMap::new(),
             ignores,
             wild: None,
@@ -54,9 +54,9 @@ impl App {
             Some(2) => return Ok(Delivery::NotRunning),
             _ => {}
         }
-        self.told += 1;
+        self.reloaded += 1;
         *self.by_step.entry((round, step)).or_default() += 1;
-        if self.told > self.ignores {
+        if self.reloaded > self.ignores {
             generation.clone_into(&mut self.serves);
         }
         Ok(Delivery::Delivered)
@@ -110,7 +110,7 @@ impl Sim {
         }
     }
 
-    pub(super) fn attested(&self) -> bool {
+    pub(super) fn verified(&self) -> bool {
         self.record.is_verified()
     }
 
@@ -141,7 +141,7 @@ impl Sim {
     /// Until it is attested or in alarm; or so many acts whatever comes.
     pub(super) fn run(&mut self, acts: Option<usize>) {
         for _ in 0..acts.unwrap_or(10_000) {
-            if acts.is_none() && (self.attested() || self.alarmed()) {
+            if acts.is_none() && (self.verified() || self.alarmed()) {
                 return;
             }
             self.app.live();
