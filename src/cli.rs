@@ -74,7 +74,7 @@ pub enum Command {
     Wait(WaitArgs),
 }
 
-/// `certagent run`
+/// Get certificates, publish and renew them until stopped.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = help::RUN)]
 pub struct RunArgs {
@@ -83,7 +83,7 @@ pub struct RunArgs {
     pub flags: Flags,
 }
 
-/// `certagent exec`
+/// Get certificates, then run a command with them and renew them until it exits.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = help::EXEC)]
 pub struct ExecArgs {
@@ -98,7 +98,7 @@ pub struct ExecArgs {
     pub command: Vec<OsString>,
 }
 
-/// `certagent issue`
+/// Request one certificate and show it; start no agent.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = help::ISSUE)]
 pub struct IssueArgs {
@@ -128,7 +128,7 @@ pub enum IssueFormat {
     Pem,
 }
 
-/// `certagent wait`
+/// Block until a valid certificate is published (for a prestart task).
 #[derive(Args, Clone, Debug)]
 #[command(after_help = help::WAIT)]
 pub struct WaitArgs {
@@ -144,7 +144,7 @@ pub struct WaitArgs {
     pub output: OutputFormat,
 }
 
-/// `certagent status`
+/// Show what the running agent knows.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = help::STATUS)]
 pub struct StatusArgs {
@@ -160,7 +160,7 @@ pub struct StatusArgs {
     pub watch: bool,
 }
 
-/// `certagent renew`
+/// Make the running agent renew now, and wait for the new certificates.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = help::RENEW)]
 pub struct RenewArgs {
@@ -179,7 +179,7 @@ pub struct RenewArgs {
     pub output: OutputFormat,
 }
 
-/// `certagent inspect`
+/// Show what is in a certificate directory or a PEM file, and whether it is valid.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = help::INSPECT)]
 pub struct InspectArgs {
@@ -192,7 +192,7 @@ pub struct InspectArgs {
     pub output: OutputFormat,
 }
 
-/// `certagent probe`
+/// Compare the certificate that an application serves with the published one.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = help::PROBE)]
 pub struct ProbeArgs {
@@ -237,7 +237,7 @@ pub enum StartTlsArg {
     Smtp,
 }
 
-/// `certagent explain`
+/// Print every input of the next renewal time.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = help::EXPLAIN)]
 pub struct ExplainArgs {
@@ -249,7 +249,7 @@ pub struct ExplainArgs {
     pub flags: Flags,
 }
 
-/// `certagent check-config`
+/// Check the configuration; print every effective setting with its source.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = help::CHECK_CONFIG)]
 pub struct CheckConfigArgs {
@@ -261,7 +261,7 @@ pub struct CheckConfigArgs {
     pub flags: Flags,
 }
 
-/// `certagent dev`
+/// Demonstrate certagent on an embedded PKI, or serve that PKI alone.
 #[cfg(feature = "dev")]
 #[derive(Args, Clone, Debug)]
 #[command(after_help = help::DEV)]
@@ -286,13 +286,16 @@ pub struct DevArgs {
     pub renewals: Option<u64>,
 }
 
-/// `certagent doctor`
+/// Find misconfigurations and name them; changes nothing.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = help::DOCTOR)]
 pub struct DoctorArgs {
     /// What to print.
     #[arg(short, long, value_enum, default_value_t, value_name = "FORMAT")]
     pub output: OutputFormat,
+    /// Show the checks that are ok and those that could not be made, too.
+    #[arg(short, long)]
+    pub verbose: bool,
     /// Request one real certificate for each block, and discard it.
     #[arg(long)]
     pub test_issue: bool,
@@ -310,7 +313,7 @@ pub struct DoctorArgs {
     pub flags: Flags,
 }
 
-/// `certagent completions`
+/// Print the completion script of a shell.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = help::COMPLETIONS)]
 pub struct CompletionsArgs {
@@ -319,7 +322,7 @@ pub struct CompletionsArgs {
     pub shell: clap_complete::Shell,
 }
 
-/// `certagent man`
+/// Print the manual page (troff), or write one page per command.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = help::MAN)]
 pub struct ManArgs {

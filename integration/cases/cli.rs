@@ -69,8 +69,15 @@ fn help_is_a_result_and_lists_the_exit_codes() {
 fn every_command_has_help_with_an_example() {
     let commands = subcommands();
     assert!(commands.len() >= 4, "{commands:?}");
+    let list = run(["--help"], &[]).out;
     for command in commands {
         let ran = run([command.as_str(), "--help"], &[]);
+        let purpose = ran.out.lines().next().unwrap();
+        let listed = list.lines().any(|line| {
+            let words = line.trim().strip_prefix(&command).map(str::trim_start);
+            words.is_some_and(|words| words == purpose)
+        });
+        assert!(listed, "{command}: {purpose}");
         assert_eq!(ran.code, code(Exit::Done), "{command}");
         assert!(ran.out.contains("Example"), "{command}");
         assert!(

@@ -37,7 +37,7 @@ pub(super) async fn run(args: &DoctorArgs, environment: &Environment) -> anyhow:
     if args.output == OutputFormat::Json {
         super::print(&format!("{:#}\n", as_json(&report, args.test_issue)))?;
     } else {
-        super::print(&as_text(&report, args.test_issue, Screen::stdout(variable)))?;
+        super::print(&as_text(&report, args, Screen::stdout(variable)))?;
     }
     Ok(report.exit())
 }
@@ -62,11 +62,21 @@ fn as_json(report: &DoctorReport, asked: bool) -> Value {
     })
 }
 
-fn as_text(report: &DoctorReport, asked: bool, screen: Screen) -> String {
-    let widths = report.rows.iter().map(|row| row.check.code.len());
-    let width = widths.max().unwrap_or(0);
+/// Failures stand last, where the eye is when the text has run through.
+fn as_text(report: &DoctorReport, args: &DoctorArgs, screen: Screen) -> String {
+    let is_shown =
+        |row: &&Row| args.verbose || matches!(row.status, CheckStatus::Warn | CheckStatus::Fail);
+    let mut rows: Vec<&Row> = report.rows.iter().filter(is_shown).collect();
+    rows.sort_by_key(|row| match row.status {
+        CheckStatus::Skipped => 0,
+        CheckStatus::Ok => 1,
+        CheckStatus::Warn => 2,
+        CheckStatus::Fail => 3,
+    });
+    let width = rows.iter().map(|row| row.check.code.len()).max();
+    let width = width.unwrap_or(0);
     let mut text = String::new();
-    for row in &report.rows {
+    for row in rows {
         let style = match row.status {
             CheckStatus::Ok => Style::Good,
             CheckStatus::Skipped => Style::Faint,
@@ -90,20 +100,25 @@ fn as_text(report: &DoctorReport, asked: bool, screen: Screen) -> String {
             text.push_str(&format!("        -> {}\n", harmless(todo)));
         }
     }
-    let [ok, skipped, warned, failed] = [
-        CheckStatus::Ok,
-        CheckStatus::Skipped,
-        CheckStatus::Warn,
-        CheckStatus::Fail,
-    ]
-    .map(|one| report.count(one));
-    text.push_str(&format!(
-        "\n{ok} ok, {warned} warnings, {failed} failures, {skipped} not checked; {}\n",
+    text.push_str(&summary(report, args.test_issue));
+    text
+}
+
+fn summary(report: &DoctorReport, asked: bool) -> String {
+    let many = |status: CheckStatus, one: &str, more: &str| {
+        let count = report.count(status);
+        format!("{count} {}", if count == 1 { one } else { more })
+    };
+    format!(
+        "{}, {}, {} ok, {} not checked (-v shows them); {}\n",
+        many(CheckStatus::Fail, "failure", "failures"),
+        many(CheckStatus::Warn, "warning", "warnings"),
+        report.count(CheckStatus::Ok),
+        report.count(CheckStatus::Skipped),
         if asked {
             "one certificate for each block was requested and discarded"
         } else {
             "nothing was changed, no certificate was requested"
         }
-    ));
-    text
+    )
 }
