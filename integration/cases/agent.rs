@@ -143,6 +143,21 @@ fn several_certificates_fail_on_their_own() {
 }
 
 #[test]
+fn a_dry_run_that_cannot_log_in_says_that_nothing_was_checked() {
+    let mut place = Place::new();
+    let absent = place.path("absent.jwt");
+    place.set("VAULT_TOKEN", "");
+    let mut command = place.one("issue");
+    command.args(["--dry-run", "--auth", "jwt", "--auth-role", "certagent"]);
+    let output = command.arg("--auth-path").arg(&absent).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.contains("not checked: "), "{text}");
+    assert!(text.contains("absent.jwt"), "{text}");
+    assert!(!text.contains("nothing was found"), "{text}");
+    assert_ne!(output.status.code(), Some(0));
+}
+
+#[test]
 fn a_json_line_names_its_certificate_and_no_key_twice() {
     let place = Place::new();
     let mut agent = start(&place, &["--log-format", "json"]);

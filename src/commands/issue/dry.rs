@@ -10,7 +10,7 @@ use crate::{
     cli::IssueFormat,
     config::{CertConfig, Config},
     exit::Exit,
-    model::{request::Mode, role},
+    model::{failure::Failure, request::Mode, role},
     terminal::{Screen, Style, harmless},
     vault::{RequestPlan, Vault},
 };
@@ -24,6 +24,8 @@ struct Outlook {
     refused: Vec<String>,
     /// What is odd, or could not be found out.
     notes: Vec<String>,
+    /// Why nothing could be asked.
+    unchecked: Option<Failure>,
 }
 
 pub(super) async fn run(
@@ -43,6 +45,8 @@ pub(super) async fn run(
             .await;
         if !outlook.refused.is_empty() {
             exit = Exit::Denied;
+        } else if let Some(failure) = &outlook.unchecked {
+            exit = failure.class.into();
         }
         let shown = match format {
             IssueFormat::Text => text(config, &plan, &outlook, screens.out)?,
@@ -50,6 +54,7 @@ pub(super) async fn run(
                 "request": request_json(config, &plan),
                 "would_be_refused": outlook.refused,
                 "notes": outlook.notes,
+                "not_checked": outlook.unchecked.as_ref().map(ToString::to_string),
             }))?,
         };
         crate::commands::print(&shown)?;
@@ -62,7 +67,11 @@ async fn look(certificate: &CertConfig, plan: &RequestPlan, vault: &Vault) -> Ou
     let mut outlook = Outlook {
         refused: Vec::new(),
         notes: Vec::new(),
+        unchecked: vault.token().await.err(),
     };
+    if outlook.unchecked.is_some() {
+        return outlook;
+    }
     match vault.capabilities(&plan.path).await {
         Ok(may) if may.iter().any(|word| word == "update" || word == "root") => {}
         Ok(may) => outlook.refused.push(format!(
@@ -109,7 +118,10 @@ fn text(
         let mark = screen.paint(Style::Warning, "note");
         text.push_str(&format!("{mark}: {}\n", harmless(note)));
     }
-    if outlook.refused.is_empty() {
+    if let Some(failure) = &outlook.unchecked {
+        let mark = screen.paint(Style::Bad, "not checked");
+        text.push_str(&format!("{mark}: {}\n", harmless(&failure.to_string())));
+    } else if outlook.refused.is_empty() {
         text.push_str("nothing was found that would be refused; no certificate was requested\n");
     }
     Ok(text)
