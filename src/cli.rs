@@ -149,7 +149,7 @@ pub struct WaitArgs {
 #[command(after_help = help::STATUS)]
 pub struct StatusArgs {
     /// Status socket of the agent; by default CERTAGENT_STATUS_SOCKET, else
-    /// certagent/run/status.sock in NOMAD_ALLOC_DIR.
+    /// certagent/run/status.sock in NOMAD_ALLOC_DIR, or certagent/status.sock in XDG_RUNTIME_DIR.
     #[arg(long, value_name = "FILE")]
     pub socket: Option<PathBuf>,
     /// What to print; JSON with --watch is one object a line.
@@ -168,7 +168,7 @@ pub struct RenewArgs {
     #[arg(value_name = "NAME")]
     pub name: Option<String>,
     /// Status socket of the agent; by default CERTAGENT_STATUS_SOCKET, else
-    /// certagent/run/status.sock in NOMAD_ALLOC_DIR.
+    /// certagent/run/status.sock in NOMAD_ALLOC_DIR, or certagent/status.sock in XDG_RUNTIME_DIR.
     #[arg(long, value_name = "FILE")]
     pub socket: Option<PathBuf>,
     /// Stop waiting for the answer after this long; the agent continues.

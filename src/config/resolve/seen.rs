@@ -56,8 +56,8 @@ fn listen(text: &str) -> Result<Listen, String> {
 /// `status { }`.
 pub(super) fn status(layers: &mut Layers<'_, '_>) -> Option<StatusSocket> {
     let chosen = layers.written("socket").is_some();
-    let derived = match of_nomad(layers.all.environment) {
-        Some(path) if !chosen && fits(&path).is_err() => {
+    let derived = match usual_socket(layers.all.environment) {
+        Some((path, _)) if !chosen && fits(&path).is_err() => {
             layers.all.notes.push(format!(
                 "status.socket: {} is longer than the {MAX_SOCKET_PATH} bytes that a socket's path \
                  may have, so certagent status can't reach this agent; set a shorter one",
@@ -65,7 +65,7 @@ pub(super) fn status(layers: &mut Layers<'_, '_>) -> Option<StatusSocket> {
             ));
             None
         }
-        Some(path) => Some(Derived::new(path.display().to_string(), "NOMAD_ALLOC_DIR")),
+        Some((path, variable)) => Some(Derived::new(path.display().to_string(), variable)),
         None => None,
     };
     let path = layers.read_or("socket", derived, |text| match text {
@@ -75,21 +75,30 @@ pub(super) fn status(layers: &mut Layers<'_, '_>) -> Option<StatusSocket> {
     path.map(|path| StatusSocket { path, chosen })
 }
 
-/// Where `certagent status` finds the agent: the variable, else Nomad's place.
+/// Where `certagent status` finds the agent: the variable, else the usual place.
 pub(crate) fn status_socket(environment: &Environment) -> Option<PathBuf> {
     let named = environment.get("CERTAGENT_STATUS_SOCKET");
     match named.filter(|path| !path.is_empty()) {
         Some(path) if path == OFF => None,
         Some(path) => Some(PathBuf::from(path)),
-        None => of_nomad(environment),
+        None => usual_socket(environment).map(|(path, _)| path),
     }
 }
 
-/// A directory of its own, because the others in the allocation's are open to all its tasks.
-fn of_nomad(environment: &Environment) -> Option<PathBuf> {
-    let alloc = environment.get("NOMAD_ALLOC_DIR");
-    let alloc = alloc.filter(|path| !path.is_empty())?;
-    Some(Path::new(alloc).join("certagent/run/status.sock"))
+/// A directory of its own in the allocation, because the others there are open to all its tasks; else in the
+/// user's runtime directory (XDG Base Directory Specification). With the variable that names the place.
+fn usual_socket(environment: &Environment) -> Option<(PathBuf, &'static str)> {
+    let places = [
+        ("NOMAD_ALLOC_DIR", "certagent/run/status.sock"),
+        ("XDG_RUNTIME_DIR", "certagent/status.sock"),
+    ];
+    places.into_iter().find_map(|(variable, path)| {
+        let directory = environment.get(variable)?;
+        let directory = Path::new(directory);
+        directory
+            .is_absolute()
+            .then(|| (directory.join(path), variable))
+    })
 }
 
 fn socket(text: &str) -> Result<PathBuf, String> {

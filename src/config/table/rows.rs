@@ -212,7 +212,7 @@ pub const SETTINGS: &[Setting] = &[
     row(Http, "allow_remote", "http-allow-remote", Bool, Value("false"),
         "allow listen to be an address that is not on loopback"),
 
-    row(Status, "socket", "status-socket", Path, Derived("$NOMAD_ALLOC_DIR/certagent/run/status.sock"),
+    row(Status, "socket", "status-socket", Path, Derived("$NOMAD_ALLOC_DIR/certagent/run/status.sock, else $XDG_RUNTIME_DIR/certagent/status.sock"),
         "socket for certagent status and certagent renew; off is none"),
 
     row(Process, "hardening", "hardening", Choice(&["on", "off"]), Value("on"),

@@ -54,6 +54,14 @@ fn nomad_says_where_the_status_socket_is_and_the_client_finds_it() {
     assert_eq!(status, Some(wanted));
     assert_eq!(status_socket(&environment).as_deref(), Some(path));
     assert_eq!(status_socket(&least()), None);
+    let mut session = least();
+    session.insert("XDG_RUNTIME_DIR".to_owned(), "/run/user/1".to_owned());
+    let path = Path::new("/run/user/1/certagent/status.sock");
+    let status = load("", &session, &Flags::default()).status;
+    assert_eq!(status.map(|status| status.path).as_deref(), Some(path));
+    assert_eq!(status_socket(&session).as_deref(), Some(path));
+    session.insert("XDG_RUNTIME_DIR".to_owned(), "relative".to_owned());
+    assert_eq!(status_socket(&session), None);
     let off = Flags::default().with("status-socket", "off");
     assert_eq!(load("", &environment, &off).status, None);
 }
