@@ -187,6 +187,9 @@ pub struct InspectArgs {
     /// NOMAD_SECRETS_DIR, else secrets/certs.
     #[arg(value_name = "DIR|FILE")]
     pub path: Option<PathBuf>,
+    /// Exit with 1 when a certificate of the chain expires within this time, as 24h.
+    #[arg(long, value_name = "DURATION", value_parser = crate::model::duration::parse)]
+    pub expires_in: Option<std::time::Duration>,
     /// What to print.
     #[arg(short, long, value_enum, default_value_t, value_name = "FORMAT")]
     pub output: OutputFormat,

@@ -79,7 +79,8 @@ Examples:
 pub(super) const INSPECT: &str = "\
 Examples:
   certagent inspect secrets/certs
-  certagent inspect -o json cert.pem";
+  certagent inspect -o json cert.pem
+  certagent inspect --expires-in 24h secrets/certs || echo \"expires soon\"";
 
 pub(super) const PROBE: &str = "\
 Exits with 0 when the application proves the published certificate and accepts the client

@@ -6,7 +6,10 @@
 mod report;
 mod text;
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use report::{Inspection, Verdict};
 use rustix::fs::FileType;
@@ -34,10 +37,16 @@ pub(super) fn run(args: &InspectArgs, environment: &Environment) -> anyhow::Resu
         let screen = Screen::stdout(|name| environment.get(name).map(String::as_str));
         super::print(&text::render(&report, screen))?;
     }
-    Ok(match report.verdict {
-        Verdict::Valid | Verdict::Warning => Exit::Done,
-        Verdict::Invalid => Exit::Refused,
-    })
+    Ok(exit(&report, args.expires_in))
+}
+
+fn exit(report: &Inspection, expires_in: Option<Duration>) -> Exit {
+    let ends = report.certificates.iter().map(|it| it.seconds_left).min();
+    match (report.verdict, expires_in.zip(ends)) {
+        (Verdict::Invalid, _) => Exit::Refused,
+        (_, Some((within, left))) if left <= within.as_secs() => Exit::Failure,
+        _ => Exit::Done,
+    }
 }
 
 /// Where `run` would publish with no more said.

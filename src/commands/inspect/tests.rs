@@ -42,6 +42,21 @@ fn inspected(path: &Path, days: u64) -> Inspection {
     inspect(path, &At(now)).unwrap()
 }
 
+#[test]
+fn expires_in_has_an_exit_code_of_its_own_and_invalid_files_keep_theirs() {
+    let ca = TestCa::new(NOW);
+    let dir = published(&ca);
+    let report = inspected(dir.path(), 0);
+    let left = report.certificates.iter().map(|it| it.seconds_left).min();
+    let left = Duration::from_secs(left.unwrap());
+    let second = Duration::from_secs(1);
+    assert_eq!(exit(&report, None), Exit::Done);
+    assert_eq!(exit(&report, Some(left - second)), Exit::Done);
+    assert_eq!(exit(&report, Some(left)), Exit::Failure);
+    let expired = inspected(dir.path(), 4_000);
+    assert_eq!(exit(&expired, Some(second)), Exit::Refused);
+}
+
 fn codes(report: &Inspection) -> Vec<&str> {
     report.problems.iter().map(|one| one.code).collect()
 }
