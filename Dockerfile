@@ -8,15 +8,17 @@
 ARG BASE=gcr.io/distroless/cc-debian12
 ARG RUST=docker.io/library/rust:1.95-bookworm
 
-# The binary that is there already.
-FROM ${BASE} AS binary
-COPY certagent /usr/local/bin/certagent
+FROM ${BASE} AS runtime
 USER 10001:10001
 ENTRYPOINT ["/usr/local/bin/certagent"]
 HEALTHCHECK --start-period=5m --interval=30s --timeout=5s CMD ["/usr/local/bin/certagent", "status"]
 LABEL org.opencontainers.image.title="certagent" \
       org.opencontainers.image.description="Fetch, verify and renew TLS certificates from Vault or OpenBao" \
       org.opencontainers.image.licenses="Apache-2.0"
+
+# The program that is there already.
+FROM runtime AS binary
+COPY certagent /usr/local/bin/certagent
 
 FROM ${RUST} AS build
 WORKDIR /src
@@ -28,11 +30,5 @@ COPY benches benches
 COPY integration integration
 RUN cargo build --release --locked --no-default-features
 
-FROM ${BASE}
+FROM runtime
 COPY --from=build /src/target/release/certagent /usr/local/bin/certagent
-USER 10001:10001
-ENTRYPOINT ["/usr/local/bin/certagent"]
-HEALTHCHECK --start-period=5m --interval=30s --timeout=5s CMD ["/usr/local/bin/certagent", "status"]
-LABEL org.opencontainers.image.title="certagent" \
-      org.opencontainers.image.description="Fetch, verify and renew TLS certificates from Vault or OpenBao" \
-      org.opencontainers.image.licenses="Apache-2.0"
