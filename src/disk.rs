@@ -28,7 +28,7 @@ use std::{
 };
 
 pub(crate) use access::{own_gid, set_mode_of, strip_acl};
-pub(crate) use read::{Content, read, read_ours, take};
+pub(crate) use read::{Content, read, read_credential, read_ours, take};
 pub use refusal::{PathFault, PathRefusal};
 use rustix::{
     fs::{self, FileType, Mode, OFlags, Stat},

@@ -62,6 +62,22 @@ pub(crate) fn read_ours(
     take(&reopen(&fd, path)?, path, limit)
 }
 
+/// Reads a credential: as [`read_ours`], and root, ourselves or a trusted owner has written it.
+///
+/// # Errors
+/// As [`read_ours`], and for a foreign file.
+pub(crate) fn read_credential(
+    path: &Path,
+    limit: u64,
+    trust: &TrustedOwners,
+) -> Result<Content, PathRefusal> {
+    let found = read_ours(path, limit, trust)?;
+    match trust.owns(found.stat.st_uid) {
+        true => Ok(found),
+        false => Err(PathRefusal::new(path, &found.stat, PathFault::ForeignFile)),
+    }
+}
+
 /// Reads what is open already.
 ///
 /// # Errors

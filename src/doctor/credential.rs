@@ -9,7 +9,11 @@ use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD as URL_SAFE_NO_PAD};
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
-use crate::{config::Auth, disk, model::time::Timestamp};
+use crate::{
+    config::Auth,
+    disk::{self, TrustedOwners},
+    model::time::Timestamp,
+};
 
 /// Bytes; larger ones are no credential.
 const MAX_CREDENTIAL_BYTES: u64 = 64 * 1024;
@@ -105,7 +109,7 @@ fn claims(jwt: &str) -> Option<Claims> {
 }
 
 fn read(path: &Path, jwt: bool) -> CredentialFile {
-    let found = match disk::read(path, MAX_CREDENTIAL_BYTES) {
+    let found = match disk::read_credential(path, MAX_CREDENTIAL_BYTES, &TrustedOwners::OWN) {
         Ok(found) => found,
         Err(refusal) if refusal.is_missing() => return CredentialFile::Missing,
         Err(refusal) => return CredentialFile::Unreadable(refusal.to_string()),

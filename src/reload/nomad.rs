@@ -21,7 +21,8 @@ use serde_json::{Value, json};
 pub use self::lock::{Lock, Taken};
 use crate::{
     config::{Environment, MAX_SOCKET_PATH},
-    disk, http_client,
+    disk::{self, TrustedOwners},
+    http_client,
     model::{
         reload::{Delivery, ReloadFailure, SignalName},
         secret::Secret,
@@ -280,20 +281,28 @@ impl Nomad {
 
     /// The workload identity's token: the file at this moment, else the variable.
     fn token(&self, what: &str) -> Result<Secret, ReloadFailure> {
-        let hint = "give the task an identity { file = true } block";
-        let read = |path: &PathBuf| disk::read(path, MAX_TOKEN_BYTES);
+        let mut hint = "give the task an identity { file = true } block";
+        let mut code = "nomad-token-missing";
+        let read =
+            |path: &PathBuf| disk::read_credential(path, MAX_TOKEN_BYTES, &TrustedOwners::OWN);
         let missing = match self.config.token_file.as_ref().map(read) {
             Some(Ok(found)) => match found.text().map(str::trim) {
                 Some("") => "the token file is empty".to_owned(),
                 Some(text) => return Ok(Secret::new(text.to_owned())),
                 None => "the token file is no text".to_owned(),
             },
-            Some(Err(refusal)) => format!("the token file: {refusal}"),
+            Some(Err(refusal)) => {
+                if refusal.kind().is_none() {
+                    code = refusal.code();
+                    hint = refusal.hint().unwrap_or_default();
+                }
+                format!("the token file: {refusal}")
+            }
             None => "NOMAD_SECRETS_DIR is not set".to_owned(),
         };
         self.config.token.clone().ok_or_else(|| {
             let text = format!("{what}: no token: {missing}, and NOMAD_TOKEN is not set");
-            ReloadFailure::passing("nomad-token-missing", text, hint)
+            ReloadFailure::passing(code, text, hint)
         })
     }
 }

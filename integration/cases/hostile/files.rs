@@ -104,6 +104,43 @@ fn fifos_as_token_and_extra_anchors_are_refused_by_name() {
     }
 }
 
+/// Whoever writes the credential decides as whom the agent asks: a file and a link of the other one
+/// are refused at once, root's own file behind root's own link is read.
+#[test]
+#[ignore = "needs root"]
+fn a_credential_file_of_another_user_is_not_sent() {
+    let place = Allocation::new();
+    let path = place.path("secrets/token");
+    let ours = place.path("their.token");
+    fs::write(&ours, &place.server.token).unwrap();
+    let command = |method: &str, path: &Path| {
+        let mut command = place.command("run", &["--ttl", "1h", "--auth", method]);
+        command
+            .env_remove("VAULT_TOKEN")
+            .env("CERTAGENT_AUTH_PATH", path);
+        command
+    };
+    let word = PathBuf::from(&place.server.token);
+    let theirs = "rm -f \"$1\"; echo \"$2\" >\"$1\"";
+    let link = "rm -f \"$1\"; ln -s \"$3\" \"$1\"";
+    for (script, code) in [(theirs, "file-foreign"), (link, "link-foreign")] {
+        other_does(script, &[&path, &word, &ours]);
+        for method in ["token_file", "jwt"] {
+            let mut process = Process::start(&mut command(method, &path));
+            let line = process.wait_for_line(code, PATIENCE);
+            assert!(line.contains("secrets/token"), "{line}");
+            assert!(line.contains("owner 65534"), "{line}");
+            assert!(!place.ready_file().exists() && place.live("key.pem").is_none());
+            ends(process);
+        }
+    }
+    let link = place.path("token.link");
+    symlink(&ours, &link).unwrap();
+    let process = Process::start(&mut command("token_file", &link));
+    wait_for("files", PATIENCE, || place.live("key.pem"));
+    ends(process);
+}
+
 /// A daemon of root's that catches SIGUSR1 and writes down when it came.
 fn daemon(place: &Allocation) -> (Process, PathBuf) {
     let said = place.path("said");

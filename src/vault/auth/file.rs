@@ -5,11 +5,9 @@
 
 use std::{path::Path, time::Duration};
 
-use zeroize::Zeroizing;
-
 use super::{checked, refused};
 use crate::{
-    disk,
+    disk::{self, Content, PathRefusal, TrustedOwners},
     model::{failure::Failure, secret::Secret},
 };
 
@@ -23,7 +21,7 @@ const MAX_FILE_BYTES: u64 = 64 * 1024;
 ///
 /// # Errors
 /// `credential-missing` when there is none after two seconds, `credential-unreadable` when what is
-/// there is no JWT.
+/// there is no JWT, and at once the code of a refusal: another user's file or link, no regular file.
 pub(super) async fn read_jwt(path: &Path) -> Result<Secret, Failure> {
     read_when(path, is_jwt, "no JWT (three parts with dots between them)").await
 }
@@ -48,9 +46,13 @@ async fn read_when(
             tokio::time::sleep(POLL_INTERVAL).await;
         }
         match read(path) {
-            Ok(text) if whole(text.trim()) => return Ok(Secret::new(text.trim().to_owned())),
-            Ok(_) => last = None,
-            Err(error) => last = Some(error),
+            Ok(found) => match found.text().map(str::trim) {
+                Some(text) if whole(text) => return Ok(Secret::new(text.to_owned())),
+                Some(_) => last = None,
+                None => last = Some("it is no text".to_owned()),
+            },
+            Err(refusal) if refusal.kind().is_none() => return Err(not_taken(path, &refusal)),
+            Err(refusal) => last = Some(refusal.to_string()),
         }
     }
     let path = path.display();
@@ -68,10 +70,17 @@ async fn read_when(
     })
 }
 
-fn read(path: &Path) -> Result<Zeroizing<String>, String> {
-    let found = disk::read(path, MAX_FILE_BYTES).map_err(|refusal| refusal.to_string())?;
-    let text = found.text().ok_or("it is no text")?;
-    Ok(Zeroizing::new(text.to_owned()))
+/// Whoever writes the credential decides as whom we ask, so another user may not.
+fn read(path: &Path) -> Result<Content, PathRefusal> {
+    disk::read_credential(path, MAX_FILE_BYTES, &TrustedOwners::OWN)
+}
+
+fn not_taken(path: &Path, refusal: &PathRefusal) -> Failure {
+    refused(
+        refusal.code(),
+        format!("reading the credential file {}: {refusal}", path.display()),
+        refusal.hint().map(str::to_owned),
+    )
 }
 
 fn is_jwt(text: &str) -> bool {
