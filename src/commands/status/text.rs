@@ -74,7 +74,7 @@ pub(super) fn render(report: &ReportedAgent, screen: Screen) -> String {
     let widths: Vec<usize> = (0..HEAD.len()).map(width).collect();
     let up = duration::brief(report.started.until(now));
     let mut text = format!(
-        "certagent {}, up {up}, {} certificates\n\n",
+        "certagent {}, up {up}, certificates: {}\n\n",
         harmless(&report.version),
         rows.len()
     );
