@@ -15,6 +15,7 @@ mod process;
 mod sockets;
 
 use std::{
+    collections::BTreeMap,
     fs,
     os::unix::fs::{PermissionsExt as _, chown},
     path::{Path, PathBuf},
@@ -99,14 +100,70 @@ impl Allocation {
         fs::read(self.certs().join(name)).ok()
     }
 
-    /// A renewal happens although the other one did something.
+    /// The live set as it is now.
+    fn record(&self) -> LiveSet {
+        LiveSet::of(&self.certs())
+    }
+
+    /// A renewal that is asked for happens although the other one did something.
     fn renews(&self, process: &mut Process) {
+        process.signal(rustix::process::Signal::USR1);
         let before = fs::read_to_string(self.certs().join("cert.pem")).unwrap();
         wait_for("a renewal", PATIENCE, || {
             assert!(process.ended().is_none(), "{}", process.output());
             let now = fs::read_to_string(self.certs().join("cert.pem")).ok()?;
             (now != before).then_some(())
         });
+    }
+}
+
+/// Names, links and bytes below a certificate directory, as root sees them; without the agent's
+/// record, which counts failures too.
+#[derive(Debug, PartialEq, Eq)]
+struct LiveSet(BTreeMap<PathBuf, Vec<u8>>);
+
+impl LiveSet {
+    fn of(directory: &Path) -> Self {
+        let mut found = BTreeMap::new();
+        let mut ahead = vec![directory.to_owned()];
+        while let Some(next) = ahead.pop() {
+            for entry in fs::read_dir(&next).unwrap() {
+                let path = entry.unwrap().path();
+                let name = path.strip_prefix(directory).unwrap().to_owned();
+                if name.to_string_lossy().starts_with("..state.json") {
+                    continue;
+                }
+                let kind = fs::symlink_metadata(&path).unwrap().file_type();
+                let bytes = match (kind.is_symlink(), kind.is_dir()) {
+                    (true, _) => fs::read_link(&path)
+                        .unwrap()
+                        .into_os_string()
+                        .into_encoded_bytes(),
+                    (_, true) => Vec::new(),
+                    _ => fs::read(&path).unwrap(),
+                };
+                if kind.is_dir() {
+                    ahead.push(path.clone());
+                }
+                found.insert(name, bytes);
+            }
+        }
+        assert!(
+            found.contains_key(Path::new("key.pem")),
+            "{:?}",
+            found.keys()
+        );
+        Self(found)
+    }
+
+    /// After a refusal: not a byte, not a name is another. Shows names only.
+    fn is_unchanged_in(&self, directory: &Path) {
+        let now = Self::of(directory);
+        let (before, after) = (self.0.keys(), now.0.keys());
+        assert!(before.eq(after), "{:?} {:?}", self.0.keys(), now.0.keys());
+        for (name, bytes) in &self.0 {
+            assert!(now.0.get(name) == Some(bytes), "{} changed", name.display());
+        }
     }
 }
 

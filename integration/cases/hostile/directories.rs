@@ -42,7 +42,7 @@ fn a_directory_that_is_exchanged_gets_nothing_and_its_end_is_the_end_of_the_trou
     let place = Allocation::new();
     let mut process = place.running(&["--ttl", "20s", "--key-perms", "0640"]);
     let moved = place.path("secrets/x");
-    let before = fs::read(place.certs().join("key.pem")).unwrap();
+    let before = place.record();
     other_does(
         "mkdir \"$3\"; chmod 2777 \"$3\"; mv \"$1\" \"$2\"; i=0; \
          until mv -T \"$3\" \"$1\"; do mv \"$1\" \"$2.again$i\" || true; i=$((i+1)); done",
@@ -51,7 +51,7 @@ fn a_directory_that_is_exchanged_gets_nothing_and_its_end_is_the_end_of_the_trou
     process.wait_for_line("directory-foreign", PATIENCE);
     std::thread::sleep(Duration::from_secs(16));
     holds_no_key(&place.certs());
-    assert_eq!(fs::read(moved.join("key.pem")).unwrap(), before);
+    before.is_unchanged_in(&moved);
     other_does("rmdir \"$1\"", &[&place.certs()]);
     wait_for("files again", PATIENCE, || place.live("key.pem"));
     place.renews(&mut process);
@@ -138,12 +138,14 @@ fn an_open_directory_is_refused_and_one_that_was_opened_is_closed() {
 #[ignore = "needs root"]
 fn no_link_of_the_other_one_gets_into_the_directory() {
     let place = Allocation::new();
-    let process = place.running(&["--ttl", "20s"]);
+    let process = place.running(&["--ttl", "1h"]);
+    let before = place.record();
     let script = "for turn in $(seq 300); do ln -sfn /tmp \"$1/..data\" 2>/dev/null && exit 3; \
                   mv \"$2\" \"$1/..data\" 2>/dev/null && exit 4; done; exit 0";
     other_does(script, &[&place.certs(), &place.path("alloc/x")]);
     let target = fs::read_link(place.certs().join("..data")).unwrap();
     assert!(target.to_string_lossy().starts_with("..gen-"), "{target:?}");
+    before.is_unchanged_in(&place.certs());
     ends(process);
 }
 
@@ -177,12 +179,14 @@ fn no_key_gets_into_a_directory_that_is_exchanged_in_a_loop() {
 #[ignore = "needs root"]
 fn root_writes_no_ready_file_through_a_link_of_another_user() {
     let place = Allocation::new();
-    let mut process = place.running(&["--ttl", "20s"]);
+    let mut process = place.running(&["--ttl", "1h"]);
+    let before = place.record();
     let etc = place.path("etc");
     fs::create_dir(&etc).unwrap();
     let theirs = "mv \"$1/certagent\" \"$1/x\"; ln -s \"$2\" \"$1/certagent\"";
     other_does(theirs, &[&place.path("alloc"), &etc]);
     process.wait_for_line("link-foreign", PATIENCE);
+    before.is_unchanged_in(&place.certs());
     place.renews(&mut process);
     assert_eq!(fs::read_dir(&etc).unwrap().count(), 0);
     ends(process);

@@ -13,10 +13,12 @@ fn fifo(path: &Path) {
 #[ignore = "needs root"]
 fn a_fifo_in_the_place_of_the_ready_file_stops_nothing() {
     let place = Allocation::new();
-    let mut process = place.running(&["--ttl", "20s"]);
+    let mut process = place.running(&["--ttl", "1h"]);
+    let before = place.record();
     let script = "cd \"$1\"; mv certagent x; mkdir certagent; mkfifo certagent/ready.json";
     other_does(script, &[&place.path("alloc")]);
     process.wait_for_line("directory-foreign", PATIENCE);
+    before.is_unchanged_in(&place.certs());
     place.renews(&mut process);
     ends(process);
     // as at a start
@@ -139,6 +141,21 @@ fn a_credential_file_of_another_user_is_not_sent() {
     let process = Process::start(&mut command("token_file", &link));
     wait_for("files", PATIENCE, || place.live("key.pem"));
     ends(process);
+    // exchanged while a set is live: the next use of it is refused
+    fs::remove_file(&path).unwrap();
+    fs::copy(&ours, &path).unwrap();
+    fs::remove_dir_all(place.certs()).unwrap();
+    fs::remove_dir_all(place.path("alloc/certagent")).unwrap();
+    let mut process = Process::start(&mut command("token_file", &path));
+    wait_for("files", PATIENCE, || {
+        place.ready_file().exists().then_some(())
+    });
+    let before = place.record();
+    other_does(theirs, &[&path, &word]);
+    process.signal(rustix::process::Signal::USR1);
+    process.wait_for_line("file-foreign", PATIENCE);
+    before.is_unchanged_in(&place.certs());
+    ends(process);
 }
 
 /// A daemon of root's that catches SIGUSR1 and writes down when it came.
@@ -175,7 +192,7 @@ fn a_pid_file_of_another_user_names_no_daemon_of_root() {
     let link = "rm -f \"$1\"; ln -s \"$3\" \"$1\"";
     for (script, code) in [(theirs, "pid-file-foreign"), (link, "pid-file-unreadable")] {
         other_does(script, &[&path, &pid, &ours]);
-        let settings = [&["--ttl", "10s"], &SIGNAL[..], &[path.to_str().unwrap()]].concat();
+        let settings = [&["--ttl", "1h"], &SIGNAL[..], &[path.to_str().unwrap()]].concat();
         let mut process = place.running(&settings);
         let line = process.wait_for_line(code, PATIENCE);
         assert!(line.contains("app.pid"), "{line}");
@@ -185,7 +202,7 @@ fn a_pid_file_of_another_user_names_no_daemon_of_root() {
     }
     fs::remove_file(&path).unwrap();
     fs::write(&path, daemon.pid().to_string()).unwrap();
-    let settings = [&["--ttl", "10s"], &SIGNAL[..], &[path.to_str().unwrap()]].concat();
+    let settings = [&["--ttl", "1h"], &SIGNAL[..], &[path.to_str().unwrap()]].concat();
     let process = place.running(&settings);
     wait_for("the signal", PATIENCE, || said.exists().then_some(()));
     ends(process);
@@ -202,7 +219,7 @@ fn a_pid_file_that_is_no_file_stops_nothing() {
             true => symlink("/dev/zero", &path).unwrap(),
             false => fifo(&path),
         }
-        let settings = [&["--ttl", "10s"], &SIGNAL[..], &[path.to_str().unwrap()]].concat();
+        let settings = [&["--ttl", "1h"], &SIGNAL[..], &[path.to_str().unwrap()]].concat();
         let mut process = place.running(&settings);
         process.wait_for_line("pid-file-unreadable", PATIENCE);
         place.renews(&mut process);

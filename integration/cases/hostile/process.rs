@@ -68,10 +68,18 @@ impl Agent {
     }
 
     fn dropped(&self) -> u64 {
+        self.counter("certagent_log_lines_dropped_total")
+    }
+
+    /// The one value of that metric.
+    fn counter(&self, name: &str) -> u64 {
         let text = self.get("/metrics").unwrap();
-        let name = "certagent_log_lines_dropped_total ";
-        let line = text.lines().find_map(|line| line.strip_prefix(name));
-        line.expect(name).parse().unwrap()
+        let mut values = text.lines().filter_map(|line| {
+            let rest = line.strip_prefix(name)?;
+            rest.starts_with([' ', '{'])
+                .then(|| rest.rsplit(' ').next())?
+        });
+        values.next().expect(name).parse().unwrap()
     }
 
     fn signal(&self, signal: Signal) {
@@ -108,6 +116,32 @@ fn fill(pipe: &File) {
     let mut into = pipe;
     while into.write(&[b'x'; 4096]).is_ok() {}
     rustix::fs::fcntl_setfl(pipe, flags).unwrap();
+}
+
+/// Another process changes the files again and again: each time they are restored, and from the
+/// fifth time on `/ready` says `files-changed`.
+#[test]
+fn many_repairs_in_a_row_are_counted_and_shown() {
+    let agent = Agent::start(&["--ttl", "1h"], Stdio::null());
+    let first = wait_for("the certificate files", PATIENCE, || agent.published());
+    let certs = agent.temp.path().join("secrets/certs");
+    wait_for("ready", PATIENCE, || agent.get("/ready").ok());
+    assert!(!agent.get("/ready").unwrap().contains("files-changed"));
+    for turn in 1..=6 {
+        match turn % 2 {
+            0 => fs::remove_file(certs.join("..data/cert.pem")).unwrap(),
+            _ => {
+                fs::remove_file(certs.join("..data")).unwrap();
+                std::os::unix::fs::symlink("/tmp", certs.join("..data")).unwrap();
+            }
+        }
+        wait_for("a repair", PATIENCE, || {
+            (agent.counter("certagent_repairs_total") >= turn).then_some(())
+        });
+        assert_eq!(agent.published().as_ref(), Some(&first), "turn {turn}");
+    }
+    assert!(agent.counter("certagent_degraded") > 0);
+    assert!(agent.get("/ready").unwrap().contains("files-changed"));
 }
 
 /// H2: nobody reads stderr from the first line on.

@@ -200,7 +200,7 @@ async fn a_fifo_as_token_or_ca_is_refused_and_not_waited_for() {
     };
     let failure = Nomad::new(with_token).unwrap().restart("loki").await;
     let failure = failure.unwrap_err();
-    assert_eq!(failure.code, "nomad-token-missing");
+    assert_eq!(failure.code, "file-not-regular");
     assert!(failure.message.contains("not a regular file"), "{failure}");
 }
 
