@@ -5,7 +5,6 @@
 
 mod application;
 mod context;
-mod extras;
 mod health_checker;
 mod holdings;
 mod log;
@@ -48,6 +47,7 @@ use crate::{
     config::CertConfig,
     control::{Force, Inputs},
     exit::Exit,
+    issuance,
     issuer::Issuer,
     model::{decide::Facts, failure::Failure, time::Timestamp},
     status::Status,
@@ -65,7 +65,7 @@ const SHUTDOWN_TIMEOUT: Duration = Duration::from_millis(600);
 
 /// Why the extra anchors of this certificate can't be read; nothing where they can, or none are set.
 pub(crate) fn extra_ca_failure(config: &CertConfig) -> Option<Failure> {
-    extras::read(config.extra_ca.as_ref()?).err()
+    issuance::extras::read(config.extra_ca.as_ref()?).err()
 }
 
 /// The facts that a loop would start from now, read from the disk without changing anything there.

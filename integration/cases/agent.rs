@@ -158,6 +158,34 @@ fn a_dry_run_that_cannot_log_in_says_that_nothing_was_checked() {
 }
 
 #[test]
+fn issue_trusts_extra_anchors_and_names_a_file_that_cannot_be_used() {
+    let place = Place::new();
+    let extra = place.path("extra.pem");
+    let run = |into: &str| {
+        let mut command = place.one("issue");
+        command.arg("--output-dir").arg(place.path(into));
+        command.arg("--extra-ca").arg(&extra).output().unwrap()
+    };
+    let anchors = |into: &str| {
+        let text = fs::read_to_string(place.path(into).join("CA.pem")).unwrap();
+        text.matches("BEGIN CERTIFICATE").count()
+    };
+    crate::apps::Authority::new().publish(&place.path("other"), None);
+    fs::copy(place.path("other/CA.pem"), &extra).unwrap();
+    let output = run("good");
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(anchors("good"), 2);
+    fs::write(&extra, "-----BEGIN CERTIFICATE-----\nAAAA").unwrap();
+    let output = run("bad");
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        !output.status.success() && text.contains("extra.pem"),
+        "{text}"
+    );
+    assert!(!place.path("bad").exists());
+}
+
+#[test]
 fn a_json_line_names_its_certificate_and_no_key_twice() {
     let place = Place::new();
     let mut agent = start(&place, &["--log-format", "json"]);

@@ -16,7 +16,7 @@ use crate::{
     clock::SystemClock,
     config::{CertConfig, Config, Environment, Files},
     exit::Exit,
-    issuance,
+    issuance::{self, extras},
     issuer::{IssuanceRequest, Issuer as _},
     model::{failure::Failure, pem, verify::Verified},
     publish::CertDir,
@@ -65,10 +65,10 @@ async fn all(
     for certificate in &config.certificates {
         let plan = plan_of(certificate, None);
         let message = format!("asking {} for a certificate", plan.path);
-        let issued = screens
-            .err
-            .wait_for(&message, issuance::issue(certificate, vault, &SystemClock))
-            .await?;
+        let extra = certificate.extra_ca.as_deref().map(extras::read);
+        let extra = extra.transpose()?.unwrap_or_default();
+        let issuing = issuance::issue(certificate, vault, &extra, &SystemClock);
+        let issued = screens.err.wait_for(&message, issuing).await?;
         let at = match &args.output_dir {
             Some(dir) if config.certificates.len() > 1 => Some(dir.join(&certificate.name)),
             dir => dir.clone(),

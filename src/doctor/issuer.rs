@@ -19,7 +19,7 @@ use super::{
 use crate::{
     clock::{Clock as _, SystemClock},
     config::{Auth, CertConfig, Config, VaultConfig},
-    issuance,
+    issuance::{self, extras},
     issuer::{IssuanceRequest, Issuer as _},
     model::{
         failure::{Failure, FailureClass},
@@ -79,8 +79,10 @@ pub(super) async fn ask(config: &Config, order: bool, now: Timestamp) -> IssuerF
                 place.insert(mount(&vault, request, why.as_deref()).await);
             }
             if order && matches!(facts.login, Asked::Had(_)) {
-                // A real order, judged as the agent judges it, and thrown away.
-                let done = issuance::issue(certificate, &vault, &SystemClock)
+                // Judged as the agent judges it; of a file that can't be used another check speaks.
+                let extra = certificate.extra_ca.as_deref().map(extras::read);
+                let extra = extra.and_then(Result::ok).unwrap_or_default();
+                let done = issuance::issue(certificate, &vault, &extra, &SystemClock)
                     .await
                     .map(drop);
                 facts.orders.insert(certificate.name.clone(), done);

@@ -9,8 +9,8 @@ use tracing::warn;
 
 use super::Holdings;
 use crate::{
-    agent::extras,
     config::CertConfig,
+    issuance::extras,
     model::{
         failure::Failure,
         pem,

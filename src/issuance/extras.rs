@@ -13,7 +13,10 @@ use crate::{
 const MAX_FILE_BYTES: u64 = 1024 * 1024;
 
 /// DER of every certificate in the file.
-pub(super) fn read(path: &Path) -> Result<Vec<Vec<u8>>, Failure> {
+///
+/// # Errors
+/// Why it can't be used, with its path.
+pub(crate) fn read(path: &Path) -> Result<Vec<Vec<u8>>, Failure> {
     let found =
         disk::read(path, MAX_FILE_BYTES).map_err(|error| failed(path, &error.to_string()))?;
     let text = found.text().ok_or_else(|| failed(path, "it is no text"))?;
