@@ -29,7 +29,7 @@ const COLOURS: [&str; 9] = [
     "[0m", "[1m", "[2m", "[3m", "[31m", "[32m", "[33m", "[34m", "[35m",
 ];
 
-static LINES: Queue = Queue::new(queue::stderr);
+static LINES: Queue = Queue::new(queue::stderr, tell_dropped);
 static STARTED: AtomicBool = AtomicBool::new(false);
 
 /// Starts logging for the whole process. A second call changes nothing.
@@ -62,6 +62,10 @@ pub fn finish() {
 #[must_use]
 pub fn dropped() -> u64 {
     LINES.dropped()
+}
+
+fn tell_dropped(lines: u64) {
+    tracing::warn!(lines, "log lines were dropped because stderr took no more");
 }
 
 /// The writer that the formatter gets.

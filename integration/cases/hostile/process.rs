@@ -2,7 +2,7 @@
 
 use std::{
     fs::File,
-    io::{self, Read as _, Write as _},
+    io::{self, BufRead as _, Read as _, Write as _},
     net::TcpStream,
     os::unix::net::UnixStream,
     process::{Child, ExitStatus, Stdio},
@@ -172,8 +172,18 @@ fn a_reader_that_stops_later_costs_lines_and_nothing_else() {
     wait_for("a renewal", PATIENCE, || {
         agent.published().filter(|now| *now != first)
     });
+    // it reads again: one line says what it missed
+    let (found, was_found) = std::sync::mpsc::channel();
+    let reading = std::thread::spawn(move || {
+        let lines = io::BufReader::new(reader).lines().map_while(Result::ok);
+        for line in lines.filter(|line| line.contains("log lines were dropped")) {
+            let _heard = found.send(line);
+        }
+    });
+    let line = was_found.recv_timeout(PATIENCE).unwrap();
+    assert!(line.contains("lines="), "{line}");
     assert_eq!(agent.finish().code(), Some(0));
-    drop(reader);
+    reading.join().unwrap();
 }
 
 /// The last line is there although a thread writes it; an error that ends the process is too.

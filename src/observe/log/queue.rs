@@ -17,8 +17,8 @@ use std::{
 /// Bytes of lines that wait: over a thousand lines, and what a pipe holds four times.
 const MAX_QUEUE_BYTES: usize = 256 * 1024;
 
-/// The thread only copies.
-const THREAD_STACK_BYTES: usize = 64 * 1024;
+/// The thread copies, and formats one short line.
+const THREAD_STACK_BYTES: usize = 256 * 1024;
 
 /// Lines on their way to one place.
 pub(super) struct Queue {
@@ -26,6 +26,7 @@ pub(super) struct Queue {
     changed: Condvar,
     dropped: AtomicU64,
     write: fn(&[u8]) -> Result<(), Unwritten>,
+    tell: fn(u64),
 }
 
 struct QueueState {
@@ -41,8 +42,9 @@ struct QueueState {
 pub(super) struct Unwritten(pub(super) usize);
 
 impl Queue {
-    /// `write` may take as long as it likes.
-    pub(super) const fn new(write: fn(&[u8]) -> Result<(), Unwritten>) -> Self {
+    /// `write` may take as long as it likes. `tell` gets the number of lines that were dropped since
+    /// it was last called, as soon as lines are written again; it may push.
+    pub(super) const fn new(write: fn(&[u8]) -> Result<(), Unwritten>, tell: fn(u64)) -> Self {
         Self {
             state: Mutex::new(QueueState {
                 waiting: Vec::new(),
@@ -52,6 +54,7 @@ impl Queue {
             changed: Condvar::new(),
             dropped: AtomicU64::new(0),
             write,
+            tell,
         }
     }
 
@@ -87,6 +90,7 @@ impl Queue {
     }
 
     fn work(&self) {
+        let mut told = 0;
         loop {
             let idle = |state: &mut QueueState| state.waiting.is_empty();
             let state = self.changed.wait_while(self.lock(), idle);
@@ -94,8 +98,17 @@ impl Queue {
             let lines = mem::take(&mut state.waiting);
             state.writing = true;
             drop(state);
-            if let Err(Unwritten(written)) = (self.write)(&lines) {
-                self.drop_lines(lines.get(written..).unwrap_or_default());
+            match (self.write)(&lines) {
+                Ok(()) => {
+                    let new = self.dropped().saturating_sub(told);
+                    told = told.saturating_add(new);
+                    if new > 0 {
+                        (self.tell)(new);
+                    }
+                }
+                Err(Unwritten(written)) => {
+                    self.drop_lines(lines.get(written..).unwrap_or_default());
+                }
             }
             self.lock().writing = false;
             self.changed.notify_all();
@@ -146,7 +159,7 @@ mod tests {
     const TIMEOUT: Duration = Duration::from_secs(10);
 
     fn queue(write: fn(&[u8]) -> Result<(), Unwritten>) -> &'static Queue {
-        Box::leak(Box::new(Queue::new(write)))
+        Box::leak(Box::new(Queue::new(write, |_| {})))
     }
 
     /// The text that the writer got, and a gate that it waits at.
@@ -206,14 +219,21 @@ mod tests {
 
     #[test]
     fn lines_that_could_not_be_written_are_counted_and_the_next_are_tried() {
-        let queue = queue(|bytes| match bytes {
+        static TOLD: AtomicU64 = AtomicU64::new(0);
+        let tell = |lines| drop(TOLD.fetch_add(lines, Ordering::Relaxed));
+        let write = |bytes: &[u8]| match bytes {
             b"one\n" => Ok(()),
             _ => Err(Unwritten(2)),
-        });
+        };
+        let queue: &'static Queue = Box::leak(Box::new(Queue::new(write, tell)));
         queue.push(b"a\nb\nc\n");
         queue.flush(TIMEOUT);
-        queue.push(b"one\n");
-        queue.flush(TIMEOUT);
+        assert_eq!(TOLD.load(Ordering::Relaxed), 0, "nobody reads it yet");
+        for _ in 0..2 {
+            queue.push(b"one\n");
+            queue.flush(TIMEOUT);
+        }
         assert_eq!(queue.dropped(), 2);
+        assert_eq!(TOLD.load(Ordering::Relaxed), 2, "told once");
     }
 }
