@@ -1,6 +1,7 @@
 //! The traps of vaultrs and of the network, each against a scripted server on loopback.
 
 mod able;
+mod interim;
 mod script;
 mod tokens;
 
