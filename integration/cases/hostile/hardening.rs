@@ -76,25 +76,18 @@ fn run_gives_up_what_it_does_not_need_and_goes_on_working() {
 #[test]
 #[ignore = "needs root"]
 fn landlock_closes_what_the_configuration_does_not_name() {
-    let place = Allocation::new();
-    let other = tempfile::tempdir().unwrap();
-    let (token, real) = (place.path("login/token"), other.path().join("token"));
-    fs::create_dir(place.path("login")).unwrap();
-    for file in [&token, &real] {
-        fs::write(file, &place.server.token).unwrap();
-        mode(file, 0o600);
-    }
-    let login = token.display().to_string();
-    let settings = [
-        "--ttl",
-        "20s",
-        "--auth",
-        "token_file",
-        "--auth-path",
-        &login,
-    ];
     for (hardening, refused) in [("on", true), ("off", false)] {
-        let mut command = place.command("run", &settings);
+        let place = Allocation::new();
+        let other = tempfile::tempdir().unwrap();
+        let (token, real) = (place.path("login/token"), other.path().join("token"));
+        fs::create_dir(place.path("login")).unwrap();
+        for file in [&token, &real] {
+            fs::write(file, &place.server.token).unwrap();
+            mode(file, 0o600);
+        }
+        let login = token.display().to_string();
+        let settings = ["--auth", "token_file", "--auth-path", &login];
+        let mut command = place.command("run", &[&["--ttl", "20s"], &settings[..]].concat());
         command
             .env_remove("VAULT_TOKEN")
             .env("CERTAGENT_HARDENING", hardening);
@@ -109,9 +102,6 @@ fn landlock_closes_what_the_configuration_does_not_name() {
             assert!(!process.output().contains("Permission denied"));
         }
         ends(process);
-        fs::remove_file(&token).unwrap();
-        fs::write(&token, &place.server.token).unwrap();
-        mode(&token, 0o600);
     }
 }
 
