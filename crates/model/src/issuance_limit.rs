@@ -9,7 +9,7 @@
 //!
 //! Never forgets early: what counts does so for a full hour, also over restarts and clock steps.
 //! Never blocks for ever either: a record up to an hour in the future, left by a clock that was set
-//! back, counts until an hour after it; one further ahead doesn't count until [`prune`] has moved
+//! back, counts until an hour after it; one further ahead doesn't count until `prune` has moved
 //! it to the present.
 
 use std::time::Duration;
