@@ -95,7 +95,7 @@ pub fn csr(request: &Request, key: &PrivateKey) -> Result<String, Failure> {
         KeyPair::from_pkcs8_der_and_sign_algo(&der, algorithm(request.key_type)).map_err(failed)?;
     let made = params(&request.names).and_then(|params| params.serialize_request(&pair)?.pem());
     pair.zeroize();
-    // rcgen ends lines as RFC 7468 generators may; the issuer takes both, readers prefer this.
+    // rcgen ends lines as RFC 7468 generators may; Vault takes both, readers prefer this.
     made.map(|pem| pem.replace("\r\n", "\n")).map_err(failed)
 }
 

@@ -1,11 +1,11 @@
 //! `certagent doctor`: misconfigurations found and named, each with what to do about it.
 //!
-//! `gather` looks (reads files, asks the issuer and Nomad, connects to the application), the checks
+//! `gather` looks (reads files, asks Vault and Nomad, connects to the application), the checks
 //! judge, `table` says what each one means. Never writes, repairs, signals or publishes; asks for a
 //! certificate only with `--test-issue`. What stays true: after a run the disk is what it was, and the
 //! issuer has issued nothing that was not asked for in so many words.
 //!
-//! One token is had and given back, as every command does that talks to the issuer.
+//! One token is had and given back, as every command does that talks to Vault.
 
 mod check;
 mod configuration;

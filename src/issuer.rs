@@ -20,7 +20,7 @@ pub struct IssuanceRequest<'a> {
 pub struct Reply {
     /// The HTTP body as received.
     pub body: Zeroizing<Vec<u8>>,
-    /// The issuer's clock (HTTP Date), when it said.
+    /// Vault's clock (HTTP Date), when it said.
     pub server_time: Option<Timestamp>,
 }
 
@@ -78,7 +78,7 @@ pub trait Issuer: Send + Sync {
     /// A credential with this fingerprint was used up by ourselves, before a restart.
     fn recall_spent(&self, _fingerprint: &str) {}
 
-    /// Keeps the access to the issuer alive while nobody orders (token renewal). Never returns; run
+    /// Keeps the access to Vault alive while nobody orders (token renewal). Never returns; run
     /// it beside the loop and drop it to end it. By default there is nothing to keep alive.
     fn tend(&self) -> impl Future<Output = ()> + Send {
         std::future::pending()

@@ -64,7 +64,7 @@ const MAX_ISSUERS: usize = 64;
 pub struct Vault {
     wire: Wire,
     session: Session,
-    /// The connections of the last look at an issuer that is away: for the next look or order.
+    /// The connections of the last look at a Vault that is unavailable: for the next look or order.
     kept: Mutex<Option<(Instant, call::Hold)>>,
 }
 
@@ -92,7 +92,7 @@ impl Vault {
     /// A token that works at this moment, logging in when there is none.
     ///
     /// # Errors
-    /// Why the login failed; `Denied` when the issuer refused it.
+    /// Why the login failed; `Denied` when Vault refused it.
     pub async fn token(&self) -> Result<Arc<Token>, Failure> {
         let hold = self.wire.hold()?;
         self.session.token(&self.wire, &hold).await

@@ -25,7 +25,7 @@ pub(super) struct Context<I, C> {
     pub(super) ticks: wall::Ticks,
     /// How many orders may be under way at once.
     pub(super) gate: Semaphore,
-    /// Checks whether an issuer that was away is back.
+    /// Checks whether a Vault that was unavailable is back.
     pub(super) health_checker: HealthChecker,
     /// Watches the directories; absent where the system has no watcher for us.
     pub(super) watch: Option<Watch>,

@@ -41,7 +41,7 @@ pub(super) struct LiveFiles {
     pub(super) generation: GenerationId,
     /// Fingerprint of the request it answers; empty when nobody remembers.
     pub(super) fingerprint: String,
-    /// When it came from the issuer; unknown when the record was lost.
+    /// When it came from Vault; unknown when the record was lost.
     pub(super) obtained_at: Option<Timestamp>,
 }
 

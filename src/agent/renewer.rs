@@ -192,7 +192,7 @@ impl<I: Issuer, C: Clock> Renewer<I, C> {
         true
     }
 
-    /// One request to the issuer. Whatever comes of it is a fact for the next decision.
+    /// One request to Vault. Whatever comes of it is a fact for the next decision.
     async fn renew(&mut self, why: ActionReason) {
         match self.obtain(why).await {
             Ok(Obtained::Files) => {

@@ -33,11 +33,11 @@ const TAKEN: [(Signal, Origin, &str); 11] = [
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Origin {
-    /// Somebody's kill.
+    /// Another process's kill.
     Process,
     /// A key or the terminal itself, sent to the whole group; else somebody's kill.
     Terminal,
-    /// Somebody's kill; never taken on a terminal, where it stops a background process.
+    /// Another process's kill; never taken on a terminal, where it stops a background process.
     Daemon,
 }
 

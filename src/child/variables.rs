@@ -1,7 +1,7 @@
 //! What the child finds in its environment: where the files are, and no credential of certagent.
 //!
 //! Never reads a file. What stays true: the paths are absolute and stay the same over renewals;
-//! whatever may log in to the issuer stays with certagent.
+//! whatever may log in to Vault stays with certagent.
 
 use std::{
     collections::BTreeMap,

@@ -1,6 +1,6 @@
 //! `certagent renew`: asks the running agent for one issuance, and waits for what comes of it.
 //!
-//! Never talks to the issuer itself. What stays true: 0 means that every certificate asked for is
+//! Never talks to Vault itself. What stays true: 0 means that every certificate asked for is
 //! new and published.
 
 use anyhow::Context as _;

@@ -170,7 +170,7 @@ pub enum Auth {
 pub struct CertConfig {
     /// Name of the block; the label in logs and metrics.
     pub name: String,
-    /// What to ask the issuer for.
+    /// What to ask Vault for.
     pub request: Request,
     /// When to renew.
     pub renew: RenewPolicy,

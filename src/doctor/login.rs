@@ -85,7 +85,7 @@ pub(super) fn audience(facts: &DoctorFacts) -> CheckOutcome {
     jwt(facts, "jwt-audience", |_| None)
 }
 
-/// By the claims, or by the issuer's answer with this code.
+/// By the claims, or by Vault's answer with this code.
 fn jwt(
     facts: &DoctorFacts,
     code: &str,
@@ -141,7 +141,7 @@ pub(super) fn refused(facts: &DoctorFacts) -> CheckOutcome {
     }
 }
 
-/// What the issuer says of the token, given or had by a login.
+/// What Vault says of the token, given or had by a login.
 fn token(facts: &DoctorFacts, judge: impl Fn(&TokenFacts) -> Option<String>) -> CheckOutcome {
     let issuer = match facts.issuer() {
         Ok(issuer) => issuer,

@@ -39,7 +39,7 @@ pub(crate) struct Call {
     pub(crate) csr: Option<String>,
 }
 
-/// What the issuer says to one call: a body, or a refusal.
+/// What Vault says to one call: a body, or a refusal.
 pub(crate) type Answer = Result<Vec<u8>, Failure>;
 
 type Script = Box<dyn FnMut(&Call) -> Answer + Send>;
@@ -96,7 +96,7 @@ impl FakeIssuer {
         *self.latency.lock().unwrap() = latency;
     }
 
-    /// From now on the issuer's clock is this far ahead of ours (negative: behind).
+    /// From now on Vault's clock is this far ahead of ours (negative: behind).
     pub(crate) fn set_clock_offset(&self, millis: i64) {
         *self.clock_offset_millis.lock().unwrap() = millis;
     }

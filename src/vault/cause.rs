@@ -15,7 +15,7 @@ pub(super) struct NoAnswer {
     pub text: String,
     /// Empty when there is nothing to say.
     pub hint: &'static str,
-    /// The issuer may have got the request and acted on it.
+    /// Vault may have got the request and acted on it.
     pub sent: bool,
 }
 

@@ -47,7 +47,7 @@ pub(super) struct JudgedAnswer {
 /// The issuer's words: `errors` when it was JSON, else a piece of the text.
 #[derive(Debug, Default)]
 pub(super) struct Said {
-    /// True for `{"errors": [...]}`: it comes from the issuer and not from something in between.
+    /// True for `{"errors": [...]}`: it comes from Vault and not from something in between.
     pub by_issuer: bool,
     /// In one line.
     pub text: String,

@@ -1,4 +1,4 @@
-//! Questions that change nothing at the issuer: for `certagent doctor`, and for an issuer that is away.
+//! Questions that change nothing at Vault: for `certagent doctor`, and for a Vault that is unavailable.
 //!
 //! Never asks for a certificate. What stays true: none of them writes.
 
@@ -20,7 +20,7 @@ use crate::model::{
     time::Timestamp,
 };
 
-/// One look at an issuer that is away takes no longer than this.
+/// One look at a Vault that is unavailable takes no longer than this.
 const HEALTH_CHECK_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Connections are kept this long from look to look.
@@ -42,7 +42,7 @@ pub struct Health {
     pub date: Option<Timestamp>,
 }
 
-/// What the issuer knows of the token in use.
+/// What Vault knows of the token in use.
 /// Vault API, "Lookup a token (self)".
 #[derive(Clone, Debug, Deserialize)]
 pub struct TokenFacts {
@@ -179,7 +179,7 @@ impl Vault {
         Ok(IssuerHealth::Standby)
     }
 
-    /// What the issuer knows of the token in use (`auth/token/lookup-self`). Costs one of its uses
+    /// What Vault knows of the token in use (`auth/token/lookup-self`). Costs one of its uses
     /// where those are counted.
     ///
     /// # Errors

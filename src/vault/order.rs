@@ -1,7 +1,7 @@
 //! What an order looks like on the wire: path and JSON body.
 //!
 //! Never sends. What stays true: the ttl is always there, in whole seconds, because anything under
-//! a second silently means "the role's default" to the issuer.
+//! a second silently means "the role's default" to Vault.
 
 use serde_json::{Map, Value};
 

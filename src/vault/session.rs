@@ -64,7 +64,7 @@ struct SessionState {
     unwrapped: Option<(Secret, Secret)>,
     /// The token's lease was asked for, or can't be.
     looked_up: bool,
-    /// The issuer refused what there is; no use in caring for it until something changes.
+    /// Vault refused what there is; no use in caring for it until something changes.
     given_up: bool,
 }
 
@@ -260,7 +260,7 @@ impl Session {
         Ok(token)
     }
 
-    /// The issuer does not know this token. True when it makes sense to have another.
+    /// Vault does not know this token. True when it makes sense to have another.
     pub(super) async fn forget(&self, token: &Arc<Token>) -> bool {
         let mut state = self.state.lock().await;
         if state

@@ -19,13 +19,13 @@ pub struct Bundle {
     pub leaf: Vec<u8>,
     /// Intermediates, each one issued by the next; no anchor among them.
     pub chain: Vec<Vec<u8>>,
-    /// Where the chain ends: self-signed roots, or the top of the chain when the issuer knows no root.
+    /// Where the chain ends: self-signed roots, or the top of the chain when Vault knows no root.
     pub anchors: Vec<Vec<u8>>,
     /// The private key.
     pub key: PrivateKey,
     /// A lease the certificate hangs on; such a certificate is revoked when the token ends.
     pub lease_id: Option<String>,
-    /// What the issuer warned about, and what was odd but harmless.
+    /// What Vault warned about, and what was odd but harmless.
     pub warnings: Vec<String>,
 }
 

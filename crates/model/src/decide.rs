@@ -19,7 +19,7 @@ use crate::{
 pub struct LiveLeaf {
     /// What its leaf says.
     pub validity: Validity,
-    /// When it came from the issuer; unknown when the state was lost.
+    /// When it came from Vault; unknown when the state was lost.
     pub obtained_at: Option<Timestamp>,
     /// Fingerprint of the request that it answers; empty when unknown.
     pub fingerprint: String,
@@ -42,7 +42,7 @@ impl LiveLeaf {
 pub struct Staged {
     /// What its leaf says.
     pub validity: Validity,
-    /// When it came from the issuer.
+    /// When it came from Vault.
     pub obtained_at: Timestamp,
     /// Fingerprint of the request that it answers.
     pub fingerprint: String,
@@ -59,7 +59,7 @@ pub struct Facts {
     pub staged: Option<Staged>,
     /// The failures since the last success. Whoever forces a renewal drops it first.
     pub failure: Option<FailureRun>,
-    /// What looks at the issuer have shown since then.
+    /// What looks at Vault have shown since then.
     pub looks: HealthHistory,
     /// The requests of the last hour, by what they count as.
     pub requests: Requests,

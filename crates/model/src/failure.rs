@@ -16,7 +16,7 @@ pub enum FailureClass {
     Throttled,
     /// The issuer is there but not serving: sealed, standby, electing, 5xx.
     Unavailable,
-    /// The issuer knows us and says no (403), or the login was refused.
+    /// Vault knows us and says no (403), or the login was refused.
     Denied,
     /// The request can't succeed until somebody changes the role, the mount or our configuration.
     Misconfigured,

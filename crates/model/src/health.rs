@@ -1,7 +1,7 @@
-//! When to look at an issuer that is away, and how its return brings the next attempt forward.
+//! When to look at a Vault that is unavailable, and how its return brings the next attempt forward.
 //!
 //! Between two attempts of the retry plan ([`crate::retry`]) a look asks, without a token and
-//! without an order, whether the issuer can serve. One that says yes moves the next attempt to a
+//! without an order, whether Vault can serve. One that says yes moves the next attempt to a
 //! moment soon after it. Never looks and never waits. What stays true: an attempt is never later than
 //! planned and never before a Retry-After; two looks are one period apart; attempts that a look
 //! brought about and that failed all the same are followed by doubling gaps, in which it has no effect.
@@ -26,7 +26,7 @@ const MIN_BACKOFF: Duration = Duration::from_secs(5);
 /// The gap doubles up to this, twice the widest slot of the plan.
 const MAX_BACKOFF: Duration = Duration::from_secs(600);
 
-/// Who says that the issuer can serve.
+/// Who says that Vault can serve.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum IssuerHealth {
     /// A standby that forwards. It may name an active node that is gone.
@@ -48,7 +48,7 @@ pub struct HealthHistory {
     active: Vain,
 }
 
-/// Attempts that failed although somebody had said that the issuer can serve.
+/// Attempts that failed although somebody had said that Vault can serve.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Vain {
     times: u32,
@@ -92,7 +92,7 @@ impl HealthHistory {
     }
 }
 
-/// Whether looks tell anything about failures of this class: only when the issuer was away.
+/// Whether looks tell anything about failures of this class: only when Vault was unavailable.
 #[must_use]
 pub fn watches(class: FailureClass) -> bool {
     matches!(class, FailureClass::Transport | FailureClass::Unavailable)
@@ -134,7 +134,7 @@ pub fn next_look(
     (at < planned).then_some(at)
 }
 
-/// Until when a word counts for nothing: what the issuer asked for, and the gap after attempts in
+/// Until when a word counts for nothing: what Vault asked for, and the gap after attempts in
 /// vain.
 fn quiet_until(run: &FailureRun, vain: &Vain, seed: &str) -> Timestamp {
     let asked = run.at.plus(run.last.retry_after.unwrap_or_default());
@@ -192,7 +192,7 @@ pub fn most_looks(span: Duration) -> u64 {
     span.as_secs() / CHECK_INTERVAL.as_secs() + 2
 }
 
-/// The longest from the issuer's return to the attempt that it brings about, answers at once.
+/// The longest from Vault's return to the attempt that it brings about, answers at once.
 #[must_use]
 pub const fn longest_return() -> Duration {
     CHECK_INTERVAL.saturating_add(RECOVERY_SPREAD)

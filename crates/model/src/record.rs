@@ -42,7 +42,7 @@ pub struct Record {
     pub fingerprint: String,
     /// Id of the generation that `..data` was last pointed at.
     pub generation: Option<String>,
-    /// When the live set came back from the issuer.
+    /// When the live set came back from Vault.
     pub obtained_at: Option<Timestamp>,
     /// When it is due; recomputed at start, kept for readers.
     pub due_at: Option<Timestamp>,
@@ -94,7 +94,7 @@ pub struct StagedRecord {
     pub generation: String,
     /// Fingerprint of the request it answers.
     pub fingerprint: String,
-    /// When it came back from the issuer.
+    /// When it came back from Vault.
     pub obtained_at: Timestamp,
 }
 

@@ -169,7 +169,7 @@ pub struct Request {
     pub mode: Mode,
     /// The names asked for.
     pub names: Names,
-    /// Requested lifetime; at least a second. The issuer may give another.
+    /// Requested lifetime; at least a second. Vault may give another.
     pub ttl: Duration,
     /// The key to make (sign), or to ask for (issue, where the role leaves it open).
     pub key_type: KeyType,

@@ -1,6 +1,6 @@
 //! What a PKI role says about a request before it is sent.
 //!
-//! Never asks the issuer. It knows the plain rules of Vault's role fields (PKI API, "Create/update
+//! Never asks Vault. It knows the plain rules of Vault's role fields (PKI API, "Create/update
 //! role"), not its globs and templates: where those are in use it stays silent.
 
 use serde_json::Value;
@@ -29,7 +29,7 @@ pub enum Misfit {
 }
 
 impl Misfit {
-    /// Is it a sure refusal, by the issuer or by our own checks?
+    /// Is it a sure refusal, by Vault or by our own checks?
     #[must_use]
     pub fn refuses(self) -> bool {
         !matches!(self, Self::Cap | Self::Lease)

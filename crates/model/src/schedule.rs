@@ -158,7 +158,7 @@ pub struct Due {
     pub at: Timestamp,
     /// What the certificate says.
     pub validity: Validity,
-    /// When it came from the issuer, where known.
+    /// When it came from Vault, where known.
     pub obtained_at: Option<Timestamp>,
     /// `notAfter` less `notBefore`.
     pub life: Duration,

@@ -124,7 +124,7 @@ impl Verified {
         &self.key_pem
     }
 
-    /// What the issuer warned about, and what is odd but harmless.
+    /// What Vault warned about, and what is odd but harmless.
     #[must_use]
     pub fn warnings(&self) -> &[String] {
         &self.warnings

@@ -29,7 +29,7 @@ use crate::{
 /// or is about to, and keeping it saves an issuance at the next start.
 const SHUTDOWN_GRACE: Duration = Duration::from_millis(400);
 
-/// A difference between the issuer's clock and ours that is worth a line.
+/// A difference between Vault's clock and ours that is worth a line.
 const MAX_CLOCK_OFFSET: Duration = Duration::from_secs(30);
 
 /// What came of one attempt.
@@ -161,7 +161,7 @@ impl<I: Issuer, C: Clock> Renewer<I, C> {
     }
 }
 
-/// The issuer took longer than the live certificate allows.
+/// Vault took longer than the live certificate allows.
 fn no_answer(waited: Duration) -> Failure {
     Failure {
         class: FailureClass::Transport,

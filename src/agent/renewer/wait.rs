@@ -1,4 +1,4 @@
-//! The waits of the loop, and the health checks of an issuer that is away.
+//! The waits of the loop, and the health checks of a Vault that is unavailable.
 //!
 //! Never decides. What stays true: every wait ends at the next common boundary at the latest.
 
@@ -82,7 +82,7 @@ impl<I: Issuer, C: Clock> Renewer<I, C> {
         }
     }
 
-    /// One check of an issuer that is away, later than the newest failure.
+    /// One check of a Vault that is unavailable, later than the newest failure.
     async fn check_issuer(&self) -> HealthCheck {
         let Context {
             issuer,

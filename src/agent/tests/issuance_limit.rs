@@ -1,4 +1,4 @@
-//! Whatever the issuer answers: the live set stays, and orders keep the budget.
+//! Whatever Vault answers: the live set stays, and orders keep the budget.
 
 use std::{sync::Arc, time::Duration};
 

@@ -1,7 +1,7 @@
 //! A token and its lease.
 //!
 //! Counts with tokio's monotonic clock, because a lease is a span and not a time of day. Never
-//! trusts a lease to hold: the issuer may revoke a token at any time.
+//! trusts a lease to hold: Vault may revoke a token at any time.
 
 use std::{
     sync::atomic::{AtomicBool, AtomicU32, Ordering},
@@ -19,11 +19,11 @@ const MIN_LEASE_DIVISOR: u32 = 20;
 /// A lease that is longer, or has no end that can be written down, counts as this: ten years.
 const MAX_LEASE: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
-/// An issuer's token with what is known of its lease.
+/// Vault's token with what is known of its lease.
 /// Vault, "Tokens": lease, period, number of uses.
 pub struct Token {
     secret: Secret,
-    /// Names the token in the issuer's audit log; no secret.
+    /// Names the token in Vault's audit log; no secret.
     accessor: String,
     /// How long it lives from `since`; none when it has no end, or none is known.
     lease: Option<Duration>,
@@ -195,7 +195,7 @@ impl Token {
         &self.secret
     }
 
-    /// Names it in the issuer's audit log; empty when not known.
+    /// Names it in Vault's audit log; empty when not known.
     #[must_use]
     pub fn accessor(&self) -> &str {
         &self.accessor
@@ -256,7 +256,7 @@ impl Token {
         self.leased.load(Ordering::Relaxed)
     }
 
-    /// True when the issuer lets it be revoked, and nothing hangs on it.
+    /// True when Vault lets it be revoked, and nothing hangs on it.
     pub(crate) fn revocable(&self, now: Instant) -> bool {
         !self.batch && !self.holds_lease() && self.usable(now)
     }

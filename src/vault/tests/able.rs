@@ -1,4 +1,4 @@
-//! Whether the issuer can serve: what it says of itself, and what is asked of it.
+//! Whether Vault can serve: what it says of itself, and what is asked of it.
 
 use crate::model::health::IssuerHealth;
 

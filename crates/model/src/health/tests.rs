@@ -147,7 +147,7 @@ struct Seen {
     looks: Vec<Timestamp>,
 }
 
-/// Every order fails; `able` is what the issuer says of itself.
+/// Every order fails; `able` is what Vault says of itself.
 fn live(
     (from, until): (Timestamp, Timestamp),
     seed: &str,

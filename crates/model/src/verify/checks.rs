@@ -263,7 +263,7 @@ pub(super) fn oddities(facts: &CertFacts, validity: Validity, wanted: &Names) ->
     found
 }
 
-/// True for a warning that the issuer gives although all is well: it ignored fields that are sent
+/// True for a warning that Vault gives although all is well: it ignored fields that are sent
 /// for roles that need them, and key type and names were checked in the certificate itself.
 pub(super) fn is_settled(warning: &str) -> bool {
     warning.starts_with("parameters key_type and key_bits ignored")

@@ -7,7 +7,7 @@ use crate::issuance_limit::{Aftermath, MOST_REFUSED, WINDOW};
 /// How often the real loop looks at the wall clock at the latest.
 pub(super) const LOOK: Duration = Duration::from_secs(30);
 
-/// What the issuer does while it is up.
+/// What Vault does while it is up.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Answer {
     /// A good certificate, `notBefore` 30 s back as Vault does it.
@@ -157,7 +157,7 @@ impl World {
         }
     }
 
-    /// What the limit promises, whatever the issuer answers.
+    /// What the limit promises, whatever Vault answers.
     fn assert_limits(&self) {
         let life = self.facts.live.as_ref().map(LiveLeaf::counted_life);
         let (requests, now) = (&self.facts.requests, self.now);
