@@ -60,7 +60,7 @@ pub(super) fn failed(run: &FailureRun, live: Option<&LiveFiles>, next: Timestamp
     let sooner = if health::watches(class) {
         format!(
             ", or within {} after Vault is available again",
-            seconds(health::longest_return())
+            seconds(health::longest_recovery())
         )
     } else {
         String::new()

@@ -179,7 +179,7 @@ fn renewal(due: &Due, config: &CertConfig) -> Renewal {
         most_requests: retry::most_requests(class, due.validity, due.at, due.validity.not_after)
             .saturating_add(health::most_attempts(due.at.until(due.validity.not_after))),
         planned_attempts: retry::runway(class, due.validity, due.at),
-        longest_recovery_delay: health::longest_return().into(),
+        longest_recovery_delay: health::longest_recovery().into(),
     }
 }
 

@@ -293,7 +293,7 @@ pub fn look_at(facts: &Facts, policy: &RenewPolicy, now: Timestamp) -> Option<Ti
         return None;
     };
     let planned = planned(run, facts, policy, now);
-    health::next_look(run, &facts.looks, planned, &policy.splay_seed, now)
+    health::next_check(run, &facts.looks, planned, &policy.splay_seed, now)
 }
 
 /// The staged set, when it answers today's request, is no left-over of a publication that was done,

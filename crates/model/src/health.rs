@@ -1,10 +1,11 @@
-//! When to look at a Vault that is unavailable, and how its return brings the next attempt forward.
+//! When to check the health of a Vault that is unavailable, and how its return brings the next attempt
+//! forward.
 //!
-//! Between two attempts of the retry plan ([`crate::retry`]) a look asks, without a token and
-//! without an order, whether Vault can serve. One that says yes moves the next attempt to a
-//! moment soon after it. Never looks and never waits. What stays true: an attempt is never later than
-//! planned and never before a Retry-After; two looks are one period apart; attempts that a look
-//! brought about and that failed all the same are followed by doubling gaps, in which it has no effect.
+//! Between two attempts of the retry plan ([`crate::retry`]) a health check asks, without a token and
+//! without an issuance request, whether Vault can serve. If it can, the next attempt follows soon. Sends
+//! nothing and never waits. What stays true: an attempt is never later than planned and never before a
+//! Retry-After; two checks are one interval apart; attempts that a check brought forward and that failed
+//! are followed by a doubling backoff, in which checks have no effect.
 
 use std::time::Duration;
 
@@ -14,16 +15,16 @@ use crate::{
     time::Timestamp,
 };
 
-/// Each allocation looks this often, at a phase of its own.
+/// Each allocation checks this often, at a phase of its own.
 const CHECK_INTERVAL: Duration = Duration::from_secs(4);
 
-/// The attempts of a fleet that saw the issuer return are spread over this.
+/// The attempts of all allocations that saw Vault return are spread over this.
 const RECOVERY_SPREAD: Duration = Duration::from_secs(8);
 
-/// After the first attempt in vain looks have no effect for at most this, and at least half of it.
+/// After the first false recovery checks have no effect for at most this, and at least half of it.
 const MIN_BACKOFF: Duration = Duration::from_secs(5);
 
-/// The gap doubles up to this, twice the widest slot of the plan.
+/// The backoff doubles up to this, twice the widest slot of the plan.
 const MAX_BACKOFF: Duration = Duration::from_secs(600);
 
 /// Who says that Vault can serve.
@@ -35,28 +36,27 @@ pub enum IssuerHealth {
     Active,
 }
 
-/// What looks have shown since the last success.
+/// What health checks have shown since the last success.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HealthHistory {
-    /// The newest look.
+    /// The newest check.
     last: Option<Timestamp>,
-    /// The first look since the newest failure that brought the next attempt forward.
-    up: Option<(IssuerHealth, Timestamp)>,
-    /// Each word has gaps of its own: a standby that was wrong for hours must not make an active
-    /// node wait.
-    standby: Vain,
-    active: Vain,
+    /// The first check since the newest failure that brought the next attempt forward.
+    recovered: Option<(IssuerHealth, Timestamp)>,
+    /// Counted apart: a standby that was wrong for hours must not make an active node wait.
+    standby: FalseRecoveries,
+    active: FalseRecoveries,
 }
 
-/// Attempts that failed although somebody had said that Vault can serve.
+/// Attempts that failed although Vault had said that it can serve.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Vain {
+struct FalseRecoveries {
     times: u32,
     newest: Option<Timestamp>,
 }
 
 impl HealthHistory {
-    /// A look at `at`, after `run`, found somebody who can serve, or nobody.
+    /// Notes a check at `at`, after `run`: which kind of node can serve, if any.
     pub fn record(
         &mut self,
         able: Option<IssuerHealth>,
@@ -66,25 +66,25 @@ impl HealthHistory {
     ) {
         self.last = Some(at);
         if let Some(able) = able
-            && self.up.is_none()
-            && at >= quiet_until(run, self.of(able), seed)
+            && self.recovered.is_none()
+            && at >= no_effect_until(run, self.of(able), seed)
         {
-            self.up = Some((able, at));
+            self.recovered = Some((able, at));
         }
     }
 
-    /// An attempt failed at `at`: what was seen before it says nothing any more.
+    /// An attempt failed at `at`: what was seen before it has no effect any more.
     pub fn failed(&mut self, at: Timestamp) {
-        let vain = match self.up.take() {
+        let after = match self.recovered.take() {
             Some((IssuerHealth::Standby, _)) => &mut self.standby,
             Some((IssuerHealth::Active, _)) => &mut self.active,
             None => return,
         };
-        vain.times = vain.times.saturating_add(1);
-        vain.newest = Some(at);
+        after.times = after.times.saturating_add(1);
+        after.newest = Some(at);
     }
 
-    fn of(&self, able: IssuerHealth) -> &Vain {
+    fn of(&self, able: IssuerHealth) -> &FalseRecoveries {
         match able {
             IssuerHealth::Standby => &self.standby,
             IssuerHealth::Active => &self.active,
@@ -92,21 +92,21 @@ impl HealthHistory {
     }
 }
 
-/// Whether looks tell anything about failures of this class: only when Vault was unavailable.
+/// Whether health checks help after failures of this class: only when Vault was unavailable.
 #[must_use]
 pub fn watches(class: FailureClass) -> bool {
     matches!(class, FailureClass::Transport | FailureClass::Unavailable)
 }
 
-/// The next attempt after `run`: as planned, or soon after the issuer was seen to be back.
+/// The next attempt after `run`: as planned, or soon after Vault was seen to be back.
 #[must_use]
 pub fn attempt(
     run: &FailureRun,
-    looks: &HealthHistory,
+    history: &HealthHistory,
     planned: Timestamp,
     seed: &str,
 ) -> Timestamp {
-    match looks.up {
+    match history.recovered {
         Some((_, up)) if watches(run.last.class) => {
             planned.min(up.plus(RECOVERY_SPREAD.mul_f64(fraction("return", seed, 0))))
         }
@@ -114,46 +114,45 @@ pub fn attempt(
     }
 }
 
-/// When to look next, given the next planned attempt: it can lie in the past, then it is time.
-/// `None` when a look would tell nothing, or the attempt comes first.
+/// The next check, given the next planned attempt: it can lie in the past, then it is time.
+/// `None` when a check would not help, or the attempt comes first.
 #[must_use]
-pub fn next_look(
+pub fn next_check(
     run: &FailureRun,
-    looks: &HealthHistory,
+    history: &HealthHistory,
     planned: Timestamp,
     seed: &str,
     now: Timestamp,
 ) -> Option<Timestamp> {
-    if !watches(run.last.class) || looks.up.is_some() || planned <= now {
+    if !watches(run.last.class) || history.recovered.is_some() || planned <= now {
         return None;
     }
     // A moment ahead of us was noted before the clock was set back.
-    let quiet = quiet_until(run, &looks.active, seed);
-    let last = looks.last.map_or(quiet, |last| last.min(now));
-    let at = next_phase(quiet.max(last), seed);
+    let no_effect = no_effect_until(run, &history.active, seed);
+    let last = history.last.map_or(no_effect, |last| last.min(now));
+    let at = next_phase(no_effect.max(last), seed);
     (at < planned).then_some(at)
 }
 
-/// Until when a word counts for nothing: what Vault asked for, and the gap after attempts in
-/// vain.
-fn quiet_until(run: &FailureRun, vain: &Vain, seed: &str) -> Timestamp {
+/// Until when a check has no effect: what Vault asked for, and the backoff after false recoveries.
+fn no_effect_until(run: &FailureRun, after: &FalseRecoveries, seed: &str) -> Timestamp {
     let asked = run.at.plus(run.last.retry_after.unwrap_or_default());
-    let Some(vain_at) = vain.newest else {
+    let Some(newest) = after.newest else {
         return asked;
     };
-    let longest = gap(vain.times);
-    let jitter = fraction("vain", seed, u64::from(vain.times));
+    let longest = backoff(after.times);
+    let jitter = fraction("vain", seed, u64::from(after.times));
     // none of the failures is newer than the run's
-    let gap = vain_at
+    let gap = newest
         .min(run.at)
         .plus(longest / 2)
         .plus((longest / 2).mul_f64(jitter));
     asked.max(gap)
 }
 
-/// The longest time for which a word counts for nothing after so many attempts in vain.
-fn gap(in_vain: u32) -> Duration {
-    let doublings = in_vain.saturating_sub(1).min(20);
+/// The longest backoff after so many false recoveries.
+fn backoff(times: u32) -> Duration {
+    let doublings = times.saturating_sub(1).min(20);
     MIN_BACKOFF.saturating_mul(1 << doublings).min(MAX_BACKOFF)
 }
 
@@ -165,18 +164,18 @@ fn next_phase(at: Timestamp, seed: &str) -> Timestamp {
     Timestamp::from_unix_millis(at.unix_millis().saturating_add(period - into))
 }
 
-/// The bound: how many attempts looks can bring about in any span of this length, whatever the
-/// issuer says of itself. They come on top of [`crate::retry::most_requests`].
+/// The bound: how many attempts checks can bring forward in any span of this length, whatever Vault
+/// says of itself. They come on top of [`crate::retry::most_requests`].
 #[must_use]
 pub fn most_attempts(span: Duration) -> u32 {
-    // the words of standbys and those of active nodes
-    of_one_word(span).saturating_mul(2)
+    // after standbys, and after active nodes
+    of_one_kind(span).saturating_mul(2)
 }
 
-fn of_one_word(span: Duration) -> u32 {
+fn of_one_kind(span: Duration) -> u32 {
     let (mut attempts, mut passed) = (1_u32, Duration::ZERO);
-    while gap(attempts) < MAX_BACKOFF {
-        passed += gap(attempts) / 2;
+    while backoff(attempts) < MAX_BACKOFF {
+        passed += backoff(attempts) / 2;
         if passed > span {
             return attempts;
         }
@@ -186,15 +185,15 @@ fn of_one_word(span: Duration) -> u32 {
     attempts.saturating_add(u32::try_from(steady).unwrap_or(u32::MAX / 4))
 }
 
-/// The bound: how many looks one allocation can have in any span of this length.
+/// The bound: how many checks one allocation can make in any span of this length.
 #[must_use]
-pub fn most_looks(span: Duration) -> u64 {
+pub fn most_checks(span: Duration) -> u64 {
     span.as_secs() / CHECK_INTERVAL.as_secs() + 2
 }
 
-/// The longest from Vault's return to the attempt that it brings about, answers at once.
+/// The longest from Vault's return to the attempt that follows it, if it answers at once.
 #[must_use]
-pub const fn longest_return() -> Duration {
+pub const fn longest_recovery() -> Duration {
     CHECK_INTERVAL.saturating_add(RECOVERY_SPREAD)
 }
 

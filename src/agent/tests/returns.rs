@@ -66,7 +66,7 @@ async fn after_hours_away_the_renewal_follows_within_seconds_of_the_return() {
         let planned = retry::most_requests(class, validity, due, back);
         assert!(orders <= planned as usize, "{orders} > {planned}");
         let looks = rig.issuer.looks();
-        let most = health::most_looks(due.until(back.plus(PROMISE)));
+        let most = health::most_checks(due.until(back.plus(PROMISE)));
         assert!(looks.len() as u64 <= most, "{} looks", looks.len());
         assert!(looks[0] >= due, "nobody looks before something failed");
         sleep_until(&rig, back.plus(DAY)).await;
@@ -179,7 +179,7 @@ async fn all_certificates_of_a_process_share_their_looks() {
     let own = rig.issuer.count() as u64;
     let most = span / 2 + own;
     assert!(looks.len() as u64 <= most, "{} looks", looks.len());
-    let alone = 8 * health::most_looks(secs(span));
+    let alone = 8 * health::most_checks(secs(span));
     assert!(
         most < alone / 2,
         "{most} is less than {alone} of eight processes"

@@ -42,7 +42,7 @@ fn run(class: FailureClass, retry_after: Option<u64>, when: Timestamp) -> Failur
 fn only_an_issuer_that_was_away_is_looked_at() {
     let watched = FailureClass::ALL.into_iter().filter(|class| {
         let run = run(*class, None, at(100));
-        next_look(&run, &HealthHistory::default(), at(400), "seed", at(100)).is_some()
+        next_check(&run, &HealthHistory::default(), at(400), "seed", at(100)).is_some()
     });
     let watched: Vec<_> = watched.collect();
     assert_eq!(
@@ -69,10 +69,10 @@ fn looks_come_every_four_seconds_in_a_phase_of_the_seeds_own() {
     for number in 0..100 {
         let seed = format!("alloc-{number}");
         let mut looks = HealthHistory::default();
-        let first = next_look(&run, &looks, at(400), &seed, at(100)).unwrap();
+        let first = next_check(&run, &looks, at(400), &seed, at(100)).unwrap();
         assert!(at(100) < first && first <= at(104));
         looks.record(None, &run, &seed, first);
-        let second = next_look(&run, &looks, at(400), &seed, first).unwrap();
+        let second = next_check(&run, &looks, at(400), &seed, first).unwrap();
         assert_eq!(second, first.plus(Duration::from_secs(4)));
         phases.insert(first.unix_millis() / 500);
     }
@@ -84,12 +84,12 @@ fn a_missed_look_is_due_at_once_and_never_two() {
     let run = run(FailureClass::Transport, None, at(100));
     let mut looks = HealthHistory::default();
     let late = at(300);
-    assert!(next_look(&run, &looks, at(400), "seed", late).unwrap() <= late);
+    assert!(next_check(&run, &looks, at(400), "seed", late).unwrap() <= late);
     looks.record(None, &run, "seed", late);
-    assert!(next_look(&run, &looks, at(400), "seed", late).unwrap() > late);
+    assert!(next_check(&run, &looks, at(400), "seed", late).unwrap() > late);
     // the clock is set back: the note from the future counts as of now
     let back = at(110);
-    let next = next_look(&run, &looks, at(400), "seed", back).unwrap();
+    let next = next_check(&run, &looks, at(400), "seed", back).unwrap();
     assert!(back < next && next <= back.plus(CHECK_INTERVAL));
 }
 
@@ -124,21 +124,21 @@ fn what_was_seen_before_a_failure_says_nothing_after_it() {
 
 #[test]
 fn attempts_in_vain_are_followed_by_doubling_gaps() {
-    let gaps: Vec<u64> = (1..=10).map(|count| gap(count).as_secs()).collect();
+    let gaps: Vec<u64> = (1..=10).map(|count| backoff(count).as_secs()).collect();
     assert_eq!(gaps, [5, 10, 20, 40, 80, 160, 320, 600, 600, 600]);
-    assert_eq!(gap(u32::MAX), MAX_BACKOFF);
+    assert_eq!(backoff(u32::MAX), MAX_BACKOFF);
 }
 
 #[test]
 fn the_stated_bounds() {
     let of = |secs| {
         let span = Duration::from_secs(secs);
-        (most_attempts(span), most_looks(span))
+        (most_attempts(span), most_checks(span))
     };
     assert_eq!(of(0), (2, 2));
     assert_eq!(of(60), (10, 17));
     assert_eq!(of(3 * 3_600), (84, 2_702));
-    assert_eq!(longest_return(), Duration::from_secs(12));
+    assert_eq!(longest_recovery(), Duration::from_secs(12));
 }
 
 /// The loop without a runtime: what was done from `from` until `until`.
@@ -170,7 +170,7 @@ fn live(
             next == planned || next >= asked,
             "never before a Retry-After"
         );
-        match next_look(&run, &looks, planned, seed, now) {
+        match next_check(&run, &looks, planned, seed, now) {
             Some(look) if next > now && look < next => {
                 now = look.max(now);
                 seen.looks.push(now);
@@ -199,10 +199,10 @@ fn an_active_node_is_believed_at_once_after_a_standby_was_wrong_for_hours() {
                 IssuerHealth::Active
             })
         };
-        let span = (from, back.plus(longest_return()));
+        let span = (from, back.plus(longest_recovery()));
         let seen = live(span, seed, FailureClass::Unavailable, None, able);
         let first = seen.attempts.iter().find(|time| **time >= back).unwrap();
-        assert!(*first <= back.plus(longest_return()));
+        assert!(*first <= back.plus(longest_recovery()));
     }
 }
 
@@ -219,9 +219,9 @@ proptest! {
         let class = if unavailable { FailureClass::Unavailable } else { FailureClass::Transport };
         let from = at(600_000);
         let back = at(600_000 + away).plus(Duration::from_millis(millis));
-        let seen = live((from, back.plus(longest_return())), &seed, class, None, |now| (now >= back).then_some(IssuerHealth::Active));
+        let seen = live((from, back.plus(longest_recovery())), &seed, class, None, |now| (now >= back).then_some(IssuerHealth::Active));
         let first = seen.attempts.iter().find(|time| **time >= back).unwrap();
-        prop_assert!(*first <= back.plus(longest_return()));
+        prop_assert!(*first <= back.plus(longest_recovery()));
         // while it was away, looks brought nothing about
         let before = seen.attempts.iter().filter(|time| **time < back).count();
         let planned = retry::most_requests(class, validity(), from, back);
@@ -247,7 +247,7 @@ proptest! {
         let bound = retry::most_requests(class, validity(), from, until) + most_attempts(span);
         // the last one of the walk lies behind `until`
         prop_assert!(seen.attempts.len() <= bound as usize + 1, "{} > {bound}", seen.attempts.len());
-        prop_assert!(seen.looks.len() as u64 <= most_looks(span) + 1, "{}", seen.looks.len());
+        prop_assert!(seen.looks.len() as u64 <= most_checks(span) + 1, "{}", seen.looks.len());
         for pair in seen.looks.windows(2) {
             prop_assert!(pair[1].since(pair[0]) >= CHECK_INTERVAL);
         }
