@@ -211,3 +211,11 @@ fn every_variable_in_the_readme_and_the_jobs_exists() {
     }
     assert!(seen >= 6, "only {seen} found");
 }
+
+/// Without it P-256 costs twice the time, and nothing but a benchmark shows it.
+#[test]
+fn the_release_profile_keeps_the_assembly_of_the_crypto_library() {
+    let manifest = fs::read_to_string(root().join("Cargo.toml")).unwrap();
+    let section = "\n[profile.release.package.aws-lc-sys]\nopt-level = 3\n";
+    assert!(manifest.contains(section));
+}
