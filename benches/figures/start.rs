@@ -111,7 +111,7 @@ pub(crate) fn figure(rival: Option<&Path>) -> Figure {
         }
     }
     Figure {
-        name: "start to published set (median; consul-template -once)",
+        name: "start to published files (median; consul-template -once)",
         unit: "ms",
         ours: median(&mut ours),
         other: rival.map(|_| median(&mut others)),
