@@ -73,12 +73,8 @@ impl Allocation {
         command
             .args(["--component", "ingester", "--mount", "pki_int"])
             .args(["--role", "internal", "--ip-sans", "127.0.0.1"])
-            .args(settings)
-            .env("PATH", "/usr/bin:/bin")
-            .env("VAULT_ADDR", &self.server.address)
-            .env("VAULT_TOKEN", &self.server.token)
-            .env("NOMAD_ALLOC_DIR", self.path("alloc"))
-            .env("NOMAD_SECRETS_DIR", self.path("secrets"));
+            .args(settings);
+        fit_out(&mut command, &self.server, self.temp.path());
         command
     }
 
@@ -115,6 +111,16 @@ impl Allocation {
             (now != before).then_some(())
         });
     }
+}
+
+/// The environment of a task of an allocation whose directories are below `home`.
+fn fit_out(command: &mut Command, server: &Embedded, home: &Path) {
+    command
+        .env("PATH", "/usr/bin:/bin")
+        .env("VAULT_ADDR", &server.address)
+        .env("VAULT_TOKEN", &server.token)
+        .env("NOMAD_ALLOC_DIR", home.join("alloc"))
+        .env("NOMAD_SECRETS_DIR", home.join("secrets"));
 }
 
 /// Names, links and bytes below a certificate directory, as root sees them; without the agent's

@@ -204,12 +204,8 @@ fn without_privileges_it_is_hardened_too() {
             "--log-level",
             "debug",
         ])
-        .env_clear()
-        .env("PATH", "/usr/bin:/bin")
-        .env("VAULT_ADDR", &server.address)
-        .env("VAULT_TOKEN", &server.token)
-        .env("NOMAD_ALLOC_DIR", temp.path().join("alloc"))
-        .env("NOMAD_SECRETS_DIR", temp.path().join("secrets"));
+        .env_clear();
+    fit_out(&mut command, &server, temp.path());
     let mut process = Process::start(&mut command);
     for part in [
         "no_new_privs on",

@@ -47,12 +47,8 @@ fn a_hook_with_sessions_of_its_own_leaves_no_process_behind() {
             "exec",
         ])
         .args(["--reload-exec-timeout", "1s", "--reload-command", "sh"])
-        .args(["--reload-command", "-c", "--reload-command", &script])
-        .env("PATH", "/usr/bin:/bin")
-        .env("VAULT_ADDR", &server.address)
-        .env("VAULT_TOKEN", &server.token)
-        .env("NOMAD_ALLOC_DIR", temp.path().join("alloc"))
-        .env("NOMAD_SECRETS_DIR", temp.path().join("secrets"));
+        .args(["--reload-command", "-c", "--reload-command", &script]);
+    fit_out(&mut command, &server, temp.path());
     let mut process = Process::start(&mut command);
     process.wait_for_line("started", PATIENCE);
     wait_for("all of them", PATIENCE, || {

@@ -281,12 +281,8 @@ fn memory_and_environment_are_closed_to_the_same_user() {
         .args(["sh", "-c", "ulimit -c 1000; exec \"$@\"", "sh"])
         .arg(program)
         .args(arguments)
-        .env_clear()
-        .env("PATH", "/usr/bin:/bin")
-        .env("VAULT_ADDR", &server.address)
-        .env("VAULT_TOKEN", &server.token)
-        .env("NOMAD_ALLOC_DIR", temp.path().join("alloc"))
-        .env("NOMAD_SECRETS_DIR", temp.path().join("secrets"));
+        .env_clear();
+    fit_out(&mut shell, &server, temp.path());
     let mut agent = Process::start(&mut shell);
     let line = wait_for("the command", PATIENCE, || {
         assert!(agent.ended().is_none(), "{}", agent.output());
