@@ -8,6 +8,7 @@ mod limited;
 pub mod log;
 pub mod metrics;
 pub mod notify;
+pub mod page;
 pub mod report;
 pub mod socket;
 pub mod status;

@@ -60,7 +60,11 @@ pub struct Status {
     /// in milliseconds; absent until an answer carried a date.
     pub vault_clock_offset_millis: Option<i64>,
     /// The trust anchors in the published CA.pem, in their order there.
+    #[serde(skip)]
     pub anchors: Vec<Anchor>,
+    /// The generation with which the set of anchors changed last, as far as this process saw it.
+    #[serde(skip)]
+    pub anchors_since: String,
     /// How the last manual renewal ended.
     pub manual_renewal: Option<Forced>,
     /// How the application was reloaded, and what it serves.
@@ -86,9 +90,15 @@ pub struct Anchor {
     pub subject: String,
     /// SHA-256 of its DER form, in hex.
     pub sha256: String,
+    /// Start of validity.
+    #[serde(serialize_with = "moment")]
+    pub not_before: Timestamp,
     /// End of validity.
     #[serde(serialize_with = "moment")]
     pub not_after: Timestamp,
+    /// The generation that brought it, as far as this process saw it.
+    #[serde(skip)]
+    pub since: String,
 }
 
 /// The answer to the wish for a renewal that is not due; wishes made together have one answer.
@@ -117,6 +127,9 @@ pub struct AppStatus {
     /// The newest generation for which a reload succeeded.
     #[serde(skip)]
     pub reloaded: Option<String>,
+    /// Up to which generation the application has loaded the anchors.
+    #[serde(skip)]
+    pub trust: LoadedTrust,
     /// The newest probe that saw a published generation for the first time.
     #[serde(skip)]
     pub last_verified: Option<LastVerified>,
@@ -133,6 +146,30 @@ pub struct AppStatus {
     pub reloads: BTreeMap<(&'static str, &'static str), u64>,
     /// Probes since the process started, by outcome (`ok`, `other` or a failure's code).
     pub probes: BTreeMap<&'static str, u64>,
+}
+
+/// Up to which generation the application has loaded the anchors.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum LoadedTrust {
+    /// Not known: it is neither reloaded nor probed, or nothing has been looked at yet.
+    #[default]
+    Unknown,
+    /// None that this process has seen.
+    None,
+    /// All of this generation, and of those before.
+    UpTo(String),
+}
+
+impl LoadedTrust {
+    /// Whether an anchor is loaded that came with (or a set that has been as it is since) `generation`.
+    #[must_use]
+    pub fn includes(&self, generation: &str) -> Option<bool> {
+        match self {
+            Self::Unknown => None,
+            Self::None => Some(false),
+            Self::UpTo(last) => Some(last.as_str() >= generation),
+        }
+    }
 }
 
 /// One reload of the application.
@@ -179,6 +216,12 @@ pub struct Live {
     pub generation: String,
     /// Serial number, lower-case hex with colons.
     pub serial: String,
+    /// Distinguished name of the CA that signed it.
+    pub issuer: String,
+    /// SHA-256 of that CA's certificate, in hex.
+    pub issuer_sha256: String,
+    /// SHA-256 of the anchor that its chain ends in, in hex.
+    pub anchor_sha256: String,
     /// Start of validity.
     #[serde(serialize_with = "moment")]
     pub not_before: Timestamp,
@@ -278,6 +321,7 @@ impl Status {
             },
             vault_clock_offset_millis: None,
             anchors: Vec::new(),
+            anchors_since: String::new(),
             manual_renewal: None,
             app: AppStatus::default(),
         }

@@ -115,7 +115,29 @@ fn health_and_metrics_are_served_and_nothing_else() {
     let table: BTreeSet<String> = METRICS.iter().map(Metric::name).collect();
     assert_eq!(described, table);
     assert_eq!(sample(&scrape.text, "certagent_ready"), 1.0);
-    for path in ["/", "/status", "/renew", "/metrics/x"] {
+    let asked = stage.status();
+    let served = get(&address, "/status").json();
+    assert_eq!(
+        served["certificates"][0]["live"],
+        asked["certificates"][0]["live"]
+    );
+    assert!(
+        served["node"].as_str().is_some_and(|name| !name.is_empty()),
+        "{served}"
+    );
+    let page = get(&address, "/");
+    assert!(
+        page.head.contains("text/html") && page.head.contains("default-src 'none'"),
+        "{}",
+        page.head
+    );
+    assert!(
+        page.text
+            .contains(asked["certificates"][0]["live"]["serial"].as_str().unwrap()),
+        "{}",
+        page.text
+    );
+    for path in ["/renew", "/metrics/x", "/status/x"] {
         assert_eq!(get(&address, path).status, 404, "{path}");
     }
     let renew = http::request(&address, None, "POST", "/renew/demo", &[], None).unwrap();

@@ -88,7 +88,7 @@ fn search_the_servers(process: &mut Process, dir: &Path, hidden: &Hidden) {
         .split(['"', ' '])
         .filter(|word| word.starts_with("http://127"))
         .collect();
-    for path in ["/live", "/ready", "/metrics"] {
+    for path in ["/live", "/ready", "/metrics", "/status", "/"] {
         let answer = rig::http::request(&line, None, "GET", path, &[], None).unwrap();
         assert_eq!(answer.status, 200, "{path}: {}", answer.text);
         assert!(answer.text.len() > 10);

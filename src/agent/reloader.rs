@@ -30,7 +30,7 @@ use crate::{
     },
     probe::{Identity, ProbeFailure},
     reload::Event,
-    status::{AppStatus, LastProbe, LastReload, LastVerified, Status},
+    status::{AppStatus, LastProbe, LastReload, LastVerified, LoadedTrust, Status},
 };
 
 /// After this something that could not be recorded is tried again.
@@ -345,6 +345,14 @@ impl<I, C: Clock> Reloader<I, C> {
             if attempt.outcome == Outcome::Delivered {
                 self.app.reloaded = Some(generation.clone());
             }
+        }
+        match record.trust_loaded(policy) {
+            None => self.app.trust = LoadedTrust::Unknown,
+            Some(true) => self.app.trust = LoadedTrust::UpTo(generation.clone()),
+            Some(false) if self.app.trust == LoadedTrust::Unknown => {
+                self.app.trust = LoadedTrust::None
+            }
+            Some(false) => {}
         }
         if !policy.probed {
             self.app.last_verified = None;

@@ -29,7 +29,7 @@ use crate::{
     observe::{
         http::Servers,
         notify::{Start, Supervisor},
-        status::AgentView,
+        status::{AgentIdentity, AgentView},
     },
     reload::nomad::{Nomad, NomadConfig},
     reload::{ActionRunner, signal},
@@ -143,6 +143,7 @@ pub(super) struct Sidecar {
     servers: Servers,
     /// Requests to Vault leave this host without TLS.
     plain_http: bool,
+    identity: AgentIdentity,
     /// Cancelled once everything but the certificates is there; the supervisor waits for it.
     pub(super) started: CancellationToken,
     /// Where `exec` tells of its command, so that it can be signalled; stays empty in `run`.
@@ -197,6 +198,7 @@ impl Sidecar {
             started: CancellationToken::new(),
             child,
             plain_http,
+            identity: AgentIdentity::of(environment),
         })
     }
 
@@ -222,7 +224,8 @@ impl Sidecar {
             self.agent.force(),
             Arc::new(SystemClock),
         )
-        .with_plain_http(self.plain_http);
+        .with_plain_http(self.plain_http)
+        .with_identity(self.identity);
         around.spawn(self.servers.run(seen, ending.clone()));
         let exit = self.agent.run(shutdown).await;
         ending.cancel();

@@ -27,7 +27,7 @@ use tracing::{info, warn};
 
 use super::{
     limited::Limited,
-    metrics,
+    metrics, page,
     report::{Ready, Renewed, RenewedCert, Report},
     socket::{OwnUser, Socket, SocketError},
     status::AgentView,
@@ -165,7 +165,6 @@ fn public(seen: AgentView) -> Router {
 
 fn private(seen: AgentView) -> Router {
     let routes = health()
-        .route("/status", get(status))
         .route("/renew", post(renew_all))
         .route("/renew/{name}", post(renew_one));
     finished(routes).with_state(seen)
@@ -173,15 +172,22 @@ fn private(seen: AgentView) -> Router {
 
 fn health() -> Router<AgentView> {
     Router::new()
+        .route("/", get(page))
         .route("/live", get(live))
         .route("/ready", get(ready))
         .route("/metrics", get(exposition))
+        .route("/status", get(status))
 }
 
 /// What else may be asked for, and what every answer has.
 fn finished(routes: Router<AgentView>) -> Router<AgentView> {
     routes
-        .fallback(async || refused(StatusCode::NOT_FOUND, "try /live, /ready or /metrics"))
+        .fallback(async || {
+            refused(
+                StatusCode::NOT_FOUND,
+                "try /live, /ready, /status or /metrics",
+            )
+        })
         // The header Allow names the right one.
         .method_not_allowed_fallback(async || {
             refused(
@@ -228,6 +234,10 @@ async fn exposition(State(seen): State<AgentView>) -> Response {
         Ok(text) => ([(CONTENT_TYPE, metrics::MEDIA_TYPE)], text).into_response(),
         Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }
+}
+
+async fn page(State(seen): State<AgentView>) -> Response {
+    page::answer(page::agent(&seen.view()))
 }
 
 async fn status(State(seen): State<AgentView>) -> Response {

@@ -7,11 +7,13 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::status::{Readiness, View, generations, readiness, serves_current, serving};
+use super::status::{
+    AgentIdentity, Readiness, View, generations, readiness, serves_current, serving,
+};
 use crate::{
     hardening::{self, Part},
     model::time::Timestamp,
-    status::{AppStatus, FailureReport, Moment, Serving, Status},
+    status::{Anchor, AppStatus, FailureReport, Moment, Serving, Status},
 };
 
 /// What `/ready` answers.
@@ -55,6 +57,9 @@ impl From<&View> for Ready {
 pub struct Report<'a> {
     /// Version of the running agent.
     pub version: &'static str,
+    /// Which agent it is.
+    #[serde(flatten)]
+    pub identity: &'a AgentIdentity,
     /// When it started.
     pub started: Moment,
     /// When the report was made.
@@ -72,6 +77,7 @@ pub struct Report<'a> {
 pub struct CertReport<'a> {
     #[serde(flatten)]
     status: &'a Status,
+    anchors: Vec<AnchorReport<'a>>,
     ready: bool,
     #[serde(flatten)]
     readiness: Readiness,
@@ -81,9 +87,19 @@ pub struct CertReport<'a> {
 }
 
 #[derive(Clone, Debug, Serialize)]
+struct AnchorReport<'a> {
+    #[serde(flatten)]
+    anchor: &'a Anchor,
+    /// Whether the application has loaded it: reloaded, restarted or probed since; unknown without either.
+    loaded: Option<bool>,
+}
+
+#[derive(Clone, Debug, Serialize)]
 struct AppReport<'a> {
     #[serde(flatten)]
     app: &'a AppStatus,
+    /// Whether the application has loaded the anchors as they are: those that left are out, too.
+    trust_loaded: Option<bool>,
     /// Whether the published generation is served; unknown without a probe.
     serves_current: Option<bool>,
     serving: Serving,
@@ -100,6 +116,7 @@ impl<'a> From<&'a View> for Report<'a> {
         let certificates: Vec<_> = each.map(|status| certificate(status, view.now)).collect();
         Self {
             version: env!("CARGO_PKG_VERSION"),
+            identity: &view.identity,
             started: view.started.into(),
             now: view.now.into(),
             hardening: hardening::report(),
@@ -113,13 +130,19 @@ fn certificate(status: &Status, now: Timestamp) -> CertReport<'_> {
     let readiness = readiness(status, now);
     let (app, known) = (&status.app, generations(status).into_iter());
     let last = app.last_reload.as_ref();
+    let anchors = status.anchors.iter().map(|anchor| AnchorReport {
+        anchor,
+        loaded: app.trust.includes(&anchor.since),
+    });
     CertReport {
         status,
+        anchors: anchors.collect(),
         ready: readiness.is_ready(),
         readiness,
         generations: known.filter_map(|(stage, id)| Some((stage, id?))).collect(),
         app: AppReport {
             app,
+            trust_loaded: app.trust.includes(&status.anchors_since),
             serves_current: serves_current(status),
             serving: serving(status),
             verified_at: app.last_verified.as_ref().map(|seen| seen.at.into()),
@@ -162,6 +185,7 @@ mod tests {
 
     fn view(status: Status) -> View {
         View {
+            identity: AgentIdentity::default(),
             started: NOW,
             now: NOW,
             statuses: vec![status],
@@ -200,7 +224,7 @@ mod tests {
         let report = serde_json::to_value(Report::from(&view)).unwrap();
         assert_eq!(
             names(&report),
-            "certificates hardening now ready started version"
+            "certificates hardening instance node now ready started task version"
         );
         let one = &report["certificates"][0];
         for (at, wanted) in [
@@ -212,7 +236,7 @@ mod tests {
             ),
             (
                 "/live",
-                "generation not_after not_before obtained_at serial",
+                "anchor_sha256 generation issuer issuer_sha256 not_after not_before obtained_at serial",
             ),
             ("/due", "time unix_millis"),
             ("/failure", "at class code hint in_a_row message"),
@@ -223,11 +247,11 @@ mod tests {
                 "/counts",
                 "failures failures_by_class health_checks issuance_requests published repairs",
             ),
-            ("/anchors/0", "not_after sha256 subject"),
+            ("/anchors/0", "loaded not_after not_before sha256 subject"),
             (
                 "/app",
                 "last_probe last_reload_at last_reload_attempts last_reload_successful probed probes reload \
-                 reload_exhausted reloads rollback_active rollbacks serves_current serving verified_at",
+                 reload_exhausted reloads rollback_active rollbacks serves_current serving trust_loaded verified_at",
             ),
             ("/app/reloads", "signal/ok"),
             ("/degraded/0", "code message"),

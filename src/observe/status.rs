@@ -10,6 +10,7 @@ use tokio::sync::watch;
 
 use crate::{
     clock::Clock,
+    config::Environment,
     control::Force,
     model::{reload::ReloadState, time::Timestamp},
     status::{Budget, Serving, Status},
@@ -18,6 +19,7 @@ use crate::{
 /// The way to the agent: its values, and wishes for renewals.
 #[derive(Clone)]
 pub struct AgentView {
+    identity: Arc<AgentIdentity>,
     started: Timestamp,
     statuses: Arc<[watch::Receiver<Status>]>,
     force: Force,
@@ -34,6 +36,7 @@ impl AgentView {
         clock: Arc<dyn Clock>,
     ) -> Self {
         Self {
+            identity: Arc::default(),
             started: clock.now(),
             statuses: statuses.into(),
             force,
@@ -49,10 +52,18 @@ impl AgentView {
         self
     }
 
+    /// As this one of many.
+    #[must_use]
+    pub fn with_identity(mut self, identity: AgentIdentity) -> Self {
+        self.identity = Arc::new(identity);
+        self
+    }
+
     /// Everything as of this moment.
     #[must_use]
     pub fn view(&self) -> View {
         View {
+            identity: AgentIdentity::clone(&self.identity),
             started: self.started,
             now: self.clock.now(),
             statuses: self
@@ -77,9 +88,45 @@ impl AgentView {
     }
 }
 
+/// Which one of many agents this is; a part that is not known is empty.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct AgentIdentity {
+    /// Id of the allocation, else the host's name.
+    pub instance: String,
+    /// Name of the host.
+    pub node: String,
+    /// The task of Nomad that it runs in.
+    pub task: String,
+}
+
+impl AgentIdentity {
+    /// Who we are by Nomad's word.
+    /// Nomad, "Runtime environment settings".
+    #[must_use]
+    pub fn of(environment: &Environment) -> Self {
+        let variable = |name: &str| environment.get(name).cloned().unwrap_or_default();
+        let node = rustix::system::uname()
+            .nodename()
+            .to_string_lossy()
+            .into_owned();
+        let instance = variable("NOMAD_ALLOC_ID");
+        Self {
+            instance: if instance.is_empty() {
+                node.clone()
+            } else {
+                instance
+            },
+            node,
+            task: variable("NOMAD_TASK_NAME"),
+        }
+    }
+}
+
 /// All certificates at one moment.
 #[derive(Clone, Debug)]
 pub struct View {
+    /// Which agent it is.
+    pub identity: AgentIdentity,
     /// When the agent started.
     pub started: Timestamp,
     /// The moment.
@@ -309,6 +356,9 @@ pub(super) mod tests {
         status.live = Some(Live {
             generation: "001900000000000".to_owned(),
             serial: "0a:0b".to_owned(),
+            issuer: "CN=root".to_owned(),
+            issuer_sha256: "ab".repeat(32),
+            anchor_sha256: "ab".repeat(32),
             not_before: NOW.minus(day),
             not_after: NOW.plus(day * 9),
             obtained_at: Some(NOW.minus(day)),
@@ -323,7 +373,9 @@ pub(super) mod tests {
         status.anchors = vec![Anchor {
             subject: "CN=root, O=\"a\\b\"".to_owned(),
             sha256: "ab".repeat(32),
+            not_before: NOW.minus(day),
             not_after: NOW.plus(day * 3_650),
+            since: String::new(),
         }];
         status.app.probed = true;
         status.app.last_verified = Some(LastVerified {

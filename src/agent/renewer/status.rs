@@ -7,7 +7,13 @@ use crate::{
     agent::holdings::{Holdings, LiveFiles},
     clock::Clock,
     issuer::Issuer,
-    model::{decide, failure::FailureClass, leaf::CertFacts, retry, time::Timestamp},
+    model::{
+        decide,
+        failure::FailureClass,
+        leaf::{CertFacts, sha256},
+        retry,
+        time::Timestamp,
+    },
     status::{Anchor, AppStatus, Budget, Counts, Live, Status},
 };
 
@@ -28,6 +34,7 @@ impl<I: Issuer, C: Clock> Renewer<I, C> {
     fn status(&self, holdings: &Holdings, next: Option<Timestamp>) -> Status {
         let live = holdings.live();
         let trouble = self.trouble.as_ref();
+        let anchors = self.anchors(live);
         Status {
             name: self.config.name.clone(),
             live: live.map(Live::from),
@@ -48,7 +55,8 @@ impl<I: Issuer, C: Clock> Renewer<I, C> {
             extra_ca: holdings.extra_ca_failure().cloned(),
             issuance_limit: self.budget(holdings),
             vault_clock_offset_millis: self.issuer_ahead_millis,
-            anchors: self.anchors(live),
+            anchors_since: self.anchors_since(&anchors, live),
+            anchors,
             manual_renewal: self.manual.answer.clone(),
             app: AppStatus::default(),
         }
@@ -91,14 +99,28 @@ impl<I: Issuer, C: Clock> Renewer<I, C> {
             return last.anchors.clone();
         }
         let facts = held.verified.anchors().iter();
+        let known = |sha256: &str| last.anchors.iter().find(|one| one.sha256 == sha256);
         facts
             .filter_map(|der| CertFacts::read(der).ok())
             .map(|ca| Anchor {
+                since: known(&ca.sha256)
+                    .map_or_else(|| generation.clone(), |one| one.since.clone()),
                 subject: ca.subject,
                 sha256: ca.sha256,
+                not_before: ca.not_before,
                 not_after: ca.not_after,
             })
             .collect()
+    }
+
+    fn anchors_since(&self, anchors: &[Anchor], live: Option<&LiveFiles>) -> String {
+        let last = self.status.borrow();
+        let names = |all: &[Anchor]| all.iter().map(|one| one.sha256.clone()).collect::<Vec<_>>();
+        if names(anchors) == names(&last.anchors) {
+            return last.anchors_since.clone();
+        }
+        live.map(|held| held.generation.to_string())
+            .unwrap_or_default()
     }
 }
 
@@ -108,6 +130,9 @@ impl From<&LiveFiles> for Live {
         Self {
             generation: held.generation.to_string(),
             serial: held.verified.leaf().serial.clone(),
+            issuer: held.verified.leaf().issuer.clone(),
+            issuer_sha256: held.verified.issuer_sha256().to_owned(),
+            anchor_sha256: sha256(held.verified.path_anchor()),
             not_before: validity.not_before,
             not_after: validity.not_after,
             obtained_at: held.obtained_at,

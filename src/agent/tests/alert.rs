@@ -15,6 +15,7 @@ use crate::{
 
 fn exposition(status: &Status, now: Timestamp) -> String {
     let view = View {
+        identity: crate::observe::status::AgentIdentity::default(),
         started: EPOCH,
         now,
         statuses: vec![status.clone()],

@@ -208,7 +208,7 @@ pub const SETTINGS: &[Setting] = &[
         "least important level that is written"),
 
     row(Http, "listen", "http-listen", Text, Nothing,
-        "serve /live, /ready and /metrics at this IP:PORT or unix:///path"),
+        "serve /live, /ready, /metrics, /status and a page at this IP:PORT or unix:///path"),
     row(Http, "allow_remote", "http-allow-remote", Bool, Value("false"),
         "allow listen to be an address that is not on loopback"),
 

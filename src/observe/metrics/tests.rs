@@ -34,6 +34,7 @@ fn full() -> View {
     status.app.reloads.insert(("nomad_restart", "ok"), 3);
     status.app.probes.insert("ok", 4);
     View {
+        identity: crate::observe::status::AgentIdentity::default(),
         started: NOW,
         now: NOW,
         statuses: vec![status],

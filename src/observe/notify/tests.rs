@@ -22,6 +22,9 @@ fn with_set(name: &str, generation: &str, ends: i64) -> Status {
     let mut status = Status::new(name, 10);
     status.live = Some(Live {
         generation: generation.to_owned(),
+        issuer: String::new(),
+        issuer_sha256: String::new(),
+        anchor_sha256: String::new(),
         serial: "01".to_owned(),
         not_before: Timestamp::from_unix_secs(0),
         not_after: Timestamp::from_unix_secs(ends),

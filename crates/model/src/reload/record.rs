@@ -220,6 +220,15 @@ impl ReloadRecord {
         matches!(self.phase, Phase::Verified { .. })
     }
 
+    /// Whether the application has loaded the anchors of this generation: no anchor changed since it was
+    /// last up to date, or this one is done. Unknown where it is neither reloaded nor probed.
+    #[must_use]
+    pub fn trust_loaded(&self, policy: &ReloadPolicy) -> Option<bool> {
+        let touched = policy.actions(EventKind::Trust).iter().any(Action::touches);
+        (touched || policy.probed)
+            .then(|| self.about.event == EventKind::Leaf || self.is_verified())
+    }
+
     /// The newest attempt.
     #[must_use]
     pub fn attempt(&self) -> Option<&Attempt> {
