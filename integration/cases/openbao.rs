@@ -52,7 +52,7 @@ fn identity(dir: &Path, claims: &Claims) -> Auth {
     Auth::Jwt {
         mount: "jwt-nomad".to_owned(),
         role: Some("certagent".to_owned()),
-        path,
+        path: path.into(),
     }
 }
 

@@ -128,12 +128,12 @@ pub enum Auth {
         /// Role; the mount's default role when absent.
         role: Option<String>,
         /// Re-read at each login.
-        path: PathBuf,
+        path: CredentialPath,
     },
     /// A token from the environment.
     Token(Secret),
     /// A token from a file that something else keeps fresh; watched and re-read.
-    TokenFile(PathBuf),
+    TokenFile(CredentialPath),
     /// AppRole login.
     AppRole {
         /// Path of the auth mount: `approle`.
@@ -141,7 +141,7 @@ pub enum Auth {
         /// The role id.
         role_id: String,
         /// File with the secret id, re-read at each login.
-        secret_id_path: Option<PathBuf>,
+        secret_id_path: Option<CredentialPath>,
         /// The secret id itself.
         secret_id: Option<Secret>,
         /// The secret id is a response-wrapping token, to be unwrapped once.
@@ -161,8 +161,51 @@ pub enum Auth {
         /// Role.
         role: String,
         /// Service account token, re-read at each login.
-        path: PathBuf,
+        path: CredentialPath,
     },
+}
+
+impl Auth {
+    /// The file that a login reads; none when the credential is not in a file.
+    #[must_use]
+    pub fn credential(&self) -> Option<&CredentialPath> {
+        match self {
+            Self::Jwt { path, .. } | Self::Kubernetes { path, .. } | Self::TokenFile(path) => {
+                Some(path)
+            }
+            Self::AppRole { secret_id_path, .. } => secret_id_path.as_ref(),
+            Self::Token(_) | Self::Cert { .. } => None,
+        }
+    }
+}
+
+/// A file with a credential, and who may have written it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CredentialPath {
+    /// Where it is.
+    pub path: PathBuf,
+    /// Its owner, when that may be another user than root and certagent's own.
+    pub file_uid: Option<u32>,
+}
+
+impl CredentialPath {
+    /// Whose files and links are taken.
+    #[must_use]
+    pub fn owners(&self) -> TrustedOwners {
+        TrustedOwners {
+            uid: self.file_uid,
+            gid: None,
+        }
+    }
+}
+
+impl From<PathBuf> for CredentialPath {
+    fn from(path: PathBuf) -> Self {
+        Self {
+            path,
+            file_uid: None,
+        }
+    }
 }
 
 /// One certificate: what to ask for, when, and where it goes.

@@ -13,7 +13,7 @@ use rustix::{
 };
 use zeroize::Zeroizing;
 
-use super::{Last, PathFault, PathRefusal, TrustedOwners, walk};
+use super::{Last, PathFault, PathRefusal, TrustedOwners, own_gid, walk};
 
 /// A file as it was found.
 #[derive(Debug)]
@@ -62,20 +62,30 @@ pub(crate) fn read_ours(
     take(&reopen(&fd, path)?, path, limit)
 }
 
-/// Reads a credential: as [`read_ours`], and root, ourselves or a trusted owner has written it.
+/// Reads a credential: as [`read_ours`], and root, ourselves or a trusted owner has written it, and
+/// no other user may: no group either, unless it is root's or our own.
 ///
 /// # Errors
-/// As [`read_ours`], and for a foreign file.
+/// As [`read_ours`], and for a file that is foreign or open to others.
 pub(crate) fn read_credential(
     path: &Path,
     limit: u64,
     trust: &TrustedOwners,
 ) -> Result<Content, PathRefusal> {
     let found = read_ours(path, limit, trust)?;
-    match trust.owns(found.stat.st_uid) {
-        true => Ok(found),
-        false => Err(PathRefusal::new(path, &found.stat, PathFault::ForeignFile)),
-    }
+    let Stat {
+        st_uid,
+        st_gid,
+        st_mode,
+        ..
+    } = found.stat;
+    let group = st_gid == 0 || st_gid == own_gid();
+    let reason = match trust.owns(st_uid) {
+        false => PathFault::ForeignFile,
+        true if st_mode & 0o002 != 0 || (st_mode & 0o020 != 0 && !group) => PathFault::OpenFile,
+        true => return Ok(found),
+    };
+    Err(PathRefusal::new(path, &found.stat, reason))
 }
 
 /// Reads what is open already.

@@ -29,8 +29,10 @@ pub enum PathFault {
     OtherNames,
     /// The file is larger than it can be: the limit in bytes.
     TooLarge(u64),
-    /// The file was written by somebody who is not trusted with it.
+    /// The file was written by another user, who is not trusted with it.
     ForeignFile,
+    /// Another user may write the file.
+    OpenFile,
 }
 
 /// A path that is not touched.
@@ -94,6 +96,7 @@ impl PathRefusal {
             PathFault::OtherNames => "file-linked",
             PathFault::TooLarge(_) => "file-too-large",
             PathFault::ForeignFile => "file-foreign",
+            PathFault::OpenFile => "file-open",
         }
     }
 
@@ -123,8 +126,9 @@ impl PathRefusal {
             PathFault::NotAFile => "find out who put it there and remove it",
             PathFault::OtherNames => "remove the other name of the file (find -samefile)",
             PathFault::TooLarge(_) => "check that it is the right file",
+            PathFault::OpenFile => "chmod go-w it, and write its content again",
             PathFault::ForeignFile => {
-                "have it written by root, by certagent's user or by its owner"
+                "have it written by root or certagent's user; for a login, auth.file_uid may name its owner"
             }
         })
     }
@@ -147,6 +151,7 @@ impl fmt::Display for PathRefusal {
             PathFault::OtherNames => write!(f, "the file {path} has another name too"),
             PathFault::TooLarge(limit) => write!(f, "{path} is larger than {limit} bytes"),
             PathFault::ForeignFile => write!(f, "the file {path} was written by another user"),
+            PathFault::OpenFile => write!(f, "others may write the file {path}"),
         }?;
         match self.owned {
             Some((uid, mode)) => write!(f, " (owner {uid}, mode {mode:04o})"),

@@ -3,15 +3,15 @@
 //! Never keeps or shows the credential; of a JWT it keeps the claims that say when and for whom it
 //! is good. Looks once: the agent waits two seconds for a file that is being written.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD as URL_SAFE_NO_PAD};
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
 use crate::{
-    config::Auth,
-    disk::{self, TrustedOwners},
+    config::{Auth, CredentialPath},
+    disk,
     model::time::Timestamp,
 };
 
@@ -87,15 +87,11 @@ fn moment(seconds: f64) -> Timestamp {
 
 /// The file that a login reads; none when the credential is not in a file.
 pub(super) fn look(auth: &Auth) -> Option<Credential> {
-    let (path, jwt) = match auth {
-        Auth::Jwt { path, .. } | Auth::Kubernetes { path, .. } => (path, true),
-        Auth::TokenFile(path) => (path, false),
-        Auth::AppRole { secret_id_path, .. } => (secret_id_path.as_ref()?, false),
-        Auth::Token(_) | Auth::Cert { .. } => return None,
-    };
+    let file = auth.credential()?;
+    let jwt = matches!(auth, Auth::Jwt { .. } | Auth::Kubernetes { .. });
     Some(Credential {
-        path: path.clone(),
-        state: read(path, jwt),
+        path: file.path.clone(),
+        state: read(file, jwt),
     })
 }
 
@@ -108,8 +104,8 @@ fn claims(jwt: &str) -> Option<Claims> {
     serde_json::from_slice(&payload).ok().filter(|_| whole)
 }
 
-fn read(path: &Path, jwt: bool) -> CredentialFile {
-    let found = match disk::read_credential(path, MAX_CREDENTIAL_BYTES, &TrustedOwners::OWN) {
+fn read(file: &CredentialPath, jwt: bool) -> CredentialFile {
+    let found = match disk::read_credential(&file.path, MAX_CREDENTIAL_BYTES, &file.owners()) {
         Ok(found) => found,
         Err(refusal) if refusal.is_missing() => return CredentialFile::Missing,
         Err(refusal) => return CredentialFile::Unreadable(refusal.to_string()),

@@ -11,7 +11,7 @@ use std::{
 use rustix::thread::CapabilitySet;
 
 use crate::{
-    config::{Auth, Config, Environment, Listen, ReloadConfig, ReloadStep},
+    config::{Config, Environment, Listen, ReloadConfig, ReloadStep},
     disk,
     model::reload::{Action, SignalTarget},
 };
@@ -77,9 +77,8 @@ impl Places {
         let files = files.into_iter().flatten();
         files.for_each(|path| places.file(path));
         tls.ca_path.iter().for_each(|path| places.directory(path));
-        login(&config.auth)
-            .into_iter()
-            .for_each(|path| places.file(path));
+        let login = config.auth.credential();
+        login.into_iter().for_each(|file| places.file(&file.path));
         let named = |name: &str| environment.get(name).filter(|text| !text.is_empty());
         for name in ["SSL_CERT_FILE", "NOMAD_CACERT"] {
             named(name)
@@ -136,17 +135,6 @@ fn above(path: &Path, levels: usize) -> PathBuf {
         false => high,
     };
     found.unwrap_or(&path).to_owned()
-}
-
-/// The files of a login.
-fn login(auth: &Auth) -> Option<&PathBuf> {
-    match auth {
-        Auth::Jwt { path, .. } | Auth::Kubernetes { path, .. } | Auth::TokenFile(path) => {
-            Some(path)
-        }
-        Auth::AppRole { secret_id_path, .. } => secret_id_path.as_ref(),
-        Auth::Token(_) | Auth::Cert { .. } => None,
-    }
 }
 
 fn actions(reload: &ReloadConfig) -> impl Iterator<Item = &Action> {

@@ -206,7 +206,7 @@ async fn an_address_that_a_call_was_broken_off_at_comes_last_the_next_time() {
     let auth = Auth::Jwt {
         mount: "jwt".to_owned(),
         role: None,
-        path: jwt,
+        path: jwt.into(),
     };
     for auth in [Auth::Token(Secret::new(TOKEN.to_owned())), auth] {
         let silent = Script::start(|_| String::new()).await;

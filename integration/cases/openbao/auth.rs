@@ -5,7 +5,7 @@ use std::{
     net::TcpListener,
 };
 
-use certagent::model::failure::FailureClass;
+use certagent::{config::CredentialPath, model::failure::FailureClass};
 use serde_json::json;
 
 use super::*;
@@ -61,7 +61,11 @@ async fn each_jwt_refusal_has_its_code_and_is_cured_by_a_good_file() {
         (forged, "jwt-signature"),
     ];
     let auth = identity(dir.path(), &Claims::default());
-    let Auth::Jwt { path, .. } = auth.clone() else {
+    let Auth::Jwt {
+        path: CredentialPath { path, .. },
+        ..
+    } = auth.clone()
+    else {
         unreachable!()
     };
     let vault = vault(&server, auth);
@@ -184,7 +188,7 @@ async fn a_token_file_is_read_anew_for_each_order() {
     let path = dir.path().join("token");
     let first = server.new_token("10m");
     std::fs::write(&path, format!("{first}\n")).unwrap();
-    let vault = vault(&server, Auth::TokenFile(path.clone()));
+    let vault = vault(&server, Auth::TokenFile(path.clone().into()));
     issue(&vault).await.unwrap();
     server.write("auth/token/revoke", &json!({ "token": first }));
     assert_eq!(issue(&vault).await.unwrap_err().code, "token-invalid");
@@ -213,7 +217,7 @@ async fn approle_logs_in_from_a_file_and_a_wrong_secret_id_is_denied() {
     let auth = Auth::AppRole {
         mount: "approle".to_owned(),
         role_id: role_id.clone(),
-        secret_id_path: Some(path),
+        secret_id_path: Some(path.into()),
         secret_id: None,
         wrapped: false,
     };
@@ -392,7 +396,7 @@ async fn a_kubernetes_service_account_logs_in() {
     let auth = |role: &str| Auth::Kubernetes {
         mount: "kubernetes".to_owned(),
         role: role.to_owned(),
-        path: path.clone(),
+        path: path.clone().into(),
     };
     issue(&vault(&server, auth("loki"))).await.unwrap();
     let failure = issue(&vault(&server, auth("absent"))).await.unwrap_err();

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::super::{
     layers::{Derived, Layers, issuer_variable},
     problem::Source,
-    types::Auth,
+    types::{Auth, CredentialPath},
     values,
 };
 use crate::{disk, model::secret::Secret};
@@ -58,13 +58,14 @@ impl Method {
     /// The keys that mean something to it.
     fn keys(self) -> &'static [&'static str] {
         match self {
-            Self::Jwt | Self::Kubernetes => &["mount", "role", "path"],
+            Self::Jwt | Self::Kubernetes => &["mount", "role", "path", "file_uid"],
             Self::Token => &["token"],
-            Self::TokenFile => &["path"],
+            Self::TokenFile => &["path", "file_uid"],
             Self::AppRole => &[
                 "mount",
                 "role_id",
                 "secret_id_path",
+                "file_uid",
                 "secret_id",
                 "secret_id_wrapped",
             ],
@@ -218,7 +219,7 @@ fn read(layers: &mut Layers<'_, '_>, method: Method, client_cert: bool) -> Optio
     }
 }
 
-fn path(layers: &mut Layers<'_, '_>, method: Method) -> Option<PathBuf> {
+fn path(layers: &mut Layers<'_, '_>, method: Method) -> Option<CredentialPath> {
     let usual = match method {
         Method::Kubernetes => Some((PathBuf::from(KUBERNETES_TOKEN), "the method".to_owned())),
         Method::TokenFile => match issuer_variable("TOKEN_PATH", layers.all.environment) {
@@ -235,9 +236,15 @@ fn path(layers: &mut Layers<'_, '_>, method: Method) -> Option<PathBuf> {
         layers.problem("path", message);
     }
     let derived = usual.map(|(path, from)| Derived::new(path.display().to_string(), from));
-    layers.read_or("path", derived, |text| {
+    let path = layers.read_or("path", derived, |text| {
         Ok(PathBuf::from(values::text(text)?))
-    })
+    });
+    owned(layers, path)
+}
+
+fn owned(layers: &mut Layers<'_, '_>, path: Option<PathBuf>) -> Option<CredentialPath> {
+    let file_uid = layers.read("file_uid", values::count);
+    path.map(|path| CredentialPath { path, file_uid })
 }
 
 fn approle(layers: &mut Layers<'_, '_>, mount: Option<String>) -> Option<Auth> {
@@ -248,6 +255,10 @@ fn approle(layers: &mut Layers<'_, '_>, mount: Option<String>) -> Option<Auth> {
     let secret_id_path = layers.read("secret_id_path", |text| {
         Ok(PathBuf::from(values::text(text)?))
     });
+    if secret_id_path.is_none() && layers.written("file_uid").is_some() {
+        layers.problem("file_uid", "there is no secret_id_path whose owner it could be");
+    }
+    let secret_id_path = owned(layers, secret_id_path);
     let secret_id = layers.read("secret_id", secret);
     let wrapped = layers.read("secret_id_wrapped", values::truth);
     if secret_id.is_some() && secret_id_path.is_some() {

@@ -191,6 +191,8 @@ pub const SETTINGS: &[Setting] = &[
         "role to log in with: jwt, cert, kubernetes"),
     row(Auth, "path", "auth-path", Path, Derived("Nomad's or Kubernetes' usual place"),
         "file with the JWT, the token or the service account token"),
+    row(Auth, "file_uid", "auth-file-uid", Count, Nothing,
+        "numeric owner of the credential file, when that is neither root nor certagent's user, such as that of a Vault Agent"),
     row(Auth, "role_id", "auth-role-id", Text, Nothing,
         "role id: approle"),
     row(Auth, "secret_id_path", "auth-secret-id-path", Path, Nothing,

@@ -85,15 +85,15 @@ fn every_method_can_be_written_in_the_file() {
     let cases = [
         (
             "auth \"jwt\" {\n path = \"/j\"\n role = \"r\"\n}",
-            "Jwt { mount: \"jwt-nomad\", role: Some(\"r\"), path: \"/j\" }",
+            "Jwt { mount: \"jwt-nomad\", role: Some(\"r\"), path: CredentialPath { path: \"/j\", file_uid: None } }",
         ),
         (
-            "auth \"token_file\" {\n path = \"/t\"\n}",
-            "TokenFile(\"/t\")",
+            "auth \"token_file\" {\n path = \"/t\"\n file_uid = 100\n}",
+            "TokenFile(CredentialPath { path: \"/t\", file_uid: Some(100) })",
         ),
         (
             "auth \"approle\" {\n role_id = \"r\"\n secret_id_path = \"/s\"\n secret_id_wrapped = true\n}",
-            "AppRole { mount: \"approle\", role_id: \"r\", secret_id_path: Some(\"/s\"), secret_id: None, wrapped: true }",
+            "AppRole { mount: \"approle\", role_id: \"r\", secret_id_path: Some(CredentialPath { path: \"/s\", file_uid: None }), secret_id: None, wrapped: true }",
         ),
         (
             "auth \"cert\" {\n mount = \"tls\"\n}",
@@ -101,7 +101,7 @@ fn every_method_can_be_written_in_the_file() {
         ),
         (
             "auth \"kubernetes\" {\n role = \"r\"\n}",
-            "Kubernetes { mount: \"kubernetes\", role: \"r\", path: \"/var/run/secrets/kubernetes.io/serviceaccount/token\" }",
+            "Kubernetes { mount: \"kubernetes\", role: \"r\", path: CredentialPath { path: \"/var/run/secrets/kubernetes.io/serviceaccount/token\", file_uid: None } }",
         ),
     ];
     for (text, wanted) in cases {
@@ -137,6 +137,18 @@ fn what_a_method_needs_and_does_not_have_is_named() {
         (
             "auth \"jwt\" {\n path = \"/j\"\n role_id = \"r\"\n}",
             "auth.role_id: means nothing to the method jwt",
+        ),
+        (
+            "auth \"approle\" {\n role_id = \"r\"\n file_uid = 100\n}",
+            "auth.file_uid: there is no secret_id_path",
+        ),
+        (
+            "auth \"token_file\" {\n path = \"/t\"\n file_uid = \"vault\"\n}",
+            "auth.file_uid: \"vault\": not a whole number",
+        ),
+        (
+            "auth \"cert\" {\n file_uid = 100\n}",
+            "auth.file_uid: means nothing to the method cert",
         ),
     ];
     for (text, wanted) in cases {

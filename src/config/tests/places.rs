@@ -267,6 +267,11 @@ const SAMPLES: &[Sample] = &[
         &[("auth", "jwt"), ("auth-path", "/jwt")],
     ),
     ("auth-path", "/jwt", &[("auth", "jwt")]),
+    (
+        "auth-file-uid",
+        "100",
+        &[("auth", "jwt"), ("auth-path", "/jwt")],
+    ),
     ("auth-role-id", "other", &[("auth", "approle")]),
     (
         "auth-secret-id-path",

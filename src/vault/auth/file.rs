@@ -3,11 +3,12 @@
 //! Nomad rewrites its identity file in place (truncate, then write), so a reader can see nothing or
 //! a part of it. Never follows a file's growth beyond 64 KiB; never keeps what it read.
 
-use std::{path::Path, time::Duration};
+use std::time::Duration;
 
 use super::{checked, refused};
 use crate::{
-    disk::{self, Content, PathRefusal, TrustedOwners},
+    config::CredentialPath,
+    disk::{self, Content, PathRefusal},
     model::{failure::Failure, secret::Secret},
 };
 
@@ -22,21 +23,21 @@ const MAX_FILE_BYTES: u64 = 64 * 1024;
 /// # Errors
 /// `credential-missing` when there is none after two seconds, `credential-unreadable` when what is
 /// there is no JWT, and at once the code of a refusal: another user's file or link, no regular file.
-pub(super) async fn read_jwt(path: &Path) -> Result<Secret, Failure> {
-    read_when(path, is_jwt, "no JWT (three parts with dots between them)").await
+pub(super) async fn read_jwt(file: &CredentialPath) -> Result<Secret, Failure> {
+    read_when(file, is_jwt, "no JWT (three parts with dots between them)").await
 }
 
 /// Reads a token or secret id: one word; a newline at its end is dropped.
 ///
 /// # Errors
 /// As [`read_jwt`].
-pub(super) async fn read_token(path: &Path) -> Result<Secret, Failure> {
-    let secret = read_when(path, |text| !text.is_empty(), "nothing").await?;
-    checked(secret, &format!("the credential in {}", path.display()))
+pub(super) async fn read_token(file: &CredentialPath) -> Result<Secret, Failure> {
+    let secret = read_when(file, |text| !text.is_empty(), "nothing").await?;
+    checked(secret, &format!("the credential in {}", file.path.display()))
 }
 
 async fn read_when(
-    path: &Path,
+    file: &CredentialPath,
     whole: impl Fn(&str) -> bool,
     found: &str,
 ) -> Result<Secret, Failure> {
@@ -45,17 +46,17 @@ async fn read_when(
         if look > 0 {
             tokio::time::sleep(POLL_INTERVAL).await;
         }
-        match read(path) {
+        match read(file) {
             Ok(found) => match found.text().map(str::trim) {
                 Some(text) if whole(text) => return Ok(Secret::new(text.to_owned())),
                 Some(_) => last = None,
                 None => last = Some("it is no text".to_owned()),
             },
-            Err(refusal) if refusal.kind().is_none() => return Err(not_taken(path, &refusal)),
+            Err(refusal) if refusal.kind().is_none() => return Err(not_taken(file, &refusal)),
             Err(refusal) => last = Some(refusal.to_string()),
         }
     }
-    let path = path.display();
+    let path = file.path.display();
     Err(match last {
         Some(error) => refused(
             "credential-missing",
@@ -71,14 +72,14 @@ async fn read_when(
 }
 
 /// Whoever writes the credential decides as whom we ask, so another user may not.
-fn read(path: &Path) -> Result<Content, PathRefusal> {
-    disk::read_credential(path, MAX_FILE_BYTES, &TrustedOwners::OWN)
+fn read(file: &CredentialPath) -> Result<Content, PathRefusal> {
+    disk::read_credential(&file.path, MAX_FILE_BYTES, &file.owners())
 }
 
-fn not_taken(path: &Path, refusal: &PathRefusal) -> Failure {
+fn not_taken(file: &CredentialPath, refusal: &PathRefusal) -> Failure {
     refused(
         refusal.code(),
-        format!("reading the credential file {}: {refusal}", path.display()),
+        format!("reading the credential file {}: {refusal}", file.path.display()),
         refusal.hint().map(str::to_owned),
     )
 }

@@ -12,7 +12,7 @@ fn jwt_auth(path: PathBuf) -> Auth {
     Auth::Jwt {
         mount: "jwt-nomad".to_owned(),
         role: Some("certagent".to_owned()),
-        path,
+        path: path.into(),
     }
 }
 

@@ -173,11 +173,11 @@ impl TokenFile {
     /// None when the token is had in another way, or where nothing can be watched: each order reads
     /// the file anyway.
     fn watch(auth: &Auth) -> Option<Self> {
-        let Auth::TokenFile(path) = auth else {
+        let Auth::TokenFile(file) = auth else {
             return None;
         };
         let watched = Watch::new().and_then(|(watch, changes)| {
-            let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty());
+            let dir = file.path.parent().filter(|dir| !dir.as_os_str().is_empty());
             watch.add(dir.unwrap_or_else(|| Path::new(".")))?;
             Ok(Self {
                 changes,

@@ -8,7 +8,7 @@ fn jwt(dir: &std::path::Path) -> Auth {
     Auth::Jwt {
         mount: "jwt".to_owned(),
         role: None,
-        path,
+        path: path.into(),
     }
 }
 
@@ -87,7 +87,7 @@ async fn a_given_token_is_not_revoked_and_a_changed_file_is_used_at_once() {
     let path = dir.path().join("token");
     script::write(&path, "s.one\n");
     let server = Script::start(good).await;
-    let vault = Vault::new(&config(&[&server.url("")]), Auth::TokenFile(path.clone())).unwrap();
+    let vault = Vault::new(&config(&[&server.url("")]), Auth::TokenFile(path.clone().into())).unwrap();
     issue(&vault).await.unwrap();
     script::write(&path, "s.two");
     issue(&vault).await.unwrap();
@@ -137,7 +137,7 @@ async fn a_token_file_that_is_replaced_is_cared_for_at_once() {
         },
     )
     .await;
-    let vault = Vault::new(&config(&[&server.url("")]), Auth::TokenFile(path.clone())).unwrap();
+    let vault = Vault::new(&config(&[&server.url("")]), Auth::TokenFile(path.clone().into())).unwrap();
     let replace = async {
         tokio::time::sleep(Duration::from_millis(400)).await;
         assert_eq!(
