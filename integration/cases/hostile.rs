@@ -2,66 +2,79 @@
 //!
 //! The agent runs as root, as under raw_exec, and the other one as `nobody`; so every test needs
 //! root: `cargo test --test integration hostile:: -- --ignored`. What stays true: the key never
-//! lies where the other could read it, a refusal names path and owner, and the files that are live
-//! keep their bytes.
+//! lies where the other could read it, a refusal names path and owner, and a case ends with the
+//! certificate files as they were last published, byte for byte ([`Allocation`] sees to it).
 
 mod directories;
 mod files;
 mod hardening;
 mod hooks;
+mod live_set;
 mod network;
 mod pipes;
 mod process;
 mod sockets;
 
 use std::{
-    collections::BTreeMap,
+    cell::{Cell, RefCell},
     fs,
+    ops::{Deref, DerefMut},
     os::unix::fs::{PermissionsExt as _, chown},
     path::{Path, PathBuf},
     process::{Command, Output},
     time::Duration,
 };
 
-use tempfile::TempDir;
-
-use crate::rig::{Embedded, PATIENCE, Process, certagent, wait_for};
-
-/// `nobody`, who owns Nomad's directories too.
-const NOBODY: u32 = 65_534;
+use self::live_set::LiveSet;
+use crate::rig::{NOBODY, PATIENCE, Place, Process, certagent, set_mode as mode, wait_for};
 
 /// How long a test watches that nothing happens.
 const A_WHILE: Duration = Duration::from_secs(3);
 
-/// An allocation as Nomad makes it, and a server.
+/// An allocation as Nomad makes it. When the case ends, its certificate files have to be those of
+/// the last publication that the case waited for: [`Self::keep`].
 struct Allocation {
-    temp: TempDir,
-    server: Embedded,
+    place: Place,
+    kept: RefCell<Option<LiveSet>>,
+    /// It renews while the case runs: its lifetime is seconds.
+    renews: Cell<bool>,
+}
+
+impl Deref for Allocation {
+    type Target = Place;
+
+    fn deref(&self) -> &Place {
+        &self.place
+    }
+}
+
+impl DerefMut for Allocation {
+    fn deref_mut(&mut self) -> &mut Place {
+        &mut self.place
+    }
+}
+
+impl Drop for Allocation {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            self.is_kept();
+        }
+    }
 }
 
 impl Allocation {
     fn new() -> Self {
-        assert!(rustix::process::geteuid().is_root(), "this test needs root");
-        let temp = tempfile::tempdir().unwrap();
-        mode(temp.path(), 0o755);
-        for name in ["alloc", "secrets"] {
-            let path = temp.path().join(name);
-            fs::create_dir(&path).unwrap();
-            mode(&path, 0o777);
-            chown(&path, Some(NOBODY), Some(NOBODY)).unwrap();
-        }
         Self {
-            temp,
-            server: Embedded::start(),
+            place: Place::allocation(),
+            kept: RefCell::default(),
+            renews: Cell::default(),
         }
     }
 
-    fn path(&self, name: &str) -> PathBuf {
-        self.temp.path().join(name)
-    }
-
-    fn certs(&self) -> PathBuf {
-        self.path("secrets/certs")
+    /// For a case with another user.
+    fn shared() -> Self {
+        assert!(rustix::process::geteuid().is_root(), "this test needs root");
+        Self::new()
     }
 
     fn ready_file(&self) -> PathBuf {
@@ -69,12 +82,11 @@ impl Allocation {
     }
 
     fn command(&self, name: &str, settings: &[&str]) -> Command {
-        let mut command = certagent([name]);
-        command
-            .args(["--component", "ingester", "--mount", "pki_int"])
-            .args(["--role", "internal", "--ip-sans", "127.0.0.1"])
-            .args(settings);
-        fit_out(&mut command, &self.server, self.temp.path());
+        let mut command = self.one(name);
+        command.args(settings);
+        let short = |pair: &[&str]| pair[0] == "--ttl" && pair[1].ends_with('s');
+        self.renews
+            .set(self.renews.get() || settings.windows(2).any(short));
         command
     }
 
@@ -85,10 +97,16 @@ impl Allocation {
     /// Started, with files published and the ready file written.
     fn running(&self, settings: &[&str]) -> Process {
         let process = self.run(settings);
+        self.publishes();
+        process
+    }
+
+    /// Waits until files are published and the ready file is written.
+    fn publishes(&self) {
         wait_for("the certificate files and the ready file", PATIENCE, || {
             (self.live("key.pem").is_some() && self.ready_file().exists()).then_some(())
         });
-        process
+        self.keep();
     }
 
     /// A live file, as root sees it.
@@ -96,9 +114,30 @@ impl Allocation {
         fs::read(self.certs().join(name)).ok()
     }
 
-    /// The live set as it is now.
-    fn record(&self) -> LiveSet {
-        LiveSet::of(&self.certs())
+    /// From here on the certificate files stay what they are now.
+    fn keep(&self) {
+        *self.kept.borrow_mut() = Some(LiveSet::of(&self.certs()));
+    }
+
+    fn knows_files(&self) -> bool {
+        self.kept.borrow().is_some()
+    }
+
+    /// They are what they were.
+    fn is_kept(&self) {
+        self.is_kept_in(&self.certs());
+    }
+
+    /// As [`Self::is_kept`], where another user has moved them to.
+    fn is_kept_in(&self, certs: &Path) {
+        match &*self.kept.borrow() {
+            Some(kept) if self.renews.get() => kept.is_unchanged_in(certs),
+            Some(kept) => kept.is_the_same_in(certs),
+            None => assert!(
+                self.live("key.pem").is_none(),
+                "files that no case waited for"
+            ),
+        }
     }
 
     /// A renewal that is asked for happens although the other one did something.
@@ -110,71 +149,22 @@ impl Allocation {
             let now = fs::read_to_string(self.certs().join("cert.pem")).ok()?;
             (now != before).then_some(())
         });
+        self.keep();
     }
 }
 
-/// The environment of a task of an allocation whose directories are below `home`.
-fn fit_out(command: &mut Command, server: &Embedded, home: &Path) {
-    command
-        .env("PATH", "/usr/bin:/bin")
-        .env("VAULT_ADDR", &server.address)
-        .env("VAULT_TOKEN", &server.token)
-        .env("NOMAD_ALLOC_DIR", home.join("alloc"))
-        .env("NOMAD_SECRETS_DIR", home.join("secrets"));
-}
-
-/// Names, links and bytes below a certificate directory, as root sees them; without the agent's
-/// record, which counts failures too.
-#[derive(Debug, PartialEq, Eq)]
-struct LiveSet(BTreeMap<PathBuf, Vec<u8>>);
-
-impl LiveSet {
-    fn of(directory: &Path) -> Self {
-        let mut found = BTreeMap::new();
-        let mut ahead = vec![directory.to_owned()];
-        while let Some(next) = ahead.pop() {
-            for entry in fs::read_dir(&next).unwrap() {
-                let path = entry.unwrap().path();
-                let name = path.strip_prefix(directory).unwrap().to_owned();
-                if name.to_string_lossy().starts_with("..state.json") {
-                    continue;
-                }
-                let kind = fs::symlink_metadata(&path).unwrap().file_type();
-                let bytes = match (kind.is_symlink(), kind.is_dir()) {
-                    (true, _) => fs::read_link(&path)
-                        .unwrap()
-                        .into_os_string()
-                        .into_encoded_bytes(),
-                    (_, true) => Vec::new(),
-                    _ => fs::read(&path).unwrap(),
-                };
-                if kind.is_dir() {
-                    ahead.push(path.clone());
-                }
-                found.insert(name, bytes);
-            }
-        }
-        assert!(
-            found.contains_key(Path::new("key.pem")),
-            "{:?}",
-            found.keys()
-        );
-        Self(found)
+/// That command as a user without privileges, by a script that begins it.
+fn unprivileged(place: &Place, command: &Command, script: &str) -> Command {
+    let mut other = Command::new("setpriv");
+    if rustix::process::geteuid().is_root() {
+        other.args(["--reuid", "65534", "--regid", "65534", "--clear-groups"]);
     }
-
-    /// After a refusal: not a byte, not a name is another. Shows names only.
-    fn is_unchanged_in(&self, directory: &Path) {
-        let now = Self::of(directory);
-        let (before, after) = (self.0.keys(), now.0.keys());
-        assert!(before.eq(after), "{:?} {:?}", self.0.keys(), now.0.keys());
-        for (name, bytes) in &self.0 {
-            assert!(now.0.get(name) == Some(bytes), "{} changed", name.display());
-        }
-    }
-}
-
-fn mode(path: &Path, mode: u32) {
-    fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    other
+        .args(["sh", "-c", script, "sh"])
+        .arg(command.get_program());
+    other.args(command.get_args()).env_clear();
+    place.fit_out(&mut other);
+    other
 }
 
 /// A shell command of the other user.
@@ -190,6 +180,12 @@ fn other(script: &str, arguments: &[&Path]) -> Output {
 fn other_does(script: &str, arguments: &[&Path]) {
     let output = other(script, arguments);
     assert!(output.status.success(), "{script}: {output:?}");
+}
+
+fn root_does(script: &str, arguments: &[&Path]) {
+    let mut command = Command::new("sh");
+    let output = command.args(["-ec", script, "sh"]).args(arguments).output();
+    assert!(output.unwrap().status.success(), "{script}");
 }
 
 /// Ends in time, whatever lies in its way.

@@ -2,17 +2,11 @@
 //!
 //! What stays true: the searched secrets are those of the very run, and a planted one is found.
 
-use std::{
-    io::{Read, Write},
-    net::TcpListener,
-    path::Path,
-    process::Command,
-    time::Duration,
-};
+use std::path::Path;
 
 use certagent::config::table::{SETTINGS, Setting, ValueKind};
 
-use crate::rig::{self, Claims, Embedded, OpenBao, PATIENCE, Process, jwt};
+use crate::rig::{self, Claims, Liar, OpenBao, PATIENCE, Place, Process, jwt, liar};
 
 /// Text that must not occur, with a name for the message.
 struct Hidden(Vec<(String, String)>);
@@ -69,20 +63,19 @@ fn looks_like_token(word: &str) -> Option<&str> {
     })
 }
 
-fn loud(arguments: &[&str], dir: &Path, address: &str) -> Command {
-    let mut command = rig::certagent(arguments);
-    command
-        .env("VAULT_ADDR", address)
-        .env("CERTAGENT_LOG_LEVEL", "trace")
-        .env("CERTAGENT_COMPONENT", "read")
-        .env("CERTAGENT_NODE_IP", "10.0.0.1")
-        .env("CERTAGENT_DIR", dir.join("certs"))
-        .env("CERTAGENT_READY_FILE", dir.join("ready.json"));
-    command
+/// A place whose commands say all that they can.
+fn loud(mut place: Place) -> Place {
+    place.set("CERTAGENT_LOG_LEVEL", "trace");
+    place.set("CERTAGENT_COMPONENT", "read");
+    place.set("CERTAGENT_NODE_IP", "10.0.0.1");
+    place.set("CERTAGENT_DIR", place.certs());
+    place.set("CERTAGENT_READY_FILE", place.path("ready.json"));
+    place.set("CERTAGENT_STATUS_SOCKET", place.path("run/status.sock"));
+    place
 }
 
 /// What a running agent says to those who ask it.
-fn search_the_servers(process: &mut Process, dir: &Path, hidden: &Hidden) {
+fn search_the_servers(process: &mut Process, place: &Place, hidden: &Hidden) {
     let line = process.wait_for_line("health and metrics at ", PATIENCE);
     let line: String = line
         .split(['"', ' '])
@@ -95,9 +88,7 @@ fn search_the_servers(process: &mut Process, dir: &Path, hidden: &Hidden) {
         hidden.assert_absent(path, &(answer.head + &answer.text));
     }
     for arguments in [&["renew"][..], &["status"], &["status", "-o", "json"]] {
-        let mut command = rig::certagent(arguments);
-        command.env("CERTAGENT_STATUS_SOCKET", dir.join("run/status.sock"));
-        let output = command.output().unwrap();
+        let output = place.ask(arguments);
         let text = String::from_utf8(output.stdout).unwrap();
         assert!(output.status.success(), "{arguments:?}: {text}");
         hidden.assert_absent(&arguments.join(" "), &text);
@@ -106,14 +97,13 @@ fn search_the_servers(process: &mut Process, dir: &Path, hidden: &Hidden) {
 }
 
 /// Runs the agent until it has renewed twice, stops it, and searches all it said and wrote.
-fn search_a_run(mut command: Command, dir: &Path, mut hidden: Hidden) {
-    command
-        .env("CERTAGENT_HTTP_LISTEN", "127.0.0.1:0")
-        .env("CERTAGENT_STATUS_SOCKET", dir.join("run/status.sock"))
-        .env("CERTAGENT_TTL", "5s")
-        .env("CERTAGENT_STARTUP_TIMEOUT", "20s");
+fn search_a_run(place: &Place, settings: &[&str], mut hidden: Hidden) {
+    let more = ["--http-listen", "127.0.0.1:0", "--ttl", "5s"];
+    let mut command =
+        place.certagent(&[&["run", "--startup-timeout", "20s"], &more[..], settings].concat());
+    command.env_remove("VAULT_TOKEN");
     let mut process = Process::start(&mut command);
-    let key = dir.join("certs/key.pem");
+    let key = place.certs().join("key.pem");
     let mut last = Vec::new();
     for _ in 0..3 {
         last = rig::wait_for("a new key", PATIENCE, || {
@@ -124,7 +114,7 @@ fn search_a_run(mut command: Command, dir: &Path, mut hidden: Hidden) {
         });
         hidden.add_key(&key);
     }
-    search_the_servers(&mut process, dir, &hidden);
+    search_the_servers(&mut process, place, &hidden);
     hidden.add_key(&key);
     process.signal(rustix::process::Signal::TERM);
     let status = process.wait(PATIENCE);
@@ -132,8 +122,8 @@ fn search_a_run(mut command: Command, dir: &Path, mut hidden: Hidden) {
     let output = process.output();
     assert!(output.contains("DEBUG"), "trace is not verbose:\n{output}");
     hidden.assert_absent("the output of run", &output);
-    for file in ["ready.json", "certs/..state.json"] {
-        if let Ok(text) = std::fs::read_to_string(dir.join(file)) {
+    for file in ["ready.json", "secrets/certs/..state.json"] {
+        if let Ok(text) = std::fs::read_to_string(place.path(file)) {
             hidden.assert_absent(file, &text);
         }
     }
@@ -143,24 +133,16 @@ fn search_a_run(mut command: Command, dir: &Path, mut hidden: Hidden) {
 #[ignore = "needs openbao"]
 fn a_run_with_jwt_login_shows_no_secret() {
     let server = OpenBao::ready();
-    let dir = rig::memory_dir();
     let identity = jwt(&Claims::default());
-    let file = dir.path().join("identity.jwt");
-    std::fs::write(&file, &identity).unwrap();
-    let mut hidden = Hidden::new();
-    let signature = identity.rsplit('.').next().unwrap();
-    hidden.add("the JWT's signature", signature);
     for mode in ["issue", "sign"] {
-        let dir = rig::memory_dir();
-        let mut command = loud(&["run"], dir.path(), &server.address);
-        command
-            .env("CERTAGENT_AUTH", "jwt")
-            .env("CERTAGENT_AUTH_PATH", &file)
-            .env("CERTAGENT_AUTH_ROLE", "certagent")
-            .env("CERTAGENT_MODE", mode);
-        let mut hidden_here = Hidden::new();
-        hidden_here.0.clone_from(&hidden.0);
-        search_a_run(command, dir.path(), hidden_here);
+        let place = loud(Place::at(&server));
+        let file = place.path("identity.jwt");
+        std::fs::write(&file, &identity).unwrap();
+        let mut hidden = Hidden::new();
+        hidden.add("the JWT's signature", identity.rsplit('.').next().unwrap());
+        let login = ["--auth", "jwt", "--auth-role", "certagent", "--auth-path"];
+        let settings = [&["--mode", mode], &login[..], &[file.to_str().unwrap()]].concat();
+        search_a_run(&place, &settings, hidden);
     }
 }
 
@@ -168,28 +150,36 @@ fn a_run_with_jwt_login_shows_no_secret() {
 #[ignore = "needs openbao"]
 fn a_run_with_approle_login_shows_no_secret() {
     let server = OpenBao::ready();
-    let dir = rig::memory_dir();
+    let place = loud(Place::at(&server));
     let (role_id, secret_id) = server.approle();
-    let file = dir.path().join("secret-id");
+    let file = place.path("secret-id");
     std::fs::write(&file, &secret_id).unwrap();
     let mut hidden = Hidden::new();
     hidden.add("the secret id", &secret_id);
-    let mut command = loud(&["run"], dir.path(), &server.address);
-    command
-        .env("CERTAGENT_AUTH", "approle")
-        .env("CERTAGENT_AUTH_ROLE_ID", role_id)
-        .env("CERTAGENT_AUTH_SECRET_ID_PATH", file)
-        .env("CERTAGENT_LOG_FORMAT", "json");
-    search_a_run(command, dir.path(), hidden);
+    let login = [
+        "--auth",
+        "approle",
+        "--auth-role-id",
+        &role_id,
+        "--auth-secret-id-path",
+    ];
+    let settings = [
+        &["--log-format", "json"],
+        &login[..],
+        &[file.to_str().unwrap()],
+    ]
+    .concat();
+    search_a_run(&place, &settings, hidden);
 }
 
 #[test]
 #[ignore = "needs openbao"]
 fn the_other_commands_show_no_secret() {
     let server = OpenBao::ready();
-    let dir = rig::memory_dir();
+    let mut place = loud(Place::at(&server));
     let token = server.new_token("1h");
-    let out = dir.path().join("certs").display().to_string();
+    place.set("VAULT_TOKEN", &token);
+    let out = place.certs().display().to_string();
     let mut hidden = Hidden::new();
     hidden.add("the token", &token);
     let lines: [&[&str]; 9] = [
@@ -204,13 +194,11 @@ fn the_other_commands_show_no_secret() {
         &["check-config", "-o", "json"],
     ];
     for arguments in lines {
-        let mut command = loud(arguments, dir.path(), &server.address);
-        command.env("VAULT_TOKEN", &token);
-        let mut process = Process::start(&mut command);
+        let mut process = Process::start(&mut place.certagent(arguments));
         let status = process.wait(PATIENCE);
         if arguments.contains(&"--output-dir") {
             assert!(status.success(), "{}", process.output());
-            hidden.add_key(&dir.path().join("certs/key.pem"));
+            hidden.add_key(&place.certs().join("key.pem"));
         }
         // Only `--output pem` is asked to print the key, on stdout.
         let searched = if arguments.contains(&"pem") {
@@ -224,34 +212,17 @@ fn the_other_commands_show_no_secret() {
 
 #[test]
 fn a_broken_answer_is_not_quoted_with_its_key() {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = format!("http://{}", listener.local_addr().unwrap());
     let planted = "MHcCAQEEIplantedplantedplantedplantedplantedplanted";
-    std::thread::spawn(move || {
-        for stream in listener.incoming() {
-            let mut stream = stream.unwrap();
-            let _ = stream.set_read_timeout(Some(Duration::from_millis(200)));
-            let _ = stream.read(&mut [0; 8192]);
-            // Wrong types beside a key: a parser's error could quote what it met.
-            let body = format!(
-                r#"{{"data":{{"certificate":7,"private_key":"-----BEGIN EC PRIVATE KEY-----\n{planted}\n","ca_chain":"{planted}"}},"lease_id":["{planted}"]}}"#
-            );
-            let head = format!(
-                "HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
-                body.len()
-            );
-            let _ = stream.write_all(format!("{head}{body}").as_bytes());
-        }
-    });
-    let dir = rig::memory_dir();
+    // Wrong types beside a key: a parser's error could quote what it met.
+    let body = format!(
+        r#"{{"data":{{"certificate":7,"private_key":"-----BEGIN EC PRIVATE KEY-----\n{planted}\n","ca_chain":"{planted}"}},"lease_id":["{planted}"]}}"#
+    );
+    let issuer = Liar::issuer(move |_| liar::answer("200 OK", &body));
+    let place = loud(Place::of(&issuer.address, TOKEN));
     let mut hidden = Hidden::new();
     hidden.add("the planted key", planted);
-    let token = "s.thetokenthetokenthetoken";
-    hidden.add("the token", token);
-    let mut command = loud(&["run"], dir.path(), &address);
-    command
-        .env("VAULT_TOKEN", token)
-        .env("CERTAGENT_STARTUP_TIMEOUT", "2s");
+    hidden.add("the token", TOKEN);
+    let mut command = place.certagent(&["run", "--startup-timeout", "2s"]);
     let mut process = Process::start(&mut command);
     let status = process.wait(PATIENCE);
     assert!(!status.success(), "{}", process.output());
@@ -287,15 +258,12 @@ fn a_planted_secret_is_found() {
 /// What is planted; a half of it is a leak too.
 const PLANTED: &str = "hunter2hunter2hunter2hunter2";
 
+const TOKEN: &str = "s.thetokenthetokenthetoken";
+
 /// A command that ends by itself, with one more variable; its output.
-fn planted(arguments: &[&str], dir: &Path, variables: &[(&str, &str)]) -> (Option<i32>, String) {
-    let mut command = loud(arguments, dir, "http://127.0.0.1:1");
-    command
-        .env("VAULT_TOKEN", "s.thetokenthetokenthetoken")
-        .env("VAULT_CLIENT_TIMEOUT", "1s")
-        .env("VAULT_MAX_RETRIES", "0")
-        .env("CERTAGENT_STARTUP_TIMEOUT", "1s")
-        .envs(variables.iter().copied());
+fn planted(arguments: &[&str], place: &Place, variable: (&str, &str)) -> (Option<i32>, String) {
+    let mut command = place.certagent(arguments);
+    command.env(variable.0, variable.1);
     let mut process = Process::start(&mut command);
     let status = process.wait(PATIENCE);
     (status.code(), process.output())
@@ -347,25 +315,29 @@ fn a_secret_planted_into_any_setting_is_in_no_output() {
 
 /// Returns the settings that took one of them.
 fn plant_into(settings: &[Setting]) -> Vec<String> {
-    let dir = rig::memory_dir();
+    let mut place = loud(Place::of("http://127.0.0.1:1", TOKEN));
+    place.set("VAULT_CLIENT_TIMEOUT", "1s");
+    place.set("VAULT_MAX_RETRIES", "0");
+    place.set("CERTAGENT_STARTUP_TIMEOUT", "1s");
+    place.unset(&["CERTAGENT_STATUS_SOCKET"]);
     let mut taken = Vec::new();
     for setting in settings {
         for value in notations(setting) {
             let name = setting.variable();
-            let variables = [(&*name, &*value)];
+            let variable = (&*name, &*value);
             let what = |command: &str| format!("{command}: {name}={value}");
-            let (code, output) = planted(&["check-config"], dir.path(), &variables);
+            let (code, output) = planted(&["check-config"], &place, variable);
             assert_not_planted(&what("check-config"), &output);
-            let (_, json) = planted(&["check-config", "--output=json"], dir.path(), &variables);
+            let (_, json) = planted(&["check-config", "--output=json"], &place, variable);
             assert_not_planted(&what("check-config, as JSON"), &json);
-            let (_, output) = planted(&["run"], dir.path(), &variables);
+            let (_, output) = planted(&["run"], &place, variable);
             assert_not_planted(&what("run"), &output);
             if code != Some(0) {
                 continue;
             }
             taken.push(setting.path());
             for command in ["doctor", "explain", "issue", "status"] {
-                let (_, output) = planted(&[command], dir.path(), &variables);
+                let (_, output) = planted(&[command], &place, variable);
                 assert_not_planted(&what(command), &output);
             }
         }
@@ -377,41 +349,29 @@ fn plant_into(settings: &[Setting]) -> Vec<String> {
 /// query fails: the log, the status and the record show none of it.
 #[test]
 fn what_a_hook_is_given_and_prints_is_in_no_output() {
-    let server = Embedded::start();
-    let dir = rig::memory_dir();
+    let mut place = loud(Place::new());
     let script = "echo $HOOK_PASSWORD; cat $CERTAGENT_KEY_FILE; base64 $CERTAGENT_KEY_FILE; \
                   sed -n 2p $CERTAGENT_KEY_FILE; env; echo the hook ran; exit 1";
     let url = format!("http://127.0.0.1:1/reload?key={PLANTED}");
-    let mut command = loud(&["run", "--mount", "pki_int"], dir.path(), &server.address);
-    command
-        .env("PATH", "/usr/bin:/bin")
-        .env("VAULT_TOKEN", &server.token)
-        .env("VAULT_HEADERS", format!("{{\"X-A\": \"{PLANTED}\"}}"))
-        .env(
-            "CERTAGENT_STATUS_SOCKET",
-            dir.path().join("run/status.sock"),
-        )
-        .env("CERTAGENT_RELOAD_ENV", format!("HOOK_PASSWORD={PLANTED}"))
-        .env("CERTAGENT_RELOAD_URL", url)
-        .env("CERTAGENT_ON_CERT_CHANGE", "exec,http")
-        .env("CERTAGENT_VERIFY_TIMEOUT", "1s");
-    let mut command_line = command;
-    command_line.args(["--reload-command", "sh", "--reload-command", "-c"]);
-    command_line.args(["--reload-command", script]);
-    let mut process = Process::start(&mut command_line);
+    place.set("PATH", "/usr/bin:/bin");
+    place.set("VAULT_HEADERS", format!("{{\"X-A\": \"{PLANTED}\"}}"));
+    place.set("CERTAGENT_RELOAD_ENV", format!("HOOK_PASSWORD={PLANTED}"));
+    place.set("CERTAGENT_RELOAD_URL", url);
+    place.set("CERTAGENT_ON_CERT_CHANGE", "exec,http");
+    place.set("CERTAGENT_VERIFY_TIMEOUT", "1s");
+    let mut command = place.certagent(&["run", "--mount", "pki_int"]);
+    command.args(["--reload-command", "sh", "--reload-command", "-c"]);
+    command.args(["--reload-command", script]);
+    let mut process = Process::start(&mut command);
     process.wait_for_line("the hook ran", PATIENCE);
     process.wait_for_line("127.0.0.1:1/reload", PATIENCE);
     let mut hidden = Hidden::new();
-    hidden.add_key(&dir.path().join("certs/key.pem"));
-    hidden.add("the token", &server.token);
-    let mut status = rig::certagent(["status", "--output=json"]);
-    status.env(
-        "CERTAGENT_STATUS_SOCKET",
-        dir.path().join("run/status.sock"),
-    );
-    let status = String::from_utf8(status.output().unwrap().stdout).unwrap();
+    hidden.add_key(&place.certs().join("key.pem"));
+    hidden.add("the token", &place.token);
+    let status = place.ask(&["status", "--output=json"]);
+    let status = String::from_utf8(status.stdout).unwrap();
     assert!(status.contains("certificates"), "{status}");
-    let record = std::fs::read_to_string(dir.path().join("certs/..state.json")).unwrap();
+    let record = std::fs::read_to_string(place.certs().join("..state.json")).unwrap();
     let outputs = [
         ("log", process.output()),
         ("status", status),

@@ -11,6 +11,7 @@
 #[cfg(feature = "dev")]
 mod embedded;
 pub(crate) mod http;
+pub(crate) mod liar;
 mod openbao;
 #[cfg(feature = "dev")]
 mod place;
@@ -25,11 +26,15 @@ use std::{
 
 #[cfg(feature = "dev")]
 pub(crate) use embedded::Embedded;
+pub(crate) use liar::Liar;
 pub(crate) use openbao::{Claims, OpenBao, Options, Stored, jwt};
 #[cfg(feature = "dev")]
-pub(crate) use place::Place;
+pub(crate) use place::{Place, set_mode};
 pub(crate) use process::Process;
 pub(crate) use proxy::Proxy;
+
+/// The user without privileges, who owns Nomad's directories too.
+pub(crate) const NOBODY: u32 = 65_534;
 
 /// Nothing on loopback takes longer than this, even on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);

@@ -4,8 +4,10 @@
 //! environment than the place's own.
 
 use std::{
+    collections::BTreeMap,
     ffi::{OsStr, OsString},
     fs,
+    os::unix::fs::{PermissionsExt as _, chown},
     path::{Path, PathBuf},
     process::{Command, Output},
 };
@@ -13,7 +15,7 @@ use std::{
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::{Embedded, OpenBao, certagent, memory_dir};
+use super::{Embedded, NOBODY, OpenBao, certagent, memory_dir};
 
 /// One directory and the issuer that agents in it ask.
 pub(crate) struct Place {
@@ -22,7 +24,7 @@ pub(crate) struct Place {
     pub(crate) address: String,
     /// It may issue there.
     pub(crate) token: String,
-    environment: Vec<(String, OsString)>,
+    environment: BTreeMap<String, OsString>,
     embedded: Option<Embedded>,
 }
 
@@ -32,6 +34,26 @@ impl Place {
         let embedded = Embedded::start();
         let mut place = Self::beside(&embedded);
         place.embedded = Some(embedded);
+        place
+    }
+
+    /// As [`Self::new`], with the directories of a Nomad allocation, which every user may write.
+    pub(crate) fn allocation() -> Self {
+        let mut place = Self::new();
+        set_mode(place.home(), 0o755);
+        for (name, variable) in [
+            ("alloc", "NOMAD_ALLOC_DIR"),
+            ("secrets", "NOMAD_SECRETS_DIR"),
+        ] {
+            let path = place.path(name);
+            fs::create_dir(&path).unwrap();
+            set_mode(&path, 0o777);
+            if rustix::process::geteuid().is_root() {
+                chown(&path, Some(NOBODY), Some(NOBODY)).unwrap();
+            }
+            place.set(variable, path);
+        }
+        place.set("PATH", "/usr/bin:/bin");
         place
     }
 
@@ -45,12 +67,13 @@ impl Place {
         Self::of(&embedded.address, &embedded.token)
     }
 
-    fn of(address: &str, token: &str) -> Self {
+    /// With whatever answers there.
+    pub(crate) fn of(address: &str, token: &str) -> Self {
         let mut place = Self {
             home: memory_dir(),
             address: address.to_owned(),
             token: token.to_owned(),
-            environment: Vec::new(),
+            environment: BTreeMap::new(),
             embedded: None,
         };
         place.set("VAULT_ADDR", address);
@@ -60,8 +83,19 @@ impl Place {
 
     /// A variable that each later command gets.
     pub(crate) fn set(&mut self, name: &str, value: impl AsRef<OsStr>) {
+        let value = value.as_ref().to_owned();
+        self.environment.insert(name.to_owned(), value);
+    }
+
+    /// No later command gets these.
+    pub(crate) fn unset(&mut self, names: &[&str]) {
         self.environment
-            .push((name.to_owned(), value.as_ref().to_owned()));
+            .retain(|name, _| !names.contains(&name.as_str()));
+    }
+
+    /// What each later command gets.
+    pub(crate) fn variable(&self, name: &str) -> Option<&OsStr> {
+        self.environment.get(name).map(OsString::as_os_str)
     }
 
     /// Ends the embedded PKI; its port is closed when this returns.
@@ -93,7 +127,7 @@ impl Place {
 
     /// What [`Self::certagent`] has, for another program.
     pub(crate) fn fit_out(&self, command: &mut Command) {
-        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
+        command.envs(&self.environment);
     }
 
     /// `certagent COMMAND` for one certificate of an ingester.
@@ -150,4 +184,9 @@ impl Place {
         let text = fs::read(self.certs().join("..state.json")).unwrap();
         serde_json::from_slice(&text).unwrap()
     }
+}
+
+/// As chmod(1).
+pub(crate) fn set_mode(path: &Path, mode: u32) {
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
 }

@@ -27,18 +27,26 @@ pub(crate) struct Process {
 impl Process {
     /// Starts it with nothing on stdin and both outputs caught.
     pub(crate) fn start(command: &mut Command) -> Self {
+        Self::start_logging_to(Stdio::piped(), command)
+    }
+
+    /// As [`Self::start`], with another stderr, which the test reads or does not read.
+    pub(crate) fn start_logging_to(log: impl Into<Stdio>, command: &mut Command) -> Self {
         let name = format!("{:?}", command.get_program());
         let mut child = command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
+            .stderr(log)
             .spawn()
             .unwrap_or_else(|error| panic!("cannot start {name}: {error}"));
         let (stdout, stderr) = (Arc::default(), Arc::default());
-        let readers = vec![
-            drain(child.stdout.take().unwrap(), Arc::clone(&stdout)),
-            drain(child.stderr.take().unwrap(), Arc::clone(&stderr)),
-        ];
+        let mut readers = vec![drain(child.stdout.take().unwrap(), Arc::clone(&stdout))];
+        readers.extend(
+            child
+                .stderr
+                .take()
+                .map(|log| drain(log, Arc::clone(&stderr))),
+        );
         Self {
             name,
             child,

@@ -8,19 +8,16 @@ use std::{
     any::Any,
     collections::{BTreeMap, BTreeSet},
     fs,
-    os::unix::fs::{MetadataExt, PermissionsExt},
+    ops::Deref,
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     process::Command,
     sync::atomic::{AtomicU32, Ordering},
 };
 
 use serde_json::{Value, json};
-use tempfile::TempDir;
 
-use crate::rig::{self, Claims, OpenBao, jwt};
-
-/// The unprivileged user of seeds that need one.
-pub(super) const NOBODY: u32 = 65534;
+use crate::rig::{self, Claims, NOBODY, OpenBao, Place, jwt, set_mode};
 
 /// An issuer for the seeds of one test.
 pub(super) struct Shared {
@@ -62,8 +59,7 @@ impl Shared {
 /// A place of work.
 pub(super) struct Bench<'a> {
     shared: &'a Shared,
-    home: TempDir,
-    environment: BTreeMap<String, String>,
+    place: Place,
     arguments: Vec<String>,
     /// Shell commands in mount and IPC namespaces of their own, before the doctor runs there.
     mounts: Option<String>,
@@ -121,20 +117,26 @@ impl Ran {
     }
 }
 
+impl Deref for Bench<'_> {
+    type Target = Place;
+
+    fn deref(&self) -> &Place {
+        &self.place
+    }
+}
+
 impl<'a> Bench<'a> {
     pub(super) fn new(shared: &'a Shared) -> Self {
-        let home = rig::memory_dir();
         let mut bench = Self {
             shared,
-            environment: BTreeMap::new(),
+            place: Place::at(&shared.server),
             arguments: Vec::new(),
             mounts: None,
             user: None,
             kept: Vec::new(),
-            home,
         };
+        bench.unset(&["VAULT_TOKEN"]);
         for (name, value) in [
-            ("VAULT_ADDR", shared.server.address.as_str()),
             ("CERTAGENT_AUTH", "jwt"),
             ("CERTAGENT_AUTH_ROLE", "doctor"),
             ("CERTAGENT_COMMON_NAME", "loki-read.service.consul"),
@@ -146,7 +148,7 @@ impl<'a> Bench<'a> {
         }
         bench.identity(&Claims::default());
         bench.set("CERTAGENT_AUTH_PATH", bench.path("jwt").display());
-        bench.set("CERTAGENT_DIR", bench.dir().display());
+        bench.set("CERTAGENT_DIR", bench.certs().display());
         let ready_file = bench.path("alloc/certagent/ready.json");
         bench.set("CERTAGENT_READY_FILE", ready_file.display());
         fs::create_dir(bench.path("secrets")).unwrap();
@@ -158,23 +160,12 @@ impl<'a> Bench<'a> {
         &self.shared.server
     }
 
-    /// Below the bench's own directory.
-    pub(super) fn path(&self, name: &str) -> PathBuf {
-        self.home.path().join(name)
-    }
-
-    /// The certificate directory.
-    pub(super) fn dir(&self) -> PathBuf {
-        self.path("secrets/certs")
-    }
-
     pub(super) fn set(&mut self, name: &str, value: impl ToString) {
-        self.environment.insert(name.to_owned(), value.to_string());
+        self.place.set(name, value.to_string());
     }
 
     pub(super) fn unset(&mut self, names: &[&str]) {
-        self.environment
-            .retain(|name, _| !names.contains(&name.as_str()));
+        self.place.unset(names);
     }
 
     pub(super) fn args(&mut self, arguments: &[&str]) {
@@ -188,14 +179,14 @@ impl<'a> Bench<'a> {
 
     /// `$1` is the certificate directory, which is made.
     pub(super) fn mounted(&mut self, commands: &str) {
-        fs::create_dir(self.dir()).unwrap();
+        fs::create_dir(self.certs()).unwrap();
         self.mounts = Some(commands.to_owned());
     }
 
     pub(super) fn write(&self, name: &str, text: &str, mode: u32) -> PathBuf {
         let path = self.path(name);
         fs::write(&path, text).unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        set_mode(&path, mode);
         path
     }
 
@@ -207,7 +198,7 @@ impl<'a> Bench<'a> {
     /// Lets the doctor run as somebody without privileges, who owns everything here.
     pub(super) fn as_nobody(&mut self) {
         self.user = Some(NOBODY);
-        fs::set_permissions(self.home.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        set_mode(self.home(), 0o755);
         for name in ["", "jwt", "secrets", "alloc"] {
             std::os::unix::fs::chown(self.path(name), Some(NOBODY), Some(NOBODY)).unwrap();
         }
@@ -262,8 +253,10 @@ impl<'a> Bench<'a> {
     }
 
     fn mount(&self) -> String {
-        let named = self.environment.get("CERTAGENT_MOUNT").cloned();
-        named.unwrap_or_else(|| "pki".to_owned())
+        let named = self
+            .variable("CERTAGENT_MOUNT")
+            .and_then(|name| name.to_str());
+        named.unwrap_or("pki").to_owned()
     }
 
     /// Logs in with a new token that has these properties instead of the JWT.
@@ -284,16 +277,15 @@ impl<'a> Bench<'a> {
 
     /// Publishes a set into the certificate directory.
     pub(super) fn publish(&self) {
-        let mut command = rig::certagent(["issue", "--output-dir"]);
-        command.arg(self.dir()).envs(&self.environment);
-        let output = command.output().unwrap();
+        let mut command = self.certagent(&["issue", "--output-dir"]);
+        let output = command.arg(self.certs()).output().unwrap();
         assert!(output.status.success(), "{output:?}");
     }
 
     /// The file of the live generation.
     pub(super) fn live(&self, name: &str) -> PathBuf {
-        let generation = fs::read_link(self.dir().join("..data")).unwrap();
-        self.dir().join(generation).join(name)
+        let generation = fs::read_link(self.certs().join("..data")).unwrap();
+        self.certs().join(generation).join(name)
     }
 
     fn command(&self, last: &[&str]) -> Command {
@@ -303,7 +295,7 @@ impl<'a> Bench<'a> {
                 let mut command = Command::new(rig::tool("userns"));
                 let script = format!("set -e; {mounts}; shift; exec \"$@\"");
                 command.args(["-Urmi", "sh", "-c", &script, "sh"]);
-                command.arg(self.dir()).arg(binary);
+                command.arg(self.certs()).arg(binary);
                 command
             }
             (None, Some(user)) => {
@@ -317,10 +309,8 @@ impl<'a> Bench<'a> {
         };
         let path = std::env::var_os("PATH").unwrap_or_default();
         command.arg("doctor").args(&self.arguments).args(last);
-        command
-            .env_clear()
-            .env("PATH", path)
-            .envs(&self.environment);
+        command.env_clear().env("PATH", path);
+        self.fit_out(&mut command);
         command
     }
 
@@ -370,7 +360,7 @@ impl<'a> Bench<'a> {
     /// Everything below the bench's directory: kind, mode, owner, times of change, content.
     fn files(&self) -> BTreeMap<PathBuf, String> {
         let mut found = BTreeMap::new();
-        let mut pending = vec![self.home.path().to_owned()];
+        let mut pending = vec![self.home().to_owned()];
         while let Some(path) = pending.pop() {
             let meta = path.symlink_metadata().unwrap();
             let content = if meta.is_dir() {

@@ -4,11 +4,8 @@
 
 use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 
-use super::{
-    Seed,
-    bench::{Bench, NOBODY},
-    seed,
-};
+use super::{Seed, bench::Bench, seed};
+use crate::rig::NOBODY;
 
 pub(super) const SEEDS: &[Seed] = &[
     seed("extra-ca-unusable", &[], |bench| {
@@ -18,11 +15,11 @@ pub(super) const SEEDS: &[Seed] = &[
     }),
     seed("directory-not-real", &[], |bench| {
         fs::create_dir(bench.path("secrets/real")).unwrap();
-        std::os::unix::fs::symlink("real", bench.dir()).unwrap();
+        std::os::unix::fs::symlink("real", bench.certs()).unwrap();
     }),
     seed("directory-foreign", &[], |bench| {
-        make(&bench.dir(), 0o755);
-        std::os::unix::fs::chown(bench.dir(), Some(10_001), Some(10_001)).unwrap();
+        make(&bench.certs(), 0o755);
+        std::os::unix::fs::chown(bench.certs(), Some(10_001), Some(10_001)).unwrap();
     }),
     seed("link-foreign", &[], |bench| {
         let (shared, real) = (bench.path("shared"), bench.path("secrets/real"));
@@ -33,7 +30,7 @@ pub(super) const SEEDS: &[Seed] = &[
     }),
     seed("directory-not-writable", &[], |bench| {
         bench.as_nobody();
-        make(&bench.dir(), 0o755);
+        make(&bench.certs(), 0o755);
     }),
     seed("directory-read-only", &[], |bench| {
         bench.mounted("mount -t tmpfs -o ro,mode=0750 none \"$1\"");
@@ -57,7 +54,7 @@ pub(super) const SEEDS: &[Seed] = &[
         let shared = bench.path("secrets");
         bench.set("NOMAD_ALLOC_DIR", shared.display());
     }),
-    seed("directory-open", &[], |bench| make(&bench.dir(), 0o777)),
+    seed("directory-open", &[], |bench| make(&bench.certs(), 0o777)),
     seed("key-open", &[], |bench| {
         bench.publish();
         let mode = fs::Permissions::from_mode(0o644);
@@ -69,12 +66,12 @@ pub(super) const SEEDS: &[Seed] = &[
     }),
     seed("reader-shut-out", &[], |bench| {
         fs::set_permissions(bench.path(""), fs::Permissions::from_mode(0o755)).unwrap();
-        make(&bench.dir(), 0o750);
+        make(&bench.certs(), 0o750);
         bench.args(&["--as-user", "10001:10001"]);
     }),
     seed("leftovers", &[], |bench| {
         bench.publish();
-        make(&bench.dir().join("..new"), 0o750);
+        make(&bench.certs().join("..new"), 0o750);
     }),
     seed("files-unusable", &[], |bench| {
         bench.publish();
@@ -86,7 +83,7 @@ pub(super) const SEEDS: &[Seed] = &[
         fs::create_dir(bench.path("alloc/certagent")).unwrap();
         let ready_file = serde_json::json!({
             "serial": "0a:1b", "not_before": "2040-01-01T00:00:00Z", "not_after": "2040-02-01T00:00:00Z",
-            "sha256": "00", "generation": "1", "names": [], "dir": bench.dir(),
+            "sha256": "00", "generation": "1", "names": [], "dir": bench.certs(),
         });
         bench.write("alloc/certagent/ready.json", &ready_file.to_string(), 0o644);
     }),

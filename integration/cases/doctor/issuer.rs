@@ -2,18 +2,12 @@
 //!
 //! Each spoils one thing of a healthy place, at a real OpenBao.
 
-use std::{
-    fs,
-    io::{Read, Write},
-    net::{TcpListener, TcpStream},
-    os::unix::fs::PermissionsExt,
-    path::Path,
-};
+use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 
 use serde_json::json;
 
 use super::{Seed, bench::Bench, seed};
-use crate::rig::{Claims, OpenBao, Options};
+use crate::rig::{Claims, Liar, OpenBao, Options, liar::closed_port};
 
 pub(super) const SEEDS: &[Seed] = &[
     seed("config-invalid", &[], |bench| {
@@ -50,7 +44,7 @@ pub(super) const SEEDS: &[Seed] = &[
     }),
     seed("issuance-limit-reached", &[], |bench| {
         let now = now_millis();
-        fs::create_dir(bench.dir()).unwrap();
+        fs::create_dir(bench.certs()).unwrap();
         let state = json!({ "form": 1, "issuances": vec![now; 10] });
         bench.write("secrets/certs/..state.json", &state.to_string(), 0o640);
     }),
@@ -90,8 +84,8 @@ pub(super) const SEEDS: &[Seed] = &[
         bench.keep(server);
     }),
     seed("clock-off", &[], |bench| {
-        let address = with_old_dates(&bench.server().address);
-        bench.set("VAULT_ADDR", address);
+        let liar = Liar::of_an_earlier_year(&bench.server().address);
+        bench.set("VAULT_ADDR", liar.address);
     }),
     seed("credential-missing", &[], |bench| {
         fs::remove_file(bench.path("jwt")).unwrap()
@@ -214,50 +208,4 @@ fn two_names_for_one_directory(bench: &mut Bench<'_>) {
 fn now_millis() -> u64 {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     u64::try_from(now.unwrap().as_millis()).unwrap()
-}
-
-/// An address at which nobody listens.
-pub(super) fn closed_port() -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    format!("http://{}", listener.local_addr().unwrap())
-}
-
-/// A proxy before a real server that makes its clock seem to be of an earlier year. It ends with
-/// the process of the tests.
-fn with_old_dates(server: &str) -> String {
-    let server = server.trim_start_matches("http://").to_owned();
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = format!("http://{}", listener.local_addr().unwrap());
-    std::thread::spawn(move || {
-        for client in listener.incoming() {
-            let (Ok(client), server) = (client, server.clone()) else {
-                return;
-            };
-            std::thread::spawn(move || drop(pass_on(client, &server)));
-        }
-    });
-    address
-}
-
-/// Passes requests up as they are, and answers down with another Date.
-fn pass_on(client: TcpStream, server: &str) -> std::io::Result<()> {
-    let mut upstream = TcpStream::connect(server)?;
-    let (mut from, mut up) = (client.try_clone()?, upstream.try_clone()?);
-    std::thread::spawn(move || std::io::copy(&mut from, &mut up));
-    let mut client = client;
-    let mut buffer = [0; 65536];
-    loop {
-        // Answers of a server on loopback arrive head first and in one piece.
-        let count = upstream.read(&mut buffer)?;
-        if count == 0 {
-            return Ok(());
-        }
-        let text = String::from_utf8_lossy(&buffer[..count]).into_owned();
-        let old = text.lines().find(|line| line.starts_with("Date: "));
-        let text = match old {
-            Some(date) => text.replace(date, "Date: Sun, 06 Nov 2022 08:49:37 GMT"),
-            None => text.clone(),
-        };
-        client.write_all(text.as_bytes())?;
-    }
 }

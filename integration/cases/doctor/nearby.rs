@@ -5,9 +5,8 @@
 
 use std::{
     fs,
-    io::{Read, Write},
+    io::{Read as _, Write as _},
     net::TcpListener,
-    os::unix::net::UnixListener,
     process::Command,
     sync::Arc,
 };
@@ -16,7 +15,10 @@ use rustls::{RootCertStore, ServerConfig, server::WebPkiClientVerifier};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 
 use super::{Seed, bench::Bench, seed};
-use crate::{cases::reload::agent::NomadAgent, rig::Process};
+use crate::{
+    cases::reload::agent::NomadAgent,
+    rig::{Liar, Process, liar},
+};
 
 pub(super) const SEEDS: &[Seed] = &[
     seed("nomad-socket-missing", &[], |bench| {
@@ -66,18 +68,13 @@ pub(super) const SEEDS: &[Seed] = &[
     }),
     seed("probe-closed", &[], |bench| {
         bench.publish();
-        let address = super::issuer::closed_port();
+        let address = liar::closed_port();
         probed(bench, address.trim_start_matches("http://"));
     }),
     seed("probe-no-tls", &[], |bench| {
         bench.publish();
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        probed(bench, &listener.local_addr().unwrap().to_string());
-        std::thread::spawn(move || {
-            for client in listener.incoming() {
-                drop(client.and_then(|mut client| client.write_all(b"220 mail.example\r\n")));
-            }
-        });
+        let liar = Liar::start(|mut client| client.write_all(b"220 mail.example\r\n"));
+        probed(bench, liar.address.trim_start_matches("http://"));
     }),
     seed("serves-other", &[], |bench| {
         bench.publish();
@@ -109,19 +106,7 @@ fn token(bench: &mut Bench<'_>) {
 
 /// A Task API that gives this answer to everything.
 fn answering(bench: &mut Bench<'_>, status: &'static str, body: &'static str) {
-    let listener = UnixListener::bind(bench.path("secrets/api.sock")).unwrap();
-    std::thread::spawn(move || {
-        for client in listener.incoming() {
-            let Ok(mut client) = client else { return };
-            let mut request = [0; 8192];
-            let _all_of_it = client.read(&mut request);
-            let answer = format!(
-                "HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
-                body.len()
-            );
-            drop(client.write_all(answer.as_bytes()));
-        }
-    });
+    liar::nomad(&bench.path("secrets/api.sock"), status, body);
 }
 
 fn pid_file(bench: &mut Bench<'_>, pid: u32) {

@@ -22,7 +22,7 @@ fn a_directory_that_another_user_made_never_gets_a_key() {
         "mkdir \"$1\" \"$1/..gen-000000000000001\"; ln -s ..gen-000000000000001 \"$1/..data\"",
     ];
     for making in makings {
-        let place = Allocation::new();
+        let place = Allocation::shared();
         other_does(making, &[&place.certs()]);
         let mut process = place.run(GROUP_READS);
         let line = process.wait_for_line("belongs to another user", PATIENCE);
@@ -39,10 +39,9 @@ fn a_directory_that_another_user_made_never_gets_a_key() {
 #[test]
 #[ignore = "needs root"]
 fn a_directory_that_is_exchanged_gets_nothing_and_its_end_is_the_end_of_the_trouble() {
-    let place = Allocation::new();
+    let place = Allocation::shared();
     let mut process = place.running(&["--ttl", "20s", "--key-perms", "0640"]);
     let moved = place.path("secrets/x");
-    let before = place.record();
     other_does(
         "mkdir \"$3\"; chmod 2777 \"$3\"; mv \"$1\" \"$2\"; i=0; \
          until mv -T \"$3\" \"$1\"; do mv \"$1\" \"$2.again$i\" || true; i=$((i+1)); done",
@@ -51,7 +50,7 @@ fn a_directory_that_is_exchanged_gets_nothing_and_its_end_is_the_end_of_the_trou
     process.wait_for_line("directory-foreign", PATIENCE);
     std::thread::sleep(Duration::from_secs(16));
     holds_no_key(&place.certs());
-    before.is_unchanged_in(&moved);
+    place.is_kept_in(&moved);
     other_does("rmdir \"$1\"", &[&place.certs()]);
     wait_for("files again", PATIENCE, || place.live("key.pem"));
     place.renews(&mut process);
@@ -62,7 +61,7 @@ fn a_directory_that_is_exchanged_gets_nothing_and_its_end_is_the_end_of_the_trou
 #[test]
 #[ignore = "needs root"]
 fn a_setgid_parent_gives_the_key_to_no_group() {
-    let place = Allocation::new();
+    let place = Allocation::shared();
     mode(&place.path("secrets"), 0o2777);
     let process = place.running(GROUP_READS);
     let key = fs::metadata(place.certs().join("key.pem")).unwrap();
@@ -77,7 +76,7 @@ fn a_setgid_parent_gives_the_key_to_no_group() {
 #[test]
 #[ignore = "needs root"]
 fn a_default_access_list_gives_the_key_to_nobody() {
-    let place = Allocation::new();
+    let place = Allocation::shared();
     let secrets = place.path("secrets");
     // user::rwx user:65534:rwx group::rwx mask::rwx other::rwx (acl(5), linux/posix_acl_xattr.h)
     let mut list = 2_u32.to_le_bytes().to_vec();
@@ -112,7 +111,7 @@ fn a_default_access_list_gives_the_key_to_nobody() {
 #[test]
 #[ignore = "needs root"]
 fn an_open_directory_is_refused_and_one_that_was_opened_is_closed() {
-    let place = Allocation::new();
+    let place = Allocation::shared();
     fs::create_dir(place.certs()).unwrap();
     mode(&place.certs(), 0o777);
     let mut process = place.run(GROUP_READS);
@@ -137,15 +136,13 @@ fn an_open_directory_is_refused_and_one_that_was_opened_is_closed() {
 #[test]
 #[ignore = "needs root"]
 fn no_link_of_the_other_one_gets_into_the_directory() {
-    let place = Allocation::new();
+    let place = Allocation::shared();
     let process = place.running(&["--ttl", "1h"]);
-    let before = place.record();
     let script = "for turn in $(seq 300); do ln -sfn /tmp \"$1/..data\" 2>/dev/null && exit 3; \
                   mv \"$2\" \"$1/..data\" 2>/dev/null && exit 4; done; exit 0";
     other_does(script, &[&place.certs(), &place.path("alloc/x")]);
     let target = fs::read_link(place.certs().join("..data")).unwrap();
     assert!(target.to_string_lossy().starts_with("..gen-"), "{target:?}");
-    before.is_unchanged_in(&place.certs());
     ends(process);
 }
 
@@ -153,7 +150,7 @@ fn no_link_of_the_other_one_gets_into_the_directory() {
 #[test]
 #[ignore = "needs root"]
 fn no_key_gets_into_a_directory_that_is_exchanged_in_a_loop() {
-    let place = Allocation::new();
+    let place = Allocation::shared();
     let mut process = place.running(&["--ttl", "10s", "--key-perms", "0640"]);
     let script = "set +e; mkdir \"$2\"; chmod 2777 \"$2\"; end=$(($(date +%s) + 15)); \
                   while [ $(date +%s) -lt $end ]; do \
@@ -178,15 +175,14 @@ fn no_key_gets_into_a_directory_that_is_exchanged_in_a_loop() {
 #[test]
 #[ignore = "needs root"]
 fn root_writes_no_ready_file_through_a_link_of_another_user() {
-    let place = Allocation::new();
+    let place = Allocation::shared();
     let mut process = place.running(&["--ttl", "1h"]);
-    let before = place.record();
     let etc = place.path("etc");
     fs::create_dir(&etc).unwrap();
     let theirs = "mv \"$1/certagent\" \"$1/x\"; ln -s \"$2\" \"$1/certagent\"";
     other_does(theirs, &[&place.path("alloc"), &etc]);
     process.wait_for_line("link-foreign", PATIENCE);
-    before.is_unchanged_in(&place.certs());
+    place.is_kept();
     place.renews(&mut process);
     assert_eq!(fs::read_dir(&etc).unwrap().count(), 0);
     ends(process);
@@ -196,11 +192,12 @@ fn root_writes_no_ready_file_through_a_link_of_another_user() {
 #[test]
 #[ignore = "needs root"]
 fn a_foreign_directory_gets_no_ready_file_and_stops_no_renewal() {
-    let place = Allocation::new();
+    let place = Allocation::shared();
     other_does("mkdir \"$1/certagent\"", &[&place.path("alloc")]);
     let mut process = place.run(&["--ttl", "20s"]);
     process.wait_for_line("directory-foreign", PATIENCE);
     wait_for("files", PATIENCE, || place.live("key.pem"));
+    place.keep();
     place.renews(&mut process);
     assert!(!place.ready_file().exists());
     ends(process);
@@ -210,7 +207,7 @@ fn a_foreign_directory_gets_no_ready_file_and_stops_no_renewal() {
 #[test]
 #[ignore = "needs root"]
 fn links_of_root_in_directories_of_root_are_followed() {
-    let place = Allocation::new();
+    let place = Allocation::shared();
     fs::rename(place.path("secrets"), place.path("elsewhere")).unwrap();
     symlink("elsewhere", place.path("secrets")).unwrap();
     let process = place.running(&["--ttl", "1h"]);
@@ -222,7 +219,7 @@ fn links_of_root_in_directories_of_root_are_followed() {
 #[test]
 #[ignore = "needs root"]
 fn a_mount_over_the_directory_is_noticed_within_two_seconds() {
-    let place = Allocation::new();
+    let place = Allocation::shared();
     let plain = place.command("run", &["--ttl", "1h"]);
     let mut command = Command::new("unshare");
     command
@@ -234,7 +231,7 @@ fn a_mount_over_the_directory_is_noticed_within_two_seconds() {
         command.env(name, value.unwrap_or_default());
     }
     let mut process = Process::start(&mut command);
-    wait_for("files", PATIENCE, || place.live("key.pem"));
+    place.publishes();
     process.wait_for_line("published a certificate", PATIENCE);
     std::thread::sleep(A_WHILE);
     let pid = process.pid().to_string();
@@ -264,7 +261,7 @@ fn a_mount_over_the_directory_is_noticed_within_two_seconds() {
 #[test]
 #[ignore = "needs root"]
 fn a_deep_tree_under_our_name_stops_no_renewal() {
-    let place = Allocation::new();
+    let place = Allocation::shared();
     let settings = ["--ttl", "20s", "--uid", "65534", "--gid", "65534"];
     let mut process = place.running(&settings);
     // Made under another name first: the agent begins to remove them at once.
@@ -287,7 +284,7 @@ fn a_deep_tree_under_our_name_stops_no_renewal() {
 #[test]
 #[ignore = "needs root"]
 fn a_file_of_root_with_another_name_in_our_directory_is_not_given_away() {
-    let place = Allocation::new();
+    let place = Allocation::shared();
     let settings = ["--ttl", "1h", "--uid", "65534", "--gid", "65534"];
     let process = place.running(&settings);
     let live = fs::canonicalize(place.certs().join("..data")).unwrap();
@@ -302,6 +299,7 @@ fn a_file_of_root_with_another_name_in_our_directory_is_not_given_away() {
         let now = fs::canonicalize(place.certs().join("..data")).ok()?;
         (now != live).then_some(())
     });
+    place.keep();
     let found = fs::metadata(&ours).unwrap();
     assert_eq!((found.uid(), found.mode() & 0o7777), (0, 0o600));
     ends(process);

@@ -12,13 +12,12 @@ fn fifo(path: &Path) {
 #[test]
 #[ignore = "needs root"]
 fn a_fifo_in_the_place_of_the_ready_file_stops_nothing() {
-    let place = Allocation::new();
+    let place = Allocation::shared();
     let mut process = place.running(&["--ttl", "1h"]);
-    let before = place.record();
     let script = "cd \"$1\"; mv certagent x; mkdir certagent; mkfifo certagent/ready.json";
     other_does(script, &[&place.path("alloc")]);
     process.wait_for_line("directory-foreign", PATIENCE);
-    before.is_unchanged_in(&place.certs());
+    place.is_kept();
     place.renews(&mut process);
     ends(process);
     // as at a start
@@ -47,7 +46,7 @@ fn a_fifo_in_the_place_of_the_ready_file_stops_nothing() {
 #[test]
 #[ignore = "needs root"]
 fn wait_ends_in_its_time_at_a_fifo_a_device_and_a_directory() {
-    let place = Allocation::new();
+    let place = Allocation::shared();
     let makings = [
         "mkfifo \"$1\"",
         "ln -s /dev/zero \"$1\"",
@@ -72,89 +71,178 @@ fn wait_ends_in_its_time_at_a_fifo_a_device_and_a_directory() {
 #[test]
 #[ignore = "needs root"]
 fn exec_starts_its_command_beside_a_fifo() {
-    let place = Allocation::new();
+    let place = Allocation::shared();
     let script = "mkdir \"$1/certagent\"; mkfifo \"$1/certagent/ready.json\"";
     other_does(script, &[&place.path("alloc")]);
     let mut command = place.command("exec", &["--ttl", "1h"]);
     let mut process = Process::start(command.args(["--", "sh", "-c", "exit 5"]));
     let status = process.wait(PATIENCE);
     assert_eq!(status.code(), Some(5), "{}", process.output());
+    place.keep();
 }
 
-/// L15 and the token file: a FIFO is a refusal with the path, and SIGTERM ends the process.
+/// L15: a FIFO is a refusal with the path, and SIGTERM ends the process.
 #[test]
 #[ignore = "needs root"]
-fn fifos_as_token_and_extra_anchors_are_refused_by_name() {
-    let place = Allocation::new();
+fn a_fifo_as_extra_anchors_is_refused_by_name() {
+    let place = Allocation::shared();
     let path = place.path("secrets/fifo");
     fifo(&path);
     let path = path.to_str().unwrap();
-    for as_token in [false, true] {
-        let mut command = match as_token {
-            true => place.command("run", &["--ttl", "1h", "--auth", "token_file"]),
-            false => place.command("run", &["--ttl", "1h", "--extra-ca", path]),
-        };
-        if as_token {
-            command
-                .env_remove("VAULT_TOKEN")
-                .env("VAULT_TOKEN_PATH", path);
-        }
-        let mut process = Process::start(&mut command);
-        let line = process.wait_for_line("not a regular file", PATIENCE);
-        assert!(line.contains(path), "{line}");
-        ends(process);
-    }
+    let mut process = place.run(&["--ttl", "1h", "--extra-ca", path]);
+    let line = process.wait_for_line("not a regular file", PATIENCE);
+    assert!(line.contains(path), "{line}");
+    place.publishes();
+    ends(process);
 }
 
-/// Whoever writes the credential decides as whom the agent asks: a file and a link of the other one
-/// are refused at once, root's own file behind root's own link is read.
+/// Each file that says as whom the agent asks: its name, what makes the agent read it, what is in it.
+type Credential = (&'static str, &'static [&'static str], &'static str);
+
+const JWT: &str = "e30.e30.c2ln";
+const CREDENTIALS: [Credential; 5] = [
+    ("token", &["--auth", "token_file", "--auth-path"], ""),
+    ("jwt", &["--auth", "jwt", "--auth-path"], JWT),
+    (
+        "serviceaccount",
+        &["--auth", "kubernetes", "--auth-role", "loki", "--auth-path"],
+        JWT,
+    ),
+    (
+        "secret-id",
+        &[
+            "--auth",
+            "approle",
+            "--auth-role-id",
+            "r",
+            "--auth-secret-id-path",
+        ],
+        "an-id",
+    ),
+    (
+        "nomad_token",
+        &[
+            "--on-cert-change",
+            "nomad_signal",
+            "--reload-task",
+            "loki",
+            "--reload-signal",
+        ],
+        JWT,
+    ),
+];
+
+/// How the other one gets at it, and the code of the refusal: `$1` is the file, `$2` a good one.
+const ATTACKS: [(&str, &str); 4] = [
+    ("rm -f \"$1\"; cat \"$2\" >\"$1\"", "file-foreign"),
+    ("rm -f \"$1\"; ln -s \"$2\" \"$1\"", "link-foreign"),
+    ("rm -f \"$1\"; mkfifo \"$1\"", "file-not-regular"),
+    ("rm -f \"$1\"; mkdir \"$1\"", "file-not-regular"),
+];
+
+/// The command that reads that credential at that path.
+fn reading(place: &Allocation, credential: Credential, path: &Path) -> Command {
+    let (name, settings, _) = credential;
+    let mut command = place.command("run", &[&["--ttl", "1h"], settings].concat());
+    if name == "nomad_token" {
+        let id = "11111111-2222-3333-4444-555555555555";
+        command.arg("SIGHUP").env("NOMAD_ALLOC_ID", id);
+    } else {
+        command.arg(path).env_remove("VAULT_TOKEN");
+    }
+    command
+}
+
+/// Whoever writes the credential decides as whom the agent asks: what the other one put there, leads
+/// to or could change is refused at once, by its path.
 #[test]
 #[ignore = "needs root"]
 fn a_credential_file_of_another_user_is_not_sent() {
-    let place = Allocation::new();
-    let path = place.path("secrets/token");
-    let ours = place.path("their.token");
-    fs::write(&ours, &place.server.token).unwrap();
-    let command = |method: &str, path: &Path| {
-        let mut command = place.command("run", &["--ttl", "1h", "--auth", method]);
-        command
-            .env_remove("VAULT_TOKEN")
-            .env("CERTAGENT_AUTH_PATH", path);
+    // root's own, which the other one may write
+    let open = "cat \"$2\" >\"$1\"; chmod 666 \"$1\"";
+    let of_a_group = "cat \"$2\" >\"$1\"; chown 0:65534 \"$1\"; chmod 660 \"$1\"";
+    for credential in CREDENTIALS {
+        let (name, _, content) = credential;
+        let refused = |script: &str, by: fn(&str, &[&Path]), code: &str, owner: &str| {
+            let place = Allocation::shared();
+            let (path, good) = (place.path("secrets").join(name), place.path("good"));
+            fs::write(&good, content).unwrap();
+            mode(&good, 0o644);
+            by(script, &[&path, &good]);
+            let mut process = Process::start(&mut reading(&place, credential, &path));
+            let line = process.wait_for_line(code, PATIENCE);
+            assert!(
+                line.contains(name) && line.contains(owner),
+                "{name}: {line}"
+            );
+            if name == "nomad_token" {
+                place.publishes(); // the login does not need it
+            }
+            ends(process);
+        };
+        for (attack, code) in ATTACKS {
+            refused(attack, other_does, code, "owner 65534");
+        }
+        refused(open, root_does, "file-open", "owner 0");
+        refused(of_a_group, root_does, "file-open", "owner 0");
+    }
+}
+
+/// A Vault Agent of another user writes the token: refused until `auth.file_uid` names that user,
+/// and another user than that is refused then too.
+#[test]
+#[ignore = "needs root"]
+fn a_token_of_the_user_of_file_uid_is_read() {
+    let place = Allocation::shared();
+    let (path, good) = (place.path("secrets/sink"), place.path("good"));
+    fs::write(&good, &place.token).unwrap();
+    mode(&good, 0o644);
+    let sink = "cat \"$2\" >\"$1.new\"; chmod 640 \"$1.new\"; mv \"$1.new\" \"$1\"";
+    other_does(sink, &[&path, &good]);
+    let command = |uid: &str| {
+        let mut command = reading(&place, CREDENTIALS[0], &path);
+        command.env("CERTAGENT_AUTH_FILE_UID", uid);
         command
     };
-    let word = PathBuf::from(&place.server.token);
-    let theirs = "rm -f \"$1\"; echo \"$2\" >\"$1\"";
-    let link = "rm -f \"$1\"; ln -s \"$3\" \"$1\"";
-    for (script, code) in [(theirs, "file-foreign"), (link, "link-foreign")] {
-        other_does(script, &[&path, &word, &ours]);
-        for method in ["token_file", "jwt"] {
-            let mut process = Process::start(&mut command(method, &path));
-            let line = process.wait_for_line(code, PATIENCE);
-            assert!(line.contains("secrets/token"), "{line}");
-            assert!(line.contains("owner 65534"), "{line}");
-            assert!(!place.ready_file().exists() && place.live("key.pem").is_none());
-            ends(process);
-        }
-    }
-    let link = place.path("token.link");
-    symlink(&ours, &link).unwrap();
-    let process = Process::start(&mut command("token_file", &link));
-    wait_for("files", PATIENCE, || place.live("key.pem"));
+    let mut process = Process::start(&mut command("10001"));
+    process.wait_for_line("file-foreign", PATIENCE);
     ends(process);
-    // exchanged while a set is live: the next use of it is refused
-    fs::remove_file(&path).unwrap();
-    fs::copy(&ours, &path).unwrap();
-    fs::remove_dir_all(place.certs()).unwrap();
-    fs::remove_dir_all(place.path("alloc/certagent")).unwrap();
-    let mut process = Process::start(&mut command("token_file", &path));
-    wait_for("files", PATIENCE, || {
-        place.ready_file().exists().then_some(())
-    });
-    let before = place.record();
-    other_does(theirs, &[&path, &word]);
+    let mut process = Process::start(&mut command("65534"));
+    place.publishes();
+    place.renews(&mut process);
+    // from a third user
+    chown(&path, Some(10_001), Some(10_001)).unwrap();
     process.signal(rustix::process::Signal::USR1);
     process.wait_for_line("file-foreign", PATIENCE);
-    before.is_unchanged_in(&place.certs());
+    place.is_kept();
+    other_does(sink, &[&path, &good]);
+    place.renews(&mut process);
+    ends(process);
+}
+
+/// Root's own file behind root's own link is read; exchanged while files are published, its next
+/// use is refused.
+#[test]
+#[ignore = "needs root"]
+fn a_token_file_that_is_exchanged_later_is_not_sent() {
+    let place = Allocation::shared();
+    let (ours, link) = (place.path("ours"), place.path("token.link"));
+    fs::write(&ours, &place.token).unwrap();
+    symlink(&ours, &link).unwrap();
+    let process = Process::start(&mut reading(&place, CREDENTIALS[0], &link));
+    place.publishes();
+    ends(process);
+    let path = place.path("secrets/token");
+    fs::copy(&ours, &path).unwrap();
+    let mut process = Process::start(&mut reading(&place, CREDENTIALS[0], &path));
+    process.wait_for_line("using the certificate files on disk", PATIENCE);
+    for (attack, code) in ATTACKS {
+        other_does("rm -rf \"$1\"", &[&path]);
+        other_does(attack, &[&path, &ours]);
+        process.signal(rustix::process::Signal::USR1);
+        process.wait_for_line(code, PATIENCE);
+        place.is_kept();
+    }
     ends(process);
 }
 
@@ -182,7 +270,7 @@ const SIGNAL: [&str; 5] = [
 #[test]
 #[ignore = "needs root"]
 fn a_pid_file_of_another_user_names_no_daemon_of_root() {
-    let place = Allocation::new();
+    let place = Allocation::shared();
     let (daemon, said) = daemon(&place);
     let path = place.path("alloc/app.pid");
     let pid = PathBuf::from(daemon.pid().to_string());
@@ -212,7 +300,7 @@ fn a_pid_file_of_another_user_names_no_daemon_of_root() {
 #[test]
 #[ignore = "needs root"]
 fn a_pid_file_that_is_no_file_stops_nothing() {
-    let place = Allocation::new();
+    let place = Allocation::shared();
     let path = place.path("app.pid");
     for device in [false, true] {
         match device {

@@ -20,9 +20,7 @@ fn capabilities(pid: u32) -> u64 {
 
 /// Name and state of each part, as `status` shows them.
 fn parts(place: &Allocation) -> Vec<(String, bool)> {
-    let mut status = certagent(["status", "--output=json"]);
-    status.env("NOMAD_ALLOC_DIR", place.path("alloc"));
-    let output = status.output().unwrap();
+    let output = place.ask(&["status", "--output=json"]);
     let report: Value =
         serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{output:?}"));
     let each = report["hardening"].as_array().unwrap().iter();
@@ -42,7 +40,7 @@ fn reloaded(parts: &[(String, bool)], name: &str) -> bool {
 #[test]
 #[ignore = "needs root"]
 fn run_gives_up_what_it_does_not_need_and_goes_on_working() {
-    let place = Allocation::new();
+    let place = Allocation::shared();
     let mut process = place.running(&["--ttl", "20s"]);
     let parts = parts(&place);
     for name in ["memory", "no_new_privs", "capabilities", "landlock"] {
@@ -64,9 +62,7 @@ fn run_gives_up_what_it_does_not_need_and_goes_on_working() {
     });
     fs::rename(place.certs(), place.path("secrets/gone")).unwrap();
     fs::rename(place.path("alloc/certagent"), place.path("alloc/gone")).unwrap();
-    wait_for("files again", PATIENCE, || {
-        (place.live("key.pem").is_some() && place.ready_file().exists()).then_some(())
-    });
+    place.publishes();
     place.renews(&mut process);
     ends(process);
 }
@@ -77,12 +73,12 @@ fn run_gives_up_what_it_does_not_need_and_goes_on_working() {
 #[ignore = "needs root"]
 fn landlock_closes_what_the_configuration_does_not_name() {
     for (hardening, refused) in [("on", true), ("off", false)] {
-        let place = Allocation::new();
+        let place = Allocation::shared();
         let other = tempfile::tempdir().unwrap();
         let (token, real) = (place.path("login/token"), other.path().join("token"));
         fs::create_dir(place.path("login")).unwrap();
         for file in [&token, &real] {
-            fs::write(file, &place.server.token).unwrap();
+            fs::write(file, &place.token).unwrap();
             mode(file, 0o600);
         }
         let login = token.display().to_string();
@@ -92,7 +88,7 @@ fn landlock_closes_what_the_configuration_does_not_name() {
             .env_remove("VAULT_TOKEN")
             .env("CERTAGENT_HARDENING", hardening);
         let mut process = Process::start(&mut command);
-        wait_for("files", PATIENCE, || place.live("key.pem"));
+        place.publishes();
         fs::remove_file(&token).unwrap();
         std::os::unix::fs::symlink(&real, &token).unwrap();
         if refused {
@@ -123,13 +119,14 @@ fn hooks_and_the_command_of_exec_are_as_without_certagent() {
     let plain = String::from_utf8(plain.stdout).unwrap();
     assert!(plain.ends_with("read\n"), "{plain}");
 
-    let place = Allocation::new();
+    let place = Allocation::shared();
     let hook = ["--on-cert-change", "exec"];
     let mut command = place.command("run", &[&["--ttl", "1h"], &hook[..]].concat());
     for word in ["sh", "-c", look, "sh", &file] {
         command.args(["--reload-command", word]);
     }
     let mut process = Process::start(&mut command);
+    place.publishes();
     let line = process
         .wait_for_line("CapEff", PATIENCE)
         .replace("\\t", "\t");
@@ -146,7 +143,7 @@ fn hooks_and_the_command_of_exec_are_as_without_certagent() {
     assert_eq!(capabilities(process.pid()), FILES | 1 << 5, "and CAP_KILL");
     ends(process);
 
-    let place = Allocation::new();
+    let place = Allocation::shared();
     let mut command = place.command(
         "exec",
         &["--ttl", "1h", "--", "sh", "-c", look, "sh", &file],
@@ -159,13 +156,14 @@ fn hooks_and_the_command_of_exec_are_as_without_certagent() {
         process.output()
     );
     assert_eq!(process.stdout(), plain);
+    place.keep();
 }
 
 /// For support: everything as before, and said so.
 #[test]
 #[ignore = "needs root"]
 fn hardening_can_be_turned_off_and_that_is_shown() {
-    let place = Allocation::new();
+    let place = Allocation::shared();
     let process = place.running(&["--ttl", "1h", "--hardening", "off"]);
     let parts = parts(&place);
     assert_eq!(parts.len(), 4);
@@ -185,28 +183,9 @@ fn hardening_can_be_turned_off_and_that_is_shown() {
 /// Not root: nothing to drop, and Landlock all the same.
 #[test]
 fn without_privileges_it_is_hardened_too() {
-    let temp = tempfile::tempdir().unwrap();
-    mode(temp.path(), 0o777);
-    let server = Embedded::start();
-    let run = certagent(["run", "--component", "ingester", "--mount", "pki_int"]);
-    let mut command = Command::new("setpriv");
-    if rustix::process::geteuid().is_root() {
-        command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups"]);
-    }
-    command
-        .arg(run.get_program())
-        .args(run.get_args())
-        .args([
-            "--ip-sans",
-            "127.0.0.1",
-            "--ttl",
-            "20s",
-            "--log-level",
-            "debug",
-        ])
-        .env_clear();
-    fit_out(&mut command, &server, temp.path());
-    let mut process = Process::start(&mut command);
+    let place = Allocation::new();
+    let run = place.command("run", &["--ttl", "20s", "--log-level", "debug"]);
+    let mut process = Process::start(&mut unprivileged(&place, &run, "exec \"$@\""));
     for part in [
         "no_new_privs on",
         "capabilities on: none left",
@@ -214,11 +193,10 @@ fn without_privileges_it_is_hardened_too() {
     ] {
         process.wait_for_line(part, PATIENCE);
     }
-    let cert = temp.path().join("secrets/certs/cert.pem");
-    let first = wait_for("files", PATIENCE, || fs::read(&cert).ok());
+    place.publishes();
+    let first = place.live("cert.pem");
     wait_for("a renewal", PATIENCE, || {
-        let now = fs::read(&cert).ok()?;
-        (now != first).then_some(())
+        (place.live("cert.pem") != first).then_some(())
     });
     ends(process);
 }

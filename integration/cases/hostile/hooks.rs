@@ -28,28 +28,28 @@ fn zombies(parent: u32) -> usize {
 /// L13: in a session of its own, below another one, and with a parent that is gone.
 #[test]
 fn a_hook_with_sessions_of_its_own_leaves_no_process_behind() {
-    let temp = tempfile::tempdir().unwrap();
-    let server = Embedded::start();
+    let place = Allocation::new();
     let marks = [mark(1), mark(2), mark(3)];
     let [direct, below, orphan] = &marks;
     let script = format!(
         "setsid sleep {direct} & setsid sh -c 'setsid sleep {below} & wait' & \
          setsid sh -c 'setsid sleep {orphan} & exit' ; echo started; wait"
     );
-    let mut command = certagent(["run", "--component", "ingester", "--mount", "pki_int"]);
-    command
-        .args([
-            "--ip-sans",
-            "127.0.0.1",
-            "--ttl",
-            "1h",
-            "--on-cert-change",
-            "exec",
-        ])
-        .args(["--reload-exec-timeout", "1s", "--reload-command", "sh"])
-        .args(["--reload-command", "-c", "--reload-command", &script]);
-    fit_out(&mut command, &server, temp.path());
-    let mut process = Process::start(&mut command);
+    let mut process = place.run(&[
+        "--ttl",
+        "1h",
+        "--on-cert-change",
+        "exec",
+        "--reload-exec-timeout",
+        "1s",
+        "--reload-command",
+        "sh",
+        "--reload-command",
+        "-c",
+        "--reload-command",
+        &script,
+    ]);
+    place.publishes();
     process.wait_for_line("started", PATIENCE);
     wait_for("all of them", PATIENCE, || {
         marks

@@ -1,22 +1,15 @@
 //! Who is on the way to Vault, or answers at its address.
 
-use std::{
-    net::TcpListener,
-    process::Output,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-};
+use std::process::Output;
 
 use super::*;
-use crate::rig::{OpenBao, Options, Proxy, free_ports, http::request};
+use crate::rig::{Embedded, Liar, OpenBao, Options, Proxy, free_ports, http::request};
 
 const ANOTHER: &str = "http://192.0.2.1:8200";
 const ALLOW: (&str, &str) = ("CERTAGENT_VAULT_ALLOW_PLAIN_HTTP", "true");
 
 /// A command in an empty directory; nothing is set but this.
-fn with(temp: &TempDir, arguments: &[&str], variables: &[(&str, &str)]) -> Command {
+fn with(temp: &tempfile::TempDir, arguments: &[&str], variables: &[(&str, &str)]) -> Command {
     let mut command = certagent(arguments);
     command
         .env("CERTAGENT_COMPONENT", "ingester")
@@ -66,15 +59,8 @@ fn plain_http_to_another_host_is_refused_by_every_command() {
 #[test]
 fn a_list_with_http_and_https_is_refused_and_no_connection_is_made() {
     let temp = tempfile::tempdir().unwrap();
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let http = format!("http://{}", listener.local_addr().unwrap());
-    let connections = Arc::new(AtomicUsize::new(0));
-    let seen = Arc::clone(&connections);
-    std::thread::spawn(move || {
-        for _ in listener.incoming() {
-            seen.fetch_add(1, Ordering::SeqCst);
-        }
-    });
+    let liar = Liar::start(|_| Ok(()));
+    let http = &liar.address;
     let mixed = format!("https://127.0.0.1:1,{http}");
     for arguments in COMMANDS.iter().chain([&["doctor"][..]].iter()) {
         let both = [("VAULT_ADDR", &*mixed), ALLOW];
@@ -84,11 +70,11 @@ fn a_list_with_http_and_https_is_refused_and_no_connection_is_made() {
         let text = String::from_utf8(text).unwrap();
         assert!(text.contains("mixes http:// and https://"), "{text}");
     }
-    assert_eq!(connections.load(Ordering::SeqCst), 0);
+    assert_eq!(liar.connections(), 0);
     // alone it is reached: the test would see it
-    let alone = [("VAULT_ADDR", &*http), ("VAULT_CLIENT_TIMEOUT", "1s")];
+    let alone = [("VAULT_ADDR", &**http), ("VAULT_CLIENT_TIMEOUT", "1s")];
     ended(with(&temp, &["issue"], &alone));
-    assert!(connections.load(Ordering::SeqCst) > 0);
+    assert!(liar.connections() > 0);
 }
 
 /// What is allowed is said: at each start, as a metric, and by doctor.

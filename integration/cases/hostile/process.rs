@@ -5,11 +5,11 @@ use std::{
     io::{self, BufRead as _, Read as _, Write as _},
     net::TcpStream,
     os::unix::net::UnixStream,
-    process::{Child, ExitStatus, Stdio},
+    process::{ExitStatus, Stdio},
     time::Instant,
 };
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 
 use super::*;
 use crate::rig::{free_ports, http::request};
@@ -19,40 +19,28 @@ const AT_ONCE: Duration = Duration::from_secs(1);
 
 /// An agent whose stderr the test holds; no root needed.
 struct Agent {
-    temp: TempDir,
-    _server: Embedded,
+    process: Process,
+    place: Allocation,
     address: String,
-    child: Child,
 }
 
 impl Agent {
     fn start(settings: &[&str], stderr: impl Into<Stdio>) -> Self {
-        let temp = tempfile::tempdir().unwrap();
-        let server = Embedded::start();
-        let port = free_ports().0;
-        let child = certagent(["run", "--component", "ingester", "--mount", "pki_int"])
-            .args(["--role", "internal", "--ip-sans", "127.0.0.1"])
-            .args(["--http-listen", &format!("127.0.0.1:{port}")])
-            .args(settings)
-            .env("VAULT_ADDR", &server.address)
-            .env("VAULT_TOKEN", &server.token)
-            .env("NOMAD_ALLOC_DIR", temp.path().join("alloc"))
-            .env("NOMAD_SECRETS_DIR", temp.path().join("secrets"))
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(stderr)
-            .spawn()
-            .unwrap();
+        let place = Allocation::new();
+        let address = format!("127.0.0.1:{}", free_ports().0);
+        let mut command = place.command("run", &[&["--http-listen", &address], settings].concat());
         Self {
-            temp,
-            _server: server,
-            address: format!("http://127.0.0.1:{port}"),
-            child,
+            process: Process::start_logging_to(stderr, &mut command),
+            place,
+            address: format!("http://{address}"),
         }
     }
 
-    fn published(&self) -> Option<String> {
-        fs::read_to_string(self.temp.path().join("secrets/certs/cert.pem")).ok()
+    /// The certificate that is published, which the case then knows of.
+    fn published(&self) -> Option<Vec<u8>> {
+        let found = self.place.live("cert.pem")?;
+        self.place.publishes();
+        Some(found)
     }
 
     fn get(&self, path: &str) -> io::Result<String> {
@@ -82,25 +70,10 @@ impl Agent {
         values.next().expect(name).parse().unwrap()
     }
 
-    fn signal(&self, signal: Signal) {
-        let pid = Pid::from_raw(i32::try_from(self.child.id()).unwrap()).unwrap();
-        kill_process(pid, signal).unwrap();
-    }
-
     /// Ended by SIGTERM, in time.
     fn finish(&mut self) -> ExitStatus {
-        let began = Instant::now();
-        self.signal(Signal::TERM);
-        let status = wait_for("the end", PATIENCE, || self.child.try_wait().unwrap());
-        assert!(began.elapsed() < Duration::from_secs(3));
-        status
-    }
-}
-
-impl Drop for Agent {
-    fn drop(&mut self) {
-        let _gone = self.child.kill();
-        let _reaped = self.child.wait();
+        self.process.signal(Signal::TERM);
+        self.process.wait(Duration::from_secs(3))
     }
 }
 
@@ -124,7 +97,7 @@ fn fill(pipe: &File) {
 fn many_repairs_in_a_row_are_counted_and_shown() {
     let agent = Agent::start(&["--ttl", "1h"], Stdio::null());
     let first = wait_for("the certificate files", PATIENCE, || agent.published());
-    let certs = agent.temp.path().join("secrets/certs");
+    let certs = agent.place.certs();
     wait_for("ready", PATIENCE, || agent.get("/ready").ok());
     assert!(!agent.get("/ready").unwrap().contains("files-changed"));
     for turn in 1..=6 {
@@ -165,7 +138,7 @@ fn a_reader_that_stops_later_costs_lines_and_nothing_else() {
     let began = Instant::now();
     while agent.dropped() == 0 {
         assert!(began.elapsed() < Duration::from_secs(90), "nothing dropped");
-        agent.signal(Signal::USR1);
+        agent.process.signal(Signal::USR1);
         std::thread::sleep(Duration::from_millis(1));
     }
     agent.lives();
@@ -198,7 +171,7 @@ fn the_last_lines_are_written_at_the_end() {
 
     let (reader, writer) = pipe();
     let mut agent = Agent::start(&["--status-socket", "/proc/none/a.sock"], writer);
-    let status = wait_for("the end", PATIENCE, || agent.child.try_wait().unwrap());
+    let status = agent.process.wait(PATIENCE);
     let text = io::read_to_string(reader).unwrap();
     assert!(!status.success() && text.contains("/proc/none"), "{text}");
 }
@@ -211,12 +184,12 @@ fn no_signal_ends_it_without_farewell() {
         let mut agent = Agent::start(&["--ttl", "1h"], writer);
         wait_for("the certificate files", PATIENCE, || agent.published());
         for signal in [Signal::HUP, Signal::USR2, Signal::ALARM] {
-            agent.signal(signal);
+            agent.process.signal(signal);
             std::thread::sleep(Duration::from_millis(100));
             agent.lives();
         }
-        agent.signal(end);
-        let status = wait_for("the end", PATIENCE, || agent.child.try_wait().unwrap());
+        agent.process.signal(end);
+        let status = agent.process.wait(PATIENCE);
         assert_eq!(status.code(), Some(0));
         let text = io::read_to_string(reader).unwrap();
         for ignored in ["SIGHUP", "SIGUSR2", "SIGALRM"] {
@@ -252,43 +225,19 @@ fn looked_into(pid: &str, file: &str) -> Output {
 /// file is not written; a hook and the command of `exec` are as they would be without certagent.
 #[test]
 fn memory_and_environment_are_closed_to_the_same_user() {
-    let temp = tempfile::tempdir().unwrap();
-    mode(temp.path(), 0o777);
-    let server = Embedded::start();
-    let mut command = certagent(["exec", "--component", "ingester", "--mount", "pki_int"]);
-    command
-        .args([
-            "--role",
-            "internal",
-            "--ip-sans",
-            "127.0.0.1",
-            "--ttl",
-            "1h",
-        ])
-        .args([
-            "--",
-            "sh",
-            "-c",
-            "echo $PPID $$ $(ulimit -c); exec sleep 60",
-        ]);
+    let place = Allocation::new();
+    let script = "echo $PPID $$ $(ulimit -c); exec sleep 60";
+    let settings = ["--ttl", "1h", "--", "sh", "-c", script];
+    let exec = place.command("exec", &settings);
     // as whoever is not root
-    let (program, arguments) = (command.get_program().to_owned(), command.get_args());
-    let mut shell = Command::new("setpriv");
-    if rustix::process::geteuid().is_root() {
-        shell.args(["--reuid", "65534", "--regid", "65534", "--clear-groups"]);
-    }
-    shell
-        .args(["sh", "-c", "ulimit -c 1000; exec \"$@\"", "sh"])
-        .arg(program)
-        .args(arguments)
-        .env_clear();
-    fit_out(&mut shell, &server, temp.path());
-    let mut agent = Process::start(&mut shell);
+    let script = "ulimit -c 1000; exec \"$@\"";
+    let mut agent = Process::start(&mut unprivileged(&place, &exec, script));
     let line = wait_for("the command", PATIENCE, || {
         assert!(agent.ended().is_none(), "{}", agent.output());
         let text = agent.stdout();
         text.ends_with('\n').then_some(text)
     });
+    place.publishes();
     let words: Vec<&str> = line.split_whitespace().collect();
     let [parent, child, core] = words[..] else {
         panic!("{line}")
@@ -321,19 +270,15 @@ fn ends_with(mut process: Process, code: i32) {
 fn status_of_a_stopped_agent_ends_and_says_so() {
     let agent = Agent::start(&["--ttl", "1h"], Stdio::null());
     wait_for("the certificate files", PATIENCE, || agent.published());
-    let ask = || {
-        let mut status = certagent(["status"]);
-        status.env("NOMAD_ALLOC_DIR", agent.temp.path().join("alloc"));
-        Process::start(&mut status)
-    };
+    let ask = || Process::start(&mut agent.place.certagent(&["status"]));
     wait_for("an answer", PATIENCE, || {
         (ask().wait(PATIENCE).code() == Some(0)).then_some(())
     });
-    agent.signal(Signal::STOP);
+    agent.process.signal(Signal::STOP);
     let mut stopped = ask();
     assert_eq!(stopped.wait(PATIENCE).code(), Some(7));
     assert!(stopped.stderr().contains("is the agent stopped"));
-    agent.signal(Signal::CONT);
+    agent.process.signal(Signal::CONT);
 }
 
 /// L11: silent connections lose their places to those that say something, at both servers.
@@ -342,7 +287,7 @@ fn two_hundred_silent_connections_block_neither_live_nor_status() {
     let mut agent = Agent::start(&["--ttl", "1h"], Stdio::null());
     wait_for("the certificate files", PATIENCE, || agent.published());
     let address = agent.address.trim_start_matches("http://");
-    let socket = agent.temp.path().join("alloc/certagent/run/status.sock");
+    let socket = agent.place.path("alloc/certagent/run/status.sock");
     wait_for("the socket", PATIENCE, || socket.exists().then_some(()));
     let tcp: Vec<_> = (0..200)
         .map(|_| TcpStream::connect(address).unwrap())
@@ -352,9 +297,8 @@ fn two_hundred_silent_connections_block_neither_live_nor_status() {
         .map(|_| UnixStream::connect(&socket).unwrap())
         .collect();
     let began = Instant::now();
-    let mut status = certagent(["status"]);
-    status.env("NOMAD_ALLOC_DIR", agent.temp.path().join("alloc"));
-    assert_eq!(Process::start(&mut status).wait(PATIENCE).code(), Some(0));
+    let mut status = Process::start(&mut agent.place.certagent(&["status"]));
+    assert_eq!(status.wait(PATIENCE).code(), Some(0));
     assert!(
         began.elapsed() < Duration::from_secs(2),
         "{:?}",
