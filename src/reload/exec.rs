@@ -63,7 +63,7 @@ pub(super) fn split(environment: &Environment) -> (Environment, Vec<Secret>) {
         let of_vault = name.starts_with("VAULT_") || name.starts_with("BAO_");
         let password = cover::password(value).filter(|_| of_vault);
         secrets.extend(password.map(|text| Secret::new(text.to_owned())));
-        if is_secret(name) || password.is_some() {
+        if cover::names_secret(name) || password.is_some() {
             if value.len() >= 8 {
                 secrets.push(Secret::new(value.clone()));
             }
@@ -78,25 +78,8 @@ pub(super) fn split(environment: &Environment) -> (Environment, Vec<Secret>) {
 pub(super) fn secrets_of(own: &BTreeMap<String, String>) -> impl Iterator<Item = Secret> {
     let named = own
         .iter()
-        .filter(|(name, value)| is_secret(name) && value.len() >= 8);
+        .filter(|(name, value)| cover::names_secret(name) && value.len() >= 8);
     named.map(|(_, value)| Secret::new(value.clone()))
-}
-
-/// Variables that by their name hold a token, a password or a key.
-fn is_secret(name: &str) -> bool {
-    const WORDS: [&str; 6] = [
-        "TOKEN",
-        "SECRET_ID",
-        "PASSWORD",
-        "PASSWD",
-        "HEADERS",
-        "CREDENTIAL",
-    ];
-    let paths = name.ends_with("_FILE") || name.ends_with("_PATH") || name.ends_with("_DIR");
-    !paths
-        && WORDS
-            .iter()
-            .any(|word| name.to_ascii_uppercase().contains(word))
 }
 
 /// Inherited, then ours, then the operator's own; the last one wins.

@@ -12,6 +12,20 @@ const COVERED: &str = "[secret]";
 /// Stands for a text that holds PEM.
 const PEM: &str = "[PEM text]";
 
+/// What a secret is called: in front of `=`, and in the name of a variable that holds one.
+const WORDS: [&str; 10] = [
+    "token",
+    "secret",
+    "secret_id",
+    "password",
+    "passwd",
+    "api_key",
+    "apikey",
+    "credential",
+    "credentials",
+    "headers",
+];
+
 /// `-----` in base64: how PEM in base64 begins.
 const DASHES: &str = "LS0tLS1";
 
@@ -19,6 +33,16 @@ const DASHES: &str = "LS0tLS1";
 #[must_use]
 pub fn holds_secret(text: &str) -> bool {
     text.contains("PRIVATE KEY") || text.contains(DASHES) || der(text) || tokens(text) != text
+}
+
+/// Does a variable of this name hold a secret? That of a file or directory does not.
+#[must_use]
+pub fn names_secret(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    let path = ["_file", "_path", "_dir"]
+        .iter()
+        .any(|end| name.ends_with(end));
+    !path && WORDS.iter().any(|word| name.contains(word))
 }
 
 /// Does a URL in it hold a user with a password?
@@ -150,15 +174,6 @@ fn token(text: &str, start: &str) -> Option<usize> {
 
 /// Covers all that follows a word such as `password=`.
 fn after_words(text: &str) -> String {
-    const WORDS: [&str; 7] = [
-        "token",
-        "secret",
-        "secret_id",
-        "password",
-        "passwd",
-        "api_key",
-        "apikey",
-    ];
     let lower = text.to_ascii_lowercase();
     let ends = WORDS.iter().flat_map(|word| {
         let found = lower.match_indices(word);

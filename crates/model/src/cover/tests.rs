@@ -44,6 +44,27 @@ fn tokens_are_known_by_their_form() {
 }
 
 #[test]
+fn a_variable_that_holds_a_secret_is_known_by_its_name() {
+    for name in [
+        "VAULT_TOKEN",
+        "ROLE_SECRET_ID",
+        "db_password",
+        "X_API_KEY",
+        "VAULT_HEADERS",
+    ] {
+        assert!(names_secret(name), "{name}");
+        assert!(!names_secret(&format!("{name}_FILE")), "{name}");
+        assert_eq!(
+            setting(&format!("{name}=hunter2")),
+            format!("{name}={COVERED}")
+        );
+    }
+    for name in ["PATH", "NOMAD_SECRETS_DIR", "CERTAGENT_SERIAL"] {
+        assert!(!names_secret(name), "{name}");
+    }
+}
+
+#[test]
 fn a_url_is_shown_without_user_query_and_fragment() {
     let table = [
         ("https://vault:8200/a", "https://vault:8200/a"),
