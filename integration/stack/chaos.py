@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from deploy import agents, loki_processes
 from metrics import Metrics, Moved, label
 from report import handshake_failures, load_checks
-from scenarios import Run, new_root
+from scenarios import Run
 from servers import NODE_IP, http, wait_for
 from watch import Unattested, attest, attest_all
 
@@ -208,7 +208,7 @@ def without_agent(stack: Stack, report: Report, metrics: Metrics, what: str, sec
     tells = Moved(metrics, "certagent_reloads_total", lambda labels: 'outcome="ok"' not in labels)
     began = time.monotonic()
     stack.nomad.stop()
-    new_root(stack, f"Loki internal CA, {what}")  # something to tell
+    stack.bao.new_root(f"Loki internal CA, {what}")  # something to tell
     shown(report, what, tells)
     time.sleep(max(0.0, seconds - (time.monotonic() - began)))
     stack.nomad.start()

@@ -281,7 +281,7 @@ class Mesh:
         """What docs/etcd.md does with `bao write`."""
         must = self.bao.must
         must("POST", "sys/mounts/pki", {"type": "pki", "config": {"max_lease_ttl": "87600h"}})
-        new_root(self, "etcd internal CA 1")
+        self.bao.new_root("etcd internal CA 1")
         must(
             "POST",
             "pki/roles/etcd",
@@ -400,21 +400,6 @@ class Mesh:
         """The last log lines of everything."""
         parts = [*self.members.values(), *self.agents.values()]
         return "\n".join(f"{part.name}:\n{part.tail(6)}" for part in parts)
-
-
-def new_root(mesh: Mesh, name: str) -> str:
-    """Id of a new root of the mount; the first one is the default issuer, others sign nothing yet."""
-    made = mesh.bao.must(
-        "POST",
-        "pki/root/generate/internal",
-        {
-            "common_name": name,
-            "key_type": "ec",
-            "key_bits": 256,
-            "ttl": "87600h",
-        },
-    )
-    return made["data"]["issuer_id"]
 
 
 def etcdctl(members: list[str], certs: list[Path], *arguments: str, seconds: int = 6) -> tuple[bool, str, list[str]]:

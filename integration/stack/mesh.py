@@ -15,11 +15,11 @@ import uuid
 
 from chaos import killed, shortest_left
 from deploy import agents
-from etcd import MEMBERS, Mesh, client_url, etcdctl, new_root
+from etcd import MEMBERS, Mesh, client_url, etcdctl
 from load import Steady
 from metrics import Metrics, Moved, label
 from report import TLS_TROUBLE, Report, handshake_failures
-from scenarios import TLS, Run, all_from, all_trust, renewed_by_hand, restarted_for_trust, told_out_of_turn
+from scenarios import TLS, Run, no_trouble, replace_root
 from servers import StackError, tool, wait_for
 from watch import Unattested, handshake, read_set
 
@@ -228,32 +228,12 @@ def change_root(stack: Mesh, report: Report) -> None:
     """The steps of docs/operating.md, with certagent's own restarts for new trust, one member at a time."""
     run = Run(stack, report, ttl=CHANGE_TTL, env=CHANGE, patience=PATIENCE, load=KeyLoad)
     run.rotated(0, 30)
-    bao, every, metrics = stack.bao, len(MEMBERS), Metrics(stack)
+    metrics = Metrics(stack)
     metrics.well()
-    began = time.monotonic()
-    old = bao.must("GET", "pki/config/issuers")["data"]["default"]
-    before = stack.restarts()
-    new = new_root(stack, "etcd internal CA 2")
-    all_trust(stack, 2, 60)
-    restarted_for_trust(stack, report, before, every, GAP)
-    now = bao.must("GET", "pki/config/issuers")["data"]["default"]
-    report.check("default issuer until then", "the old one", now == old)
-    metrics.well()
-    restarted = stack.processes()
-    bao.must("POST", "pki/config/issuers", {"default": new})
-    renewed_by_hand(run)
-    report.check("leaves since the new default", "all from the new root", all_from(stack, "etcd internal CA 2"))
-    report.check("etcd after the new default", "not restarted again", stack.processes() == restarted)
-    bao.must("DELETE", f"pki/issuer/{old}")
-    all_trust(stack, 1, 60)
-    restarted_for_trust(stack, report, before + every, every, GAP)
+    replace_root(run, metrics, "etcd internal CA 2", (len(MEMBERS), len(MEMBERS)), GAP)
     wait_for("every member to be verified once more", lambda: not metrics.unwell(), 60)
-    report.note(f"from the new root to the last restart for the leaving one: {time.monotonic() - began:.0f} s")
     load_checks(report, run.end(), strict=False)
-    report.none("restarts out of turn", told_out_of_turn(stack))
-    report.none("published leaves that were not served", run.watch.unattested())
-    report.none("handshakes refused by TLS", [f[1:] for f in run.watch.failures if TLS.search(f[2])])
-    report.none("TLS errors in etcd's logs", handshake_failures(stack))
+    no_trouble(run)
 
 
 def control(stack: Mesh, report: Report) -> None:
@@ -261,7 +241,7 @@ def control(stack: Mesh, report: Report) -> None:
     strangers(stack, report)
     refused = len(handshake_failures(stack))
     run = Run(stack, report, ttl=CHANGE_TTL, env={"CERTAGENT_CA_POLL_INTERVAL": "0"}, patience=1, load=KeyLoad)
-    stack.bao.must("POST", "pki/config/issuers", {"default": new_root(stack, "etcd internal CA 3")})
+    stack.bao.must("POST", "pki/config/issuers", {"default": stack.bao.new_root("etcd internal CA 3")})
     for pid in agents():
         os.kill(pid, signal.SIGUSR1)
 

@@ -23,7 +23,7 @@ from validation import accepted
 from watch import Watch, attest_all
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from typing import Any
 
     from deploy import Stack
@@ -208,51 +208,69 @@ def change_root(stack: Stack, report: Report, last: int) -> None:
         "CERTAGENT_RELOAD_MIN_HEALTHY_TIME": f"{SETTLE}s",
     }
     run = Run(stack, report, ttl="10m", env=env, counts=PAIRS, patience=20, extra={"replication_factor": 3}.items())
-    bao, every, metrics = stack.bao, sum(stack.counts.values()), Metrics(stack)
+    every, metrics = sum(stack.counts.values()), Metrics(stack)
     metrics.well()
-    old = bao.must("GET", "pki/config/issuers")["data"]["default"]
     told = Moved(metrics, "certagent_reloads_total", label("action", "nomad_restart"))
-    new = new_root(stack, "Loki internal CA 2")
-    began = time.monotonic()
-    all_trust(stack, 2, 60)
-    report.note(
-        f"both roots in every CA.pem {time.monotonic() - began:.0f} s after the new one was made; "
-        "nothing was signed by it yet"
-    )
-    restarted_for_trust(stack, report, 0, every)
-    report.check(
-        "default issuer until then", "the old one", bao.must("GET", "pki/config/issuers")["data"]["default"] == old
-    )
-    metrics.well()
-    report.check("seen in metrics", f"{told.name} of all {every}", told.instances() == set(metrics.addresses))
-    stack.wait_ready()
-    restarted = stack.processes()
-    bao.must("POST", "pki/config/issuers", {"default": new})
-    renewed_by_hand(run)
-    report.check("leaves since the new default", "all from the new root", all_from(stack, "Loki internal CA 2"))
-    report.check("Loki after the new default", "not restarted again", stack.processes() == restarted)
-    bao.must("DELETE", f"pki/issuer/{old}")
-    all_trust(stack, 1, 120)
-    report.check("leaves when the old root left", "all from the new root", all_from(stack, "Loki internal CA 2"))
-    restarted_for_trust(stack, report, every, last)
+
+    def once_trusted() -> None:
+        report.check("seen in metrics", f"{told.name} of all {every}", told.instances() == set(metrics.addresses))
+        stack.wait_ready()
+
+    replace_root(run, metrics, "Loki internal CA 2", (every, last), once_trusted=once_trusted)
     result = run.end()
     load_checks(report, result, strict=False)
     report.check(
         "queries given up", f"{result['queries_given_up']} of {result['queries']}", result["queries_given_up"] == 0
     )
     report.none("lines not found within 3 s", result["lines_late"])
+    no_trouble(run)
+
+
+def replace_root(
+    run: Run,
+    metrics: Metrics,
+    name: str,
+    restarts: tuple[int, int],
+    gap: float = SETTLE,
+    once_trusted: Callable[[], None] = lambda: None,
+) -> None:
+    """The steps of docs/operating.md: the new root is trusted everywhere first, then used, then the old one leaves.
+
+    As many restarts as said are waited for, for the new root and for the leaving one."""
+    stack, report, bao = run.stack, run.report, run.stack.bao
+    before, began = len(stack.turns()), time.monotonic()
+    old = bao.must("GET", "pki/config/issuers")["data"]["default"]
+    new = bao.new_root(name)
+    all_trust(stack, 2, 60)
+    report.note(
+        f"both roots in every CA.pem {time.monotonic() - began:.0f} s after the new one was made; "
+        "nothing was signed by it yet"
+    )
+    restarted_for_trust(stack, report, before, restarts[0], gap)
+    now = bao.must("GET", "pki/config/issuers")["data"]["default"]
+    report.check("default issuer until then", "the old one", now == old)
+    metrics.well()
+    once_trusted()
+    restarted = stack.processes()
+    bao.must("POST", "pki/config/issuers", {"default": new})
+    renewed_by_hand(run)
+    report.check("leaves since the new default", "all from the new root", all_from(stack, name))
+    same = stack.processes() == restarted
+    report.check(f"{stack.application} after the new default", "not restarted again", same)
+    bao.must("DELETE", f"pki/issuer/{old}")
+    all_trust(stack, 1, 120)
+    report.check("leaves when the old root left", "all from the new root", all_from(stack, name))
+    restarted_for_trust(stack, report, before + restarts[0], restarts[1], gap)
+    report.note(f"from the new root to the last restart for the leaving one: {time.monotonic() - began:.0f} s")
+
+
+def no_trouble(run: Run) -> None:
+    """No restart out of turn, no leaf that was not served, no refused handshake."""
+    stack, report = run.stack, run.report
     report.none("restarts out of turn", told_out_of_turn(stack))
     report.none("published leaves that were not served", run.watch.unattested())
     report.none("handshakes refused by TLS", [f[1:] for f in run.watch.failures if TLS.search(f[2])])
-    report.none("TLS errors in Loki's logs", handshake_failures(stack))
-
-
-def new_root(stack: Stack, name: str) -> str:
-    """Id of a new root of the mount, which signs nothing yet."""
-    made = stack.bao.must(
-        "POST", "pki/root/generate/internal", {"common_name": name, "key_type": "ec", "key_bits": 256, "ttl": "87600h"}
-    )
-    return made["data"]["issuer_id"]
+    report.none(f"TLS errors in {stack.application}'s logs", handshake_failures(stack))
 
 
 def told_out_of_turn(stack: Stack | Mesh) -> list[str]:
@@ -268,7 +286,7 @@ def told_out_of_turn(stack: Stack | Mesh) -> list[str]:
 def control(stack: Stack, report: Report) -> None:
     """The same done wrong, so that it is known that it would be seen: a new root signs before anybody trusts it."""
     run = Run(stack, report, ttl="30s", env={"CERTAGENT_CA_POLL_INTERVAL": "0"}, patience=90)
-    stack.bao.must("POST", "pki/config/issuers", {"default": new_root(stack, "Loki internal CA 3")})
+    stack.bao.must("POST", "pki/config/issuers", {"default": stack.bao.new_root("Loki internal CA 3")})
     time.sleep(60)
     run.end()
     report.check("refused handshakes seen", len(run.watch.failures), len(run.watch.failures) > 0)

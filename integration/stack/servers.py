@@ -256,6 +256,11 @@ class OpenBao(Part):
             self.must("POST", "sys/unseal", {"key": self.keys["keys"][0]})
         return status == 200 and not health.get("standby", True)
 
+    def new_root(self, name: str) -> str:
+        """Id of a new root of the mount; the first one is the default issuer, others sign nothing yet."""
+        wanted = {"common_name": name, "key_type": "ec", "key_bits": 256, "ttl": "87600h"}
+        return self.must("POST", "pki/root/generate/internal", wanted)["data"]["issuer_id"]
+
     def issuances(self) -> int:
         """Certificates issued since the beginning, by the audit log: what the issuer itself has counted."""
         count = 0
