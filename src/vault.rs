@@ -143,8 +143,9 @@ impl Vault {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Sends with a token. Logs in again once when the issuer does not know the token, and waits
-    /// once when a token this new may not have reached a standby.
+    /// Sends with a token. Logs in again once when Vault no longer knows the token, and waits once
+    /// when a token this new may not have reached a standby. One that a login has just brought and
+    /// that was never accepted is not replaced: the next one would be refused as well.
     async fn send_known(&self, ask: &Ask<'_>) -> Result<(call::Success, Arc<Token>), Failure> {
         let hold = self.wire.hold()?;
         let (mut again, mut settled) = (false, false);
@@ -156,21 +157,30 @@ impl Vault {
             };
             token.used();
             let FailedCall { failure, next } = match self.wire.send(&hold, &ask).await {
-                Ok(answer) => return Ok((answer, token)),
+                Ok(answer) => {
+                    token.note_accepted();
+                    return Ok((answer, token));
+                }
                 Err(refused) => refused,
             };
             let new = token.just_had(Instant::now());
-            if next == AfterRefusal::LoginAgain && !again {
-                again = true;
-                if self.session.forget(&token).await {
-                    continue;
-                }
-            } else if next == AfterRefusal::Settle && new && !settled {
+            let unknown = next == AfterRefusal::LoginAgain;
+            let never = unknown && new && self.session.logs_in() && !token.was_accepted();
+            if (next == AfterRefusal::Settle && new || never) && !settled {
                 settled = true;
                 tokio::time::sleep(REPLICATION_DELAY).await;
                 continue;
             }
-            return Err(failure);
+            if unknown && (never || !again) {
+                again = true;
+                if self.session.forget(&token).await && !never {
+                    continue;
+                }
+            }
+            return Err(match never {
+                true => refused_at_once(failure),
+                false => failure,
+            });
         }
     }
 
@@ -205,6 +215,21 @@ impl Vault {
             Err(refused) if refused.failure.code == "empty-list" => Ok(Vec::new()),
             Err(refused) => Err(refused.failure),
         }
+    }
+}
+
+/// The token of a login that Vault accepted, and it does not take it.
+fn refused_at_once(failure: Failure) -> Failure {
+    Failure {
+        message: format!(
+            "a token that a login has just brought is refused: {}",
+            failure.message
+        ),
+        hint: Some(
+            "it is bound to other addresses than this machine's: check token_bound_cidrs of the role"
+                .to_owned(),
+        ),
+        ..failure
     }
 }
 

@@ -15,6 +15,7 @@ use super::{
     wire::Ask,
 };
 use crate::model::{
+    answer::whole,
     failure::{Failure, FailureClass},
     health::IssuerHealth,
     time::Timestamp,
@@ -47,13 +48,13 @@ pub struct Health {
 #[derive(Clone, Debug, Deserialize)]
 pub struct TokenFacts {
     /// Seconds that are left; 0 is without end.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "whole")]
     pub ttl: u64,
     /// May it be renewed?
     #[serde(default)]
     pub renewable: bool,
     /// Requests that are left; 0 is without limit.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "whole")]
     pub num_uses: u32,
     /// Names of its policies.
     #[serde(default)]

@@ -283,6 +283,11 @@ impl Session {
         }
     }
 
+    /// True when it has its tokens by logins.
+    pub(super) fn logs_in(&self) -> bool {
+        auth::logs_in(&self.auth)
+    }
+
     /// Logins that went well.
     pub(super) fn logins(&self) -> u64 {
         self.logins.load(Ordering::Relaxed)
@@ -308,7 +313,7 @@ impl Session {
                 Err(refused) => tracing::debug!(failure = %refused.failure, "token not revoked"),
             }
         };
-        if auth::logs_in(&self.auth) {
+        if self.logs_in() {
             let _ = tokio::time::timeout(REVOKE_TIMEOUT, farewell).await;
         }
     }

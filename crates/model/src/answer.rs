@@ -7,7 +7,8 @@ mod fields;
 #[cfg(test)]
 mod tests;
 
-use serde_json::{Map, Value};
+use serde::{Deserialize, Deserializer, de::Error};
+use serde_json::{Map, Number, Value};
 use zeroize::Zeroize;
 
 use super::{
@@ -21,6 +22,19 @@ use super::{
 pub const MAX_BODY_BYTES: usize = 1024 * 1024;
 /// The most certificates that `ca_chain` may hold.
 pub const MAX_CHAIN_CERTIFICATES: usize = 16;
+
+/// A whole number in whatever notation it is written: 60.0 and 6e1 are 60 (RFC 8259, section 6).
+///
+/// # Errors
+/// It is none, is negative, or too large for its type.
+pub fn whole<'de, D: Deserializer<'de>, T: TryFrom<u64>>(from: D) -> Result<T, D::Error> {
+    let found = Number::deserialize(from)?;
+    // a float shows itself without exponent, and with a point only where it is no whole number
+    let float = || found.as_f64()?.to_string().parse().ok();
+    let whole: Option<u64> = found.as_u64().or_else(float);
+    let fits = whole.and_then(|number| T::try_from(number).ok());
+    fits.ok_or_else(|| D::Error::custom("not a whole number in its range"))
+}
 
 /// Reads the answer of `issue` or `sign` (Vault PKI API, "Generate certificate and key").
 /// `own_key` is our key in sign mode; in issue mode the key is in the answer.

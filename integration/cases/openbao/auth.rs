@@ -1,15 +1,10 @@
 //! Every auth method, and the life of a token.
 
-use std::{
-    io::{Read, Write},
-    net::TcpListener,
-};
-
 use certagent::{config::CredentialPath, model::failure::FailureClass};
 use serde_json::json;
 
 use super::*;
-use crate::rig::Options;
+use crate::rig::{Liar, Options, liar};
 
 #[tokio::test]
 #[ignore = "needs openbao"]
@@ -231,6 +226,23 @@ async fn approle_logs_in_from_a_file_and_a_wrong_secret_id_is_denied() {
     );
 }
 
+#[tokio::test]
+#[ignore = "needs openbao"]
+async fn a_token_bound_to_other_addresses_costs_one_login_and_is_named() {
+    let server = OpenBao::ready();
+    let role = json!({ "token_policies": ["certagent"], "token_bound_cidrs": ["10.9.9.0/24"] });
+    server.write("auth/approle/role/bound", &role);
+    let id = server.read("auth/approle/role/bound/role-id");
+    let secret = server.write("auth/approle/role/bound/secret-id", &json!({}));
+    let (id, secret) = (&id["data"]["role_id"], &secret["data"]["secret_id"]);
+    let auth = approle(id.as_str().unwrap(), secret.as_str().unwrap(), false);
+    let vault = vault(&server, auth);
+    let failure = issue(&vault).await.unwrap_err();
+    assert_eq!(failure.code, "token-invalid", "{failure}");
+    assert!(failure.hint.unwrap().contains("token_bound_cidrs"));
+    assert_eq!(vault.logins(), 1);
+}
+
 /// Asks for something as root, response-wrapped, and gives the wrapping token.
 fn wrapped(server: &OpenBao, path: &str) -> String {
     let headers = [
@@ -385,7 +397,7 @@ async fn a_kubernetes_service_account_logs_in() {
     let review = token_review();
     server.write("sys/auth/kubernetes", &json!({ "type": "kubernetes" }));
     let any = rcgen::generate_simple_self_signed(vec!["k8s".to_owned()]).unwrap();
-    let config = json!({ "kubernetes_ca_cert": any.cert.pem(), "kubernetes_host": review, "disable_local_ca_jwt": true, "token_reviewer_jwt": service_account() });
+    let config = json!({ "kubernetes_ca_cert": any.cert.pem(), "kubernetes_host": review.address, "disable_local_ca_jwt": true, "token_reviewer_jwt": service_account() });
     server.write("auth/kubernetes/config", &config);
     let role = json!({ "bound_service_account_names": ["loki"], "bound_service_account_namespaces": ["logs"],
         "token_policies": ["certagent"], "audience": "" });
@@ -420,34 +432,11 @@ fn service_account() -> String {
     jsonwebtoken::encode(&header, &claims, &key.unwrap()).unwrap()
 }
 
-/// As much of the Kubernetes API as a login needs: every token is good. Ends with the process.
-fn token_review() -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = format!("http://{}", listener.local_addr().unwrap());
-    std::thread::spawn(move || {
-        for stream in listener.incoming() {
-            let mut stream = stream.unwrap();
-            let mut text = Vec::new();
-            let mut part = [0; 4096];
-            while let Ok(count @ 1..) = stream.read(&mut part) {
-                text.extend_from_slice(&part[..count]);
-                if text.ends_with(b"}") || text.ends_with(b"}\n") {
-                    break;
-                }
-            }
-            let user = json!({ "username": "system:serviceaccount:logs:loki", "uid": "uid-1",
-                "groups": ["system:serviceaccounts", "system:serviceaccounts:logs"] });
-            let body = json!({ "apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview",
-                "status": { "authenticated": true, "user": user } })
-            .to_string();
-            let head =
-                "HTTP/1.1 201 Created\r\nContent-Type: application/json\r\nConnection: close";
-            let _ = write!(
-                stream,
-                "{head}\r\nContent-Length: {}\r\n\r\n{body}",
-                body.len()
-            );
-        }
-    });
-    address
+/// As much of the Kubernetes API as a login needs: every token is good.
+fn token_review() -> Liar {
+    let user = json!({ "username": "system:serviceaccount:logs:loki", "uid": "uid-1",
+        "groups": ["system:serviceaccounts", "system:serviceaccounts:logs"] });
+    let body = json!({ "apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview",
+        "status": { "authenticated": true, "user": user } });
+    Liar::issuer(move |_| liar::answer("201 Created", &body.to_string()))
 }

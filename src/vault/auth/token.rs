@@ -11,7 +11,7 @@ use std::{
 use serde::{Deserialize, de::IgnoredAny};
 use tokio::time::Instant;
 
-use crate::model::secret::Secret;
+use crate::model::{answer::whole, secret::Secret};
 
 /// A token is not used any more when less than one in this many parts of its lease is left.
 const MIN_LEASE_DIVISOR: u32 = 20;
@@ -33,6 +33,8 @@ pub struct Token {
     uses: AtomicU32,
     /// A certificate hangs on it (role with `generate_lease`).
     leased: AtomicBool,
+    /// Vault has answered a request with it.
+    accepted: AtomicBool,
     since: Instant,
     first: Instant,
 }
@@ -45,13 +47,13 @@ struct AuthBlock {
     mfa_requirement: Option<IgnoredAny>,
     #[serde(default)]
     accessor: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "whole")]
     lease_duration: u64,
     #[serde(default)]
     renewable: bool,
     #[serde(default)]
     token_type: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "whole")]
     num_uses: u32,
 }
 
@@ -62,7 +64,7 @@ struct Envelope<T> {
 
 #[derive(Deserialize)]
 struct LeaseRenewal {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "whole")]
     lease_duration: u64,
     #[serde(default)]
     renewable: bool,
@@ -75,7 +77,7 @@ struct LookupEnvelope {
 
 #[derive(Deserialize)]
 struct Lookup {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "whole")]
     ttl: u64,
     #[serde(default)]
     accessor: String,
@@ -83,7 +85,7 @@ struct Lookup {
     renewable: bool,
     #[serde(default)]
     r#type: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "whole")]
     num_uses: u32,
 }
 
@@ -124,6 +126,7 @@ impl Token {
             batch: auth.token_type == "batch",
             uses: AtomicU32::new(unlimited(auth.num_uses)),
             leased: AtomicBool::new(false),
+            accepted: AtomicBool::new(false),
             since: now,
             first: now,
         })
@@ -139,6 +142,7 @@ impl Token {
             batch: false,
             uses: AtomicU32::new(u32::MAX),
             leased: AtomicBool::new(false),
+            accepted: AtomicBool::new(false),
             since: now,
             first: now,
         }
@@ -185,6 +189,7 @@ impl Token {
             accessor: self.accessor.clone(),
             uses: AtomicU32::new(self.uses.load(Ordering::Relaxed)),
             leased: AtomicBool::new(self.holds_lease()),
+            accepted: AtomicBool::new(self.was_accepted()),
             ..*self
         }
     }
@@ -246,6 +251,15 @@ impl Token {
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, fewer);
     }
 
+    /// Vault knows it.
+    pub(crate) fn note_accepted(&self) {
+        self.accepted.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn was_accepted(&self) -> bool {
+        self.accepted.load(Ordering::Relaxed)
+    }
+
     /// A certificate was issued whose lease ends with this token.
     pub(crate) fn note_lease(&self) {
         self.leased.store(true, Ordering::Relaxed);
@@ -285,6 +299,31 @@ fn unlimited(uses: u32) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_lease_is_read_in_any_notation_of_its_number() {
+        for number in ["3600", "3600.0", "3.6e3", "360000e-2"] {
+            let body = format!(
+                "{{\"auth\":{{\"client_token\":\"s.t\",\"lease_duration\":{number},\"num_uses\":2.0}}}}"
+            );
+            let token = Token::from_login(body.as_bytes(), Instant::now()).unwrap();
+            assert_eq!(token.lease(), Some(Duration::from_secs(3600)), "{number}");
+            let body = format!("{{\"data\":{{\"ttl\":{number}}}}}");
+            let token = token.looked_up(body.as_bytes(), Instant::now());
+            assert_eq!(token.lease(), Some(Duration::from_secs(3600)), "{number}");
+            let body = format!("{{\"auth\":{{\"lease_duration\":{number}}}}}");
+            let renewed = parse_renewal(body.as_bytes()).map(|(lease, _)| lease);
+            assert_eq!(renewed, Some(Duration::from_secs(3600)), "{number}");
+        }
+        for number in ["-1", "0.5", "1e300", "\"60\"", "null"] {
+            let body =
+                format!("{{\"auth\":{{\"client_token\":\"s.t\",\"lease_duration\":{number}}}}}");
+            assert!(
+                Token::from_login(body.as_bytes(), Instant::now()).is_err(),
+                "{number}"
+            );
+        }
+    }
 
     #[test]
     fn a_login_that_demands_mfa_says_so() {

@@ -25,7 +25,7 @@ async fn a_login_with_html_for_an_answer_is_a_bad_answer() {
 }
 
 #[tokio::test]
-async fn an_unknown_token_is_replaced_once_and_no_more() {
+async fn a_token_that_is_refused_from_the_start_is_not_replaced() {
     let dir = tempfile::tempdir().unwrap();
     let server = Script::start(|seen| match seen.path() {
         "/v1/auth/jwt/login" => json(
@@ -36,6 +36,35 @@ async fn an_unknown_token_is_replaced_once_and_no_more() {
     })
     .await;
     let vault = Vault::new(&config(&[&server.url("")]), jwt(dir.path())).unwrap();
+    let failure = issue(&vault).await.unwrap_err();
+    assert_eq!(failure.code, "token-invalid");
+    assert!(failure.message.contains("has just brought"), "{failure}");
+    let hint = failure.hint.unwrap();
+    assert!(hint.contains("token_bound_cidrs"), "{hint}");
+    assert_eq!(server.count("/v1/auth/jwt/login"), 1);
+    // the next attempt begins with a login
+    issue(&vault).await.unwrap_err();
+    assert_eq!(server.count("/v1/auth/jwt/login"), 2);
+}
+
+#[tokio::test]
+async fn a_token_that_is_no_longer_known_is_replaced_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let count = std::sync::atomic::AtomicUsize::new(0);
+    let server = Script::start(move |seen| match seen.path() {
+        "/v1/auth/jwt/login" => json(
+            200,
+            r#"{"auth":{"client_token":"s.t","lease_duration":60}}"#,
+        ),
+        // the first one is answered, later ones are not
+        _ => match count.fetch_add(1, std::sync::atomic::Ordering::SeqCst) {
+            0 => good(seen),
+            _ => json(403, r#"{"errors":["permission denied","invalid token"]}"#),
+        },
+    })
+    .await;
+    let vault = Vault::new(&config(&[&server.url("")]), jwt(dir.path())).unwrap();
+    issue(&vault).await.unwrap();
     let failure = issue(&vault).await.unwrap_err();
     assert_eq!(failure.code, "token-invalid");
     assert_eq!(server.count("/v1/auth/jwt/login"), 2);
@@ -87,7 +116,11 @@ async fn a_given_token_is_not_revoked_and_a_changed_file_is_used_at_once() {
     let path = dir.path().join("token");
     script::write(&path, "s.one\n");
     let server = Script::start(good).await;
-    let vault = Vault::new(&config(&[&server.url("")]), Auth::TokenFile(path.clone().into())).unwrap();
+    let vault = Vault::new(
+        &config(&[&server.url("")]),
+        Auth::TokenFile(path.clone().into()),
+    )
+    .unwrap();
     issue(&vault).await.unwrap();
     script::write(&path, "s.two");
     issue(&vault).await.unwrap();
@@ -137,7 +170,11 @@ async fn a_token_file_that_is_replaced_is_cared_for_at_once() {
         },
     )
     .await;
-    let vault = Vault::new(&config(&[&server.url("")]), Auth::TokenFile(path.clone().into())).unwrap();
+    let vault = Vault::new(
+        &config(&[&server.url("")]),
+        Auth::TokenFile(path.clone().into()),
+    )
+    .unwrap();
     let replace = async {
         tokio::time::sleep(Duration::from_millis(400)).await;
         assert_eq!(
