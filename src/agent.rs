@@ -60,6 +60,9 @@ const MAX_CONCURRENT_ISSUANCES: usize = 64;
 /// The issuer's session is looked after once the first certificate is there, and no later than this.
 const SESSION_START_DELAY: Duration = Duration::from_secs(1);
 
+/// The longest time between two checks of files that can't be watched.
+const UNWATCHED_TICK: Duration = Duration::from_secs(5);
+
 /// How long the loops may take to end. Longer than an order's grace, well under a second.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_millis(600);
 
@@ -195,7 +198,14 @@ impl<I: Issuer + 'static, C: Clock + 'static> Agent<I, C> {
 
     /// Builds what the loops share, and starts them.
     fn start(self, cancel: CancellationToken) -> JoinSet<()> {
-        let (watch, changes) = self.watching.then(start_watching).flatten().unzip();
+        let watching = self.watching.then(Watch::new).transpose();
+        let (watch, changes) = match watching.map(Option::unzip) {
+            Ok((watch, changes)) => (Ok(watch), changes),
+            Err(refused) => {
+                warn!("{refused}; changed files are noticed within {UNWATCHED_TICK:?}");
+                (Err(refused), None)
+            }
+        };
         // with the system's clock the kernel wakes all loops at once; a test's clock is slept by
         let (ticker, ticks) = self.clock.is_system().then(|| watch::channel(())).unzip();
         let context = Arc::new(Context {
@@ -245,14 +255,6 @@ impl<I: Issuer + 'static, C: Clock + 'static> Agent<I, C> {
         }
         tasks
     }
-}
-
-fn start_watching() -> Option<(Watch, Changes)> {
-    Watch::new()
-        .inspect_err(|refused| {
-            warn!("{refused}; changed files are noticed at the next check only");
-        })
-        .ok()
 }
 
 /// One poll per mount and interval, whatever the number of certificates.

@@ -45,6 +45,9 @@ pub struct Status {
     /// How often the files were put right in the last ten minutes.
     #[serde(skip)]
     pub repairs_lately: usize,
+    /// Why changed files are noticed at intervals only.
+    #[serde(skip)]
+    pub unwatched: Option<String>,
     /// What is not as it should be on disk and could not be restored at the last check.
     #[serde(skip)]
     pub files: Option<Failure>,
@@ -312,6 +315,7 @@ impl Status {
             pending_generation: None,
             counts: Counts::default(),
             repairs_lately: 0,
+            unwatched: None,
             files: None,
             standby: None,
             extra_ca: None,

@@ -38,13 +38,15 @@ const DEBOUNCE: Duration = Duration::from_millis(100);
 const MAX_DEBOUNCE: Duration = Duration::from_millis(500);
 
 /// The system refuses to watch; the caller falls back on looking at intervals.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 #[error("could not watch {}: {reason}", path.display())]
 pub struct WatchError {
     /// The directory, or `.` when watching as such is not possible.
     pub path: PathBuf,
     /// Why, in the system's words.
     pub reason: String,
+    /// A limit of the system is used up; it does not pass by itself.
+    pub exhausted: bool,
 }
 
 /// Watches directories for changes of their entries.
@@ -267,34 +269,34 @@ impl Changes {
 }
 
 fn refused(path: &Path, error: &notify::Error) -> WatchError {
+    let limit = limit(error);
+    let reason = limit.map_or_else(
+        || error.to_string(),
+        |limit| {
+            format!(
+                "{error}: this user's processes have used up {limit}; raise it with sysctl and \
+                 restart certagent"
+            )
+        },
+    );
     WatchError {
         path: path.to_owned(),
-        reason: reason(error),
+        reason,
+        exhausted: limit.is_some(),
     }
 }
 
-/// The system's words, with the limit that they mean (inotify(7), "/proc interfaces").
-fn reason(error: &notify::Error) -> String {
-    let limit = match &error.kind {
+/// The limit that an error means (inotify(7), "/proc interfaces").
+fn limit(error: &notify::Error) -> Option<&'static str> {
+    match &error.kind {
         ErrorKind::MaxFilesWatch => Some("fs.inotify.max_user_watches"),
-        ErrorKind::Io(source) => match source.raw_os_error() {
+        ErrorKind::Io(source) => match Errno::from_io_error(source)? {
             // also the process's own limit of open files, which is reached much later
-            Some(code) if code == Errno::MFILE.raw_os_error() => {
-                Some("fs.inotify.max_user_instances")
-            }
-            Some(code) if code == Errno::NOSPC.raw_os_error() => {
-                Some("fs.inotify.max_user_watches")
-            }
+            Errno::MFILE => Some("fs.inotify.max_user_instances"),
+            Errno::NOSPC => Some("fs.inotify.max_user_watches"),
             _ => None,
         },
         _ => None,
-    };
-    match limit {
-        Some(limit) => format!(
-            "{error}: this user's processes have used up {limit}; raise it with sysctl. \
-             Until then changes are noticed by looking at intervals"
-        ),
-        None => error.to_string(),
     }
 }
 
@@ -305,11 +307,12 @@ mod tests {
     #[test]
     fn a_limit_of_inotify_that_is_used_up_is_named() {
         let io = |errno: Errno| notify::Error::io(errno.into());
-        assert!(reason(&io(Errno::MFILE)).contains("fs.inotify.max_user_instances"));
-        assert!(reason(&io(Errno::NOSPC)).contains("fs.inotify.max_user_watches"));
+        let reason = |error| refused(Path::new("/certs"), &error).reason;
+        assert!(reason(io(Errno::MFILE)).contains("fs.inotify.max_user_instances"));
+        assert!(reason(io(Errno::NOSPC)).contains("fs.inotify.max_user_watches"));
         let full = notify::Error::new(ErrorKind::MaxFilesWatch);
-        assert!(reason(&full).contains("fs.inotify.max_user_watches"));
-        assert!(!reason(&io(Errno::NOENT)).contains("fs.inotify"));
+        assert!(reason(full).contains("fs.inotify.max_user_watches"));
+        assert!(!reason(io(Errno::NOENT)).contains("fs.inotify"));
     }
     use crate::publish::file::replace;
 

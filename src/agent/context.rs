@@ -11,7 +11,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use super::{application::Application, health_checker::HealthChecker, wall};
-use crate::watch::Watch;
+use crate::watch::{Watch, WatchError};
 
 /// What all certificates of a process share.
 pub(super) struct Context<I, C> {
@@ -27,8 +27,9 @@ pub(super) struct Context<I, C> {
     pub(super) gate: Semaphore,
     /// Checks whether a Vault that was unavailable is back.
     pub(super) health_checker: HealthChecker,
-    /// Watches the directories; absent where the system has no watcher for us.
-    pub(super) watch: Option<Watch>,
+    /// Watches the directories; absent under a test's clock, an error where the system has no
+    /// watcher for us.
+    pub(super) watch: Result<Option<Watch>, WatchError>,
     /// Answers are refused for a reason that a change at the mount may end.
     pub(super) repair_awaited: AtomicBool,
     /// Cancelled once a certificate's loop has nothing to do at once.

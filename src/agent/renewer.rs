@@ -68,6 +68,8 @@ pub(super) struct Renewer<I, C> {
     freed: bool,
     /// A key that was made for a request that brought nothing; used for the next one.
     spare_key: Option<PrivateKey>,
+    /// Why changes of the files are not noticed at once.
+    unwatched: Option<String>,
     /// When files were repaired lately.
     repaired_at: Vec<Timestamp>,
     counts: Counts,
@@ -132,6 +134,7 @@ impl<I: Issuer, C: Clock> Renewer<I, C> {
             standby: None,
             freed: false,
             spare_key: None,
+            unwatched: None,
             repaired_at: Vec::new(),
             counts: Counts::default(),
             issuer_ahead_millis: None,
@@ -325,14 +328,22 @@ impl<I: Issuer, C: Clock> Renewer<I, C> {
 
     /// Watches what is on disk now: each generation is a directory of its own. Where nothing is live
     /// nothing can be damaged.
-    fn follow(&self) {
-        if let Some(watch) = &self.context.watch
-            && self.holdings.lock().live().is_some()
-            && let Err(refused) =
-                watch.follow(&self.config.files.dir, &self.holdings.lock().watched())
-        {
+    fn follow(&mut self) {
+        let holdings = self.holdings.lock();
+        let refused = match &self.context.watch {
+            Ok(Some(watch)) if holdings.live().is_some() => {
+                let followed = watch.follow(&self.config.files.dir, &holdings.watched());
+                followed.err()
+            }
+            Ok(_) => None,
+            Err(refused) => Some(refused.clone()),
+        };
+        drop(holdings);
+        if let Some(refused) = &refused {
             tracing::debug!("{refused}; changed files are noticed at the next check");
         }
+        let lasting = refused.filter(|refused| refused.exhausted);
+        self.unwatched = lasting.map(|refused| refused.to_string());
     }
 
     fn facts(&self) -> Facts {

@@ -265,6 +265,10 @@ fn degraded(status: &Status) -> Vec<Reason> {
         );
         found.push(Reason::new("files-changed", text));
     }
+    if let Some(why) = &status.unwatched {
+        let text = format!("changed files are noticed and restored later: {why}");
+        found.push(Reason::new("not-watched", text));
+    }
     if let Some(free) = status.issuance_limit.free_at {
         let text = format!(
             "no certificate is asked for before {free}: {}",
@@ -452,6 +456,7 @@ pub(super) mod tests {
         assert_eq!(readiness(&status, NOW).degraded.len(), 4, "few repairs");
         status.repairs_lately = MANY_REPAIRS;
         status.files = Some(failing().last);
+        status.unwatched = Some("fs.inotify.max_user_instances".to_owned());
         let found = readiness(&status, NOW);
         assert!(found.is_ready());
         assert_eq!(
@@ -460,6 +465,7 @@ pub(super) mod tests {
                 "failing",
                 "files",
                 "files-changed",
+                "not-watched",
                 "issuance-limit",
                 "reload-exhausted",
                 "rolled-back"

@@ -50,6 +50,7 @@ impl<I: Issuer, C: Clock> Renewer<I, C> {
                 ..self.counts
             },
             repairs_lately: self.repaired_at.len(),
+            unwatched: self.unwatched.clone(),
             files: holdings.files_failure().cloned(),
             standby: self.standby.clone(),
             extra_ca: holdings.extra_ca_failure().cloned(),

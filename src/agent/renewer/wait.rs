@@ -11,7 +11,7 @@ use tokio::{
 
 use super::{LastLogged, Renewer};
 use crate::{
-    agent::{context::Context, log, mount::KnownCas, wall},
+    agent::{UNWATCHED_TICK, context::Context, log, mount::KnownCas, wall},
     clock::Clock,
     issuer::Issuer,
     model::{
@@ -73,8 +73,13 @@ impl<I: Issuer, C: Clock> Renewer<I, C> {
             ticks,
             ..
         } = &*self.context;
+        let soon = clock.now().plus(UNWATCHED_TICK);
+        let at = match &self.unwatched {
+            Some(_) => until.min(soon),
+            None => until,
+        };
         tokio::select! {
-            () = wall::slice(&**clock, Some(until), *tick, ticks) => until <= clock.now(),
+            () = wall::slice(&**clock, Some(at), *tick, ticks) => until <= clock.now(),
             () = self.inputs.woken() => false,
             () = reached(self.settling.next()) => false,
             () = changed(self.mount.as_ref()) => false,
