@@ -35,8 +35,8 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-pub(crate) use error::HELD;
 pub use error::PublishError;
+pub(crate) use error::{GENERATION_MISSING, HELD};
 pub(crate) use generation::{DATA, GENERATION_PREFIX, LEFTOVERS, NAMES};
 pub use generation::{GenerationId, MAX_GENERATIONS, PREVIOUS_RETENTION};
 use glance::{Glance, LastGood};
@@ -169,6 +169,7 @@ impl CertDir {
     fn publish_texts(&self, set: &Rendered) -> Result<Published, PublishError> {
         let place = self.enter()?;
         let before = generation::live(&place);
+        generation::missing_links(&place)?;
         let id = switch(&place, set, &self.rules)?;
         self.settle(&place, id, before)
     }
@@ -199,6 +200,7 @@ impl CertDir {
             });
         }
         let before = generation::live(&place);
+        generation::missing_links(&place)?;
         generation::point(&place, *id)?;
         self.settle(&place, *id, before)
     }

@@ -8,6 +8,7 @@ mod doctor;
 mod exec;
 mod hierarchies;
 mod hostile;
+mod machine;
 mod observe;
 mod openbao;
 mod probe;

@@ -316,12 +316,15 @@ impl Holdings {
                 Ok(())
             }
             Err(failure) => {
+                let is_lost = failure.code == publish::GENERATION_MISSING;
+                let generation = waiting.generation.filter(|_| !is_lost);
+                let is_stored = generation.is_some();
                 self.waiting = Some(StagedFiles {
-                    generation: None,
+                    generation,
                     ..waiting
                 });
                 // it was paid for: try to have it survive a restart
-                if let Err(worse) = self.stage() {
+                if !is_stored && let Err(worse) = self.stage() {
                     tracing::debug!(
                         "the certificate files could not be stored for later either: {worse}"
                     );

@@ -11,6 +11,8 @@ use crate::{
 
 /// The code of [`PublishError::Held`].
 pub(crate) const HELD: &str = "dir-held";
+/// The code of [`PublishError::NoSuchGeneration`].
+pub(crate) const GENERATION_MISSING: &str = "generation-missing";
 
 /// A failure of publication, reading back or repair. The live set is what it was before.
 #[derive(Debug, thiserror::Error)]
@@ -107,7 +109,7 @@ impl PublishError {
             Self::Refused(refusal) => refusal.code(),
             Self::InUse { .. } => "dir-in-use",
             Self::Held { .. } => HELD,
-            Self::NoSuchGeneration { .. } => "generation-missing",
+            Self::NoSuchGeneration { .. } => GENERATION_MISSING,
             Self::ReadyFile { .. } => "ready-file-unreadable",
         }
     }

@@ -1,6 +1,7 @@
 //! Writing and switching generations: the numbered steps below.
 //!
 //! ```text
+//! 0  make the outer links that are missing: where they can't be, nothing is published
 //! 1  remove a leftover ..new, make ..new (0700)
 //! 2  create CA.pem, cert.pem, key.pem in it: owner, mode, content, fsync each
 //! 3  give ..new its owner and mode (0750), fsync it
@@ -157,21 +158,42 @@ pub(super) fn point(place: &Place<'_>, id: GenerationId) -> Result<(), PublishEr
     result
 }
 
+/// Step 0. A set that not all names lead to would be half a set to its readers: one had no room
+/// left, or something is mounted there.
+pub(super) fn missing_links(place: &Place<'_>) -> Result<(), PublishError> {
+    for name in NAMES {
+        place.not_mounted(name)?;
+    }
+    let make = || {
+        let missing = NAMES.into_iter().filter(|name| place.kind(name).is_none());
+        link_all(place, &missing.collect::<Vec<_>>())
+    };
+    match make() {
+        Err(full) if full.is_full() && make_room(place, true)? => make(),
+        done => done,
+    }
+}
+
 /// Step 6. Returns the names that had to be put right.
 pub(super) fn outer_links(place: &Place<'_>) -> Result<Vec<&'static str>, PublishError> {
     let wrong: Vec<_> = NAMES
         .into_iter()
         .filter(|name| place.target(name) != Some(outer_target(name)))
         .collect();
-    for name in &wrong {
+    link_all(place, &wrong)?;
+    Ok(wrong)
+}
+
+fn link_all(place: &Place<'_>, names: &[&str]) -> Result<(), PublishError> {
+    for name in names {
         place.remove(LINK_TMP)?;
         place.link(&outer_target(name), LINK_TMP)?;
         place.rename_over(LINK_TMP, name)?;
     }
-    if !wrong.is_empty() {
-        place.sync()?;
+    match names.is_empty() {
+        true => Ok(()),
+        false => place.sync(),
     }
-    Ok(wrong)
 }
 
 pub(super) fn outer_target(name: &str) -> String {

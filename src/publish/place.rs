@@ -13,7 +13,7 @@ use std::{
 };
 
 use rustix::{
-    fs::{self, AtFlags, FileType, Gid, Mode, OFlags, Stat, Uid},
+    fs::{self, AtFlags, FileType, Gid, Mode, OFlags, Stat, StatxAttributes, StatxFlags, Uid},
     io::Errno,
 };
 
@@ -446,6 +446,16 @@ impl<'w> Place<'w> {
             self.set_aside(to)?;
         }
         self.rename(from, to)
+    }
+
+    /// Refuses a name at which something is mounted: no rename can replace it (rename(2), EBUSY).
+    pub(super) fn not_mounted(&self, name: &str) -> Result<(), PublishError> {
+        let found = fs::statx(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::TYPE);
+        let root = |attributes: StatxAttributes| attributes.contains(StatxAttributes::MOUNT_ROOT);
+        match found.is_ok_and(|found| root(found.stx_attributes)) {
+            true => Err(self.failed("replace", name, io::ErrorKind::ResourceBusy.into())),
+            false => Ok(()),
+        }
     }
 
     /// Removes a file or a link; absent is fine.
