@@ -26,9 +26,9 @@ pub use problem::{Problem, Problems, Source};
 pub(crate) use resolve::status_socket;
 pub use shown::SettingText;
 pub use types::{
-    App, Auth, CertConfig, Config, CredentialPath, Files, Listen, LogFormat, LoggingConfig, MAX_SOCKET_PATH,
-    ProbeConfig, ProbeTarget, Reader, ReloadConfig, ReloadStep, StartTls, StatusSocket, TlsConfig,
-    VaultConfig,
+    App, Auth, CertConfig, Config, CredentialPath, Files, Listen, LogFormat, LoggingConfig,
+    MAX_SOCKET_PATH, ProbeConfig, ProbeTarget, Reader, ReloadConfig, ReloadStep, StartTls,
+    StatusSocket, TlsConfig, VaultConfig,
 };
 
 use crate::disk;

@@ -177,6 +177,9 @@ pub(super) fn label(text: &str) -> Result<String, String> {
 pub(super) fn address(text: &str) -> Result<String, String> {
     const WANTED: &str = "not an address such as https://vault.example:8200";
     let (scheme, rest) = text.split_once("://").ok_or(WANTED)?;
+    // RFC 3986 section 3.1: a scheme may be written in capitals, and means the same
+    let scheme = &*scheme.to_ascii_lowercase();
+    let text = &*format!("{scheme}://{rest}");
     let printable = rest.bytes().all(|byte| byte.is_ascii_graphic());
     if !printable || rest.contains('@') || rest.contains('?') || rest.contains('#') {
         return Err(format!("{WANTED}, without user, query and fragment"));
@@ -231,13 +234,23 @@ pub(super) fn proxy(text: &str) -> Result<Secret, String> {
                           http://user:password@proxy.example:3128; write / ? # @ and % of a \
                           password as %2F %3F %23 %40 and %25";
     let (scheme, rest) = text.split_once("://").ok_or(WANTED)?;
+    let scheme = scheme.to_ascii_lowercase();
     let (user, host) = rest.rsplit_once('@').unwrap_or(("", rest));
     let good = |byte: u8| byte.is_ascii_graphic() && !b"/?#@".contains(&byte);
     let named = rest == host || !user.is_empty() && !user.starts_with(':');
     match address(&format!("{scheme}://{host}")) {
         Ok(_) if scheme == "unix" || host.contains('/') => Err(WANTED.to_owned()),
-        Ok(_) if named && user.bytes().all(good) => Ok(Secret::new(text.to_owned())),
+        Ok(_) if named && user.bytes().all(good) => Ok(Secret::new(format!("{scheme}://{rest}"))),
         _ => Err(WANTED.to_owned()),
+    }
+}
+
+/// Whom a certificate has to prove: a DNS name without a wildcard, or an IP address.
+pub(super) fn server_name(text: &str) -> Result<String, String> {
+    match (ip(text), dns_name(text)) {
+        (Ok(ip), _) => Ok(ip.to_string()),
+        (_, Ok(name)) if !name.starts_with('*') => Ok(name),
+        _ => Err("neither a DNS name nor an IP address".to_owned()),
     }
 }
 

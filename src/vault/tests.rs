@@ -396,7 +396,7 @@ async fn settings_that_cannot_work_are_refused_with_the_reason() {
         ),
         (|c| c.proxy = Some("::".to_owned().into()), "proxy"),
         (
-            |c| c.tls.server_name = Some("10.0.0.1".to_owned()),
+            |c| c.tls.server_name = Some("a b".to_owned()),
             "server-name",
         ),
     ];

@@ -4,6 +4,8 @@
 //! agent becomes busy, so that a rotated client certificate is used; while a new state of the files
 //! is unusable, the last usable one stays in use.
 
+mod expected;
+
 use std::{
     path::Path,
     sync::{Arc, Mutex, PoisonError},
@@ -15,6 +17,7 @@ use rustls::{ClientConfig, RootCertStore, client::Resumption};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 use zeroize::Zeroizing;
 
+use self::expected::Expected;
 use super::classify::misconfigured;
 use crate::{
     config::TlsConfig,
@@ -99,10 +102,19 @@ impl Tls {
             (None, false) => RootCertStore::empty(),
         };
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let builder = ClientConfig::builder_with_provider(provider)
+        let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()
-            .map_err(|error| wrong(&error.to_string(), "report this as a bug"))?
-            .with_root_certificates(roots);
+            .map_err(|error| wrong(&error.to_string(), "report this as a bug"))?;
+        let named = self.files.server_name.as_deref();
+        let builder = match named.and_then(|name| name.parse().ok()) {
+            Some(address) if self.used => {
+                let expected = Expected::new(address, roots, provider)
+                    .map_err(|error| wrong(&error.to_string(), "check ca_cert (VAULT_CACERT)"))?;
+                let builder = builder.dangerous();
+                builder.with_custom_certificate_verifier(Arc::new(expected))
+            }
+            _ => builder.with_root_certificates(roots),
+        };
         let mut config = match &read.identity {
             Some((cert, key)) => {
                 let (chain, key) = identity(cert, key)?;

@@ -5,7 +5,7 @@
 //! headers and bodies of refusals, a limit to the body. Never follows a redirect, never obeys a
 //! proxy variable, never keeps a connection after the agent has become idle.
 
-use std::{sync::Arc, time::Duration};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use http::{HeaderMap, HeaderValue, Method, header};
 use reqwest::{
@@ -172,7 +172,12 @@ impl Server {
             .pool_idle_timeout(None)
             .pool_max_idle_per_host(MAX_IDLE_CONNECTIONS);
         let (mut host, mut instead) = (None, None);
-        if let (Some(name), true) = (&common.server_name, address.is_tls()) {
+        // an IP address is checked by the TLS configuration: it is not sent as SNI (RFC 6066 section 3)
+        let sent = common
+            .server_name
+            .as_ref()
+            .filter(|name| name.parse::<IpAddr>().is_err());
+        if let (Some(name), true) = (sent, address.is_tls()) {
             let real = origin.host_str().unwrap_or_default().to_owned();
             host = HeaderValue::from_str(&host_header(&origin)).ok();
             origin

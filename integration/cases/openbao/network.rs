@@ -58,8 +58,14 @@ async fn the_server_name_decides_what_is_verified() {
     };
     let server = OpenBao::start_with(&options);
     server.set_up();
-    for (name, code) in [("localhost", None), ("vault.example", Some("tls-name"))] {
-        let mut config = config(&server.address);
+    let by_name = server.address.replace("127.0.0.1", "localhost");
+    for (address, name, code) in [
+        (&server.address, "localhost", None),
+        (&server.address, "vault.example", Some("tls-name")),
+        (&by_name, "127.0.0.1", None),
+        (&server.address, "192.0.2.9", Some("tls-name")),
+    ] {
+        let mut config = config(address);
         config.tls.ca_cert = Some(server.ca());
         config.tls.server_name = Some(name.to_owned());
         let vault = Vault::new(&config, token(&server.token)).unwrap();

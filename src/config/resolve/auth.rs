@@ -256,7 +256,10 @@ fn approle(layers: &mut Layers<'_, '_>, mount: Option<String>) -> Option<Auth> {
         Ok(PathBuf::from(values::text(text)?))
     });
     if secret_id_path.is_none() && layers.written("file_uid").is_some() {
-        layers.problem("file_uid", "there is no secret_id_path whose owner it could be");
+        layers.problem(
+            "file_uid",
+            "there is no secret_id_path whose owner it could be",
+        );
     }
     let secret_id_path = owned(layers, secret_id_path);
     let secret_id = layers.read("secret_id", secret);

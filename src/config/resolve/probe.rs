@@ -80,13 +80,7 @@ fn server_name(
         }
         _ => None,
     };
-    layers.read_or("server_name", derived, |text| {
-        match (values::ip(text), values::dns_name(text)) {
-            (Ok(ip), _) => Ok(ip.to_string()),
-            (_, Ok(name)) if !name.starts_with('*') => Ok(name),
-            _ => Err("neither a DNS name nor an IP address".to_owned()),
-        }
-    })
+    layers.read_or("server_name", derived, values::server_name)
 }
 
 fn address(text: &str) -> Result<String, String> {

@@ -82,7 +82,7 @@ fn tls(layers: &mut Layers<'_, '_>) -> TlsConfig {
         ca_path: layers.read("ca_path", path),
         client_cert: layers.read("client_cert", path),
         client_key: layers.read("client_key", path),
-        server_name: layers.read("tls_server_name", values::dns_name),
+        server_name: layers.read("tls_server_name", values::server_name),
     };
     match (&tls.client_cert, &tls.client_key) {
         (Some(_), None) if layers.written("client_key").is_none() => {

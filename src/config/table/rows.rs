@@ -163,7 +163,7 @@ pub const SETTINGS: &[Setting] = &[
     row(Vault, "client_key", "vault-client-key", Path, Nothing,
         "PEM file with the private key for client_cert").issuer(&["CLIENT_KEY"]),
     row(Vault, "tls_server_name", "vault-tls-server-name", Text, Derived("host of the address"),
-        "name that Vault's certificate has to prove").issuer(&["TLS_SERVER_NAME"]),
+        "name or IP address that Vault's certificate has to prove").issuer(&["TLS_SERVER_NAME"]),
     row(Vault, "timeout", "vault-timeout", Duration, Value("15s"),
         "limit for one request and its answer").issuer(&["CLIENT_TIMEOUT"]),
     row(Vault, "max_retries", "vault-max-retries", Count, Value("2"),

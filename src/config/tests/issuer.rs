@@ -137,7 +137,7 @@ fn the_proxies_of_the_web_are_noted_and_not_obeyed() {
 /// Addresses, proxy, allowed in words; what the problem holds, or nothing.
 type Plain = (&'static str, &'static str, bool, Option<&'static str>);
 
-const PLAIN: [Plain; 19] = [
+const PLAIN: [Plain; 21] = [
     ("https://vault.example:8200", "", false, None),
     ("unix:///run/vault.sock", "", false, None),
     ("http://127.0.0.1:8200", "", false, None),
@@ -149,6 +149,7 @@ const PLAIN: [Plain; 19] = [
     ("https://vault", "http://proxy:3128", false, None),
     ("http://vault.example:8200", "", true, None),
     ("http://vault.example", "", false, Some("allow_plain_http")),
+    ("HTTP://vault.example", "", false, Some("allow_plain_http")),
     (
         "http://10.0.0.1:8200/v",
         "",
@@ -169,6 +170,7 @@ const PLAIN: [Plain; 19] = [
         false,
         Some("allow_plain_http"),
     ),
+    ("http://127.0.0.1:1", "HTTP://proxy:3128", false, Some("")),
     // the proxy is on the way
     (
         "http://127.0.0.1:1",

@@ -29,6 +29,7 @@ fn addresses_keep_their_prefix_and_lose_the_last_slash() {
         ("http://[::1]:8200", "http://[::1]:8200"),
         ("https://proxy/team/vault/", "https://proxy/team/vault"),
         ("unix:///run/vault.sock", "unix:///run/vault.sock"),
+        ("HTTPS://vault.example:8200", "https://vault.example:8200"),
     ];
     for (text, wanted) in good {
         assert_eq!(address(text).as_deref(), Ok(wanted));
@@ -47,6 +48,16 @@ fn addresses_keep_their_prefix_and_lose_the_last_slash() {
     ];
     for text in bad {
         assert!(address(text).is_err(), "{text}");
+    }
+}
+
+#[test]
+fn a_server_proves_a_name_or_an_address() {
+    assert_eq!(server_name("vault.example").as_deref(), Ok("vault.example"));
+    assert_eq!(server_name("127.0.0.1").as_deref(), Ok("127.0.0.1"));
+    assert_eq!(server_name("::0001").as_deref(), Ok("::1"));
+    for bad in ["", "*.example", "a b", "vault:8200"] {
+        assert!(server_name(bad).is_err(), "{bad}");
     }
 }
 

@@ -33,7 +33,10 @@ pub(super) async fn read_jwt(file: &CredentialPath) -> Result<Secret, Failure> {
 /// As [`read_jwt`].
 pub(super) async fn read_token(file: &CredentialPath) -> Result<Secret, Failure> {
     let secret = read_when(file, |text| !text.is_empty(), "nothing").await?;
-    checked(secret, &format!("the credential in {}", file.path.display()))
+    checked(
+        secret,
+        &format!("the credential in {}", file.path.display()),
+    )
 }
 
 async fn read_when(
@@ -79,7 +82,10 @@ fn read(file: &CredentialPath) -> Result<Content, PathRefusal> {
 fn not_taken(file: &CredentialPath, refusal: &PathRefusal) -> Failure {
     refused(
         refusal.code(),
-        format!("reading the credential file {}: {refusal}", file.path.display()),
+        format!(
+            "reading the credential file {}: {refusal}",
+            file.path.display()
+        ),
         refusal.hint().map(str::to_owned),
     )
 }
