@@ -3,10 +3,14 @@
 //! Never follows a redirect, never obeys a proxy variable, keeps no idle connection that would wake
 //! the process. What stays true: an error is told without the URL, whose query may hold a key.
 
+mod apart;
+
 use std::{error::Error as _, sync::Arc};
 
-use reqwest::{Client, ClientBuilder, redirect};
+use reqwest::{Client, ClientBuilder, RequestBuilder, StatusCode, redirect};
 use rustls::{ClientConfig, RootCertStore};
+
+pub(crate) use apart::{Unanswered, answer, apart};
 
 /// A client that trusts `roots`; reqwest wants TLS to be set up even where none is used.
 pub(crate) fn builder(roots: RootCertStore) -> Result<ClientBuilder, String> {
@@ -36,7 +40,14 @@ pub(crate) fn build(builder: ClientBuilder) -> Result<Client, String> {
 }
 
 /// What went wrong and why, without the URL.
-pub(crate) fn chain(error: &reqwest::Error) -> String {
+pub(crate) fn why(unanswered: &Unanswered) -> String {
+    match unanswered {
+        Unanswered::Failed(error) => chain(error),
+        Unanswered::Endless => "interim responses (1xx) and no answer".to_owned(),
+    }
+}
+
+fn chain(error: &reqwest::Error) -> String {
     let mut text = if error.is_timeout() {
         "no answer in time".to_owned()
     } else if error.is_connect() {
@@ -52,8 +63,26 @@ pub(crate) fn chain(error: &reqwest::Error) -> String {
     text
 }
 
-/// The beginning of an answer's body, as text; no more than `most` bytes are taken.
-pub(crate) async fn text(mut answer: reqwest::Response, most: usize) -> String {
+/// Status and the beginning of the body, no more than `most` bytes of it, as text.
+pub(crate) async fn exchange(
+    client: Client,
+    request: RequestBuilder,
+    most: usize,
+) -> Result<(StatusCode, String), Unanswered> {
+    let request = request.build().map_err(Unanswered::Failed)?;
+    apart(async move {
+        let answer = answer(client, request).await?;
+        let status = answer.status();
+        let text = match most {
+            0 => String::new(),
+            most => text(answer, most).await,
+        };
+        Ok((status, text))
+    })
+    .await
+}
+
+async fn text(mut answer: reqwest::Response, most: usize) -> String {
     let mut body = Vec::new();
     while let Ok(Some(chunk)) = answer.chunk().await {
         let room = most.saturating_sub(body.len()).min(chunk.len());

@@ -1,8 +1,6 @@
 //! Nomad's Task API: is it there, does it take our token, may we signal and restart?
 //!
-//! Asks for signal 0 to a task that can't exist. Nomad judges the token first:
-//! whoever may signal is told that there is no such task, everybody else gets a 403. What stays
-//! true: no task that there is gets a signal.
+//! What stays true: no task that there is gets a signal.
 
 use std::{path::PathBuf, time::Duration};
 
@@ -11,12 +9,11 @@ use tokio::time::timeout;
 use super::{CheckOutcome, DoctorFacts, DoctorFinding, facts::NomadFacts};
 use crate::{
     config::{App, Config, Environment, ReloadStep},
-    model::reload::{Action, ReloadFailure, SignalName},
+    model::reload::{Action, ReloadFailure},
     reload::nomad::{Nomad, NomadConfig},
 };
 
 const QUESTION_TIMEOUT: Duration = Duration::from_secs(5);
-const ABSENT_TASK: &str = "certagent-doctor-asks-for-a-task-that-is-not-there";
 
 fn variable<'a>(environment: &'a Environment, name: &str) -> Option<&'a String> {
     environment.get(name).filter(|text| !text.is_empty())
@@ -39,8 +36,12 @@ pub(super) async fn ask(
     if variable(environment, "NOMAD_ALLOC_ID").is_none() {
         return Err("this is no allocation of Nomad (NOMAD_ALLOC_ID is not set)");
     }
-    let refusal = match timeout(QUESTION_TIMEOUT, signal_nobody(environment)).await {
-        Ok(refusal) => refusal,
+    let checked = async {
+        let nomad = NomadConfig::of(environment, Duration::ZERO).and_then(Nomad::new)?;
+        nomad.check().await
+    };
+    let refusal = match timeout(QUESTION_TIMEOUT, checked).await {
+        Ok(checked) => checked.err(),
         Err(_) => Some(ReloadFailure::passing(
             "nomad-timeout",
             "asking Nomad: no answer in time".to_owned(),
@@ -67,21 +68,6 @@ fn uses_nomad(config: &Config) -> bool {
         };
         reload.lock.is_some() || steps.into_iter().any(through)
     })
-}
-
-async fn signal_nobody(environment: &Environment) -> Option<ReloadFailure> {
-    let nothing: SignalName = match "SIGNULL".parse() {
-        Ok(signal) => signal,
-        Err(text) => return Some(ReloadFailure::lasting("nomad-failed", text, "")),
-    };
-    let nomad = NomadConfig::of(environment, Duration::ZERO).and_then(Nomad::new);
-    let answer = match nomad {
-        Ok(nomad) => nomad.signal(ABSENT_TASK, nothing).await,
-        Err(failure) => Err(failure),
-    };
-    answer
-        .err()
-        .filter(|failure| failure.code != "nomad-task-unknown")
 }
 
 const NO_SOCKET: [&str; 2] = ["nomad-socket-missing", "nomad-unreachable"];

@@ -9,7 +9,7 @@ use reqwest::{Method, Url};
 use rustls::RootCertStore;
 
 use crate::{
-    http_client,
+    http_client::{self, Unanswered},
     model::reload::{Delivery, ReloadFailure},
 };
 
@@ -29,10 +29,10 @@ pub(super) async fn send(
     let client = http_client::builder(RootCertStore::empty())
         .and_then(|builder| http_client::build(builder.timeout(limit)))
         .map_err(|why| ReloadFailure::lasting("http-client", format!("{place}: {why}"), ""))?;
-    let answer = client.request(method, url).send().await;
-    let status = match answer {
-        Ok(answer) => answer.status().as_u16(),
-        Err(error) => return Err(no_answer(&place, &error)),
+    let request = client.request(method, url);
+    let status = match http_client::exchange(client, request, 0).await {
+        Ok((status, _)) => status.as_u16(),
+        Err(none) => return Err(no_answer(&place, &none)),
     };
     let good = match expect {
         [] => (200..300).contains(&status),
@@ -76,15 +76,14 @@ fn place(method: &Method, url: &Url) -> String {
     format!("{method} http://{host}:{port}{}", url.path())
 }
 
-fn no_answer(place: &str, error: &reqwest::Error) -> ReloadFailure {
-    let text = format!("{place}: {}", http_client::chain(error));
-    if error.is_connect() {
-        return ReloadFailure::passing("http-unreachable", text, "is the application running");
-    }
-    let code = if error.is_timeout() {
-        "http-timeout"
-    } else {
-        "http-broken"
+fn no_answer(place: &str, none: &Unanswered) -> ReloadFailure {
+    let text = format!("{place}: {}", http_client::why(none));
+    let code = match none {
+        Unanswered::Failed(error) if error.is_connect() => {
+            return ReloadFailure::passing("http-unreachable", text, "is the application running");
+        }
+        Unanswered::Failed(error) if error.is_timeout() => "http-timeout",
+        _ => "http-broken",
     };
     ReloadFailure::unclear(code, text, "")
 }

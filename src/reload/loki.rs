@@ -79,13 +79,12 @@ pub async fn version(base: &str) -> Result<Version, String> {
     );
     let client = http_client::builder(RootCertStore::empty())
         .and_then(|builder| http_client::build(builder.timeout(CALL_TIMEOUT)))?;
-    let answer = client.get(url).send().await;
-    let answer = answer.map_err(|error| http_client::chain(&error))?;
-    let status = answer.status();
+    let request = client.get(url);
+    let answer = http_client::exchange(client, request, MAX_BODY_BYTES).await;
+    let (status, text) = answer.map_err(|none| http_client::why(&none))?;
     if !status.is_success() {
         return Err(format!("Loki answered {status}"));
     }
-    let text = http_client::text(answer, MAX_BODY_BYTES).await;
     let info: BuildInfo =
         serde_json::from_str(&text).map_err(|_| "Loki's answer names no version".to_owned())?;
     Version::parse(&info.version)

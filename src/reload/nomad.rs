@@ -22,7 +22,7 @@ pub use self::lock::{Lock, Taken};
 use crate::{
     config::{Environment, MAX_SOCKET_PATH},
     disk::{self, TrustedOwners},
-    http_client,
+    http_client::{self, Unanswered},
     model::{
         reload::{Delivery, ReloadFailure, SignalName},
         secret::Secret,
@@ -35,6 +35,8 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(15);
 const RESTART_EXTRA_TIMEOUT: Duration = Duration::from_secs(30);
 /// More of an answer is not looked at.
 const MAX_BODY_BYTES: usize = 64 * 1024;
+/// No task has this name.
+const ABSENT_TASK: &str = "certagent-doctor-asks-for-a-task-that-is-not-there";
 /// Bytes of the largest workload identity.
 const MAX_TOKEN_BYTES: u64 = 64 * 1024;
 /// Bytes of the largest `NOMAD_CACERT`.
@@ -133,9 +135,33 @@ impl Nomad {
     /// Each refusal by its name.
     pub async fn signal(&self, task: &str, signal: SignalName) -> Result<Delivery, ReloadFailure> {
         let what = format!("sending {signal} to task {task}");
+        self.signal_as(&what, task, &signal.to_string()).await
+    }
+
+    /// Whether it is there, takes our token, and lets us signal: signal 0 to a task that can't exist.
+    /// Nomad judges the token first: whoever may signal is told that there is no such task.
+    ///
+    /// # Errors
+    /// Each refusal by its name.
+    pub async fn check(&self) -> Result<(), ReloadFailure> {
+        let asked = self
+            .signal_as("checking Nomad's Task API", ABSENT_TASK, "SIGNULL")
+            .await;
+        match asked {
+            Err(failure) if failure.code != "nomad-task-unknown" => Err(failure),
+            _ => Ok(()),
+        }
+    }
+
+    async fn signal_as(
+        &self,
+        what: &str,
+        task: &str,
+        signal: &str,
+    ) -> Result<Delivery, ReloadFailure> {
         let path = format!("client/allocation/{}/signal", self.config.alloc_id);
-        let body = json!({ "Task": named(task)?, "Signal": signal.to_string() });
-        self.task(&what, &path, body, CALL_TIMEOUT).await
+        let body = json!({ "Task": named(task)?, "Signal": signal });
+        self.task(what, &path, body, CALL_TIMEOUT).await
     }
 
     /// Restarts a task of our allocation; returns when its old process is gone.
@@ -202,25 +228,12 @@ impl Nomad {
         if let Some(namespace) = &self.config.namespace {
             request = request.header("X-Nomad-Namespace", namespace);
         }
-        match request.send().await {
-            Ok(answer) => Ok(NomadAnswer {
-                status: answer.status().as_u16(),
-                text: http_client::text(answer, MAX_BODY_BYTES).await,
+        match http_client::exchange(client, request, MAX_BODY_BYTES).await {
+            Ok((status, text)) => Ok(NomadAnswer {
+                status: status.as_u16(),
+                text,
             }),
-            Err(error) => Err(self.no_answer(what, &error)),
-        }
-    }
-
-    fn no_answer(&self, what: &str, error: &reqwest::Error) -> ReloadFailure {
-        let text = format!("{what}: {}", http_client::chain(error));
-        if error.is_connect() {
-            let hint = "is the Nomad client running, and may this user open api.sock";
-            ReloadFailure::passing("nomad-unreachable", text, hint)
-        } else if error.is_timeout() {
-            let hint = "set kill_timeout to that of the task";
-            ReloadFailure::unclear("nomad-timeout", text, hint)
-        } else {
-            ReloadFailure::unclear("nomad-broken", text, "")
+            Err(none) => Err(no_answer(what, &none)),
         }
     }
 
@@ -304,6 +317,21 @@ impl Nomad {
             let text = format!("{what}: no token: {missing}, and NOMAD_TOKEN is not set");
             ReloadFailure::passing(code, text, hint)
         })
+    }
+}
+
+fn no_answer(what: &str, none: &Unanswered) -> ReloadFailure {
+    let text = format!("{what}: {}", http_client::why(none));
+    match none {
+        Unanswered::Failed(error) if error.is_connect() => {
+            let hint = "is the Nomad client running, and may this user open api.sock";
+            ReloadFailure::passing("nomad-unreachable", text, hint)
+        }
+        Unanswered::Failed(error) if error.is_timeout() => {
+            let hint = "set kill_timeout to that of the task";
+            ReloadFailure::unclear("nomad-timeout", text, hint)
+        }
+        _ => ReloadFailure::unclear("nomad-broken", text, ""),
     }
 }
 

@@ -293,7 +293,7 @@ impl Wire {
 
     fn no_answer(&self, hold: &Hold, place: usize, ask: &Ask<'_>, trouble: NoAnswer) -> FailedCall {
         let class = match trouble.code {
-            "answer-too-large" => FailureClass::BadAnswer,
+            "answer-too-large" | "answer-endless" => FailureClass::BadAnswer,
             "unsendable" => FailureClass::Misconfigured,
             _ => FailureClass::Transport,
         };

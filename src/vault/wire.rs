@@ -31,7 +31,7 @@ use super::{
     classify::{Who, misconfigured},
 };
 use crate::{
-    http_client,
+    http_client::{self, Unanswered},
     model::{failure::Failure, secret::Secret},
 };
 
@@ -224,37 +224,7 @@ impl Server {
     ) -> Result<Received, NoAnswer> {
         let mut request = self.request(ask, common)?;
         *request.timeout_mut() = Some(limit.min(common.timeout));
-        let sent = self.client.http.http.execute(request).await;
-        let mut response = sent.map_err(|error| trouble(&error))?;
-        let expected = response
-            .content_length()
-            .unwrap_or(0)
-            .min(MAX_BODY_BYTES as u64);
-        // In one piece, so that no copy of a key stays behind when the buffer grows.
-        let mut body = Zeroizing::new(Vec::with_capacity(usize::try_from(expected).unwrap_or(0)));
-        loop {
-            let chunk = match response.chunk().await {
-                Ok(Some(chunk)) => chunk,
-                Ok(None) => break,
-                // A server that refuses early may reset the connection; the status says enough.
-                Err(_) if !response.status().is_success() => break,
-                Err(error) => return Err(trouble(&error)),
-            };
-            if body.len() + chunk.len() > MAX_BODY_BYTES {
-                return Err(NoAnswer {
-                    code: "answer-too-large",
-                    text: "the answer has more than 4 MiB".to_owned(),
-                    hint: "check that the address is Vault's",
-                    sent: true,
-                });
-            }
-            body.extend_from_slice(&chunk);
-        }
-        Ok(Received {
-            status: response.status().as_u16(),
-            headers: std::mem::take(response.headers_mut()),
-            body,
-        })
+        http_client::apart(receive(self.client.http.http.clone(), request)).await
     }
 
     fn request(&self, ask: &Ask<'_>, common: &Common) -> Result<reqwest::Request, NoAnswer> {
@@ -294,6 +264,51 @@ impl Server {
         }
         Ok(request)
     }
+}
+
+/// One exchange, whole.
+async fn receive(client: reqwest::Client, request: reqwest::Request) -> Result<Received, NoAnswer> {
+    let not_vault = |code, text: &str| NoAnswer {
+        code,
+        text: text.to_owned(),
+        hint: "check that the address is Vault's",
+        sent: true,
+    };
+    let answer = http_client::answer(client, request).await;
+    let mut response = answer.map_err(|none| match none {
+        Unanswered::Failed(error) => trouble(&error),
+        Unanswered::Endless => not_vault(
+            "answer-endless",
+            "the server sends interim responses (1xx) and no answer",
+        ),
+    })?;
+    let expected = response
+        .content_length()
+        .unwrap_or(0)
+        .min(MAX_BODY_BYTES as u64);
+    // In one piece, so that no copy of a key stays behind when the buffer grows.
+    let mut body = Zeroizing::new(Vec::with_capacity(usize::try_from(expected).unwrap_or(0)));
+    loop {
+        let chunk = match response.chunk().await {
+            Ok(Some(chunk)) => chunk,
+            Ok(None) => break,
+            // A server that refuses early may reset the connection; the status says enough.
+            Err(_) if !response.status().is_success() => break,
+            Err(error) => return Err(trouble(&error)),
+        };
+        if body.len() + chunk.len() > MAX_BODY_BYTES {
+            return Err(not_vault(
+                "answer-too-large",
+                "the answer has more than 4 MiB",
+            ));
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(Received {
+        status: response.status().as_u16(),
+        headers: std::mem::take(response.headers_mut()),
+        body,
+    })
 }
 
 /// Every field is set here: vaultrs' builder would look into the environment.

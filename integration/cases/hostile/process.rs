@@ -12,7 +12,7 @@ use std::{
 use rustix::process::Signal;
 
 use super::*;
-use crate::rig::{free_ports, http::request};
+use crate::rig::{Liar, free_ports, http::request};
 
 /// `/live` answers within this, whatever happens.
 const AT_ONCE: Duration = Duration::from_secs(1);
@@ -174,6 +174,27 @@ fn the_last_lines_are_written_at_the_end() {
     let status = agent.process.wait(PATIENCE);
     let text = io::read_to_string(reader).unwrap();
     assert!(!status.success() && text.contains("/proc/none"), "{text}");
+}
+
+/// L12: whoever answers at Vault's address sends nothing but interim responses.
+#[test]
+fn interim_responses_without_end_are_refused_and_live_answers_meanwhile() {
+    let liar = Liar::endless();
+    let settings = ["--ttl", "1h", "--vault-addr", &liar.address];
+    let mut agent = Agent::start(&settings, Stdio::piped());
+    wait_for("the server", PATIENCE, || agent.get("/live").ok());
+    let began = Instant::now();
+    let mut took = Vec::new();
+    while !agent.process.stderr().contains("answer-endless") || took.len() < 20 {
+        assert!(began.elapsed() < PATIENCE * 2, "{}", agent.process.output());
+        let asked = Instant::now();
+        agent.get("/live").unwrap();
+        took.push(asked.elapsed());
+    }
+    // one may be late where the machine is busy with other things too
+    took.sort_unstable();
+    assert!(took[took.len() / 2] < AT_ONCE, "{took:?}");
+    assert_eq!(agent.finish().code(), Some(0));
 }
 
 /// L6: an ignored signal is logged; TERM and QUIT stop it properly.
