@@ -49,7 +49,12 @@ use crate::{
     exit::Exit,
     issuance,
     issuer::Issuer,
-    model::{decide::Facts, failure::Failure, time::Timestamp},
+    model::{
+        decide::Facts,
+        failure::Failure,
+        time::Timestamp,
+        trust::{MountIssuer, TrustNote},
+    },
     status::Status,
     watch::{Changes, Watch},
 };
@@ -77,6 +82,19 @@ pub fn on_disk(config: &CertConfig, now: Timestamp) -> Facts {
     let fingerprint = config.request.fingerprint();
     let holdings = holdings::Holdings::glance(config, &fingerprint, now);
     holdings.facts(None, false, &fingerprint, now)
+}
+
+/// What would be said of the anchors that CA.pem would hold now; nothing where nothing is published.
+pub(crate) fn trust_notes(
+    config: &CertConfig,
+    mount: Option<&[MountIssuer]>,
+    now: Timestamp,
+) -> Vec<TrustNote> {
+    let holdings = holdings::Holdings::glance(config, &config.request.fingerprint(), now);
+    let live = holdings.live().map(|held| &held.verified);
+    live.map_or_else(Vec::new, |live| {
+        holdings.trust(live, config, mount, now).notes
+    })
 }
 
 /// All certificates of one process, ready to run.

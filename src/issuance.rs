@@ -5,17 +5,23 @@
 
 pub(crate) mod extras;
 
+use std::slice;
+
+use tracing::debug;
+
 use crate::{
     clock::Clock,
     config::CertConfig,
     csr,
-    issuer::{IssuanceRequest, Issuer, Reply},
+    issuer::{IssuanceRequest, Issuer, MountIssuers, Reply},
     model::{
         answer,
         bundle::PrivateKey,
         failure::Failure,
+        pem,
         request::{KeyType, Mode, Request},
         time::Timestamp,
+        trust::{self, Memory, MountIssuer, Vouched},
         verify::{self, Expect, Verified},
     },
 };
@@ -100,6 +106,67 @@ pub(crate) async fn issue(
         extra_anchors,
     };
     issuance.verify(&reply, &expect, clock.now())
+}
+
+/// What can be read of the list, ordered and without duplicates.
+pub(crate) fn listed(found: &MountIssuers) -> Vec<MountIssuer> {
+    let mut cas: Vec<MountIssuer> = Vec::new();
+    for issuer in &found.issuers {
+        let id = &issuer.id;
+        match pem::parse(&issuer.certificate) {
+            // one certificate each, so that their number is that of the list
+            Ok(blocks) => match blocks.as_slice() {
+                [block] => cas.push(MountIssuer {
+                    der: block.der.to_vec(),
+                    id: id.clone(),
+                    name: issuer.name.clone(),
+                    standing: issuer.standing,
+                }),
+                several => debug!(
+                    id,
+                    "an issuer of the mount is left out: {} certificates, not one",
+                    several.len()
+                ),
+            },
+            Err(error) => debug!(id, "an issuer of the mount is left out: {error}"),
+        }
+    }
+    cas.sort_by(|one, other| one.der.cmp(&other.der));
+    cas.dedup_by(|one, other| one.der == other.der);
+    cas
+}
+
+/// The anchors that CA.pem of a new certificate holds, by one look at the mount, and what is to be said
+/// of them. Where the mount can't be asked, its issuers are left out: that stops nothing.
+pub(crate) async fn trusted(
+    verified: &Verified,
+    certificate: &CertConfig,
+    issuer: &impl Issuer,
+    extra_anchors: &[Vec<u8>],
+    now: Timestamp,
+) -> (Verified, Vec<String>) {
+    let mut said = Vec::new();
+    let mut mount = Vec::new();
+    if !certificate.ca_poll_interval.is_zero() {
+        match issuer.issuers(&certificate.request.mount).await {
+            Ok(found) => mount = listed(&found),
+            Err(failure) => said.push(format!("the mount's issuers are left out: {failure}")),
+        }
+    }
+    let vouched = Vouched {
+        chain: slice::from_ref(verified.path_anchor()),
+        mount: Some(&mount),
+        extras: extra_anchors,
+    };
+    let trust = trust::union(
+        vouched,
+        &Memory::new(),
+        &certificate.trust,
+        certificate.ca_retention,
+        now,
+    );
+    said.extend(trust.notes.iter().map(ToString::to_string));
+    (verified.with_anchors(&trust.anchors), said)
 }
 
 /// RSA keys take from a fraction of a second to several: off the only runtime thread.

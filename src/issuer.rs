@@ -5,7 +5,9 @@
 
 use zeroize::Zeroizing;
 
-use crate::model::{failure::Failure, health::IssuerHealth, request::Request, time::Timestamp};
+use crate::model::{
+    failure::Failure, health::IssuerHealth, request::Request, time::Timestamp, trust::Standing,
+};
 
 /// One order: the request, and in sign mode the CSR.
 #[derive(Clone, Copy, Debug)]
@@ -30,13 +32,26 @@ impl std::fmt::Debug for Reply {
     }
 }
 
-/// What a mount has, as PEM, unchecked.
+/// What a mount has, unchecked.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct MountIssuers {
-    /// The certificate of each issuer.
-    pub certificates: Vec<String>,
-    /// The certificate of the default issuer; absent where there is none.
+    /// Each issuer.
+    pub issuers: Vec<ListedIssuer>,
+    /// The certificate of the default issuer, PEM; absent where there is none.
     pub default: Option<String>,
+}
+
+/// One issuer of a mount, unchecked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListedIssuer {
+    /// Its certificate, PEM.
+    pub certificate: String,
+    /// Its id in the mount.
+    pub id: String,
+    /// Its name there; empty when it has none.
+    pub name: String,
+    /// What is known of it.
+    pub standing: Standing,
 }
 
 /// Whoever issues certificates.
@@ -51,7 +66,7 @@ pub trait Issuer: Send + Sync {
         order: IssuanceRequest<'_>,
     ) -> impl Future<Output = Result<Reply, Failure>> + Send;
 
-    /// The certificates of all issuers of a mount. Needs no token.
+    /// All issuers of a mount. Needs no token; with one more is known of them.
     ///
     /// # Errors
     /// As [`Issuer::issue`].

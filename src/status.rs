@@ -12,6 +12,7 @@ use crate::model::{
     health::IssuerHealth,
     reload::ReloadState,
     time::Timestamp,
+    trust::TrustNote,
 };
 
 /// One certificate as its loop sees it; the newest value is in a `tokio::sync::watch`.
@@ -54,6 +55,9 @@ pub struct Status {
     /// The file of extra anchors can't be used.
     #[serde(skip)]
     pub extra_ca: Option<Failure>,
+    /// What a person should know of the anchors.
+    #[serde(rename = "trust_warnings", serialize_with = "notes")]
+    pub trust: Vec<TrustNote>,
     /// Another agent holds the directory; this one waits to take over.
     #[serde(skip)]
     pub standby: Option<String>,
@@ -319,6 +323,7 @@ impl Status {
             files: None,
             standby: None,
             extra_ca: None,
+            trust: Vec::new(),
             issuance_limit: Budget {
                 per_hour,
                 ..Budget::default()
@@ -442,6 +447,16 @@ impl From<Forced> for ForcedReport {
 
 fn moment<S: Serializer>(at: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
     Moment::from(*at).serialize(serializer)
+}
+
+fn notes<S: Serializer>(notes: &[TrustNote], to: S) -> Result<S::Ok, S::Error> {
+    let texts = notes.iter().map(|note| {
+        [
+            ("code", note.code().to_owned()),
+            ("message", note.to_string()),
+        ]
+    });
+    to.collect_seq(texts.map(BTreeMap::from))
 }
 
 fn moment_or_none<S: Serializer>(at: &Option<Timestamp>, to: S) -> Result<S::Ok, S::Error> {

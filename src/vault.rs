@@ -12,6 +12,7 @@ mod classify;
 // Numbers from outside end up here, and an overflow ends the process.
 #[deny(clippy::arithmetic_side_effects)]
 mod header;
+mod issuers;
 mod look;
 mod messages;
 mod order;
@@ -26,6 +27,7 @@ mod wire;
 mod tests;
 
 use std::{
+    collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -38,16 +40,14 @@ use zeroize::Zeroizing;
 use self::{
     call::{FailedCall, Wire},
     classify::AfterRefusal,
+    issuers::KnownIssuers,
     session::Session,
     wire::Ask,
 };
 use crate::{
     config::{Auth, VaultConfig},
     issuer::{IssuanceRequest, Issuer, MountIssuers, Reply},
-    model::{
-        failure::{Failure, FailureClass},
-        health::IssuerHealth,
-    },
+    model::{failure::Failure, health::IssuerHealth},
 };
 
 pub use auth::Token;
@@ -57,8 +57,6 @@ pub use order::{RequestPlan, plan};
 
 /// How long to wait for a lagging standby to learn of a new token or role.
 const REPLICATION_DELAY: Duration = Duration::from_millis(400);
-/// The most issuers of one mount that are looked at.
-const MAX_ISSUERS: usize = 64;
 
 /// Vault or OpenBao, seen through one configuration and one way to log in.
 pub struct Vault {
@@ -66,6 +64,8 @@ pub struct Vault {
     session: Session,
     /// The connections of the last look at a Vault that is unavailable: for the next look or order.
     kept: Mutex<Option<(Instant, call::Hold)>>,
+    /// By mount.
+    known_issuers: Mutex<BTreeMap<String, KnownIssuers>>,
 }
 
 impl std::fmt::Debug for Vault {
@@ -86,6 +86,7 @@ impl Vault {
             wire,
             session: Session::new(auth),
             kept: Mutex::new(None),
+            known_issuers: Mutex::default(),
         })
     }
 
@@ -143,6 +144,12 @@ impl Vault {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn known_issuers(&self) -> MutexGuard<'_, BTreeMap<String, KnownIssuers>> {
+        self.known_issuers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Sends with a token. Logs in again once when Vault no longer knows the token, and waits once
     /// when a token this new may not have reached a standby. One that a login has just brought and
     /// that was never accepted is not replaced: the next one would be refused as well.
@@ -183,39 +190,6 @@ impl Vault {
             });
         }
     }
-
-    async fn issuer_certificate(
-        &self,
-        hold: &call::Hold,
-        mount: &str,
-        id: &str,
-    ) -> Result<String, Failure> {
-        let path = format!("{mount}/issuer/{id}/json");
-        let ask = Ask {
-            method: Method::GET,
-            ..Ask::new("reading an issuer", &path)
-        };
-        match self.wire.send(hold, &ask).await {
-            Ok(answer) => Ok(answer.json::<IssuerJson>("issuer")?.data.certificate),
-            Err(refused) => Err(refused.failure),
-        }
-    }
-
-    async fn issuer_ids(&self, hold: &call::Hold, mount: &str) -> Result<Vec<String>, Failure> {
-        // GET with list=true instead of the LIST method: proxies let it pass.
-        let path = format!("{mount}/issuers");
-        let ask = Ask {
-            method: Method::GET,
-            query: Some("list=true"),
-            ..Ask::new("listing the issuers", &path)
-        };
-        match self.wire.send(hold, &ask).await {
-            Ok(answer) if answer.body.is_empty() => Ok(Vec::new()),
-            Ok(answer) => Ok(answer.json::<Listing>("issuers")?.data.keys),
-            Err(refused) if refused.failure.code == "empty-list" => Ok(Vec::new()),
-            Err(refused) => Err(refused.failure),
-        }
-    }
 }
 
 /// The token of a login that Vault accepted, and it does not take it.
@@ -233,42 +207,14 @@ fn refused_at_once(failure: Failure) -> Failure {
     }
 }
 
-/// It was there, and said no.
-fn is_an_answer(class: FailureClass) -> bool {
-    matches!(
-        class,
-        FailureClass::Denied | FailureClass::Misconfigured | FailureClass::BadAnswer
-    )
-}
-
 #[derive(Deserialize)]
 struct Plain {
     data: serde_json::Value,
 }
 
 #[derive(Deserialize)]
-struct Listing {
-    data: Keys,
-}
-
-#[derive(Deserialize)]
-struct Keys {
-    keys: Vec<String>,
-}
-
-#[derive(Deserialize)]
-struct IssuerJson {
-    data: IssuerData,
-}
-
-#[derive(Deserialize)]
-struct IssuerData {
-    certificate: String,
-}
-
-#[derive(Deserialize)]
 struct Capabilities {
-    data: std::collections::BTreeMap<String, Vec<String>>,
+    data: BTreeMap<String, Vec<String>>,
 }
 
 /// Only what tells a leased certificate; everything else of the answer is `model/answer.rs`'s.
@@ -300,26 +246,7 @@ impl Issuer for Vault {
     }
 
     async fn issuers(&self, mount: &str) -> Result<MountIssuers, Failure> {
-        let hold = self.wire.hold()?;
-        let ids = self.issuer_ids(&hold, mount).await?;
-        let mut certificates = Vec::new();
-        for id in ids.into_iter().take(MAX_ISSUERS) {
-            certificates.push(self.issuer_certificate(&hold, mount, &id).await?);
-        }
-        let default = if certificates.is_empty() {
-            None
-        } else {
-            // a mount may have none, and one of an old server doesn't know the word
-            match self.issuer_certificate(&hold, mount, "default").await {
-                Ok(certificate) => Some(certificate),
-                Err(failure) if is_an_answer(failure.class) => None,
-                Err(failure) => return Err(failure),
-            }
-        };
-        Ok(MountIssuers {
-            certificates,
-            default,
-        })
+        self.mount_issuers(mount).await
     }
 
     fn spent_credential(&self) -> Option<String> {

@@ -20,3 +20,4 @@ mod returns;
 mod secrets;
 mod served;
 mod systemd;
+mod trust;

@@ -225,7 +225,7 @@ def vault_away(run: Run, report: Report, metrics: Metrics) -> None:
 
 
 def change_root(stack: Mesh, report: Report) -> None:
-    """The steps of docs/operating.md, with certagent's own restarts for new trust, one member at a time."""
+    """The steps of docs/ca-rotation.md, with certagent's own restarts for new trust, one member at a time."""
     run = Run(stack, report, ttl=CHANGE_TTL, env=CHANGE, patience=PATIENCE, load=KeyLoad)
     run.rotated(0, 30)
     metrics = Metrics(stack)

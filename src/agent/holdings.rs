@@ -27,7 +27,7 @@ use crate::{
         reload,
         schedule::{self, Due},
         time::Timestamp,
-        trust::{self, Vouched},
+        trust::{self, TrustNote, Vouched},
         verify::Verified,
     },
     publish::{
@@ -88,6 +88,8 @@ pub(super) struct Holdings {
     trusted_at: Option<Timestamp>,
     /// Why the extra anchors could not be read the last time.
     extra_ca_failure: Option<Failure>,
+    /// What was last said of the anchors.
+    trust_notes: Vec<TrustNote>,
     /// The last trouble with files that is in the log already.
     logged: Option<String>,
     /// What could not be put right at the last check.
@@ -177,6 +179,11 @@ impl Holdings {
     /// Why the file of extra anchors can't be used.
     pub(super) fn extra_ca_failure(&self) -> Option<&Failure> {
         self.extra_ca_failure.as_ref()
+    }
+
+    /// What a person should know of the anchors.
+    pub(super) fn trust_notes(&self) -> &[TrustNote] {
+        &self.trust_notes
     }
 
     /// Whether an issued set waits for publication.
@@ -516,7 +523,14 @@ fn take_over(held: &LiveFiles, state: &mut Record, config: &CertConfig, now: Tim
             chain: held.verified.anchors(),
             ..Vouched::default()
         };
-        state.trust = trust::union(vouched, &state.trust, config.ca_retention, now).memory;
+        state.trust = trust::union(
+            vouched,
+            &state.trust,
+            &config.trust,
+            config.ca_retention,
+            now,
+        )
+        .memory;
     }
 }
 

@@ -14,8 +14,13 @@ use tracing::{debug, info};
 use super::{context::Context, wall};
 use crate::{
     clock::Clock,
+    issuance,
     issuer::{Issuer, MountIssuers},
-    model::{leaf, pem, schedule::fraction},
+    model::{
+        leaf,
+        schedule::fraction,
+        trust::{MountIssuer, Standing},
+    },
 };
 
 /// What one mount has; absent until the first poll that worked.
@@ -24,8 +29,8 @@ pub(super) type KnownCas = Option<MountCas>;
 /// The CA certificates of one mount.
 #[derive(Clone, Debug)]
 pub(super) struct MountCas {
-    /// DER, ordered and without duplicates.
-    pub(super) all: Arc<[Vec<u8>]>,
+    /// Ordered and without duplicates.
+    pub(super) all: Arc<[MountIssuer]>,
     /// Of all of them and of which one is the default issuer.
     pub(super) fingerprint: String,
 }
@@ -67,7 +72,7 @@ pub(super) async fn poll<I: Issuer, C: Clock>(
         match answer {
             Ok(found) => {
                 failing = false;
-                note(&mount, &found, &known);
+                note(&found, &known);
             }
             Err(failure) if failing => debug!(mount = %mount.path, "{failure}"),
             Err(failure) => {
@@ -101,26 +106,8 @@ pub(super) async fn poll<I: Issuer, C: Clock>(
     }
 }
 
-fn note(mount: &PolledMount, found: &MountIssuers, known: &watch::Sender<KnownCas>) {
-    let mut cas: Vec<Vec<u8>> = Vec::new();
-    for text in &found.certificates {
-        match pem::parse(text) {
-            // one certificate each, so that their number is that of the list
-            Ok(blocks) => match blocks.as_slice() {
-                [block] => cas.push(block.der.to_vec()),
-                several => debug!(
-                    mount = %mount.path,
-                    "an issuer of the mount is left out: {} certificates, not one",
-                    several.len()
-                ),
-            },
-            Err(error) => {
-                debug!(mount = %mount.path, "an issuer of the mount is left out: {error}")
-            }
-        }
-    }
-    cas.sort();
-    cas.dedup();
+fn note(found: &MountIssuers, known: &watch::Sender<KnownCas>) {
+    let cas = issuance::listed(found);
     // sent each time: who has vouched for what, and when, is what `model/trust.rs` remembers
     known.send_replace(Some(MountCas {
         fingerprint: fingerprint(&cas, found.default.as_deref()),
@@ -128,8 +115,15 @@ fn note(mount: &PolledMount, found: &MountIssuers, known: &watch::Sender<KnownCa
     }));
 }
 
-fn fingerprint(cas: &[Vec<u8>], default: Option<&str>) -> String {
-    let each = cas.iter().map(|der| leaf::sha256(der));
+fn fingerprint(cas: &[MountIssuer], default: Option<&str>) -> String {
+    let each = cas.iter().map(|issuer| {
+        let mark = if issuer.standing == Standing::Revoked {
+            "-"
+        } else {
+            ""
+        };
+        leaf::sha256(&issuer.der) + mark
+    });
     let default = leaf::sha256(default.unwrap_or_default().as_bytes());
     let all: Vec<String> = each.chain([default]).collect();
     leaf::sha256(all.concat().as_bytes())

@@ -13,14 +13,14 @@ use tokio::time::timeout;
 use super::inspect;
 use crate::{
     cli::{IssueArgs, IssueFormat},
-    clock::SystemClock,
+    clock::{Clock as _, SystemClock},
     config::{CertConfig, Config, Environment, Files},
     exit::Exit,
     issuance::{self, extras},
     issuer::{IssuanceRequest, Issuer as _},
     model::{failure::Failure, pem, verify::Verified},
     publish::CertDir,
-    terminal::Screen,
+    terminal::{Screen, harmless},
     vault::{self, RequestPlan, Vault},
 };
 
@@ -69,6 +69,8 @@ async fn all(
         let extra = extra.transpose()?.unwrap_or_default();
         let issuing = issuance::issue(certificate, vault, &extra, &SystemClock);
         let issued = screens.err.wait_for(&message, issuing).await?;
+        let now = SystemClock.now();
+        let (issued, said) = issuance::trusted(&issued, certificate, vault, &extra, now).await;
         let at = match &args.output_dir {
             Some(dir) if config.certificates.len() > 1 => Some(dir.join(&certificate.name)),
             dir => dir.clone(),
@@ -78,12 +80,17 @@ async fn all(
             .map(|dir| write(dir, certificate, &issued))
             .transpose()?;
         match args.output {
-            IssueFormat::Text => {
-                super::print(&text(config, &plan, &issued, published, screens.out)?)?
-            }
-            IssueFormat::Json => {
-                super::print(&pretty(&as_json(config, &plan, &issued, published)?)?)?
-            }
+            IssueFormat::Text => super::print(&text(
+                config,
+                &plan,
+                &issued,
+                &said,
+                published,
+                screens.out,
+            )?)?,
+            IssueFormat::Json => super::print(&pretty(&as_json(
+                config, &plan, &issued, &said, published,
+            )?)?)?,
             IssueFormat::Pem => super::print(&as_pem(&issued))?,
         }
     }
@@ -112,6 +119,7 @@ fn text(
     config: &Config,
     plan: &RequestPlan,
     issued: &Verified,
+    said: &[String],
     published: Option<String>,
     screen: Screen,
 ) -> anyhow::Result<String> {
@@ -124,6 +132,9 @@ fn text(
     ));
     for warning in issued.warnings() {
         text.push_str(&format!("  warning in Vault's answer: {warning}\n"));
+    }
+    for warning in said {
+        text.push_str(&format!("  warning: {}\n", harmless(warning)));
     }
     match published {
         Some(dir) => text.push_str(&format!("written to {dir}\n")),
@@ -138,6 +149,7 @@ fn as_json(
     config: &Config,
     plan: &RequestPlan,
     issued: &Verified,
+    said: &[String],
     published: Option<String>,
 ) -> anyhow::Result<Value> {
     Ok(json!({
@@ -146,6 +158,7 @@ fn as_json(
         "cert_pem": issued.cert_pem(),
         "ca_pem": issued.ca_pem(),
         "warnings": issued.warnings(),
+        "trust_warnings": said,
         "written_to": published,
     }))
 }

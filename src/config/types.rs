@@ -8,6 +8,7 @@ use crate::{
     disk::TrustedOwners,
     model::{
         reload::Action, request::Request, schedule::RenewPolicy, secret::Secret, stagger::Stagger,
+        trust::TrustPolicy,
     },
 };
 
@@ -223,6 +224,8 @@ pub struct CertConfig {
     pub ready_file: Option<PathBuf>,
     /// Extra trust anchors for CA.pem (PEM file).
     pub extra_ca: Option<PathBuf>,
+    /// Whose anchors CA.pem holds besides.
+    pub trust: TrustPolicy,
     /// How often to look for new issuers of the mount; zero is never.
     pub ca_poll_interval: Duration,
     /// How long an anchor that nobody vouches for any more stays in CA.pem.

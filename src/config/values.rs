@@ -5,7 +5,7 @@
 use std::{collections::BTreeSet, net::IpAddr, time::Duration};
 
 use super::types::is_here;
-use crate::model::{schedule::RenewAt, secret::Secret};
+use crate::model::{schedule::RenewAt, secret::Secret, trust::AnchorName};
 
 /// `10d`, `1h30m`, `90s`, or seconds.
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
@@ -310,6 +310,20 @@ pub(super) fn sha256(text: &str) -> Result<String, String> {
     } else {
         Err("not a SHA-256 fingerprint: 64 hexadecimal digits".to_owned())
     }
+}
+
+/// The SHA-256 of a certificate, or the name or id of an issuer.
+pub(super) fn anchor(name: &str) -> Result<AnchorName, String> {
+    let digits = name.replace(':', "");
+    let hex = digits.bytes().all(|byte| byte.is_ascii_hexdigit());
+    if hex && (digits.len() >= 32 || digits.len() < name.len()) {
+        return Ok(AnchorName::new(&sha256(name)?));
+    }
+    let plain = name.len() <= 128 && name.bytes().all(|byte| byte.is_ascii_graphic());
+    if name.is_empty() || !plain {
+        return Err("neither a SHA-256 fingerprint nor the name or id of an issuer".to_owned());
+    }
+    Ok(AnchorName::new(name))
 }
 
 /// Any text without control characters (a header value, a name).

@@ -14,6 +14,7 @@ use super::{
 use crate::{
     config::{CertConfig, Config, Reader},
     disk::PathRefusal,
+    issuer::MountIssuers,
     model::{
         decide,
         failure::Failure,
@@ -121,8 +122,7 @@ pub(super) struct IssuerFacts {
 #[derive(Debug)]
 pub(super) struct MountFacts {
     pub(super) path: String,
-    /// PEM of all issuers.
-    pub(super) issuers: Asked<Vec<String>>,
+    pub(super) issuers: Asked<MountIssuers>,
     pub(super) may: Asked<Vec<String>>,
     pub(super) role: Asked<Value>,
     pub(super) signer: Asked<Signer>,

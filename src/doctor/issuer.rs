@@ -189,11 +189,7 @@ async fn mount(vault: &Vault, request: &Request, no_token: Option<&str>) -> Moun
     };
     let reference = named.filter(|name| !name.is_empty()).unwrap_or("default");
     MountFacts {
-        issuers: vault
-            .issuers(&request.mount)
-            .await
-            .map(|found| found.certificates)
-            .into(),
+        issuers: vault.issuers(&request.mount).await.into(),
         may: match no_token {
             Some(why) => Asked::Not(why.to_owned()),
             None => vault.capabilities(&path).await.into(),

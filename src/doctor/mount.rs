@@ -11,7 +11,9 @@ use super::{
     issuer::of_failure,
 };
 use crate::{
+    agent,
     config::CertConfig,
+    issuance,
     model::{
         duration,
         failure::{Failure, FailureClass},
@@ -65,7 +67,7 @@ pub(super) fn missing(facts: &DoctorFacts) -> CheckOutcome {
 
 pub(super) fn without_issuer(facts: &DoctorFacts) -> CheckOutcome {
     each(facts, |one, mount| match &mount.issuers {
-        Asked::Had(issuers) if issuers.is_empty() => {
+        Asked::Had(found) if found.issuers.is_empty() => {
             CheckOutcome::wrong(&one.name, format!("{}/ has no issuer", one.request.mount))
         }
         Asked::Had(_) => CheckOutcome::Fine,
@@ -147,6 +149,24 @@ pub(super) fn misfit(facts: &DoctorFacts, kind: Misfit) -> CheckOutcome {
                     .collect(),
             )
         })
+    })
+}
+
+/// What is said of the anchors that the published CA.pem would have now, one kind at a time.
+pub(super) fn trust(facts: &DoctorFacts, code: &str) -> CheckOutcome {
+    let now = facts.now;
+    each(facts, |one, mount| {
+        let Asked::Had(found) = &mount.issuers else {
+            return CheckOutcome::skipped("the issuers can't be listed");
+        };
+        let issuers = issuance::listed(found);
+        let notes = agent::trust_notes(one, Some(&issuers), now).into_iter();
+        let notes = notes.filter(|note| note.code() == code);
+        CheckOutcome::of(
+            notes
+                .map(|note| DoctorFinding::new(one.name.clone(), note.to_string()))
+                .collect(),
+        )
     })
 }
 

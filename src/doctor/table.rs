@@ -206,6 +206,37 @@ pub const CHECKS: &[Check] = &[
         mount::policy,
     ),
     fail(
+        "trust-unknown",
+        Exit::Usage,
+        "trust_issuers or distrust names an issuer that neither the mount nor CA.pem has",
+        "correct the name or fingerprint, or remove it: `certagent status -o json` has the fingerprints",
+        |facts| mount::trust(facts, "trust-unknown"),
+    ),
+    warn(
+        "trust-unused",
+        "CA.pem trusts an anchor in which the chain of the certificate does not end",
+        "expected while the CA is changed; else set trust or distrust: docs/ca-rotation.md",
+        |facts| mount::trust(facts, "trust-unused"),
+    ),
+    warn(
+        "trust-still-needed",
+        "the chain of the published certificate ends in a revoked or distrusted anchor",
+        "make another issuer the default of the mount or role, then `certagent renew`",
+        |facts| mount::trust(facts, "trust-still-needed"),
+    ),
+    warn(
+        "trust-revoked",
+        "trust_issuers names an issuer that is revoked",
+        "remove it from the list",
+        |facts| mount::trust(facts, "trust-revoked"),
+    ),
+    warn(
+        "trust-unseen",
+        "whether an issuer of the mount is revoked can't be seen",
+        "grant `read` on the mount's issuer/+: docs/ca-rotation.md",
+        |facts| mount::trust(facts, "trust-unseen"),
+    ),
+    fail(
         "role-missing",
         Exit::Denied,
         "the mount has no such role",

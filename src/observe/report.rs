@@ -232,7 +232,7 @@ mod tests {
                 "",
                 "anchors app counts degraded due failure generations issuance_limit last_health_check live \
                  manual_renewal name next publish_pending ready reasons renewal_attempts_remaining \
-                 vault_clock_offset_millis",
+                 trust_warnings vault_clock_offset_millis",
             ),
             (
                 "/live",

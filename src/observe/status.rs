@@ -258,6 +258,8 @@ fn degraded(status: &Status) -> Vec<Reason> {
         let text = format!("{failure}; the last good content is used meanwhile");
         found.push(Reason::new("extra-ca", text));
     }
+    let notes = status.trust.iter().filter(|note| note.is_degrading());
+    found.extend(notes.map(|note| Reason::new(note.code(), note.to_string())));
     if status.repairs_lately >= MANY_REPAIRS {
         let text = format!(
             "the files were restored {} times in ten minutes: another process changes them",

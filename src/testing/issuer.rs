@@ -18,12 +18,13 @@ pub(crate) use certagent_model::testing::failure;
 
 use crate::{
     clock::Clock,
-    issuer::{IssuanceRequest, Issuer, MountIssuers, Reply},
+    issuer::{IssuanceRequest, Issuer, ListedIssuer, MountIssuers, Reply},
     model::{
         failure::{Failure, FailureClass},
         health::IssuerHealth,
         request::Request,
         time::Timestamp,
+        trust::Standing,
     },
     testing::clock::TestClock,
 };
@@ -64,7 +65,7 @@ pub(crate) struct FakeIssuer {
     clock_offset_millis: Mutex<i64>,
     outages: Mutex<Vec<Outage>>,
     script: Mutex<Script>,
-    anchors: Mutex<Result<Vec<String>, Failure>>,
+    issuers: Mutex<Result<Vec<ListedIssuer>, Failure>>,
     calls: Mutex<Vec<Call>>,
     polls: Mutex<Vec<Timestamp>>,
     looks: Mutex<Vec<Timestamp>>,
@@ -83,7 +84,7 @@ impl FakeIssuer {
             clock_offset_millis: Mutex::new(0),
             outages: Mutex::new(Vec::new()),
             script: Mutex::new(Box::new(script)),
-            anchors: Mutex::new(Ok(Vec::new())),
+            issuers: Mutex::new(Ok(Vec::new())),
             calls: Mutex::new(Vec::new()),
             polls: Mutex::new(Vec::new()),
             looks: Mutex::new(Vec::new()),
@@ -113,7 +114,21 @@ impl FakeIssuer {
 
     /// What [`Issuer::issuers`] says from now on; the first is the default.
     pub(crate) fn set_anchors(&self, anchors: Result<Vec<String>, Failure>) {
-        *self.anchors.lock().unwrap() = anchors;
+        let all = anchors.map(|all| {
+            let able = |certificate| ListedIssuer {
+                certificate,
+                id: String::new(),
+                name: String::new(),
+                standing: Standing::Able,
+            };
+            all.into_iter().map(able).collect()
+        });
+        self.set_issuers(all);
+    }
+
+    /// As [`FakeIssuer::set_anchors`], with all that is known of them.
+    pub(crate) fn set_issuers(&self, issuers: Result<Vec<ListedIssuer>, Failure>) {
+        *self.issuers.lock().unwrap() = issuers;
     }
 
     /// From here on a call of any kind is a broken test: nothing may be asked after shutdown.
@@ -202,10 +217,10 @@ impl Issuer for FakeIssuer {
         if let Some(failure) = self.failing_now() {
             return Err(failure);
         }
-        let certificates = self.anchors.lock().unwrap().clone()?;
+        let issuers = self.issuers.lock().unwrap().clone()?;
         Ok(MountIssuers {
-            default: certificates.first().cloned(),
-            certificates,
+            default: issuers.first().map(|one| one.certificate.clone()),
+            issuers,
         })
     }
 

@@ -161,6 +161,14 @@ pub(crate) fn keeps_token(auth: &Auth) -> bool {
     )
 }
 
+/// True when a login uses nothing up: what it shows is good for any number of them.
+pub(crate) fn login_is_free(auth: &Auth) -> bool {
+    matches!(
+        auth,
+        Auth::Jwt { .. } | Auth::Cert { .. } | Auth::Kubernetes { .. }
+    )
+}
+
 /// Refuses what can't travel in a header: vaultrs would panic on it.
 fn checked(secret: Secret, name: &str) -> Result<Secret, Failure> {
     let text = secret.expose();

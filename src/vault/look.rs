@@ -200,16 +200,10 @@ impl Vault {
     /// # Errors
     /// As [`crate::issuer::Issuer::issue`].
     pub async fn signer(&self, mount: &str, reference: &str) -> Result<Signer, Failure> {
-        let path = format!("{mount}/issuer/{reference}/json");
-        let ask = Ask {
-            method: Method::GET,
-            ..Ask::new("reading the issuer", &path)
-        };
         let hold = self.wire.hold()?;
-        let answer = self.wire.send(&hold, &ask).await?;
-        let certificate = answer.json::<super::IssuerJson>("issuer")?.data.certificate;
+        let body = self.issuer_body(&hold, mount, reference).await?;
         Ok(Signer {
-            certificate,
+            certificate: body.certificate,
             not_after_behavior: self.not_after_behavior(mount, reference).await,
         })
     }

@@ -180,6 +180,29 @@ impl Session {
         Ok(token)
     }
 
+    /// A token for a question that may stay unasked: none where a use of it is counted, and no login
+    /// but with a credential that any number of logins may use, and only if `may_log_in`.
+    pub(super) async fn spare_token(
+        &self,
+        wire: &Wire,
+        hold: &Hold,
+        may_log_in: bool,
+    ) -> Option<Arc<Token>> {
+        let held = self.state.lock().await.token.clone();
+        let usable = held.is_some_and(|token| token.usable(Instant::now()));
+        if !usable && auth::logs_in(&self.auth) && !(may_log_in && auth::login_is_free(&self.auth))
+        {
+            return None;
+        }
+        self.token(wire, hold).await.ok()?;
+        if !self.state.lock().await.looked_up {
+            // how often it may be used is not known yet
+            self.renew(wire, hold).await.ok()?;
+        }
+        let state = self.state.lock().await;
+        state.token.clone().filter(|token| token.is_unlimited())
+    }
+
     /// Logs in. When the login is refused and the credential file has changed meanwhile, we read it
     /// while it was being written: once more.
     async fn log_in(

@@ -2,6 +2,7 @@
 
 mod able;
 mod interim;
+mod issuers;
 mod script;
 mod tokens;
 
@@ -333,33 +334,6 @@ async fn an_endless_answer_is_cut_off() {
     assert_eq!(
         (failure.class, failure.code.as_str()),
         (FailureClass::BadAnswer, "answer-too-large")
-    );
-}
-
-#[tokio::test]
-async fn issuers_are_listed_without_a_token() {
-    let server = Script::start(|seen| match seen.path() {
-        "/v1/pki/issuers?list=true" => json(200, r#"{"data":{"keys":["a","b"]}}"#),
-        "/v1/pki/issuer/a/json" => json(200, r#"{"data":{"certificate":"A"}}"#),
-        "/v1/pki/issuer/b/json" => json(200, r#"{"data":{"certificate":"B"}}"#),
-        "/v1/empty/issuers?list=true" => json(404, r#"{"errors":[]}"#),
-        _ => json(403, r#"{"errors":["permission denied"]}"#),
-    })
-    .await;
-    let vault = with_token(&config(&[&server.url("")]));
-    let found = vault.issuers("pki").await.unwrap();
-    assert_eq!(found.certificates, ["A", "B"]);
-    assert_eq!(found.default, None, "it was refused");
-    assert_eq!(
-        vault.issuers("empty").await.unwrap(),
-        MountIssuers::default()
-    );
-    assert_eq!(vault.issuers("none").await.unwrap_err().code, "forbidden");
-    assert!(
-        server
-            .seen()
-            .iter()
-            .all(|seen| seen.header("x-vault-token").is_empty())
     );
 }
 

@@ -1,7 +1,12 @@
-//! Which anchors CA.pem holds: the union of chain, mount, pinned extras and recently trusted ones.
+//! Which anchors CA.pem holds: those of the own chain, of the mount as far as the policy goes, pinned
+//! extras, and recently trusted ones.
 //!
-//! Never fetches. What stays true: an anchor stays for the overlap after it was last vouched for.
+//! Never fetches. What stays true: an anchor stays for the overlap after it was last vouched for, unless
+//! it was revoked or distrusted; what was revoked once does not come back from the memory.
 
+mod mount;
+mod note;
+mod policy;
 #[cfg(test)]
 mod tests;
 
@@ -9,6 +14,10 @@ use std::{collections::BTreeMap, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
+pub use self::{
+    note::TrustNote,
+    policy::{AnchorName, MountIssuer, Standing, TrustPolicy, TrustScope},
+};
 use super::{leaf::CertFacts, pem, time::Timestamp};
 
 /// An anchor that was trusted, as it is remembered over a restart. No secret in it.
@@ -18,20 +27,26 @@ pub struct Remembered {
     pub pem: String,
     /// When a chain, the mount or the configuration last named it.
     pub listed_at: Timestamp,
+    /// The issuer's name in the mount, when it had one.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub name: String,
+    /// The mount said that it is revoked, which is for ever: it is kept here to stay out.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub revoked: bool,
 }
 
 /// Anchors by SHA-256 of their DER, in lower-case hex.
 pub type Memory = BTreeMap<String, Remembered>;
 
-/// Who vouches for an anchor now. All DER.
+/// Who vouches for an anchor now.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Vouched<'a> {
-    /// Anchors of the verified chain.
+    /// DER of the anchors of the verified chain.
     pub chain: &'a [Vec<u8>],
-    /// Certificates of the mount's issuers; those that are no CA are left out. `None` when the
-    /// mount could not be asked: then nothing is dropped for want of a voucher.
-    pub mount: Option<&'a [Vec<u8>]>,
-    /// Pinned by the configuration.
+    /// The mount's issuers; those that are no CA are left out. `None` when the mount could not be
+    /// asked: then nothing is dropped for want of a voucher.
+    pub mount: Option<&'a [MountIssuer]>,
+    /// DER of what the configuration pins.
     pub extras: &'a [Vec<u8>],
 }
 
@@ -42,6 +57,8 @@ pub struct Trust {
     pub anchors: Vec<Vec<u8>>,
     /// The new memory.
     pub memory: Memory,
+    /// What a person should know of it.
+    pub notes: Vec<TrustNote>,
 }
 
 /// DER of the anchors in a file that a person wrote. It is not handed on as it is, so that a byte order
@@ -66,68 +83,67 @@ pub fn extras(text: &str) -> Result<Vec<Vec<u8>>, String> {
 
 /// Joins what is vouched for now with what was vouched for within `overlap`.
 ///
-/// Mount issuers count when they are CAs; an intermediate among them is taken only when no
-/// self-signed anchor of this union stands above it. Expired anchors are dropped, others never
-/// sooner than `overlap` after they were last vouched for. A clock that went back drops nothing.
+/// Of the mount come the anchors above the issuers that the policy takes. Expired anchors are
+/// dropped, others never sooner than `overlap` after they were last vouched for; a clock that went
+/// back drops nothing. Revoked and distrusted ones go at once, except from the chain: the anchor that
+/// the own certificate hangs on stays until that certificate is replaced.
 #[must_use]
-pub fn union(vouched: Vouched<'_>, memory: &Memory, overlap: Duration, now: Timestamp) -> Trust {
-    let recent = |old: &Remembered| now <= old.listed_at.plus(overlap);
+pub fn union(
+    vouched: Vouched<'_>,
+    memory: &Memory,
+    policy: &TrustPolicy,
+    overlap: Duration,
+    now: Timestamp,
+) -> Trust {
+    let mount = mount::Mount::read(vouched, now);
     let mut kept: Memory = memory
         .iter()
-        .filter(|(_, old)| vouched.mount.is_none() || recent(old))
+        .filter(|(_, old)| vouched.mount.is_none() || now <= old.listed_at.plus(overlap))
         .map(|(hash, old)| (hash.clone(), old.clone()))
         .collect();
-    for der in named(vouched, now) {
-        let Ok(facts) = CertFacts::read(&der) else {
-            continue;
-        };
+    let mut enter = |der: &[u8], facts: CertFacts, name: &str, revoked: bool| {
         let entry = kept.entry(facts.sha256).or_insert_with(|| Remembered {
-            pem: pem::encode(pem::CERTIFICATE, &der),
+            pem: pem::encode(pem::CERTIFICATE, der),
             listed_at: now,
+            name: String::new(),
+            revoked: false,
         });
         // Not back: a clock that is set back must not shorten the overlap.
         entry.listed_at = entry.listed_at.max(now);
+        entry.revoked |= revoked;
+        if !name.is_empty() {
+            name.clone_into(&mut entry.name);
+        }
+    };
+    for (der, facts) in read([vouched.chain, vouched.extras].concat().iter()) {
+        enter(der, facts, "", false);
     }
+    for issuer in mount.taken(policy) {
+        enter(issuer.der, issuer.facts.clone(), issuer.name, false);
+    }
+    for issuer in mount.revoked() {
+        enter(issuer.der, issuer.facts.clone(), issuer.name, true);
+    }
+    let notes = note::notes(policy, &vouched, &mount.issuers, &kept, overlap, now);
+    kept.retain(|hash, entry| entry.revoked || !policy.distrusts(hash, entry, &mount.issuers));
     let mut ders = Vec::new();
     kept.retain(|hash, entry| {
         let der = der_of(&entry.pem).filter(|der| alive(hash, der, now));
-        ders.extend(der.clone());
+        ders.extend(der.clone().filter(|_| !entry.revoked));
         der.is_some()
     });
     Trust {
         anchors: ordered(&ders),
         memory: kept,
+        notes,
     }
 }
 
-/// Everything that is named now: chain and extras as they are, of the mount only its tops.
-fn named(vouched: Vouched<'_>, now: Timestamp) -> Vec<Vec<u8>> {
-    let mut all: Vec<Vec<u8>> = [vouched.chain, vouched.extras].concat();
-    let mount: Vec<(&Vec<u8>, CertFacts)> = vouched
-        .mount
-        .unwrap_or_default()
-        .iter()
-        .filter_map(|der| Some((der, CertFacts::read(der).ok()?)))
-        .filter(|(_, facts)| facts.is_ca)
-        .collect();
-    let known: Vec<CertFacts> = all
-        .iter()
-        .filter_map(|der| CertFacts::read(der).ok())
-        .chain(mount.iter().map(|(_, facts)| facts.clone()))
-        // An expired CA vouches for nothing: what it signed must stand for itself.
-        .filter(|facts| now < facts.not_after)
-        .collect();
-    let below_another = |facts: &CertFacts| {
-        known
-            .iter()
-            .any(|other| other.sha256 != facts.sha256 && facts.names_as_issuer(other))
-    };
-    for (der, facts) in &mount {
-        if facts.self_signed || !below_another(facts) {
-            all.push((*der).clone());
-        }
-    }
-    all
+/// Those that can be read, with their facts.
+fn read<'a>(
+    ders: impl Iterator<Item = &'a Vec<u8>>,
+) -> impl Iterator<Item = (&'a Vec<u8>, CertFacts)> {
+    ders.filter_map(|der| Some((der, CertFacts::read(der).ok()?)))
 }
 
 /// True while the certificate is what its entry says it is and has not expired.

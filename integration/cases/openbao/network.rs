@@ -92,7 +92,7 @@ async fn a_unix_socket_is_an_address() {
     let config = config(&format!("unix://{}", socket.display()));
     let vault = Vault::new(&config, token(&server.token)).unwrap();
     issue(&vault).await.unwrap();
-    assert_eq!(vault.issuers("pki").await.unwrap().certificates.len(), 1);
+    assert_eq!(vault.issuers("pki").await.unwrap().issuers.len(), 1);
     drop(server);
     let failure = issue(&vault).await.unwrap_err();
     assert_eq!(
@@ -210,7 +210,7 @@ async fn a_namespace_has_its_own_mounts() {
     issue(&vault).await.unwrap();
     vault.able().await.unwrap();
     let team = vault.issuers("pki").await.unwrap();
-    assert_eq!(team.certificates.len(), 1);
+    assert_eq!(team.issuers.len(), 1);
     config.namespace = Some("typo".to_owned());
     let failure = issue(&Vault::new(&config, auth).unwrap())
         .await

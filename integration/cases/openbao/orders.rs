@@ -62,10 +62,13 @@ async fn issuers_are_read_without_a_token_and_follow_a_rotation() {
     let server = OpenBao::ready();
     let vault = vault(&server, token("s.wrong"));
     let before = vault.issuers("pki").await.unwrap();
-    assert_eq!(before.certificates.len(), 1);
-    assert_eq!(before.default.as_ref(), before.certificates.first());
+    assert_eq!(before.issuers.len(), 1);
     assert_eq!(
-        vault.issuers("pki_int").await.unwrap().certificates.len(),
+        before.default.as_ref(),
+        before.issuers.first().map(|one| &one.certificate)
+    );
+    assert_eq!(
+        vault.issuers("pki_int").await.unwrap().issuers.len(),
         2,
         "with the root"
     );
@@ -73,13 +76,17 @@ async fn issuers_are_read_without_a_token_and_follow_a_rotation() {
     server.write("pki/root/rotate/internal", &root);
     let after = vault.issuers("pki").await.unwrap();
     assert_eq!(after.default, before.default, "it is beside the default");
-    let after = after.certificates;
+    let after = after.issuers;
     assert_eq!(after.len(), 2);
-    assert!(after.contains(&before.certificates[0]));
-    assert!(after.iter().all(|pem| pem.contains("BEGIN CERT")));
+    assert!(after.contains(&before.issuers[0]));
+    assert!(
+        after
+            .iter()
+            .all(|one| one.certificate.contains("BEGIN CERT"))
+    );
     server.write("sys/mounts/bare", &json!({ "type": "pki" }));
     let bare = vault.issuers("bare").await.unwrap();
-    assert!(bare.certificates.is_empty() && bare.default.is_none());
+    assert!(bare.issuers.is_empty() && bare.default.is_none());
     assert_eq!(vault.issuers("absent").await.unwrap_err().code, "forbidden");
 }
 

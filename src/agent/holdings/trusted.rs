@@ -15,7 +15,7 @@ use crate::{
         failure::Failure,
         pem,
         time::Timestamp,
-        trust::{self, Vouched},
+        trust::{self, MountIssuer, Trust, Vouched},
         verify::Verified,
     },
     publish::PREVIOUS_RETENTION,
@@ -63,14 +63,14 @@ impl Holdings {
             .collect()
     }
 
-    /// An answer with the anchors that CA.pem shall hold.
-    pub(in crate::agent) fn with_trust(
-        &mut self,
+    /// What CA.pem shall hold for this leaf.
+    pub(in crate::agent) fn trust(
+        &self,
         verified: &Verified,
         config: &CertConfig,
-        mount: Option<&[Vec<u8>]>,
+        mount: Option<&[MountIssuer]>,
         now: Timestamp,
-    ) -> Verified {
+    ) -> Trust {
         let extras = if config.extra_ca.is_some() {
             self.last_extras()
         } else {
@@ -86,9 +86,27 @@ impl Holdings {
             },
             extras: &extras,
         };
-        let trust = trust::union(vouched, &self.state.trust, config.ca_retention, now);
+        let (memory, retention) = (&self.state.trust, config.ca_retention);
+        trust::union(vouched, memory, &config.trust, retention, now)
+    }
+
+    /// An answer with the anchors that CA.pem shall hold.
+    pub(in crate::agent) fn with_trust(
+        &mut self,
+        verified: &Verified,
+        config: &CertConfig,
+        mount: Option<&[MountIssuer]>,
+        now: Timestamp,
+    ) -> Verified {
+        let trust = self.trust(verified, config, mount, now);
         self.unsaved |= self.state.trust != trust.memory;
         self.state.trust = trust.memory;
+        for note in &trust.notes {
+            if !self.trust_notes.contains(note) {
+                warn!(code = note.code(), "{note}");
+            }
+        }
+        self.trust_notes = trust.notes;
         verified.with_anchors(&trust.anchors)
     }
 
@@ -98,7 +116,7 @@ impl Holdings {
         &mut self,
         config: &CertConfig,
         news: bool,
-        mount: Option<&[Vec<u8>]>,
+        mount: Option<&[MountIssuer]>,
         now: Timestamp,
     ) -> Option<AnchorChange> {
         let recent = self

@@ -54,6 +54,7 @@ impl<I: Issuer, C: Clock> Renewer<I, C> {
             files: holdings.files_failure().cloned(),
             standby: self.standby.clone(),
             extra_ca: holdings.extra_ca_failure().cloned(),
+            trust: holdings.trust_notes().to_vec(),
             issuance_limit: self.budget(holdings),
             vault_clock_offset_millis: self.issuer_ahead_millis,
             anchors_since: self.anchors_since(&anchors, live),

@@ -235,6 +235,7 @@ pub(super) fn config(temp: &TempDir, name: &str) -> CertConfig {
         },
         ready_file: Some(temp.path().join(name).join("ready.json")),
         extra_ca: None,
+        trust: crate::model::trust::TrustPolicy::default(),
         ca_poll_interval: secs(600),
         ca_retention: 3 * DAY,
         probe: None,

@@ -40,6 +40,7 @@ fn config(dir: PathBuf) -> CertConfig {
         },
         ready_file: None,
         extra_ca: None,
+        trust: crate::model::trust::TrustPolicy::default(),
         ca_poll_interval: Duration::ZERO,
         ca_retention: Duration::ZERO,
         probe: None,

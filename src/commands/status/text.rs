@@ -34,6 +34,7 @@ struct ReportedCert {
     ready: bool,
     reasons: Vec<ReportedReason>,
     degraded: Vec<ReportedReason>,
+    trust_warnings: Vec<ReportedReason>,
     live: Option<ReportedLive>,
     due: Option<Moment>,
     app: ReportedApp,
@@ -96,8 +97,14 @@ pub(super) fn render(report: &ReportedAgent, screen: Screen) -> String {
     for (one, row) in report.certificates.iter().zip(&rows) {
         let cells = row.each_ref().map(String::as_str);
         text.push_str(&line(cells, Some((1, style(one))), None));
-        for reason in one.reasons.iter().chain(&one.degraded) {
-            text.push_str(&format!("    {}\n", harmless(&reason.message)));
+        let mut said: Vec<&str> = Vec::new();
+        // what degrades stands in both lists
+        let lists = [&one.reasons, &one.degraded, &one.trust_warnings];
+        for reason in lists.into_iter().flatten() {
+            if !said.contains(&reason.message.as_str()) {
+                said.push(&reason.message);
+                text.push_str(&format!("    {}\n", harmless(&reason.message)));
+            }
         }
     }
     text

@@ -20,6 +20,7 @@ use crate::model::{
     issuance_limit::IssuanceLimit,
     request::{KeyType, Mode, Names, Request},
     schedule::{MinRemaining, RenewAt, RenewPolicy},
+    trust::{TrustPolicy, TrustScope},
 };
 
 /// An anchor that is no longer vouched for stays for at least this, when nothing else is said.
@@ -55,6 +56,7 @@ pub(super) fn certificate(
     let ready_file = ready_file(&mut layers, name.as_deref().filter(|_| several));
     let extra_ca = layers.read("extra_ca", path);
     let ca_poll_interval = layers.read("ca_poll_interval", values::duration);
+    let trust = trust(&mut layers, ca_poll_interval);
     let ca_retention = ca_retention(&mut layers, request.as_ref());
     let names = request.as_ref().map(|request| &request.names);
     let probe = probe::probe(&mut layers.inner(Section::Probe), names);
@@ -70,11 +72,37 @@ pub(super) fn certificate(
         files: files?,
         ready_file,
         extra_ca,
+        trust: trust?,
         ca_poll_interval: ca_poll_interval?,
         ca_retention: ca_retention?,
         probe,
         reload: Some(reload?),
         rollback,
+    })
+}
+
+/// What is to be trusted of the mount; without polls nothing of it can be.
+fn trust(layers: &mut Layers<'_, '_>, poll: Option<Duration>) -> Option<TrustPolicy> {
+    let scope = layers.read("trust", str::parse::<TrustScope>);
+    let named = layers.read_list("trust_issuers", None, values::anchor);
+    let distrusted = layers.read_list("distrust", None, values::anchor);
+    let polls = poll.is_none_or(|every| !every.is_zero());
+    if !polls && layers.written("trust").is_some() && scope != Some(TrustScope::Chain) {
+        layers.problem("trust", "the mount is never asked: ca_poll_interval is 0");
+    }
+    if !polls && !named.is_empty() {
+        layers.problem(
+            "trust_issuers",
+            "the mount is never asked: ca_poll_interval is 0",
+        );
+    }
+    if let Some(both) = named.iter().find(|name| distrusted.contains(name)) {
+        layers.problem("distrust", format!("{both} is in trust_issuers too"));
+    }
+    Some(TrustPolicy {
+        scope: scope?,
+        named,
+        distrusted,
     })
 }
 

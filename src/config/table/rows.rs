@@ -68,6 +68,13 @@ pub const SETTINGS: &[Setting] = &[
         "ready file for certagent wait; it contains no secret"),
     row(Certificate, "extra_ca", "extra-ca", Path, Nothing,
         "PEM file with more trust anchors for CA.pem"),
+    row(Certificate, "trust", "trust", Choice(&["chain", "issuers", "mount"]), Value("issuers"),
+        "what CA.pem trusts beside the own chain: nothing, the mount's issuers that have their key and \
+         are not revoked, or all of the mount that are not revoked"),
+    row(Certificate, "trust_issuers", "trust-issuers", List, Nothing,
+        "further issuers of the mount to trust, whatever trust says: name, id or SHA-256"),
+    row(Certificate, "distrust", "distrust", List, Nothing,
+        "anchors to take out of CA.pem at once and keep out: SHA-256, or an issuer's name or id"),
     row(Certificate, "ca_poll_interval", "ca-poll-interval", Duration, Value("10m"),
         "how often to check for new issuers of the mount; 0 is never"),
     row(Certificate, "ca_retention", "ca-retention", Duration, Derived("ttl, at least 24h"),

@@ -234,13 +234,17 @@ impl Token {
 
     /// When to renew it: two thirds into the lease. None when that can't be done or is not needed.
     pub(crate) fn renew_at(&self) -> Option<Instant> {
-        let limited = self.uses.load(Ordering::Relaxed) != u32::MAX;
-        if !self.renewable || self.batch || limited {
+        if !self.renewable || self.batch || !self.is_unlimited() {
             return None;
         }
         let third = self.lease?.checked_div(3)?;
         let wait = third.saturating_mul(2).max(Duration::from_secs(1));
         self.since.checked_add(wait)
+    }
+
+    /// True when its uses are not counted.
+    pub(crate) fn is_unlimited(&self) -> bool {
+        self.uses.load(Ordering::Relaxed) == u32::MAX
     }
 
     /// Counts one request against a limited number of uses.

@@ -98,7 +98,7 @@ impl Session {
     }
 
     /// Asks for the lease of a given token the first time, renews after that.
-    async fn renew(&self, wire: &Wire, hold: &Hold) -> Result<(), Failure> {
+    pub(super) async fn renew(&self, wire: &Wire, hold: &Hold) -> Result<(), Failure> {
         let (token, first) = {
             let state = self.state.lock().await;
             let Some(token) = state.token.clone() else {

@@ -1,5 +1,7 @@
 //! Which anchors stand in CA.pem, and for how long.
 
+mod policies;
+
 use std::sync::LazyLock;
 
 use proptest::prelude::*;
@@ -16,7 +18,18 @@ const HOUR: Duration = Duration::from_secs(3600);
 const OVERLAP: Duration = Duration::from_secs(24 * 3600);
 
 fn union_at(vouched: Vouched<'_>, memory: &Memory, now: Timestamp) -> Trust {
-    union(vouched, memory, OVERLAP, now)
+    union(vouched, memory, &TrustPolicy::default(), OVERLAP, now)
+}
+
+/// Issuers that have their keys and are not revoked.
+fn able(ders: impl IntoIterator<Item = Vec<u8>>) -> Vec<MountIssuer> {
+    let all = ders.into_iter().map(|der| MountIssuer {
+        der,
+        id: String::new(),
+        name: String::new(),
+        standing: Standing::Able,
+    });
+    all.collect()
 }
 
 #[test]
@@ -46,7 +59,7 @@ fn nothing_is_dropped_while_the_mount_cannot_be_asked() {
     let ca = TestCa::new(NOW);
     let other = Authority::root("Next", NOW).der;
     let chain = [ca.root.der.clone()];
-    let mount = [ca.int.der.clone(), ca.root.der.clone(), other.clone()];
+    let mount = able([ca.int.der.clone(), ca.root.der.clone(), other.clone()]);
     let asked = Vouched {
         chain: &chain,
         mount: Some(&mount),
@@ -71,13 +84,16 @@ fn nothing_is_dropped_while_the_mount_cannot_be_asked() {
 #[test]
 fn an_intermediate_of_the_mount_is_an_anchor_only_without_its_root() {
     let ca = TestCa::new(NOW);
-    let int = [ca.int.der.clone()];
-    let both = [ca.int.der.clone(), ca.root.der.clone()];
-    let mount = |issuers| Vouched {
-        mount: Some(issuers),
-        ..Vouched::default()
-    };
-    assert_eq!(union_at(mount(&int), &Memory::new(), NOW).anchors, int);
+    let int = able([ca.int.der.clone()]);
+    let both = able([ca.int.der.clone(), ca.root.der.clone()]);
+    fn mount(issuers: &[MountIssuer]) -> Vouched<'_> {
+        Vouched {
+            mount: Some(issuers),
+            ..Vouched::default()
+        }
+    }
+    let alone = union_at(mount(&int), &Memory::new(), NOW);
+    assert_eq!(alone.anchors, std::slice::from_ref(&ca.int.der));
     let got = union_at(mount(&both), &Memory::new(), NOW);
     assert_eq!(got.anchors, std::slice::from_ref(&ca.root.der));
 }
@@ -90,7 +106,7 @@ fn leaves_and_junk_never_become_anchors() {
     let leaf = ca
         .int
         .sign(crate::testing::ca::leaf_params(&request, NOW), &key);
-    let mount = [leaf, b"junk".to_vec()];
+    let mount = able([leaf, b"junk".to_vec()]);
     let vouched = Vouched {
         mount: Some(&mount),
         ..Vouched::default()
@@ -100,6 +116,8 @@ fn leaves_and_junk_never_become_anchors() {
     let junk = |pem: &str| Remembered {
         pem: pem.to_owned(),
         listed_at: NOW,
+        name: String::new(),
+        revoked: false,
     };
     memory.insert("00".to_owned(), junk("junk"));
     memory.insert("01".to_owned(), junk(&ca.root.pem()));
@@ -154,7 +172,7 @@ proptest! {
         let mut last_vouched = [None::<Timestamp>; 6];
         for (hours, chain, mount, extras) in steps {
             now = now.plus(hours * HOUR);
-            let mounted = mount.map(picked);
+            let mounted = mount.map(|bits| able(picked(bits)));
             let (chained, pinned) = (picked(chain), picked(extras));
             let vouched = Vouched {
                 chain: &chained,
