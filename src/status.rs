@@ -3,9 +3,13 @@
 //! As JSON it is what `certagent status -o json` prints. Never read by the loop itself. What stays
 //! true: it holds no secret, and every field is set at the same moment as the fact it tells.
 
+mod events;
+
 use std::{collections::BTreeMap, time::Duration};
 
 use serde::{Deserialize, Serialize, Serializer};
+
+pub use events::{EventKind, Events, StatusEvent};
 
 use crate::model::{
     failure::{Failure, FailureClass, FailureRun},
@@ -74,6 +78,8 @@ pub struct Status {
     pub anchors_since: String,
     /// How the last manual renewal ended.
     pub manual_renewal: Option<Forced>,
+    /// The last things that happened, oldest first.
+    pub events: Events,
     /// How the application was reloaded, and what it serves.
     #[serde(skip)]
     pub app: AppStatus,
@@ -332,6 +338,7 @@ impl Status {
             anchors: Vec::new(),
             anchors_since: String::new(),
             manual_renewal: None,
+            events: Events::default(),
             app: AppStatus::default(),
         }
     }

@@ -53,6 +53,12 @@ impl Style {
             Self::Strong => "1",
         }
     }
+
+    /// `text` in this colour.
+    #[must_use]
+    pub fn paint(self, text: &str) -> String {
+        format!("\x1b[{}m{text}\x1b[0m", self.code())
+    }
 }
 
 /// Where results go, and what may be shown there.
@@ -102,7 +108,7 @@ impl Screen {
     #[must_use]
     pub fn paint(self, style: Style, text: &str) -> String {
         if self.colour {
-            format!("\x1b[{}m{text}\x1b[0m", style.code())
+            style.paint(text)
         } else {
             text.to_owned()
         }

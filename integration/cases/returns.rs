@@ -130,3 +130,37 @@ fn a_vault_that_was_stopped_and_one_that_was_sealed_are_followed_within_seconds(
     assert!(!log.contains(&vault.server.token));
     agent.stop();
 }
+
+#[test]
+#[ignore = "needs openbao"]
+fn an_outage_leaves_a_dozen_lines_however_many_attempts_it_takes() {
+    let mut vault = Stored::start();
+    vault.server.set_up();
+    let place = Place::at(&vault.server);
+    let mut command = place.agent(&["--ttl", "15s"]);
+    let mut agent = Process::start(command.arg("--status-socket").arg(place.path("run/s.sock")));
+    agent.wait_for_line("published a certificate", PATIENCE);
+    vault.stop();
+    let (before, began) = (agent.output().lines().count(), Instant::now());
+    thread::sleep(Duration::from_secs(70));
+    vault.start_again();
+    vault.unseal();
+    agent.wait_for_line(" had failed since ", PROMISE + PATIENCE);
+    let output = agent.output();
+    let lines: Vec<_> = output.lines().skip(before).collect();
+    let end = lines
+        .iter()
+        .position(|line| line.contains(" had failed since "));
+    let lines = &lines[..=end.unwrap()];
+    let told = lines.last().unwrap();
+    let (_, failed) = told.split_once("; ").unwrap();
+    let (_, failed) = failed.rsplit_once("; ").unwrap();
+    let failed: usize = failed.split(' ').next().unwrap().parse().unwrap();
+    let took = began.elapsed();
+    let shown = format!("{took:?}, {failed} attempts\n{}", lines.join("\n"));
+    assert!(failed > 12, "{shown}");
+    assert!(lines.len() <= 12, "{} lines, {shown}", lines.len());
+    println!("{shown}");
+    agent.signal(Signal::TERM);
+    agent.wait(PATIENCE);
+}

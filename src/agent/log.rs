@@ -1,7 +1,8 @@
 //! The log lines of the loop.
 //!
-//! Never decides. What stays true: a success says until when it holds and when the next renewal is;
-//! a failure says until when the old set holds, when the next try is and what to do.
+//! Never decides. What stays true: one line says what failed, why, what happens next and what to do,
+//! in this sequence; a success says until when it holds and when the next renewal is. An attempt has
+//! one line, and one that repeats itself is counted (`model::repeats`).
 
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ use crate::{
         health::{self, IssuerHealth},
         issuance_limit::{self, IssuanceLimit},
         leaf::CertFacts,
+        repeats::{Repeats, Series, Telling},
         schedule::Due,
         time::Timestamp,
         verify::Verified,
@@ -34,74 +36,104 @@ pub(super) fn reused(held: &LiveFiles, due: &Due) {
     );
 }
 
+/// At debug: what comes of it is the attempt's line.
 pub(super) fn ordering(config: &CertConfig, why: ActionReason) {
     let request = &config.request;
-    info!(
+    debug!(
         path = %format!("{}/{}/{}", request.mount, request.mode, request.role),
         "requesting a certificate for {}: {why}",
         request.names.common_name,
     );
 }
 
-pub(super) fn published(held: &LiveFiles, due: &Due) {
+pub(super) fn published(held: &LiveFiles, due: &Due, failed: Option<Series>) {
+    let after = failed.map_or_else(String::new, |series| {
+        format!(
+            "; {} attempts had failed since {}",
+            series.times, series.since
+        )
+    });
     info!(
         serial = %held.verified.leaf().serial,
         generation = %held.generation,
-        "published a certificate for {}, valid until {}; next renewal {}",
+        "published a certificate for {}, valid until {}; next renewal {}{after}",
         held.verified.leaf().common_name.as_deref().unwrap_or("(no common name)"),
         held.verified.validity().not_after,
         due.at,
     );
 }
 
-pub(super) fn failed(run: &FailureRun, live: Option<&LiveFiles>, next: Timestamp, now: Timestamp) {
+/// One attempt that brought nothing. The cause is said once; what repeats itself is counted.
+pub(super) fn failed(
+    run: &FailureRun,
+    live: Option<&LiveFiles>,
+    next: Timestamp,
+    now: Timestamp,
+    said: &mut Repeats,
+) {
     let (class, code, attempt) = (run.last.class, run.last.code.as_str(), run.total);
     let expires = live.map(|held| held.verified.validity().not_after);
+    let valid = expires.is_some_and(|expires| expires > now);
+    let what = match expires {
+        Some(_) => "renewal failed",
+        None => "no certificate yet",
+    };
+    let state = match expires {
+        Some(expires) if valid => format!("certificate valid until {expires}"),
+        Some(expires) => format!("CERTIFICATE EXPIRED at {expires}"),
+        None => "nothing is published".to_owned(),
+    };
     let sooner = if health::watches(class) {
         format!(
-            ", or within {} after Vault is available again",
+            " or within {} of Vault's return",
             seconds(health::longest_recovery())
         )
     } else {
         String::new()
     };
-    match expires {
-        Some(expires) if expires > now => warn!(
-            %class, code, attempt,
-            "renewal failed: {}; the published certificate is valid until {expires}; next attempt \
-             {next}{sooner}",
-            run.last
+    let hint = run
+        .last
+        .hint
+        .as_deref()
+        .map_or_else(String::new, |hint| format!("; {hint}"));
+    let told = said.tell(&format!("{class} {code} {state}"), now);
+    let repeated = match told {
+        Telling::Whole => String::new(),
+        Telling::Summary(series) | Telling::Again(series) => format!(
+            " (repeated {} times since {})",
+            series.times.saturating_sub(1),
+            series.since
         ),
-        Some(expires) => error!(
-            %class, code, attempt,
-            "renewal failed: {}; the published certificate expired at {expires}; next attempt \
-             {next}{sooner}",
-            run.last
-        ),
-        None => error!(
-            %class, code, attempt,
-            "no certificate yet: {}; nothing is published; next attempt {next}{sooner}",
-            run.last
-        ),
+    };
+    let text = format!(
+        "{what}{repeated}: {}; {state}; next attempt {next}{sooner}{hint}",
+        run.last.message
+    );
+    match told {
+        Telling::Again(_) => debug!(%class, code, attempt, "{text}"),
+        _ if valid => warn!(%class, code, attempt, "{text}"),
+        _ => error!(%class, code, attempt, "{text}"),
     }
 }
 
-/// Each change is told once, however often there is a look.
-pub(super) fn looked(found: &HealthCheck, before: Option<&HealthCheck>) {
+/// Each change is said once, however often Vault is checked.
+pub(super) fn checked_health(
+    found: &HealthCheck,
+    before: Option<&HealthCheck>,
+    said: &mut Repeats,
+) {
     if before.is_some_and(|last| last.found == found.found) {
         return;
     }
-    match &found.found {
-        Ok(IssuerHealth::Active) => {
-            info!("Vault is available again: the next attempt is brought forward")
-        }
-        Ok(IssuerHealth::Standby) => {
-            info!(
-                "a standby of Vault reports that it forwards requests: the next attempt is \
-                   brought forward"
-            );
-        }
-        Err(why) => debug!("Vault is not available yet: {why}"),
+    let back = match &found.found {
+        Ok(IssuerHealth::Active) => "Vault is available again",
+        Ok(IssuerHealth::Standby) => "a standby of Vault reports that it forwards requests",
+        Err(why) => return debug!("Vault is not available yet: {why}"),
+    };
+    if said.first(back) {
+        info!("{back}: the next attempt is brought forward");
+    } else {
+        debug!("{back}: the next attempt is brought forward");
     }
 }
 

@@ -25,12 +25,13 @@ use crate::{
             self, Action, Attempt, Delivery, Finding, Outcome, Phase, ProbeVerdict, Probed,
             ReloadFailure, ReloadNext, ReloadPolicy, ReloadRecord,
         },
+        repeats::Repeats,
         served::Served,
         time::Timestamp,
     },
     probe::{Identity, ProbeFailure},
     reload::Event,
-    status::{AppStatus, LastProbe, LastReload, LastVerified, LoadedTrust, Status},
+    status::{AppStatus, EventKind, LastProbe, LastReload, LastVerified, LoadedTrust, Status},
 };
 
 /// After this something that could not be recorded is tried again.
@@ -52,6 +53,8 @@ pub(super) struct Reloader<I, C> {
     lease: LockLease,
     /// The last trouble that is in the log already.
     logged: Option<String>,
+    /// The failed reloads since the last good one, as far as the log is concerned.
+    said: Repeats,
 }
 
 impl<I, C: Clock> Reloader<I, C> {
@@ -71,6 +74,7 @@ impl<I, C: Clock> Reloader<I, C> {
             plan: None,
             lease: LockLease::default(),
             logged: None,
+            said: Repeats::default(),
         }
     }
 
@@ -159,7 +163,14 @@ impl<I, C: Clock> Reloader<I, C> {
         took: Duration,
     ) {
         let now = self.now();
-        log::reloaded(action, &record, &result, took);
+        log::reloaded(action, &record, &result, took, (&mut self.said, now));
+        match &result {
+            Ok(_) => {
+                self.said.end();
+                self.note(EventKind::Reloaded, action.name());
+            }
+            Err(failure) => self.note(EventKind::Failed, failure.code),
+        }
         let outcome = result
             .as_ref()
             .map_or_else(|failure| failure.code, |_| "ok");
@@ -228,6 +239,7 @@ impl<I, C: Clock> Reloader<I, C> {
         match verdict {
             ProbeVerdict::Verified => {
                 log::verified(&before, now);
+                self.note(EventKind::Verified, &record.about.serial);
                 self.remember();
                 self.hold_lock().await;
             }
@@ -262,6 +274,7 @@ impl<I, C: Clock> Reloader<I, C> {
             Ok(quarantined) => {
                 self.app.rollbacks += 1;
                 log::rolled_back(record, &quarantined);
+                self.note(EventKind::RolledBack, &quarantined.serial);
             }
             Err(failure) => log::no_way_back(&failure),
         }
@@ -334,6 +347,13 @@ impl<I, C: Clock> Reloader<I, C> {
 
     fn now(&self) -> Timestamp {
         self.context.clock.now()
+    }
+
+    /// Adds to the last events.
+    fn note(&self, event: EventKind, detail: &str) {
+        let now = self.now();
+        self.status
+            .send_modify(|status| status.events.push(now, event, detail));
     }
 
     /// Brings the status up to date.

@@ -27,10 +27,11 @@ use crate::{
         decide::{self, ActionReason, Facts, Next},
         failure::{Failure, FailureRun},
         health::HealthHistory,
+        repeats::Repeats,
         time::Timestamp,
     },
     publish,
-    status::{Counts, Forced, HealthCheck, Status},
+    status::{Counts, EventKind, Forced, HealthCheck, Status},
 };
 
 /// From a publication to the first check of what was written: other certificates may be waiting for
@@ -76,6 +77,8 @@ pub(super) struct Renewer<I, C> {
     issuer_ahead_millis: Option<i64>,
     /// What is in the log about the next attempt already.
     logged: Option<LastLogged>,
+    /// The failures since the last success, as far as the log is concerned.
+    said: Repeats,
 }
 
 /// The failures since the last success.
@@ -139,6 +142,7 @@ impl<I: Issuer, C: Clock> Renewer<I, C> {
             counts: Counts::default(),
             issuer_ahead_millis: None,
             logged: None,
+            said: Repeats::default(),
         }
     }
 
@@ -223,12 +227,14 @@ impl<I: Issuer, C: Clock> Renewer<I, C> {
             Ok(()) => {
                 self.trouble = None;
                 self.counts.published += 1;
+                let failed = self.said.end();
                 let serial = self.holdings.lock().live().map(|held| {
                     let due = held.due(&self.config);
-                    log::published(held, &due);
+                    log::published(held, &due, failed);
                     log::over_limit(&due, self.config.renew.max_issuances_per_hour);
                     held.verified.leaf().serial.clone()
                 });
+                self.note(EventKind::Issued, serial.as_deref().unwrap_or_default());
                 self.inputs.publish();
                 self.manual.wanted |= self.inputs.take_forced();
                 self.answer(Ok(serial.unwrap_or_default()));
@@ -279,6 +285,7 @@ impl<I: Issuer, C: Clock> Renewer<I, C> {
         if let Some(repaired) = &repaired {
             log::repaired(repaired);
             self.counts.repairs += 1;
+            self.note(EventKind::Restored, "");
         }
         repaired.is_some()
     }
@@ -319,6 +326,7 @@ impl<I: Issuer, C: Clock> Renewer<I, C> {
         }
         if let Some(held) = holdings.live() {
             log::reused(held, &held.due(&self.config));
+            self.note(EventKind::Reused, &held.verified.leaf().serial);
         }
         drop(holdings);
         self.inputs.publish();
@@ -392,6 +400,7 @@ impl<I: Issuer, C: Clock> Renewer<I, C> {
     fn fail(&mut self, failure: Failure) {
         let now = self.now();
         self.counts.fail(failure.class);
+        self.note(EventKind::Failed, &failure.code);
         let before = self.trouble.take();
         let run = FailureRun::after(before.as_ref().map(|old| &old.run), failure, now);
         let (mut health, checked) = before

@@ -7,6 +7,7 @@ mod clocks;
 mod disk;
 mod holder;
 mod issuance_limit;
+mod lines;
 mod outages;
 mod reload;
 mod returns;

@@ -18,6 +18,7 @@ use crate::{
     config::Environment,
     exit::Exit,
     model::{duration, time::Timestamp},
+    observe::log,
     publish::ready_file::ReadyFile,
 };
 
@@ -98,7 +99,7 @@ pub(super) async fn run(args: &WaitArgs, environment: &Environment) -> anyhow::R
         })?;
     let timeout = duration::parse(&args.timeout)
         .map_err(|error| Stopped::usage(format!("--timeout: {error}"), "write it as 4m or 90s"))?;
-    match wait(&ready_file, timeout, &SystemClock).await {
+    match wait(&ready_file, timeout, &SystemClock, say).await {
         Ok(ready) => {
             if args.output == OutputFormat::Json {
                 super::print(&format!("{}\n", serde_json::to_string_pretty(&ready)?))?;
@@ -114,7 +115,23 @@ pub(super) async fn run(args: &WaitArgs, environment: &Environment) -> anyhow::R
     }
 }
 
-/// Waits until the ready file names a set that has not ended; looks at least once.
+/// On stderr: what is waited for belongs to no result.
+fn say(path: &Path, seen: &ReadyFileState) {
+    let what = match seen {
+        ReadyFileState::Nothing => format!("waiting for the ready file {}", path.display()),
+        ReadyFileState::Damaged(reason) => {
+            format!("waiting for a ready file that can be read: {reason}")
+        }
+        ReadyFileState::Expired(end) => format!(
+            "waiting for a renewal: the ready file {} names a certificate that expired at {end}",
+            path.display()
+        ),
+    };
+    log::last_words(&format!("{what}\n"));
+}
+
+/// Waits until the ready file names a set that has not ended; looks at least once. What it waits for
+/// goes to `say`, at first and whenever it changes.
 ///
 /// # Errors
 /// [`NotReady`] when `timeout` has passed.
@@ -122,8 +139,10 @@ pub async fn wait(
     ready_file: &Path,
     timeout: Duration,
     clock: &dyn Clock,
+    mut say: impl FnMut(&Path, &ReadyFileState),
 ) -> Result<ReadyFile, NotReady> {
     let deadline = time::Instant::now().checked_add(timeout);
+    let mut said = None;
     loop {
         let seen = match look(ready_file, clock.now()) {
             Ok(ready) => return Ok(ready),
@@ -136,6 +155,10 @@ pub async fn wait(
                 waited: timeout,
                 seen,
             });
+        }
+        if said.as_ref() != Some(&seen) {
+            say(ready_file, &seen);
+            said = Some(seen);
         }
         time::sleep(left.map_or(POLL_INTERVAL, |left| left.min(POLL_INTERVAL))).await;
     }
@@ -185,7 +208,7 @@ mod tests {
 
     async fn outcome(path: &Path, timeout: u64) -> Result<ReadyFile, NotReady> {
         let clock = Following(time::Instant::now());
-        wait(path, Duration::from_secs(timeout), &clock).await
+        wait(path, Duration::from_secs(timeout), &clock, |_, _| ()).await
     }
 
     #[tokio::test(start_paused = true)]
@@ -207,6 +230,28 @@ mod tests {
             valid.write(&path, &TrustedOwners::OWN).unwrap();
         });
         assert_eq!(waited, Ok(valid));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_waited_for_is_said_at_first_and_when_it_changes() {
+        let temp = tempfile::tempdir().unwrap();
+        let path = temp.path().join("ready.json");
+        let clock = Following(time::Instant::now());
+        let mut said = Vec::new();
+        let limit = Duration::from_secs(60);
+        let waiting = wait(&path, limit, &clock, |_, seen| said.push(seen.clone()));
+        let (waited, ()) = tokio::join!(waiting, async {
+            time::sleep(Duration::from_secs(10)).await;
+            ready_file(START).write(&path, &TrustedOwners::OWN).unwrap();
+            time::sleep(Duration::from_secs(10)).await;
+            let valid = ready_file(START.plus(Duration::from_secs(600)));
+            valid.write(&path, &TrustedOwners::OWN).unwrap();
+        });
+        assert!(waited.is_ok());
+        assert_eq!(
+            said,
+            [ReadyFileState::Nothing, ReadyFileState::Expired(START)]
+        );
     }
 
     #[tokio::test(start_paused = true)]
@@ -238,7 +283,7 @@ mod tests {
             .unwrap();
         let clock = Following(time::Instant::now());
         time::advance(Duration::from_secs(6)).await;
-        let late = wait(&path, Duration::ZERO, &clock).await;
+        let late = wait(&path, Duration::ZERO, &clock, |_, _| ()).await;
         assert!(late.is_err());
     }
 }

@@ -1,9 +1,9 @@
 //! Sets up tracing: text for people, JSON for machines, always on stderr.
 //!
 //! Never prints a secret: the secret types cannot be formatted; never waits for a reader. What stays
-//! true: stdout belongs to results; an event is one line, whatever text is in it; colour only on a
-//! terminal and without `NO_COLOR`.
+//! true: stdout belongs to results; colour only on a terminal and without `NO_COLOR`.
 
+mod lines;
 mod queue;
 
 use std::{
@@ -13,21 +13,13 @@ use std::{
 };
 
 use tracing::{Level, Subscriber, level_filters::LevelFilter};
-use tracing_subscriber::{Layer as _, filter, fmt, layer::SubscriberExt as _, registry};
+use tracing_subscriber::{Layer as _, filter, layer::SubscriberExt as _, registry};
 
-use self::queue::Queue;
-use crate::{
-    config::{Environment, LogFormat, LoggingConfig},
-    model::foreign::harmless,
-};
+use self::{lines::Lines, queue::Queue};
+use crate::config::{Environment, LogFormat, LoggingConfig};
 
 /// How long the last lines may take at the end.
 const FLUSH_TIMEOUT: Duration = Duration::from_millis(300);
-
-/// What the formatter sends behind an escape (ECMA-48, 8.3.117): reset, bold, faint, italic, colours.
-const COLOURS: [&str; 9] = [
-    "[0m", "[1m", "[2m", "[3m", "[31m", "[32m", "[33m", "[34m", "[35m",
-];
 
 static LINES: Queue = Queue::new(queue::stderr, tell_dropped);
 static STARTED: AtomicBool = AtomicBool::new(false);
@@ -35,7 +27,7 @@ static STARTED: AtomicBool = AtomicBool::new(false);
 /// Starts logging for the whole process. A second call changes nothing.
 pub fn start(config: &LoggingConfig, environment: &Environment) {
     let colour = colour(environment, io::stderr().is_terminal());
-    let subscriber = subscriber(config, colour, || Queued);
+    let subscriber = subscriber(config, colour, |line| LINES.push(line));
     // Fails only when logging was started already, as in tests.
     if tracing::subscriber::set_global_default(subscriber).is_ok() {
         STARTED.store(true, Ordering::Relaxed);
@@ -68,77 +60,15 @@ fn tell_dropped(lines: u64) {
     tracing::warn!(lines, "log lines were dropped because stderr took no more");
 }
 
-/// The writer that the formatter gets.
-struct Queued;
-
-impl io::Write for Queued {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        LINES.push(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-/// Makes each event that is written one line which steers nothing.
-struct Line<W> {
-    to: W,
-    /// The formatter's own colours are in it.
-    colour: bool,
-}
-
-impl<W: io::Write> io::Write for Line<W> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let text = String::from_utf8_lossy(bytes);
-        let text = text.strip_suffix('\n').unwrap_or(&text);
-        let mut line = if self.colour {
-            coloured(text)
-        } else {
-            harmless(text)
-        };
-        line.push('\n');
-        self.to.write_all(line.as_bytes())?;
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.to.flush()
-    }
-}
-
-/// As [`harmless`], but text keeps its colours: with those of the formatter, a field's own pass too.
-fn coloured(text: &str) -> String {
-    let mut parts = text.split('\u{1b}');
-    let mut line = harmless(parts.next().unwrap_or_default());
-    for part in parts {
-        let colour = COLOURS.iter().any(|code| part.starts_with(code));
-        line.push_str(if colour { "\u{1b}" } else { "\\u001b" });
-        line.push_str(&harmless(part));
-    }
-    line
-}
-
-fn subscriber<W: io::Write>(
+fn subscriber(
     config: &LoggingConfig,
     colour: bool,
-    writer: impl Fn() -> W + Send + Sync + 'static,
+    write: impl Fn(&[u8]) + Send + Sync + 'static,
 ) -> impl Subscriber + Send + Sync {
-    let lines = fmt::layer()
-        .with_writer(move || Line {
-            to: writer(),
-            colour,
-        })
-        .with_ansi(colour)
-        .with_target(false);
-    let lines = match config.format {
-        LogFormat::Text => lines.boxed(),
-        LogFormat::Json => lines
-            .json()
-            .flatten_event(true)
-            .with_span_list(false)
-            .boxed(),
+    let lines = Lines {
+        format: config.format,
+        colour: colour && config.format == LogFormat::Text,
+        write,
     };
     // Foreign crates may log headers and bodies when asked for everything.
     let foreign = LevelFilter::from_level(config.level.min(Level::WARN));
@@ -169,15 +99,10 @@ mod tests {
     #[derive(Clone, Default)]
     struct Written(Arc<Mutex<Vec<u8>>>);
 
-    impl io::Write for Written {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+    impl Written {
+        fn write(&self, bytes: &[u8]) {
             let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
             all.extend_from_slice(bytes);
-            Ok(bytes.len())
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
         }
     }
 
@@ -185,7 +110,7 @@ mod tests {
         let sink = Written::default();
         let writer = sink.clone();
         let config = LoggingConfig { format, level };
-        let subscriber = subscriber(&config, false, move || writer.clone());
+        let subscriber = subscriber(&config, false, move |line| writer.write(line));
         tracing::subscriber::with_default(subscriber, || {
             tracing::info!(certificate = "a", "published");
             tracing::trace!("looked");
@@ -210,7 +135,7 @@ mod tests {
                 format,
                 level: Level::INFO,
             };
-            let subscriber = subscriber(&config, colour, move || writer.clone());
+            let subscriber = subscriber(&config, colour, move |line| writer.write(line));
             tracing::subscriber::with_default(subscriber, || {
                 tracing::info!(code = text, shown = %text, debug = ?text, "said: {text}");
             });
@@ -256,6 +181,46 @@ mod tests {
         assert_eq!(lines[0]["message"], "published");
         assert_eq!(lines[0]["certificate"], "a");
         assert_eq!(lines[0]["level"], "INFO");
+        let time = lines[0]["timestamp"].as_str().unwrap();
+        assert_eq!(time.len(), "2026-11-29T10:00:00.123Z".len(), "{time}");
+    }
+
+    #[test]
+    fn a_line_names_the_certificate_of_its_span_and_no_key_twice() {
+        let line = |format| {
+            let sink = Written::default();
+            let writer = sink.clone();
+            let config = LoggingConfig {
+                format,
+                level: Level::INFO,
+            };
+            let subscriber = subscriber(&config, false, move |line| writer.write(line));
+            tracing::subscriber::with_default(subscriber, || {
+                let span = tracing::info_span!("agent", certificate = %"ingester", other = 1);
+                let _inside = span.enter();
+                let _deeper = tracing::info_span!("mount").entered();
+                tracing::warn!(
+                    level = "odd",
+                    code = "a-b",
+                    text = "two words",
+                    tries = 3_u32,
+                    "no"
+                );
+            });
+            String::from_utf8(sink.0.lock().unwrap().clone()).unwrap()
+        };
+        let json = line(LogFormat::Json);
+        let (_, rest) = json.split_once(r#"Z","#).unwrap();
+        assert_eq!(
+            rest.trim_end(),
+            r#""level":"WARN","message":"no","certificate":"ingester","code":"a-b","text":"two words","tries":3}"#
+        );
+        let text = line(LogFormat::Text);
+        let (_, rest) = text.split_once("Z ").unwrap();
+        assert_eq!(
+            rest.trim_end(),
+            r#"WARN  ingester: no level=odd code=a-b text="two words" tries=3"#
+        );
     }
 
     #[test]

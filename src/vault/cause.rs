@@ -47,6 +47,8 @@ pub(super) fn trouble(error: &reqwest::Error) -> NoAnswer {
     };
     let text = match code {
         "timeout" => "no answer in time".to_owned(),
+        // what it is wrapped in says the same in other words
+        "connect-refused" | "unreachable" | "name-not-found" => root(error),
         _ => chain(error),
     };
     NoAnswer {
@@ -185,6 +187,19 @@ fn tls(error: &rustls::Error) -> Option<Known> {
         ),
         Tls::AlertReceived(_) => ("tls-alert", "read the server's own log"),
         _ => return None,
+    })
+}
+
+/// The innermost cause, without the number that the system has for it.
+fn root(error: &(dyn Error + 'static)) -> String {
+    let text = causes(error)
+        .last()
+        .map(ToString::to_string)
+        .unwrap_or_default();
+    let text = text.split(" (os error").next().unwrap_or_default();
+    let mut letters = text.chars();
+    letters.next().map_or_else(String::new, |first| {
+        first.to_lowercase().chain(letters).collect()
     })
 }
 

@@ -18,6 +18,7 @@ pub mod issuance_limit;
 pub mod leaf;
 pub mod pem;
 pub mod reload;
+pub mod repeats;
 pub mod request;
 pub mod retry;
 pub mod role;

@@ -33,7 +33,7 @@ fn hook(place: &Application) -> String {
 }
 
 fn reloaded(place: &Application) -> Vec<String> {
-    let text = fs::read_to_string(place.home().join("told")).unwrap_or_default();
+    let text = fs::read_to_string(place.home().join("reloaded")).unwrap_or_default();
     text.lines().map(str::to_owned).collect()
 }
 
@@ -60,9 +60,16 @@ fn kill_9_at_each_step_loses_no_word_and_repeats_it_once_at_most() {
 fn rounds(bench: &Bench, moments: &[Moment]) {
     let mut place = bench.place();
     place.step = "20s";
-    place.settings = ["--on-cert-change", "exec", "--on-ca-change", "exec"]
-        .map(str::to_owned)
-        .into();
+    place.settings = [
+        "--on-cert-change",
+        "exec",
+        "--on-ca-change",
+        "exec",
+        "--log-level",
+        "debug",
+    ]
+    .map(str::to_owned)
+    .into();
     for argument in ["/bin/sh", "-c", &hook(&place)] {
         place
             .settings

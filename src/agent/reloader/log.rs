@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 use crate::{
     config::CertConfig,
@@ -15,6 +15,7 @@ use crate::{
         reload::{
             Action, Delivery, Outcome, Quarantined, ReloadFailure, ReloadPolicy, ReloadRecord, Why,
         },
+        repeats::{Repeats, Telling},
         time::Timestamp,
     },
     status::AppStatus,
@@ -25,6 +26,7 @@ pub(super) fn reloaded(
     record: &ReloadRecord,
     result: &Result<Delivery, ReloadFailure>,
     took: Duration,
+    said: (&mut Repeats, Timestamp),
 ) {
     let (serial, generation, event) = (
         &record.about.serial,
@@ -40,10 +42,22 @@ pub(super) fn reloaded(
             %serial, %generation, event,
             "{action}: the application is not running; it reads the new files at its start"
         ),
-        Err(failure) => warn!(
-            %serial, %generation, event, code = failure.code,
-            "reload by {action} failed: {failure}"
-        ),
+        Err(failure) => match said.0.tell(&format!("{action} {failure}"), said.1) {
+            Telling::Whole => warn!(
+                %serial, %generation, event, code = failure.code,
+                "reload by {action} failed: {failure}"
+            ),
+            Telling::Summary(series) => warn!(
+                %serial, %generation, event, code = failure.code,
+                "reload by {action} failed (repeated {} times since {}): {failure}",
+                series.times.saturating_sub(1), series.since
+            ),
+            Telling::Again(series) => debug!(
+                %serial, %generation, event, code = failure.code,
+                "reload by {action} failed (repeated {} times): {failure}",
+                series.times.saturating_sub(1)
+            ),
+        },
     }
 }
 

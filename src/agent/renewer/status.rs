@@ -14,7 +14,7 @@ use crate::{
         retry,
         time::Timestamp,
     },
-    status::{Anchor, AppStatus, Budget, Counts, Live, Status},
+    status::{Anchor, AppStatus, Budget, Counts, EventKind, Events, Live, Status},
 };
 
 impl<I: Issuer, C: Clock> Renewer<I, C> {
@@ -23,12 +23,20 @@ impl<I: Issuer, C: Clock> Renewer<I, C> {
         let mut status = self.status(&holdings, next);
         drop(holdings);
         self.status.send_if_modified(|old| {
-            // that one is the other loop's
+            // the first is the other loop's, the second both loops'
             status.app.clone_from(&old.app);
+            status.events.clone_from(&old.events);
             let changed = *old != status;
             *old = status;
             changed
         });
+    }
+
+    /// Adds to the last events.
+    pub(super) fn note(&self, event: EventKind, detail: &str) {
+        let now = self.now();
+        self.status
+            .send_modify(|status| status.events.push(now, event, detail));
     }
 
     fn status(&self, holdings: &Holdings, next: Option<Timestamp>) -> Status {
@@ -60,6 +68,7 @@ impl<I: Issuer, C: Clock> Renewer<I, C> {
             anchors_since: self.anchors_since(&anchors, live),
             anchors,
             manual_renewal: self.manual.answer.clone(),
+            events: Events::default(),
             app: AppStatus::default(),
         }
     }

@@ -105,7 +105,7 @@ impl<I: Issuer, C: Clock> Renewer<I, C> {
         if let Some(trouble) = &mut self.trouble {
             let seed = &self.config.renew.splay_seed;
             trouble.health.record(able, &trouble.run, seed, now);
-            log::looked(&found, trouble.checked.as_ref());
+            log::checked_health(&found, trouble.checked.as_ref(), &mut self.said);
             trouble.checked = Some(found);
         }
     }
@@ -125,7 +125,8 @@ impl<I: Issuer, C: Clock> Renewer<I, C> {
         let live = holdings.live();
         match (logged, &self.trouble) {
             (Some(LastLogged::Failure(_)), Some(trouble)) => {
-                log::failed(&trouble.run, live, at, self.now());
+                let (run, now) = (&trouble.run, self.context.clock.now());
+                log::failed(run, live, at, now, &mut self.said);
             }
             (Some(_), _) => log::limited(live, &budget, at),
             (None, _) => {}

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use crate::{
-    model::duration,
+    model::{duration, foreign::shortened},
     status::Moment,
     terminal::{Screen, Style, harmless},
 };
@@ -11,6 +11,9 @@ use crate::{
 const HEAD: [&str; 7] = [
     "NAME", "STATE", "LEFT", "RENEWS", "SERIAL", "RELOAD", "SERVING",
 ];
+
+/// Events below one certificate; JSON has all that the agent keeps.
+const MAX_SHOWN_EVENTS: usize = 6;
 
 /// Bytes of a serial that tell certificates apart on a screen.
 const SERIAL_CHARS: usize = 17;
@@ -37,7 +40,17 @@ struct ReportedCert {
     trust_warnings: Vec<ReportedReason>,
     live: Option<ReportedLive>,
     due: Option<Moment>,
+    events: Vec<ReportedEvent>,
     app: ReportedApp,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+struct ReportedEvent {
+    at: Moment,
+    event: String,
+    detail: String,
+    times: u32,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -106,8 +119,30 @@ pub(super) fn render(report: &ReportedAgent, screen: Screen) -> String {
                 text.push_str(&format!("    {}\n", harmless(&reason.message)));
             }
         }
+        if rows.len() == 1 || !one.ready || !one.degraded.is_empty() {
+            text.push_str(&events(one, now, screen));
+        }
     }
     text
+}
+
+/// The last things that happened, the newest last.
+fn events(one: &ReportedCert, now: &Moment, screen: Screen) -> String {
+    let from = one.events.len().saturating_sub(MAX_SHOWN_EVENTS);
+    let lines = one.events.iter().skip(from).map(|event| {
+        let times = match event.times {
+            0 | 1 => String::new(),
+            times => format!(" ({times} times)"),
+        };
+        let ago = format!("{} ago", duration::brief(event.at.until(now)));
+        let line = format!(
+            "    {ago:>10}  {:<11}  {}{times}",
+            harmless(&event.event).replace('_', " "),
+            shortened(&event.detail, SERIAL_CHARS + 15),
+        );
+        format!("{}\n", screen.paint(Style::Faint, line.trim_end()))
+    });
+    lines.collect()
 }
 
 fn style(one: &ReportedCert) -> Style {
@@ -179,6 +214,7 @@ mod tests {
                 not_after: now.plus(hours(72)).into(),
             }),
             due: Some(now.plus(hours(40)).into()),
+            events: vec![ReportedEvent::default()],
             app: ReportedApp {
                 reload: "failed".to_owned(),
                 serving: "current".to_owned(),
@@ -189,6 +225,12 @@ mod tests {
             name: "ruler".to_owned(),
             reasons: vec![ReportedReason {
                 message: "nothing is published: \x1b[2J".to_owned(),
+            }],
+            events: vec![ReportedEvent {
+                at: now.minus(std::time::Duration::from_secs(90)).into(),
+                event: "failed".to_owned(),
+                detail: "connect-refused\n".to_owned(),
+                times: 12,
             }],
             ..ReportedCert::default()
         };
@@ -233,5 +275,14 @@ mod tests {
             "{text}"
         );
         assert_eq!(lines[5], "    nothing is published: \\u001b[2J");
+        assert_eq!(
+            lines[6],
+            "    1m 30s ago  failed       connect-refused\\n (12 times)"
+        );
+        assert_eq!(
+            lines.len(),
+            7,
+            "a healthy one of several shows no events: {text}"
+        );
     }
 }
