@@ -28,6 +28,9 @@ COPY src src
 # Cargo wants to see the files of each target that the manifest names.
 COPY benches benches
 COPY integration integration
+# What `certagent version` says: --build-arg CERTAGENT_COMMIT=$(git rev-parse HEAD)
+ARG CERTAGENT_COMMIT=
+ENV CERTAGENT_COMMIT=${CERTAGENT_COMMIT}
 RUN cargo build --release --locked --no-default-features
 
 FROM runtime

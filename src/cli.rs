@@ -7,7 +7,9 @@ mod help;
 
 use std::{ffi::OsString, path::PathBuf};
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{
+    Arg, ArgAction, Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum,
+};
 
 use crate::config::Flags;
 
@@ -20,12 +22,42 @@ use crate::config::Flags;
     after_help = help::exit_codes(),
     arg_required_else_help = true,
     disable_help_subcommand = true,
+    disable_help_flag = true,
     max_term_width = 100
 )]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
+}
+
+/// The whole command line, with its commands in groups and one short form of help.
+#[must_use]
+pub fn command() -> clap::Command {
+    let command = Cli::command();
+    let template = format!(
+        "{{about-with-newline}}\n{{usage-heading}} {{usage}}\n{}\nOptions:\n{{options}}{{after-help}}",
+        help::groups(&command)
+    );
+    let help = Arg::new("help")
+        .short('h')
+        .long("help")
+        .global(true)
+        .action(ArgAction::HelpShort)
+        .help("Print help");
+    command.help_template(template).arg(help)
+}
+
+/// Reads a command line.
+///
+/// # Errors
+/// What clap says: also help and the version that were asked for.
+pub fn parse(
+    arguments: impl IntoIterator<Item = impl Into<OsString> + Clone>,
+) -> Result<Cli, clap::Error> {
+    let mut command = command();
+    let matches = command.try_get_matches_from_mut(arguments)?;
+    Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
 }
 
 /// What a command prints.
@@ -51,18 +83,21 @@ pub enum Command {
     /// Find misconfigurations and name them; changes nothing.
     Doctor(DoctorArgs),
     /// Print the completion script of a shell.
+    #[command(visible_alias = "completion")]
     Completions(CompletionsArgs),
     /// Get certificates, then run a command with them and renew them until it exits.
     Exec(ExecArgs),
     /// Print every input of the next renewal time.
     Explain(ExplainArgs),
+    /// Print help for a command, or all settings (`help settings`).
+    Help(HelpArgs),
     /// Show what is in a certificate directory or a PEM file, and whether it is valid.
     Inspect(InspectArgs),
     /// Request one certificate and show it; start no agent.
     Issue(IssueArgs),
     /// Print the manual page (troff), or write one page per command.
     Man(ManArgs),
-    /// Compare the certificate that an application serves with the published one.
+    /// Show which certificate an application serves, and compare it with the published one.
     Probe(ProbeArgs),
     /// Get certificates, publish and renew them until stopped.
     Run(RunArgs),
@@ -70,6 +105,8 @@ pub enum Command {
     Renew(RenewArgs),
     /// Show what the running agent knows.
     Status(StatusArgs),
+    /// Print version and commit.
+    Version(VersionArgs),
     /// Block until a valid certificate is published (for a prestart task).
     Wait(WaitArgs),
 }
@@ -195,7 +232,7 @@ pub struct InspectArgs {
     pub output: OutputFormat,
 }
 
-/// Compare the certificate that an application serves with the published one.
+/// Show which certificate an application serves, and compare it with the published one.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = help::PROBE)]
 pub struct ProbeArgs {
@@ -204,7 +241,8 @@ pub struct ProbeArgs {
     #[arg(value_name = "HOST:PORT")]
     pub address: Option<String>,
     /// Directory with the published certificate files; by default that of --client-cert-dir, else
-    /// CERTAGENT_DIR, else certs in NOMAD_SECRETS_DIR, else secrets/certs.
+    /// CERTAGENT_DIR, else certs in NOMAD_SECRETS_DIR, else secrets/certs. Without any, what is
+    /// served is shown and compared with nothing.
     #[arg(long, value_name = "DIR")]
     pub dir: Option<PathBuf>,
     /// Directory with the client certificate to send when the application asks for one.
@@ -220,6 +258,9 @@ pub struct ProbeArgs {
     /// How the connection becomes TLS, where it does not begin as such.
     #[arg(long, value_enum)]
     pub starttls: Option<StartTlsArg>,
+    /// Exit with 1 when what is served expires within this time, as 24h.
+    #[arg(long, value_name = "DURATION", value_parser = crate::model::duration::parse)]
+    pub expires_in: Option<std::time::Duration>,
     /// Also call grpc.health.v1.Health/Check.
     #[arg(long, conflicts_with = "starttls")]
     pub grpc_health: bool,
@@ -334,20 +375,46 @@ pub struct ManArgs {
     pub output_dir: Option<PathBuf>,
 }
 
+/// Print help for a command, or all settings (`help settings`).
+#[derive(Args, Clone, Debug)]
+#[command(after_help = help::HELP)]
+pub struct HelpArgs {
+    /// A command, or `settings`; without it, the list of commands.
+    #[arg(value_name = "COMMAND")]
+    pub topic: Option<String>,
+}
+
+/// Print version and commit.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = help::VERSION)]
+pub struct VersionArgs {
+    /// What to print.
+    #[arg(short, long, value_enum, default_value_t, value_name = "FORMAT")]
+    pub output: OutputFormat,
+}
+
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]
     fn the_command_line_is_consistent() {
-        Cli::command().debug_assert();
+        command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_stands_in_one_group() {
+        let command = command();
+        for known in command.get_subcommands() {
+            let groups = help::GROUPS.iter();
+            let found = groups.filter(|(_, names)| names.contains(&known.get_name()));
+            assert_eq!(found.count(), 1, "{}: add it to GROUPS", known.get_name());
+        }
     }
 
     #[test]
     fn no_flag_takes_a_secret() {
-        let mut all = Cli::command();
+        let mut all = command();
         all.build();
         let mut seen = 0;
         for command in all.get_subcommands() {

@@ -11,6 +11,7 @@ mod dev;
 mod doctor;
 mod exec;
 mod explain;
+mod help;
 mod inspect;
 mod issue;
 mod man;
@@ -18,6 +19,7 @@ mod probe;
 mod renew;
 mod run;
 mod status;
+mod version;
 pub mod wait;
 
 use std::{
@@ -61,6 +63,7 @@ async fn dispatch(command: Command, environment: &Environment) -> anyhow::Result
         Command::CheckConfig(args) => check_config::run(&args, environment),
         Command::Completions(args) => completions::run(&args),
         Command::Explain(args) => explain::run(&args, environment),
+        Command::Help(args) => help::run(&args),
         Command::Inspect(args) => inspect::run(&args, environment),
         #[cfg(feature = "dev")]
         Command::Dev(args) => dev::run(&args, environment).await,
@@ -71,6 +74,7 @@ async fn dispatch(command: Command, environment: &Environment) -> anyhow::Result
         Command::Renew(args) => renew::run(&args, environment).await,
         Command::Status(args) => status::run(&args, environment).await,
         Command::Run(args) => run::run(&args, environment).await,
+        Command::Version(args) => version::run(&args),
         Command::Wait(args) => wait::run(&args, environment).await,
         // its code is that of the command it ran
         Command::Exec(args) => return exec::run(&args, environment).await,
@@ -150,7 +154,7 @@ fn explain(error: &anyhow::Error) -> (String, Exit) {
     if let Some(problems) = error.downcast_ref::<Problems>() {
         let lines = problems.list().iter();
         let mut text: String = lines.map(|one| format!("error: {one}\n")).collect();
-        text.push_str("hint: nothing was started; `certagent run --help` lists every setting\n");
+        text.push_str("hint: nothing was started; `certagent help settings` lists every setting\n");
         return (text, Exit::Usage);
     }
     let (hint, exit) = if let Some(stopped) = error.downcast_ref::<Stopped>() {

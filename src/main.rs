@@ -2,9 +2,7 @@
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
-
-use certagent::{cli::Cli, commands, config, exit::Exit, hardening, observe::log};
+use certagent::{cli, commands, config, exit::Exit, hardening, observe::log};
 
 fn main() -> ExitCode {
     if let Err(error) = hardening::close() {
@@ -13,7 +11,7 @@ fn main() -> ExitCode {
         ));
     }
     let environment = config::environment();
-    match Cli::try_parse() {
+    match cli::parse(std::env::args_os()) {
         Ok(cli) => commands::run(cli, environment),
         Err(error) => {
             // A closed pipe must not turn help into a failure.

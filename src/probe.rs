@@ -23,7 +23,7 @@ use std::{
 
 pub use failure::ProbeFailure;
 use grpc::Fault;
-pub use identity::{Identity, IdentityError};
+pub use identity::{Identity, IdentityError, Trust};
 use rustls::{ClientConfig, ProtocolVersion, client::Resumption};
 use rustls_pki_types::ServerName;
 use tokio::{
@@ -64,6 +64,14 @@ type Bounded = Join<Take<OwnedReadHalf>, OwnedWriteHalf>;
 /// [`ProbeFailure`] when no certificate was seen at all. A wrong, untrusted or old certificate, and
 /// a peer that refuses ours, are no errors: they are in [`Served`].
 pub async fn probe(target: &ProbeTarget, identity: &Identity) -> Result<Served, ProbeFailure> {
+    probe_by(target, identity.trust()).await
+}
+
+/// As [`probe`], without certificate files of our own to compare with.
+///
+/// # Errors
+/// As [`probe`].
+pub async fn probe_by(target: &ProbeTarget, trust: &Trust) -> Result<Served, ProbeFailure> {
     let look = ProbeRun {
         target,
         end: Instant::now() + target.timeout,
@@ -83,7 +91,7 @@ pub async fn probe(target: &ProbeTarget, identity: &Identity) -> Result<Served, 
             look.starttls("asking SMTP for TLS", asked).await?;
         }
     }
-    let witness = Arc::new(identity.witness(target.mtls));
+    let witness = Arc::new(trust.witness(target.mtls));
     let config = look.config(&witness)?;
     let (from, to) = tcp.into_split();
     let tcp = join(from.take(MAX_HANDSHAKE_BYTES), to);
@@ -298,6 +306,7 @@ impl ProbeRun<'_> {
             serial: facts.serial,
             sha256: facts.sha256,
             subject: facts.subject,
+            issuer: facts.issuer,
             not_before: facts.not_before,
             not_after: facts.not_after,
             trust,

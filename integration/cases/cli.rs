@@ -42,12 +42,65 @@ fn code(exit: Exit) -> Option<i32> {
 /// The subcommands that `--help` lists.
 fn subcommands() -> Vec<String> {
     let help = run(["--help"], &[]).out;
-    let lines = help.lines().skip_while(|line| *line != "Commands:").skip(1);
+    let lines = help.lines().skip_while(|line| *line != "Run:");
     lines
-        .take_while(|line| !line.is_empty())
-        .filter_map(|line| line.split_whitespace().next())
+        .take_while(|line| *line != "Options:")
+        .filter_map(|line| line.strip_prefix("  ")?.split_whitespace().next())
         .map(str::to_owned)
         .collect()
+}
+
+/// Two screens of 40 lines.
+const LONGEST_HELP: usize = 80;
+
+#[test]
+fn no_help_is_longer_than_two_screens_and_help_settings_has_the_rest() {
+    for command in subcommands() {
+        let long = run([command.as_str(), "--help"], &[]).out;
+        let lines = long.lines().count();
+        assert!(lines <= LONGEST_HELP, "{command}: {lines} lines\n{long}");
+        assert_eq!(long, run([command.as_str(), "-h"], &[]).out, "{command}");
+        assert_eq!(long, run(["help", command.as_str()], &[]).out, "{command}");
+        if long.contains("--config <FILE>") {
+            assert!(
+                long.contains("All settings: certagent help settings"),
+                "{command}"
+            );
+        }
+    }
+    let top = run(["--help"], &[]).out;
+    assert!(top.lines().count() <= LONGEST_HELP, "{top}");
+    assert_eq!(top, run(["help"], &[]).out);
+    let unknown = run(["help", "renwe"], &[]);
+    assert_eq!(unknown.code, code(Exit::Usage));
+    assert!(unknown.err.contains("certagent help"), "{}", unknown.err);
+}
+
+#[test]
+fn version_says_the_commit_or_that_it_is_unknown() {
+    let text = run(["version"], &[]).out;
+    let version = env!("CARGO_PKG_VERSION");
+    assert!(
+        text.starts_with(&format!("certagent {version}\ncommit: ")),
+        "{text}"
+    );
+    let json: serde_json::Value =
+        serde_json::from_str(&run(["version", "-o", "json"], &[]).out).unwrap();
+    assert_eq!(json["version"], version);
+    let wanted = option_env!("CERTAGENT_COMMIT").filter(|commit| !commit.is_empty());
+    assert_eq!(json["commit"], wanted.unwrap_or("unknown"));
+}
+
+#[test]
+fn shells_complete_the_words_of_a_setting_and_no_file_for_a_text() {
+    let script = run(["completions", "bash"], &[]).out;
+    assert!(script.contains("compgen -W \"issue sign\""), "--mode");
+    assert!(script.contains("compgen -W \"text json\""), "--log-format");
+    let fish = run(["completion", "fish"], &[]).out;
+    assert!(
+        fish.contains("-l key-type") && fish.contains("ed25519"),
+        "{fish}"
+    );
 }
 
 #[test]
@@ -262,7 +315,9 @@ fn wait_without_a_ready_file_is_a_usage_error_and_a_late_one_is_7() {
     let ran = run(["wait", "--timeout", "50ms"], &environment);
     assert_eq!((ran.code, ran.out.as_str()), (code(Exit::TimedOut), ""));
     assert!(
-        ran.err.starts_with("error: ") && ran.err.contains("\nhint: "),
+        ran.err.starts_with("waiting for the ready file ")
+            && ran.err.contains("\nerror: ")
+            && ran.err.contains("\nhint: "),
         "{}",
         ran.err
     );

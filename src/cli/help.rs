@@ -6,6 +6,32 @@ use crate::exit::Exit;
 
 pub(super) const ABOUT: &str = "Fetch, verify and renew TLS certificates from Vault or OpenBao";
 
+/// The commands, as `certagent --help` lists them.
+pub(super) const GROUPS: [(&str, &[&str]); 5] = [
+    ("Run", &["run", "exec", "wait"]),
+    ("Look", &["status", "inspect", "probe", "explain"]),
+    ("Act", &["issue", "renew"]),
+    ("Check", &["doctor", "check-config"]),
+    ("Learn", &["dev", "help", "version", "completions", "man"]),
+];
+
+/// The list of commands in their groups; what this program was built without is left out.
+pub(super) fn groups(command: &clap::Command) -> String {
+    let mut text = String::new();
+    for (heading, names) in GROUPS {
+        text.push_str(&format!("\n{heading}:\n"));
+        for name in names {
+            if let Some(about) = command
+                .find_subcommand(name)
+                .and_then(clap::Command::get_about)
+            {
+                text.push_str(&format!("  {name:13} {about}\n"));
+            }
+        }
+    }
+    text
+}
+
 /// The table of exit codes under `certagent --help`.
 pub(super) fn exit_codes() -> String {
     Exit::ALL
@@ -15,7 +41,15 @@ pub(super) fn exit_codes() -> String {
         })
 }
 
-pub(super) const RUN: &str = "\
+/// For a command that takes every setting.
+macro_rules! with_settings {
+    ($text:literal) => {
+        concat!("All settings: certagent help settings\n\n", $text)
+    };
+}
+
+pub(super) const RUN: &str = with_settings!(
+    "\
 Settings come from the file, the environment and flags, each stronger than the one before.
 Tokens and secret ids have no flag, because argument lists are public: use a file or a variable.
 
@@ -26,9 +60,11 @@ Examples:
     certagent run -c local/certagent.hcl
   Elsewhere:
     VAULT_ADDR=https://vault.example:8200 VAULT_TOKEN=... \\
-      certagent run --component ingester --ip-sans 192.0.2.7 --dir /run/certs";
+      certagent run --component ingester --ip-sans 192.0.2.7 --dir /run/certs"
+);
 
-pub(super) const EXEC: &str = "\
+pub(super) const EXEC: &str = with_settings!(
+    "\
 The command starts once every certificate is published; the startup-timeout and its exit codes are
 those of `certagent run`. It finds CERTAGENT_DIR, CERTAGENT_CA_FILE, CERTAGENT_CERT_FILE and
 CERTAGENT_KEY_FILE in its environment (with several certificates CERTAGENT_DIR_<NAME> and so on),
@@ -42,14 +78,17 @@ Examples:
   As the entry point of a container:
     certagent exec -- nginx -g 'daemon off;'
   With a file, and a minute for the command to finish:
-    certagent exec -c local/certagent.hcl --kill-after 1m -- /bin/server --tls";
+    certagent exec -c local/certagent.hcl --kill-after 1m -- /bin/server --tls"
+);
 
-pub(super) const ISSUE: &str = "\
+pub(super) const ISSUE: &str = with_settings!(
+    "\
 Examples:
   Show the exact request, send nothing:
     certagent issue --dry-run --component ingester
   Issue one and write the certificate files:
-    certagent issue --component ingester --ip-sans 192.0.2.7 --output-dir /tmp/certs";
+    certagent issue --component ingester --ip-sans 192.0.2.7 --output-dir /tmp/certs"
+);
 
 pub(super) const WAIT: &str = "\
 Exits with 0 as soon as the ready file names a certificate that is still valid, with 7 after the
@@ -86,7 +125,8 @@ pub(super) const PROBE: &str = "\
 Exits with 0 when the application proves the published certificate and accepts the client
 certificate, with 5 when it serves another or an untrusted one, refuses the client certificate or is
 not healthy, with 7 after the timeout, and with 1 when no certificate was seen. What is served is
-always shown.
+always shown. Where no certificate files are, nothing is compared, the system's CAs are asked about
+the chain, and the exit code is 5 only for a certificate that is not valid now.
 
 Examples:
   Loki's gRPC port, as another Loki would see it:
@@ -95,21 +135,27 @@ Examples:
     certagent probe --client-cert-dir secrets/certs --grpc-health
   A web server, by its name:
     certagent probe 127.0.0.1:8443 --dir /run/certs --server-name www.example
-  PostgreSQL, for a script:
+  Any server, for a script:
+    certagent probe vault.example:8200 --expires-in 24h || echo \"expires soon\"
+  PostgreSQL:
     certagent probe 127.0.0.1:5432 --dir /run/certs --starttls postgres -o json";
 
-pub(super) const EXPLAIN: &str = "\
+pub(super) const EXPLAIN: &str = with_settings!(
+    "\
 Prints every input of the next renewal time of the published certificate.
 
 Example:
-  certagent explain -c local/certagent.hcl";
+  certagent explain -c local/certagent.hcl"
+);
 
-pub(super) const CHECK_CONFIG: &str = "\
+pub(super) const CHECK_CONFIG: &str = with_settings!(
+    "\
 Exits with 2 when there is a problem; all of them are printed. Secrets are never shown.
 
 Examples:
   certagent check-config -c local/certagent.hcl
-  certagent check-config -o json --component ingester --ip-sans 192.0.2.7";
+  certagent check-config -o json --component ingester --ip-sans 192.0.2.7"
+);
 
 #[cfg(feature = "dev")]
 pub(super) const DEV: &str = "\
@@ -119,7 +165,8 @@ Examples:
   A test server that speaks the part of Vault's API that certagent uses:
     certagent dev --pki-only --listen 127.0.0.1:8200";
 
-pub(super) const DOCTOR: &str = "\
+pub(super) const DOCTOR: &str = with_settings!(
+    "\
 Run it as the agent's user, where the agent runs: it takes the same settings. Nothing is written,
 signalled or issued; one login is made and its token revoked. --test-issue requests a certificate for
 each block. Exits with 2 (configuration), 3 (Vault), 4 (denied), 5 (certificate) or 6 (disk), whichever comes first,
@@ -128,11 +175,22 @@ with 1 for everything else that fails, and with 0 when there are warnings at mos
 Examples:
   certagent doctor -c local/certagent.hcl
   certagent doctor -c local/certagent.hcl --as-user 10001:10001
-  certagent doctor -o json --test-issue";
+  certagent doctor -o json --test-issue"
+);
 
 pub(super) const COMPLETIONS: &str = "\
 Example:
   certagent completions bash > /etc/bash_completion.d/certagent";
+
+pub(super) const HELP: &str = "\
+Examples:
+  certagent help run
+  certagent help settings | less";
+
+pub(super) const VERSION: &str = "\
+Examples:
+  certagent version
+  certagent version -o json";
 
 pub(super) const MAN: &str = "\
 Examples:

@@ -2,16 +2,14 @@
 //!
 //! Never installs it.
 
-use clap::CommandFactory;
-
 use crate::{
-    cli::{Cli, CompletionsArgs},
+    cli::{self, CompletionsArgs},
     exit::Exit,
 };
 
 pub(super) fn run(args: &CompletionsArgs) -> anyhow::Result<Exit> {
     let mut script = Vec::new();
-    clap_complete::generate(args.shell, &mut Cli::command(), "certagent", &mut script);
+    clap_complete::generate(args.shell, &mut cli::command(), "certagent", &mut script);
     super::print(&String::from_utf8_lossy(&script))?;
     Ok(Exit::Done)
 }

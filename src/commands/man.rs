@@ -3,15 +3,14 @@
 //! Never makes a directory.
 
 use anyhow::Context as _;
-use clap::CommandFactory;
 
 use crate::{
-    cli::{Cli, ManArgs},
+    cli::{self, ManArgs},
     exit::Exit,
 };
 
 pub(super) fn run(args: &ManArgs) -> anyhow::Result<Exit> {
-    let command = Cli::command();
+    let command = cli::command();
     if let Some(dir) = &args.output_dir {
         clap_mangen::generate_to(command, dir)
             .with_context(|| format!("cannot write manual pages into {}", dir.display()))?;

@@ -1,7 +1,9 @@
-//! `certagent probe`: which certificate an application serves, against what is published.
+//! `certagent probe`: which certificate an application serves, against what is published, or alone.
 //!
 //! Never changes anything. What stays true: what was served is shown even when it does not count,
 //! and "current" is said only when the peer proved the published certificate.
+
+mod show;
 
 use std::path::{Path, PathBuf};
 
@@ -10,6 +12,7 @@ use serde::Serialize;
 use super::{Stopped, inspect};
 use crate::{
     cli::{OutputFormat, ProbeArgs, StartTlsArg},
+    clock::{Clock as _, SystemClock},
     config::{Environment, ProbeTarget, StartTls},
     disk,
     exit::Exit,
@@ -23,19 +26,21 @@ use crate::{
 
 pub(super) async fn run(args: &ProbeArgs, environment: &Environment) -> anyhow::Result<Exit> {
     let address = address(args, environment)?;
-    let published = args.dir.clone().or_else(|| args.client_cert_dir.clone());
-    let published = published.unwrap_or_else(|| inspect::usual(environment));
+    let Some(published) = published(args, environment) else {
+        return show::run(args, address, environment).await;
+    };
     let identity = identity(&published, args.client_cert_dir.as_deref())?;
-    let target = target(args, address, &identity)?;
+    let target = target(args, address, |address| identity.name_to_prove(address))?;
     let result = probe(&target, &identity).await;
     let verdict = result
         .as_ref()
         .map(|served| identity.serves_current(served));
     let exit = match &verdict {
-        Ok(Ok(())) => Exit::Done,
+        Ok(Ok(())) => result.as_ref().map_or(Exit::Done, |served| {
+            show::exit(served, args.expires_in, SystemClock.now())
+        }),
         Ok(Err(_)) => Exit::Refused,
-        Err(failure) if failure.code == "probe-timeout" => Exit::TimedOut,
-        Err(_) => Exit::Failure,
+        Err(failure) => exit_of(failure),
     };
     if args.output == OutputFormat::Json {
         let report = ProbeReport::of(&target, &identity, &result);
@@ -56,6 +61,23 @@ pub(super) async fn run(args: &ProbeArgs, environment: &Environment) -> anyhow::
         }
         .into()),
     }
+}
+
+fn exit_of(failure: &ProbeFailure) -> Exit {
+    match failure.code {
+        "probe-timeout" => Exit::TimedOut,
+        _ => Exit::Failure,
+    }
+}
+
+/// The certificate files to compare with; none where none are named and none are at the usual place.
+fn published(args: &ProbeArgs, environment: &Environment) -> Option<PathBuf> {
+    let named = args.dir.clone().or_else(|| args.client_cert_dir.clone());
+    let usual = inspect::usual(environment);
+    let configured = ["CERTAGENT_DIR", "NOMAD_SECRETS_DIR"]
+        .iter()
+        .any(|name| environment.get(*name).is_some_and(|dir| !dir.is_empty()));
+    named.or_else(|| (configured || disk::look(&usual).is_ok()).then_some(usual))
 }
 
 fn address(args: &ProbeArgs, environment: &Environment) -> Result<String, Stopped> {
@@ -105,7 +127,11 @@ fn live(dir: &Path) -> PathBuf {
     }
 }
 
-fn target(args: &ProbeArgs, address: String, identity: &Identity) -> Result<ProbeTarget, Stopped> {
+fn target(
+    args: &ProbeArgs,
+    address: String,
+    name_to_prove: impl Fn(&str) -> String,
+) -> Result<ProbeTarget, Stopped> {
     let timeout = duration::parse(&args.timeout)
         .map_err(|error| Stopped::usage(format!("--timeout: {error}"), "write it as 5s"))?;
     let mut alpn = args.alpn.clone();
@@ -121,7 +147,7 @@ fn target(args: &ProbeArgs, address: String, identity: &Identity) -> Result<Prob
     }
     let server_name = args.server_name.clone();
     Ok(ProbeTarget {
-        server_name: server_name.unwrap_or_else(|| identity.name_to_prove(&address)),
+        server_name: server_name.unwrap_or_else(|| name_to_prove(&address)),
         address,
         alpn,
         mtls: args.client_cert_dir.is_some(),
@@ -214,12 +240,13 @@ fn health_words(health: &ApplicationHealth) -> String {
 struct ProbeReport {
     address: String,
     server_name: String,
-    serves_current: bool,
+    /// Unknown where there is nothing published to compare with.
+    serves_current: Option<bool>,
     /// Why not: a stable code, the words, and what to do.
     code: Option<&'static str>,
     message: Option<String>,
     hint: Option<&'static str>,
-    published: LeafId,
+    published: Option<LeafId>,
     served: Option<ServedLeaf>,
 }
 
@@ -234,6 +261,7 @@ struct ServedLeaf {
     #[serde(flatten)]
     leaf: LeafId,
     subject: String,
+    issuer: String,
     not_before: String,
     not_after: String,
     verified: bool,
@@ -259,7 +287,7 @@ impl ProbeReport {
                 .map(|no| (no.code, no.message, no.hint)),
             Err(failure) => Some((failure.code, failure.message.clone(), failure.hint)),
         };
-        let serves_current = why.is_none();
+        let serves_current = Some(why.is_none());
         let (code, message, hint) = match why {
             Some((code, message, hint)) => (Some(code), Some(message), Some(hint)),
             None => (None, None, None),
@@ -271,10 +299,10 @@ impl ProbeReport {
             code,
             message,
             hint,
-            published: LeafId {
+            published: Some(LeafId {
                 serial: wanted.serial.to_owned(),
                 sha256: wanted.sha256.to_owned(),
-            },
+            }),
             served: result.as_ref().ok().map(ServedLeaf::of),
         }
     }
@@ -303,6 +331,7 @@ impl ServedLeaf {
                 sha256: served.sha256.clone(),
             },
             subject: served.subject.clone(),
+            issuer: served.issuer.clone(),
             not_before: served.not_before.to_string(),
             not_after: served.not_after.to_string(),
             verified,

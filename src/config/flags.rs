@@ -9,7 +9,8 @@ use std::{
 };
 
 use clap::{
-    Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, builder::PathBufValueParser,
+    Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, ValueHint,
+    builder::{PathBufValueParser, PossibleValuesParser},
 };
 
 use super::{
@@ -22,7 +23,7 @@ pub const CONFIG_VARIABLE: &str = "CERTAGENT_CONFIG";
 /// Which certificate block to use: variable for `--certificate`.
 pub const CERTIFICATE_VARIABLE: &str = "CERTAGENT_CERTIFICATE";
 
-/// What `-h` shows; `--help` shows all.
+/// What the help of a command shows; `certagent help settings` shows all.
 const OFTEN: &[&str] = &[
     "component",
     "common-name",
@@ -77,6 +78,18 @@ impl Flags {
             values.push(value.to_owned());
         }
         self
+    }
+
+    /// A command that exists for its help only: every setting.
+    #[must_use]
+    pub fn list() -> Command {
+        let command = Command::new("settings").disable_help_flag(true);
+        Self::augment_args(command)
+            .about("Settings: a key in the file, a variable, a flag; each stronger than the one before")
+            .after_help("Tokens and secret ids have no flag: docs/configuration.md")
+            .help_template("{about-with-newline}\n{all-args}\n\n{after-help}")
+            .max_term_width(100)
+            .mut_args(|arg| arg.hide_short_help(false))
     }
 
     /// The file to read, from `--config` or its variable.
@@ -149,7 +162,11 @@ fn argument(setting: &'static Setting) -> Arg {
         .value_name(setting.kind.placeholder())
         .help(setting.line())
         .help_heading(setting.section.heading())
-        .hide_short_help(!OFTEN.contains(&setting.flag));
+        .hide_short_help(!OFTEN.contains(&setting.flag))
+        .value_hint(match setting.kind {
+            ValueKind::Path => ValueHint::AnyPath,
+            _ => ValueHint::Other,
+        });
     match setting.kind {
         ValueKind::List => arg
             .action(ArgAction::Append)
@@ -158,6 +175,9 @@ fn argument(setting: &'static Setting) -> Arg {
             .num_args(0..=1)
             .require_equals(true)
             .default_missing_value("true"),
+        ValueKind::Choice(words) => arg
+            .value_parser(PossibleValuesParser::new(words))
+            .hide_possible_values(true),
         _ => arg,
     }
 }

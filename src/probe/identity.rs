@@ -35,12 +35,51 @@ pub enum IdentityError {
     Key,
 }
 
-/// A published set: trust, certificate, and the key unless only trust is needed.
+/// Whom a probe trusts, and what it shows to a peer that asks for a certificate.
 #[derive(Clone)]
-pub struct Identity {
+pub struct Trust {
     provider: Arc<CryptoProvider>,
     verifier: Arc<WebPkiServerVerifier>,
     shown: Option<Arc<CertifiedKey>>,
+}
+
+impl Trust {
+    /// The CAs of this system; nothing is shown.
+    ///
+    /// # Errors
+    /// [`IdentityError`] when it has none.
+    pub fn of_system() -> Result<Self, IdentityError> {
+        let mut roots = RootCertStore::empty();
+        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        Self::in_roots(roots, "the system's CAs")
+    }
+
+    fn in_roots(roots: RootCertStore, file: &'static str) -> Result<Self, IdentityError> {
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let verifier =
+            WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider));
+        let verifier = verifier.build();
+        Ok(Self {
+            verifier: verifier.map_err(|error| unreadable(file, error))?,
+            provider,
+            shown: None,
+        })
+    }
+
+    pub(super) fn witness(&self, show: bool) -> RecordingVerifier {
+        let shown = self.shown.clone().filter(|_| show);
+        RecordingVerifier::new(
+            Arc::clone(&self.provider),
+            Arc::clone(&self.verifier),
+            shown,
+        )
+    }
+}
+
+/// A published set: trust, certificate, and the key unless only trust is needed.
+#[derive(Clone)]
+pub struct Identity {
+    trust: Trust,
     serial: String,
     sha256: String,
     not_before: Timestamp,
@@ -53,16 +92,12 @@ impl Identity {
     /// # Errors
     /// [`IdentityError`], naming the file.
     pub fn new(ca: &str, cert: &str, key: Option<&Secret>) -> Result<Self, IdentityError> {
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let mut roots = RootCertStore::empty();
         for anchor in certificates("CA.pem", ca)? {
             let added = roots.add(anchor);
             added.map_err(|error| unreadable("CA.pem", error))?;
         }
-        let verifier =
-            WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider));
-        let verifier = verifier.build();
-        let verifier = verifier.map_err(|error| unreadable("CA.pem", error))?;
+        let trust = Trust::in_roots(roots, "CA.pem")?;
         let chain = certificates("cert.pem", cert)?;
         let leaf = chain.first().map(|leaf| CertFacts::read(leaf));
         let facts = match leaf {
@@ -70,9 +105,7 @@ impl Identity {
             None => return Err(unreadable("cert.pem", "no certificate in it")),
         };
         let identity = Self {
-            provider,
-            verifier,
-            shown: None,
+            trust,
             names: facts.names,
             serial: facts.serial,
             sha256: facts.sha256,
@@ -90,8 +123,8 @@ impl Identity {
     /// [`IdentityError`], naming the file.
     pub fn showing(mut self, cert: &str, key: &Secret) -> Result<Self, IdentityError> {
         let chain = certificates("cert.pem", cert)?;
-        let key = signing(&self.provider, chain, key)?;
-        self.shown = Some(Arc::new(key));
+        let key = signing(&self.trust.provider, chain, key)?;
+        self.trust.shown = Some(Arc::new(key));
         Ok(self)
     }
 
@@ -129,13 +162,10 @@ impl Identity {
         compare(served, &self.wanted())
     }
 
-    pub(super) fn witness(&self, show: bool) -> RecordingVerifier {
-        let shown = self.shown.clone().filter(|_| show);
-        RecordingVerifier::new(
-            Arc::clone(&self.provider),
-            Arc::clone(&self.verifier),
-            shown,
-        )
+    /// Whom it trusts and what it shows.
+    #[must_use]
+    pub fn trust(&self) -> &Trust {
+        &self.trust
     }
 }
 

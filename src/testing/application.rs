@@ -147,6 +147,7 @@ impl FakeApplication {
             Some(leaf) => Ok(Served {
                 serial: leaf.serial,
                 sha256: leaf.sha256,
+                issuer: String::new(),
                 subject: leaf.subject,
                 not_before: leaf.not_before,
                 not_after: leaf.not_after,

@@ -20,6 +20,8 @@ pub struct Served {
     pub sha256: String,
     /// Its subject.
     pub subject: String,
+    /// The subject of the CA that issued it.
+    pub issuer: String,
     /// Start of its validity.
     pub not_before: Timestamp,
     /// End of its validity.

@@ -6,6 +6,7 @@ fn served() -> Served {
     Served {
         serial: "01:02".to_owned(),
         sha256: "aa".to_owned(),
+        issuer: "CN=issuer".to_owned(),
         subject: "CN=a".to_owned(),
         not_before: Timestamp::from_unix_secs(1000),
         not_after: Timestamp::from_unix_secs(2000),

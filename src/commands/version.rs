@@ -1,0 +1,32 @@
+//! `certagent version`: which program this is.
+//!
+//! Never asks git: whoever builds a package says the commit by CERTAGENT_COMMIT.
+
+use serde_json::json;
+
+use super::print;
+use crate::{
+    cli::{OutputFormat, VersionArgs},
+    exit::Exit,
+};
+
+/// The commit that it was built from.
+const COMMIT: &str = match option_env!("CERTAGENT_COMMIT") {
+    Some(commit) if !commit.is_empty() => commit,
+    _ => "unknown",
+};
+
+pub(super) fn run(args: &VersionArgs) -> anyhow::Result<Exit> {
+    let version = env!("CARGO_PKG_VERSION");
+    let dev = cfg!(feature = "dev");
+    print(&match args.output {
+        OutputFormat::Text => format!("certagent {version}\ncommit: {COMMIT}\ndev: {dev}\n"),
+        OutputFormat::Json => {
+            format!(
+                "{:#}\n",
+                json!({ "version": version, "commit": COMMIT, "dev": dev })
+            )
+        }
+    })?;
+    Ok(Exit::Done)
+}
