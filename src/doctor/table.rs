@@ -9,6 +9,29 @@ use super::{
 };
 use crate::{exit::Exit, model::role::Misfit};
 
+/// Headings of the checks, each with the code of its first one.
+const HEADINGS: [(&str, &str); 7] = [
+    ("Configuration", "config-invalid"),
+    ("Vault", "vault-unreachable"),
+    ("Login", "credential-missing"),
+    ("PKI mount and role", "mount-missing"),
+    ("Certificate files", "extra-ca-unusable"),
+    ("Nomad", "nomad-socket-missing"),
+    ("Application", "process-missing"),
+];
+
+/// The checks under their headings, in the order of the table.
+#[must_use]
+pub fn headed() -> Vec<(&'static str, &'static [Check])> {
+    let begins = |code: &str| CHECKS.iter().position(|check| check.code == code);
+    let starts = HEADINGS.map(|(_, code)| begins(code).unwrap_or(CHECKS.len()));
+    let ends = starts.into_iter().skip(1).chain([CHECKS.len()]);
+    let parts = HEADINGS.iter().zip(starts).zip(ends);
+    parts
+        .map(|(((heading, _), start), end)| (*heading, CHECKS.get(start..end).unwrap_or_default()))
+        .collect()
+}
+
 /// All checks, in the order of the way to a served certificate.
 pub const CHECKS: &[Check] = &[
     fail(

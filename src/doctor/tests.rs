@@ -78,3 +78,13 @@ fn what_is_wrong_wins_over_what_can_not_be_told() {
     assert_eq!(CheckOutcome::all([CheckOutcome::Fine]), CheckOutcome::Fine);
     assert!(matches!(CheckOutcome::all([]), CheckOutcome::Skipped(_)));
 }
+
+#[test]
+fn every_check_stands_under_one_heading() {
+    let headed = table::headed();
+    assert!(headed.iter().all(|(_, checks)| !checks.is_empty()));
+    let codes = headed.iter().flat_map(|(_, checks)| checks.iter());
+    let codes: Vec<_> = codes.map(|check| check.code).collect();
+    let all: Vec<_> = CHECKS.iter().map(|check| check.code).collect();
+    assert_eq!(codes, all);
+}
