@@ -166,7 +166,12 @@ def rules(prometheus: Prometheus, report: Report) -> None:
 def dashboard(prometheus: Prometheus, report: Report) -> None:
     """Every query of configs/dashboard.json as Grafana asks it when All is chosen."""
     board = json.loads((ROOT / "configs/dashboard.json").read_text())
-    values = {"$instance": ".*", "$certificate": ".*", "$__rate_interval": f"{4 * prometheus.every + 1}s"}
+    values = {
+        "$instance": ".*",
+        "$component": ".*",
+        "$certificate": ".*",
+        "$__rate_interval": f"{4 * prometheus.every + 1}s",
+    }
     queries = []
     for panel in board["panels"]:
         for target in panel.get("targets", []):
@@ -202,7 +207,7 @@ def dashboard(prometheus: Prometheus, report: Report) -> None:
     report.check(
         "choices of the dashboard",
         {name: len(found) for name, found in offered.items()},
-        len(offered) == 2 and all(offered.values()),
+        len(offered) == 3 and all(offered.values()),
     )
 
 

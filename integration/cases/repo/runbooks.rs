@@ -1,0 +1,77 @@
+//! What calls a person at night leads to a heading that says what to do.
+//!
+//! Never asks Prometheus. What stays true: each alert, failure class and exit code has its heading in
+//! docs/runbooks.md, and no heading is left of something that is gone.
+
+use std::fs;
+
+use certagent::{exit::Exit, model::failure::FailureClass};
+
+use super::rooms::root;
+
+fn text(path: &str) -> String {
+    fs::read_to_string(root().join(path)).unwrap()
+}
+
+/// The headings below a heading of the second level.
+fn headings(part: &str) -> Vec<String> {
+    let text = text("docs/runbooks.md");
+    let (_, rest) = text.split_once(&format!("\n## {part}\n")).unwrap();
+    let lines = rest.split("\n## ").next().unwrap().lines();
+    lines
+        .filter_map(|line| line.strip_prefix("### "))
+        .map(str::to_owned)
+        .collect()
+}
+
+/// Each alert with the lines below it.
+fn alerts() -> Vec<(String, String)> {
+    let text = text("configs/alerts.yaml");
+    let blocks = text.split("      - alert: ").skip(1);
+    let found = blocks.map(|block| block.split_once('\n').unwrap());
+    found
+        .map(|(name, rest)| (name.to_owned(), rest.to_owned()))
+        .collect()
+}
+
+#[test]
+fn every_alert_has_its_runbook_and_links_to_it() {
+    let alerts = alerts();
+    let names: Vec<_> = alerts.iter().map(|(name, _)| name.clone()).collect();
+    assert_eq!(headings("Alerts"), names);
+    for (name, rest) in alerts {
+        let link = format!("docs/runbooks.md#{}", name.to_lowercase());
+        assert!(rest.contains(&format!("runbook_url: {link}\n")), "{name}");
+        let (_, texts) = rest.split_once("annotations:").unwrap();
+        let what = texts.contains("$labels.instance") || texts.contains("$labels.subject");
+        assert!(
+            what && texts.contains("description:"),
+            "{name} names nothing"
+        );
+    }
+}
+
+#[test]
+fn every_failure_class_and_exit_code_has_its_runbook() {
+    let classes = FailureClass::ALL.map(|class| class.name().to_owned());
+    assert_eq!(headings("Failure classes"), classes);
+    let failed = Exit::ALL.into_iter().filter(|exit| *exit != Exit::Done);
+    let exits: Vec<_> = failed
+        .map(|exit| format!("{}: {}", exit.code(), exit.meaning()))
+        .collect();
+    assert_eq!(headings("Exit codes"), exits);
+}
+
+#[test]
+fn what_is_silenced_are_alerts_that_exist_and_none_that_pages_alone() {
+    let names: Vec<_> = alerts().into_iter().map(|(name, _)| name).collect();
+    let text = text("configs/alertmanager.yaml");
+    let words = text.split(|c: char| !c.is_alphanumeric());
+    let named: Vec<_> = words
+        .filter(|word| word.starts_with("Certagent") && *word != "Certagent")
+        .collect();
+    assert!(named.len() >= 10, "{named:?}");
+    for name in named {
+        assert!(names.iter().any(|one| one == name), "{name} is no alert");
+    }
+}
