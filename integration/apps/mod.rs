@@ -5,7 +5,7 @@
 mod certs;
 mod loki;
 mod nginx;
-mod postgres;
+pub(crate) mod postgres;
 pub(crate) mod stubborn;
 
 use std::time::Duration;

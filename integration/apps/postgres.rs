@@ -15,7 +15,7 @@ use super::{Authority, Family, look, on_a_free_port, target, up, verified};
 use crate::rig::{Process, tool};
 
 /// It refuses to run as root: the user of its package then, and whose files these are.
-fn somebody() -> Option<(u32, u32)> {
+pub(crate) fn postgres_user() -> Option<(u32, u32)> {
     if !rustix::process::geteuid().is_root() {
         return None;
     }
@@ -66,7 +66,7 @@ fn postgresql_is_verified_over_starttls_and_refuses_strangers() {
     let program = program.canonicalize().unwrap();
     let home = tempfile::tempdir().unwrap();
     fs::set_permissions(home.path(), fs::Permissions::from_mode(0o755)).unwrap();
-    let user = somebody();
+    let user = postgres_user();
     let authority = Authority::new();
     let certs = home.path().join("certs");
     let old = authority.publish(&certs, user);

@@ -1,6 +1,7 @@
 //! What the built binary must do, one module a subject.
 
 mod agent;
+mod applications;
 mod cli;
 mod conformance;
 mod dev;

@@ -27,7 +27,9 @@ fn files(dir: &str, found: &mut Vec<PathBuf>) {
         let name = path.file_name().unwrap().to_str().unwrap();
         if path.is_dir() && !["tests", "testing"].contains(&name) {
             files(path.to_str().unwrap(), found);
-        } else if path.is_file() && !["tests.rs", "testing.rs", "glossary.md"].contains(&name) {
+        } else if path.is_file()
+            && !["tests.rs", "testing.rs", "glossary.md", "upgrade.md"].contains(&name)
+        {
             found.push(path);
         }
     }
