@@ -160,7 +160,6 @@ fn an_outage_leaves_a_dozen_lines_however_many_attempts_it_takes() {
     let shown = format!("{took:?}, {failed} attempts\n{}", lines.join("\n"));
     assert!(failed > 12, "{shown}");
     assert!(lines.len() <= 12, "{} lines, {shown}", lines.len());
-    println!("{shown}");
     agent.signal(Signal::TERM);
     agent.wait(PATIENCE);
 }

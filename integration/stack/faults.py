@@ -153,7 +153,11 @@ class Faults:
         quick = {"CERTAGENT_VERIFY_TIMEOUT": "2s", "CERTAGENT_PROBE_INTERVAL": "1s"}
         hook = {"CERTAGENT_ON_CERT_CHANGE": "exec"}
         refuse = {**quick, **hook, "CERTAGENT_RELOAD_COMMAND": "/bin/false"}
-        shout = {**hook, "CERTAGENT_RELOAD_COMMAND": f"/usr/bin/env,python3,{base}/shout.py"}
+        shout = {
+            **hook,
+            "CERTAGENT_PROBE": "false",
+            "CERTAGENT_RELOAD_COMMAND": f"/usr/bin/env,python3,{base}/shout.py",
+        }
         (stack.base / "shout.py").write_text("for line in range(100): print(str(line) + 990 * 'x')\n")
         self.agents = {
             "querier": Certagent(base, "querier", bao, token),
