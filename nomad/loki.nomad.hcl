@@ -40,7 +40,7 @@ variable "image" {
 variable "certagent_image" {
   type        = string
   description = "An image with the certagent binary as its entry point"
-  default     = "certagent:0.1.0"
+  default     = "certagent:0.2.0"
 }
 
 variable "loki_command" {
