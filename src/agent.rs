@@ -328,7 +328,7 @@ async fn route(
     }
 }
 
-/// Returns when a task ended although nobody asked it to, which is a bug; else never.
+/// Returns when a task exited although it was not cancelled, which is a bug; else never.
 async fn ended(tasks: &mut JoinSet<()>) {
     match tasks.join_next().await {
         Some(Err(error)) => error!(

@@ -133,7 +133,7 @@ impl Handle {
     /// Sends a signal to it.
     ///
     /// # Errors
-    /// `NotFound` when it has ended.
+    /// `NotFound` when it has exited.
     pub fn signal(&self, signal: Signal) -> io::Result<()> {
         pidfd_send_signal(self.pidfd.as_fd(), signal).map_err(|error| match error {
             rustix::io::Errno::SRCH => io::Error::new(io::ErrorKind::NotFound, "it has expired"),
@@ -151,7 +151,7 @@ pub fn exit_code(status: ExitStatus) -> u8 {
     code.and_then(|code| u8::try_from(code).ok()).unwrap_or(255)
 }
 
-/// The exit code of something that a signal ended.
+/// The exit code of something that a signal killed.
 #[must_use]
 pub fn signal_code(signal: Signal) -> u8 {
     u8::try_from(128 + signal.as_raw()).unwrap_or(255)

@@ -82,7 +82,7 @@ async fn dispatch(command: Command, environment: &Environment) -> anyhow::Result
     exit.map(ExitCode::from)
 }
 
-/// The configuration in force, with logging started as it says. For commands that act.
+/// The effective configuration, with logging started as it says. For commands that act.
 ///
 /// # Errors
 /// [`Problems`], all of them; the command ends with [`Exit::Usage`].
@@ -90,7 +90,7 @@ pub(crate) fn configured(flags: &Flags, environment: &Environment) -> anyhow::Re
     configured_with(flags, environment, |_| ())
 }
 
-/// As [`configured`] for what goes on running: `harden` is called before any thread is started.
+/// As [`configured`] for what continues to run: `harden` is called before any thread is started.
 pub(crate) fn configured_with(
     flags: &Flags,
     environment: &Environment,

@@ -1,4 +1,4 @@
-//! What certagent was told to do: file, then environment, then flags, each stronger than the last.
+//! What certagent is configured to do: file, then environment, then flags, each stronger than the last.
 //!
 //! Reads the machine once, at the edge; below here everything is a value. Never connects anywhere.
 //! What stays true: a [`Config`] that exists is complete and consistent, and every problem found on
@@ -71,7 +71,7 @@ pub fn environment() -> Environment {
         .collect()
 }
 
-/// The configuration in force.
+/// The effective configuration.
 ///
 /// # Errors
 /// Every problem at once: unknown keys, bad values, what is missing, what contradicts.

@@ -1,7 +1,7 @@
 //! What may wake a loop before its time: an operator's wish, a changed directory.
 //!
 //! Never carries data besides flags: whoever is woken looks at the facts again. What stays true: a
-//! note made while nobody waits is not lost.
+//! note made while no loop waits is not lost.
 
 use std::sync::{
     Arc,
@@ -26,7 +26,7 @@ impl Inputs {
         self.wake.notify_one();
     }
 
-    /// Somebody changed something in the directory.
+    /// Something in the directory was changed.
     pub(crate) fn disturb(&self) {
         self.disturbed.store(true, Ordering::SeqCst);
         self.wake.notify_one();
@@ -37,12 +37,12 @@ impl Inputs {
         self.wake.notify_one();
     }
 
-    /// The live set is another one than before.
+    /// Another publication than before.
     pub(crate) fn publish(&self) {
         self.published.notify_one();
     }
 
-    /// Returns when the live set has changed, at once when it did since the last call.
+    /// Returns when another publication was made, at once when it did since the last call.
     pub(crate) async fn published(&self) {
         self.published.notified().await;
     }

@@ -2,9 +2,9 @@
 //!
 //! A directory is reached component by component: each one is opened with `O_PATH | O_NOFOLLOW`
 //! beneath the one before, and a link is followed only when it is root's or ours and lies in a
-//! directory that nobody else may change. What is written goes beneath a descriptor that was
+//! directory that no other user may change. What is written goes beneath a descriptor that was
 //! checked; mode, owner and times are changed through descriptors only. What stays true: nothing
-//! here waits for somebody else (no FIFO, no device is opened), and nothing is read without a limit.
+//! here waits for another process (no FIFO, no device is opened), and nothing is read without a limit.
 //!
 //! `openat2` is not used: `RESOLVE_NO_SYMLINKS` would refuse `/var/run`, and no flag of it asks who
 //! owns a link or a directory. cap-std neither looks at owners nor limits what is read. Names below
@@ -40,7 +40,7 @@ use rustix::{
 pub struct TrustedOwners {
     /// The configured owner of the files.
     pub uid: Option<u32>,
-    /// The configured group: it may write where everybody else may not.
+    /// The configured group: it may write where other users may not.
     pub gid: Option<u32>,
 }
 
@@ -56,7 +56,7 @@ impl TrustedOwners {
         uid == 0 || uid == geteuid().as_raw() || Some(uid) == self.uid
     }
 
-    /// The bits by which somebody else may write.
+    /// The bits by which another user may write.
     pub(crate) fn foreign_write_bits(&self, stat: &Stat) -> u32 {
         match self.gid == Some(stat.st_gid) {
             true => stat.st_mode & 0o002,
@@ -122,7 +122,7 @@ impl Directory {
         walk::Walk::new(trust, Some(mode)).directory(path, last)
     }
 
-    /// Refuses a directory that is somebody else's, or that others may write.
+    /// Refuses a directory that is another user's, or that others may write.
     ///
     /// # Errors
     /// A [`PathRefusal`] with path, owner and mode.

@@ -64,7 +64,7 @@ impl DoctorFinding {
 pub(crate) enum CheckOutcome {
     /// As it should be.
     Fine,
-    /// It can't be told; why.
+    /// It is not known; why.
     Skipped(String),
     /// Wrong.
     Wrong(Vec<DoctorFinding>),
@@ -88,7 +88,7 @@ impl CheckOutcome {
         }
     }
 
-    /// One outcome for several things: what is wrong wins over what can't be told.
+    /// One outcome for several things: what is wrong wins over what is not known.
     fn all(outcomes: impl IntoIterator<Item = Self>) -> Self {
         let (mut found, mut skipped, mut fine) = (Vec::new(), None, false);
         for outcome in outcomes {
@@ -107,13 +107,13 @@ impl CheckOutcome {
     }
 }
 
-/// How one check ended.
+/// What one check came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum CheckStatus {
     /// As it should be.
     Ok,
-    /// It can't be told.
+    /// It is not known.
     Skipped,
     /// Wrong, and the agent still works.
     Warn,
@@ -139,11 +139,11 @@ impl CheckStatus {
 pub struct Row {
     /// Which one.
     pub check: &'static Check,
-    /// How it ended.
+    /// What it came to.
     pub status: CheckStatus,
     /// What is wrong.
     pub found: Vec<DoctorFinding>,
-    /// Why it can't be told.
+    /// Why it is not known.
     pub skipped: Option<String>,
 }
 
@@ -197,7 +197,7 @@ impl DoctorReport {
             .unwrap_or(Exit::Done)
     }
 
-    /// How many checks ended like this.
+    /// How many checks came to this.
     #[must_use]
     pub fn count(&self, status: CheckStatus) -> usize {
         self.rows.iter().filter(|row| row.status == status).count()

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use crate::model::failure::FailureClass;
 
-/// How a command ended, as the calling shell or Nomad sees it.
+/// What a command came to, as the calling shell or Nomad sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Exit {
@@ -64,7 +64,7 @@ impl Exit {
     }
 }
 
-/// The code of a command that ended on a failure of this class.
+/// The code of a command that exited on a failure of this class.
 impl From<FailureClass> for Exit {
     fn from(class: FailureClass) -> Self {
         match class {

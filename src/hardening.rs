@@ -34,7 +34,7 @@ static CLOSED: OnceLock<bool> = OnceLock::new();
 pub struct Part {
     /// `memory`, `no_new_privs`, `capabilities` or `landlock`.
     pub name: &'static str,
-    /// Is it in force?
+    /// Is it effective?
     pub active: bool,
     /// How far, or why not.
     pub detail: String,

@@ -1,7 +1,7 @@
 //! HTTP clients: what all have in common, and those for everything but the issuer: one request, one answer.
 //!
 //! Never follows a redirect, never obeys a proxy variable, keeps no idle connection that would wake
-//! the process. What stays true: an error is told without the URL, whose query may hold a key.
+//! the process. What stays true: an error is shown without the URL, whose query may hold a key.
 
 mod apart;
 

@@ -1,7 +1,7 @@
 //! One certificate from Vault: key and CSR, request, answer, checks; for the agent, `issue` and
 //! `doctor`.
 //!
-//! Never publishes and keeps no record. What stays true: everybody judges an answer in the same way.
+//! Never publishes and keeps no record. What stays true: every command judges an answer in the same way.
 
 pub(crate) mod extras;
 

@@ -93,7 +93,7 @@ pub trait Issuer: Send + Sync {
     /// A credential with this fingerprint was used up by ourselves, before a restart.
     fn recall_spent(&self, _fingerprint: &str) {}
 
-    /// Keeps the access to Vault alive while nobody orders (token renewal). Never returns; run
+    /// Keeps the access to Vault alive while nothing is requested (token renewal). Never returns; run
     /// it beside the loop and drop it to end it. By default there is nothing to keep alive.
     fn tend(&self) -> impl Future<Output = ()> + Send {
         std::future::pending()

@@ -226,9 +226,9 @@ impl ProbeRun<'_> {
         served
     }
 
-    /// The alert of TLS by which the peer ended this connection.
+    /// The alert of TLS by which the peer closed this connection.
     async fn alert(&self, stream: &mut TlsStream<Bounded>) -> Option<String> {
-        // rustls repeats the error that ended the session.
+        // rustls repeats the error that closed the session.
         let error = match stream.get_mut().1.process_new_packets() {
             Err(error) => io::Error::new(io::ErrorKind::InvalidData, error),
             // We could not write to it: what it said on leaving may be still to be read.

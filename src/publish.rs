@@ -126,7 +126,7 @@ impl CertDir {
         Self::open_witnessed(files, None)
     }
 
-    /// As [`CertDir::open`], with somebody who sees, and may fail, every file-system step.
+    /// As [`CertDir::open`], with a witness that sees, and may fail, every file-system step.
     ///
     /// # Errors
     /// As [`CertDir::open`].
@@ -341,13 +341,13 @@ impl CertDir {
         }
     }
 
-    /// Somebody took our own rights to the directory away, or gave others the right to write in it:
+    /// Another process took our own rights to the directory away, or gave others the right to write in it:
     /// sets that back. A directory that holds nothing of ours is left as it is, and refused.
     fn close(&self, directory: &mut Directory) -> Result<(), PublishError> {
         let stat = *directory.stat();
         let open = self.rules.trust().foreign_write_bits(&stat);
         let set = |directory: &mut Directory, mode| {
-            // In a directory of somebody else's this fails, and the next step says why.
+            // In another user's directory this fails, and the next step says why.
             let _not_ours = directory.set_mode(mode & 0o7777);
         };
         if !self.rules.trust().owns(stat.st_uid) {
@@ -382,7 +382,7 @@ impl CertDir {
         let access = self.rules.dir();
         let made = above.make_dir(name, access.mode)?;
         if !made.names()?.is_empty() {
-            // Somebody exchanged it at this moment: what that is may not be given away.
+            // It was exchanged at this moment: what that is may not be given away.
             let error = io::ErrorKind::DirectoryNotEmpty.into();
             return Err(file::failed("make the directory", &self.path, error));
         }

@@ -32,7 +32,7 @@ use crate::{
 /// Bytes of the largest file that is looked at.
 const LARGEST: u64 = 1024 * 1024;
 
-/// What the application is told about.
+/// What the application is reloaded for.
 #[derive(Clone, Debug)]
 pub struct Event {
     /// Name of the certificate.
@@ -123,10 +123,10 @@ impl ActionRunner {
         }
     }
 
-    /// Performs `action`; returns when it has ended.
+    /// Performs `action`; returns when it is done.
     ///
     /// # Errors
-    /// Why the application was not, or perhaps not, told.
+    /// Why the application was not, or perhaps not, reloaded.
     pub async fn perform(&self, action: &Action, event: &Event) -> Result<Delivery, ReloadFailure> {
         match action {
             Action::None => Ok(Delivery::Delivered),

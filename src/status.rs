@@ -76,7 +76,7 @@ pub struct Status {
     /// The generation with which the set of anchors changed last, as far as this process saw it.
     #[serde(skip)]
     pub anchors_since: String,
-    /// How the last manual renewal ended.
+    /// What the last manual renewal came to.
     pub manual_renewal: Option<Forced>,
     /// The last things that happened, oldest first.
     pub events: Events,
@@ -91,7 +91,7 @@ pub struct HealthCheck {
     /// When it began.
     #[serde(serialize_with = "moment")]
     pub at: Timestamp,
-    /// Who says that it can serve, or why nobody does.
+    /// Who says that it can serve, or why no address does.
     #[serde(flatten, serialize_with = "found")]
     pub found: Result<IssuerHealth, String>,
 }
@@ -194,7 +194,7 @@ pub struct LastReload {
     pub at: Timestamp,
     /// Attempts of this action that reached the application, or may have.
     pub times: u32,
-    /// How the last attempt ended, with the reason of a failure; none while it is under way, or when
+    /// What the last attempt came to, with the reason of a failure; none while it is under way, or when
     /// certagent was restarted meanwhile.
     pub outcome: Option<Result<(), String>>,
 }
@@ -222,7 +222,7 @@ pub struct LastProbe {
     pub message: Option<String>,
 }
 
-/// The published set.
+/// The published certificate files.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Live {
     /// Generation id that `..data` points at.

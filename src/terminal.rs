@@ -180,7 +180,7 @@ impl Screen {
     }
 }
 
-/// Replaces the line on stderr, if that is a terminal: nobody else shall find the spinner in a file.
+/// Replaces the line on stderr, if that is a terminal: no file gets the spinner.
 fn draw(line: &str) {
     let mut out = io::stderr();
     if out.is_terminal() {

@@ -112,11 +112,11 @@ struct Shared {
 struct Inner {
     /// Watched directory to root.
     roots: BTreeMap<PathBuf, PathBuf>,
-    /// Root to its watched directories: with a thousand roots nobody may walk all of them.
+    /// Root to its watched directories: with a thousand roots no event may walk all of them.
     dirs: BTreeMap<PathBuf, Vec<PathBuf>>,
     /// Roots with a change that was not yet reported.
     changed: BTreeSet<PathBuf>,
-    /// Counts changes, so that quiet can be told from busy.
+    /// Counts changes, so that quiet differs from busy.
     seen: u64,
 }
 

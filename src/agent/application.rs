@@ -23,7 +23,7 @@ pub type Doing<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// One application, or all of an allocation.
 pub trait Application: Send + Sync {
-    /// Performs one action; returns when it has ended.
+    /// Performs one action; returns when it is done.
     fn perform<'a>(
         &'a self,
         action: &'a Action,

@@ -21,7 +21,7 @@ pub(super) struct Context<I, C> {
     pub(super) application: Arc<dyn Application>,
     /// The longest time between two checks of clock and files.
     pub(super) tick: Duration,
-    /// One wake-up at those checks for everybody; absent under a test's clock.
+    /// One wake-up at those checks for all loops; absent under a test's clock.
     pub(super) ticks: wall::Ticks,
     /// How many orders may be under way at once.
     pub(super) gate: Semaphore,

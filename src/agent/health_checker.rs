@@ -1,7 +1,7 @@
 //! One look at a Vault that is unavailable, shared by all certificates of the process.
 //!
 //! Never decides when to look (`model/health.rs` does) and never orders. What stays true: two looks
-//! are never under way at once, and one that is hardly older answers everybody who asks.
+//! are never under way at once, and one that is hardly older answers every loop that asks.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! What one certificate has on disk, and the same in memory: live set, staged set, record.
+//! What one certificate has on disk, and the same in memory: published files, staged files, record.
 //!
 //! Never asks anybody. What stays true: memory holds nothing as live that was not published; a set
 //! that could not be written is kept in memory and written later; an order is on record, durably,
@@ -35,11 +35,11 @@ use crate::{
     },
 };
 
-/// The published set.
+/// The published certificate files.
 pub(super) struct LiveFiles {
     pub(super) verified: Verified,
     pub(super) generation: GenerationId,
-    /// Fingerprint of the request it answers; empty when nobody remembers.
+    /// Fingerprint of the request it answers; empty when it is not known.
     pub(super) fingerprint: String,
     /// When it came from Vault; unknown when the record was lost.
     pub(super) obtained_at: Option<Timestamp>,
@@ -154,7 +154,7 @@ impl Holdings {
         self.dir.is_some()
     }
 
-    /// The published set.
+    /// The published certificate files.
     pub(super) fn live(&self) -> Option<&LiveFiles> {
         self.live.as_ref()
     }
@@ -429,7 +429,7 @@ impl Holdings {
         repaired
     }
 
-    /// Somebody may have removed the directory with its lock. False when another agent has it now:
+    /// Another process may have removed the directory with its lock. False when another agent has it now:
     /// then nothing here counts any more.
     fn keep_hold(&mut self, dir: &CertDir, config: &CertConfig) -> bool {
         if self.hold.as_ref().is_some_and(|hold| dir.is_held_by(hold)) {
@@ -514,7 +514,7 @@ impl Holdings {
     }
 }
 
-/// Records what was found as the live set.
+/// Records what was found as the published certificate files.
 fn take_over(held: &LiveFiles, state: &mut Record, config: &CertConfig, now: Timestamp) {
     held.enter(state, config);
     if state.trust.is_empty() {

@@ -108,7 +108,7 @@ pub(super) async fn poll<I: Issuer, C: Clock>(
 
 fn note(found: &MountIssuers, known: &watch::Sender<KnownCas>) {
     let cas = issuance::listed(found);
-    // sent each time: who has vouched for what, and when, is what `model/trust.rs` remembers
+    // sent each time: who has listed what, and when, is what `model/trust.rs` remembers
     known.send_replace(Some(MountCas {
         fingerprint: fingerprint(&cas, found.default.as_deref()),
         all: cas.into(),

@@ -328,7 +328,7 @@ impl<I, C: Clock> Reloader<I, C> {
         }
     }
 
-    /// Waits for the moment, a common boundary or another live set; whichever comes first.
+    /// Waits for the moment, a common boundary or another publication; whichever comes first.
     async fn wait(&mut self, at: Option<Timestamp>) {
         let at = self.keep_lease(at).await;
         let Context {

@@ -101,7 +101,7 @@ enum Settling {
     CheckedOnce(Instant),
 }
 
-/// A renewal that somebody asked for.
+/// A manual renewal.
 #[derive(Default)]
 struct Manual {
     /// It has not come yet.
@@ -172,7 +172,7 @@ impl<I: Issuer, C: Clock> Renewer<I, C> {
     }
 
     /// While another agent holds the directory: waits a moment, and tries again. True while it does.
-    /// Nothing is asked, published, repaired or told meanwhile, and it is no failure.
+    /// Nothing is asked, published, repaired or reloaded meanwhile, and it is no failure.
     async fn stand_by(&mut self) -> bool {
         if self.holdings.lock().is_open() {
             return false;

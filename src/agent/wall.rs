@@ -44,7 +44,7 @@ pub(crate) async fn slice(
 /// Says when a common moment has come, or the clock was set; absent where each slice is slept.
 pub(crate) type Ticks = Option<watch::Receiver<()>>;
 
-/// Wakes everybody at each multiple of `look`, by one alarm of the kernel. Runs for ever.
+/// Wakes all loops at each multiple of `look`, by one alarm of the kernel. Runs for ever.
 pub(crate) async fn tick(clock: &impl Clock, look: Duration, ticks: watch::Sender<()>) {
     let mut alarm = WallTimer::new();
     loop {

@@ -31,7 +31,7 @@ impl WallTimer {
         AsyncFd::new(timer).ok().map(Self)
     }
 
-    /// Waits until the wall clock shows `at`, or until somebody sets it; false when that did not
+    /// Waits until the wall clock shows `at`, or until it is set; false when that did not
     /// work and nothing was waited for. Dropping it has no effect.
     pub(super) async fn wait(&self, at: Timestamp) -> bool {
         self.set(at).is_ok() && self.expires().await.is_ok()

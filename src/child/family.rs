@@ -44,7 +44,7 @@ impl Family {
             since: started.map_or(u64::MAX, |one| one.started),
             adopts: only(leader) && set_child_subreaper(Some(getpid())).is_ok(),
         };
-        // what an earlier one left behind and has ended since
+        // what an earlier one left behind and has exited since
         reap(&found);
         family
     }
@@ -115,7 +115,7 @@ fn only(leader: Pid) -> bool {
     own::list().iter().all(|pid| *pid == leader)
 }
 
-/// Takes note of the end of every child that nobody waits for.
+/// Takes note of the end of every child that nothing waits for.
 fn reap(all: &[Process]) {
     let own = own::list();
     let children = all.iter().filter(|one| one.parent == Some(getpid()));

@@ -35,7 +35,7 @@ const TAKEN: [(Signal, Origin, &str); 11] = [
 enum Origin {
     /// Another process's kill.
     Process,
-    /// A key or the terminal itself, sent to the whole group; else somebody's kill.
+    /// A key or the terminal itself, sent to the whole group; else a kill of another process.
     Terminal,
     /// Another process's kill; never taken on a terminal, where it stops a background process.
     Daemon,

@@ -43,12 +43,12 @@ pub async fn reap_orphans() {
     }
 }
 
-/// Reaps every ended child that is not our own; says how many.
+/// Reaps every exited child that is not our own; says how many.
 fn sweep() -> io::Result<usize> {
     let own = own::list();
     let children = children(Path::new("/proc"))?;
     let foreign = children.into_iter().filter(|pid| !own.contains(pid));
-    // Not ended, or not ours after all: the answer is none, and nothing is taken.
+    // Not exited, or not ours after all: the answer is none, and nothing is taken.
     let ended = foreign.filter(|pid| {
         let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
         matches!(waitid(WaitId::Pid(*pid), options), Ok(Some(_)))

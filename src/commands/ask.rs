@@ -1,6 +1,6 @@
 //! Asks the running agent over its status socket.
 //!
-//! Never keeps a connection. What stays true: when nobody answers, the error says what is there and
+//! Never keeps a connection. What stays true: when no process answers, the error says what is there and
 //! what to do.
 
 use std::{

@@ -1,4 +1,4 @@
-//! `certagent check-config`: what is in force, with the source of every value, or all problems.
+//! `certagent check-config`: what is effective, with the source of every value, or all problems.
 //!
 //! Never connects anywhere and never shows a secret.
 

@@ -60,7 +60,7 @@ pub(super) async fn run(args: &DevArgs, environment: &Environment) -> anyhow::Re
         )
         .into());
     }
-    // Warnings and failures only: the rest is told line by line on stdout.
+    // Warnings and failures only: the rest is shown line by line on stdout.
     let logging = LoggingConfig {
         format: LogFormat::Text,
         level: tracing::Level::WARN,
@@ -129,7 +129,7 @@ async fn serve(
     }
 }
 
-/// The agent against the embedded PKI, told as it happens; a summary at the end.
+/// The agent against the embedded PKI, shown as it happens; a summary at the end.
 async fn demonstrate(
     server: DevServer,
     stage: &Stage,

@@ -180,7 +180,7 @@ async fn published(statuses: &[watch::Receiver<Status>], deadline: Instant) -> R
         for status in statuses {
             let mut status = status.clone();
             if status.wait_for(|one| one.live.is_some()).await.is_err() {
-                // the agent ended, which is told elsewhere
+                // the agent exited, which is logged elsewhere
                 pending::<()>().await;
             }
         }

@@ -1,6 +1,6 @@
 //! `certagent inspect`: what is in a certificate directory or a PEM file, and whether it is good.
 //!
-//! Never changes anything, asks nobody, and shows no key. What stays true: a set that `run` would
+//! Never changes anything, asks no server, and shows no key. What stays true: a set that `run` would
 //! reuse is good here, and every other one says why not.
 
 mod report;

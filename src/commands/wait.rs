@@ -1,7 +1,7 @@
 //! `certagent wait`: returns when the ready file says that a valid set is published.
 //!
 //! Never reads a key or a certificate. What stays true: it succeeds only on a ready file whose set has
-//! not ended; on a time-out it says what it saw.
+//! not expired; on a time-out it says what it saw.
 
 use std::{
     fmt,
@@ -130,7 +130,7 @@ fn say(path: &Path, seen: &ReadyFileState) {
     log::last_words(&format!("{what}\n"));
 }
 
-/// Waits until the ready file names a set that has not ended; looks at least once. What it waits for
+/// Waits until the ready file names a certificate that has not expired; looks at least once. What it waits for
 /// goes to `say`, at first and whenever it changes.
 ///
 /// # Errors

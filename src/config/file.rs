@@ -70,7 +70,7 @@ pub fn parse(text: &str, origin: &str) -> Result<Written, Problems> {
     }
 }
 
-/// As [`parse`], but goes on after problems so that all of them are found; `None` when there is
+/// As [`parse`], but continues after problems so that all of them are found; `None` when there is
 /// no making sense of the text.
 pub(super) fn read(text: &str, origin: &str, problems: &mut Problems) -> Option<Written> {
     // Some editors write a byte order mark, which means nothing in UTF-8.
@@ -245,7 +245,7 @@ impl FileReader<'_> {
             }
             Err(message) => {
                 self.problem(attribute.span(), &path, message);
-                // It was written, so nobody shall say that it is missing.
+                // It was written, so no message may say that it is missing.
                 let (texts, source) = (Vec::new(), self.source(attribute.span()));
                 block.values.insert(setting.key, Value { texts, source });
             }

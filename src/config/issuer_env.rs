@@ -138,7 +138,7 @@ fn unknown(all: &mut Gathered<'_>) {
     }
 }
 
-/// The issuer's token must not pass through a proxy that somebody set for web pages.
+/// The issuer's token must not pass through a proxy that is set for web pages.
 fn usual_proxies(all: &mut Gathered<'_>) {
     for name in ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"] {
         for name in [name.to_owned(), name.to_ascii_lowercase()] {

@@ -13,7 +13,7 @@ use super::{
     table::{Fallback, Section, Setting, ValueKind, find},
 };
 
-/// One setting in force.
+/// One effective setting.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Effective {
     /// The certificate it belongs to, for settings of a certificate.
@@ -31,7 +31,7 @@ pub(super) struct Gathered<'a> {
     pub(super) environment: &'a Environment,
     pub(super) flags: &'a Flags,
     pub(super) problems: Problems,
-    /// The rows for `check-config`, when somebody wants them.
+    /// The rows for `check-config`, when they are wanted.
     pub(super) table: Option<Vec<Effective>>,
     pub(super) notes: Vec<String>,
 }

@@ -18,7 +18,7 @@ pub struct SettingText(String);
 impl SettingText {
     /// The texts of one setting, each covered as the table says.
     pub(super) fn all(setting: &Setting, texts: &[String]) -> Vec<Self> {
-        // A password with a comma in it was taken apart; nobody knows which parts are its own.
+        // A password with a comma in it was taken apart, and which parts are its own is not known.
         let parts = setting.shown == Shown::Url
             && texts.len() > 1
             && texts.iter().any(|text| text.contains('@'));

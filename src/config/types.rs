@@ -49,7 +49,7 @@ pub enum Listen {
 pub struct StatusSocket {
     /// At most [`MAX_SOCKET_PATH`] bytes.
     pub path: PathBuf,
-    /// Somebody wrote it down; else it is worked out, and the agent does without when it can't be.
+    /// It was configured; else it is worked out, and the agent does without when it can't be.
     pub chosen: bool,
 }
 
@@ -228,11 +228,11 @@ pub struct CertConfig {
     pub trust: TrustPolicy,
     /// How often to look for new issuers of the mount; zero is never.
     pub ca_poll_interval: Duration,
-    /// How long an anchor that nobody vouches for any more stays in CA.pem.
+    /// How long an anchor that is no longer listed stays in CA.pem.
     pub ca_retention: Duration,
     /// How to see which certificate the application serves, when it shall be looked at.
     pub probe: Option<ProbeConfig>,
-    /// How to make the application load it; without it nobody is told.
+    /// How to make the application load it; without it nothing is reloaded.
     pub reload: Option<ReloadConfig>,
     /// Go back to the set before, when that one lasts so much longer; `None` is never.
     pub rollback: Option<Duration>,

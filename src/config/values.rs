@@ -41,7 +41,7 @@ pub(super) fn truth(text: &str) -> Result<bool, String> {
     }
 }
 
-/// An octal file mode that lets the owner read and nobody execute.
+/// An octal file mode that lets the owner read and no user execute.
 pub(super) fn mode(text: &str) -> Result<u32, String> {
     let mode = u32::from_str_radix(text, 8).map_err(|_| "not an octal mode such as 0640")?;
     if mode & 0o400 == 0 {
@@ -53,7 +53,7 @@ pub(super) fn mode(text: &str) -> Result<u32, String> {
     Ok(mode)
 }
 
-/// A key is never for everybody.
+/// A key is never for every user.
 pub(super) fn key_perms(text: &str) -> Result<u32, String> {
     match mode(text)? {
         open if open & 0o007 != 0 => {

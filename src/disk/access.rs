@@ -20,7 +20,7 @@ pub(crate) fn own_gid() -> u32 {
 }
 
 /// Sets the mode of what an `O_PATH` descriptor means, through its name below `/proc/self/fd`.
-/// That name leads to the open file itself, so nobody can put something else in its place.
+/// That name leads to the open file itself, so no process can put something else in its place.
 ///
 /// # Errors
 /// As chmod(2); `NotFound` when `/proc` is not there.

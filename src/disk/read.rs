@@ -1,4 +1,4 @@
-//! Reading a file that somebody else may have put there: regular, bounded, never waited for.
+//! Reading a file that another user may have put there: regular, bounded, never waited for.
 
 use std::{
     fs::File,
@@ -41,7 +41,7 @@ pub(crate) fn read(path: &Path, limit: u64) -> Result<Content, PathRefusal> {
     take(&reopen(&fd, path)?, path, limit)
 }
 
-/// Reads a file that decides what we do to others: no link of somebody else on the way, one name
+/// Reads a file that decides what we do to others: no link of another user on the way, one name
 /// only. `limit` is in bytes; the caller judges the owner.
 ///
 /// # Errors

@@ -19,7 +19,7 @@ pub enum PathFault {
     ForeignDirectory,
     /// Others may write in the directory.
     OpenDirectory,
-    /// A link on the way that somebody else made or could have replaced.
+    /// A link on the way that another user made or could have replaced.
     ForeignLink,
     /// A directory is needed and something else is there.
     NotADirectory,

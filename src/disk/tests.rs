@@ -16,7 +16,7 @@ use tempfile::TempDir;
 use super::*;
 
 const LIMIT: u64 = 100;
-/// Somebody else: `nobody`.
+/// Another user: `nobody`.
 const OTHER: u32 = 65_534;
 
 fn temp() -> (TempDir, PathBuf) {

@@ -107,7 +107,7 @@ impl<'t> Walk<'t> {
         Ok(Some(OsString::from_vec(text.into_bytes())))
     }
 
-    /// Somebody else may rename what lies in this directory.
+    /// Another user may rename what lies in this directory.
     fn is_replaceable(&self, stat: &Stat) -> bool {
         let sticky = stat.st_mode & 0o1000 != 0;
         !self.trust.owns(stat.st_uid) || (stat.st_mode & 0o002 != 0 && !sticky)

@@ -18,7 +18,7 @@ use crate::{
 /// Bytes; larger ones are no credential.
 const MAX_CREDENTIAL_BYTES: u64 = 64 * 1024;
 
-/// The credential, as far as it may be told.
+/// The credential, as far as it may be shown.
 #[derive(Clone, Debug)]
 pub(super) struct Credential {
     pub(super) path: PathBuf,

@@ -54,7 +54,7 @@ pub struct DoctorFacts {
     /// What the Task API said, or why it was not asked.
     pub(super) nomad: Result<NomadFacts, &'static str>,
     pub(super) processes: Vec<ProcessFacts>,
-    /// Nomad's shared directory, which everybody with `read-fs` can read.
+    /// Nomad's shared directory, which every user with `read-fs` can read.
     pub(super) alloc_dir: Option<PathBuf>,
     /// Sockets that are, or would be, connected to or listened on.
     pub(super) sockets: Vec<(String, PathBuf)>,
@@ -152,7 +152,7 @@ pub(super) struct NomadFacts {
     pub(super) refusal: Option<ReloadFailure>,
 }
 
-/// A process that is told by a signal: where it is named, and what it is.
+/// A process that is reloaded by a signal: where it is named, and what it is.
 #[derive(Debug)]
 pub(super) struct ProcessFacts {
     pub(super) pid_file: PathBuf,

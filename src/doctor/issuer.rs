@@ -29,7 +29,7 @@ use crate::{
     vault::{self, Health, TokenFacts, Vault},
 };
 
-/// The longest that one question may take; somebody is waiting.
+/// The longest that one question may take: a person is waiting.
 const QUESTION_TIMEOUT: Duration = Duration::from_secs(5);
 /// JWTs and certificates bear half a minute, what people compare by hand does too.
 const MAX_CLOCK_OFFSET: Duration = Duration::from_secs(30);

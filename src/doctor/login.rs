@@ -1,6 +1,6 @@
 //! Checks of the credential, the login and the token.
 //!
-//! Never shows a credential. What stays true: what the file itself tells is told before the issuer
+//! Never shows a credential. What stays true: what the file itself shows is said before the issuer
 //! is asked, and each cause of a refused login has one code.
 
 use std::time::Duration;

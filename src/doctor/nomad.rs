@@ -25,7 +25,7 @@ pub(super) fn socket(environment: &Environment) -> Option<PathBuf> {
     Some(PathBuf::from(secrets).join("api.sock"))
 }
 
-/// Not asked where nobody is told through it, and outside of an allocation.
+/// Not asked where no reload goes through it, and outside of an allocation.
 pub(super) async fn ask(
     config: Option<&Config>,
     environment: &Environment,

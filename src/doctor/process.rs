@@ -3,7 +3,7 @@
 //! Never sends a signal; reads `/proc` alone. What stays true: a process that does not catch a
 //! signal is named before the signal ends it.
 //!
-//! A Go program shows every signal as caught, because its runtime does; Loki is therefore told by
+//! A Go program shows every signal as caught, because its runtime does; Loki is therefore known by
 //! its name.
 
 use std::path::{Path, PathBuf};

@@ -1,6 +1,6 @@
 //! What the application serves, where a probe is configured.
 //!
-//! Connects once with the published set, as the agent's own probe does, and sends nothing after
+//! Connects once with the published certificate files, as the agent's own probe does, and sends nothing after
 //! the handshake but what the probe is configured for.
 
 use super::{CheckOutcome, DoctorFacts, DoctorFinding, facts::ProbeOutcome};
@@ -40,7 +40,7 @@ pub(super) fn closed(facts: &DoctorFacts) -> CheckOutcome {
     })
 }
 
-/// Somebody listens, and no certificate was seen.
+/// A process listens, and no certificate was seen.
 pub(super) fn no_tls(facts: &DoctorFacts) -> CheckOutcome {
     failed(facts, |code| {
         !matches!(

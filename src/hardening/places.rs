@@ -1,6 +1,6 @@
 //! Which files and privileges a configuration needs.
 //!
-//! Never opens anything. What stays true: a directory that somebody may exchange while the process
+//! Never opens anything. What stays true: a directory that another user may exchange while the process
 //! runs is reached from the one above it.
 
 use std::{

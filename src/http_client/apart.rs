@@ -1,8 +1,8 @@
-//! A thread of its own for exchanges with other servers: whatever they send, the loops go on.
+//! A thread of its own for exchanges with other servers: whatever they send, the loops continue.
 //!
 //! hyper reads interim responses (RFC 9110 section 15.2) without a bound, and a task that can always
 //! read leaves little time to others on its thread. What stays true: an exchange that is dropped
-//! ends, and one that reads without end and gets no answer is ended.
+//! ends, and one that reads without end and gets no answer is cancelled.
 
 use std::{
     future::pending,

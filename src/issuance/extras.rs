@@ -1,4 +1,4 @@
-//! The pinned extra anchors of a certificate: a PEM file that somebody else may replace.
+//! The pinned extra anchors of a certificate: a PEM file that another process may replace.
 //!
 //! Never writes. What stays true: all certificates of the file or none.
 

@@ -40,7 +40,7 @@ use crate::{
 /// How long one connection to health and metrics may take in all.
 const CONNECTION_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Everybody on this machine, as on loopback.
+/// Every user of this machine, as on loopback.
 const PUBLIC_MODE: u32 = 0o666;
 
 /// Our own user; root may do everything anyway.
@@ -75,7 +75,7 @@ pub struct Servers {
 }
 
 impl Servers {
-    /// Binds what is configured. A status socket that nobody chose is done without when it can't be
+    /// Binds what is configured. A status socket that was not configured is done without when it can't be
     /// had, with a warning.
     ///
     /// # Errors

@@ -32,7 +32,7 @@ use crate::{config::Environment, status::Status};
 /// A supervisor that does not read is not waited for any longer than this.
 const SEND_TIMEOUT: Duration = Duration::from_millis(200);
 
-/// The supervisor that asked to be told.
+/// The supervisor that asked to be notified.
 #[derive(Clone, Debug)]
 pub struct Supervisor {
     address: SocketAddr,
@@ -44,13 +44,13 @@ pub struct Supervisor {
 pub struct Start {
     /// Something else that has to happen first, such as the start of the application.
     pub also: CancellationToken,
-    /// From then on one published set is enough; before, all certificates need one.
+    /// From then on one published certificate is enough; before, all certificates need one.
     pub deadline: Instant,
 }
 
 impl Supervisor {
     /// From `NOTIFY_SOCKET`, a path or `@` and an abstract name, `WATCHDOG_USEC` and `WATCHDOG_PID`.
-    /// `None` when nobody asked, or with a warning in a way that cannot be done.
+    /// `None` when no supervisor asked, or with a warning in a way that cannot be done.
     /// sd_notify(3) and sd_watchdog_enabled(3).
     #[must_use]
     pub fn from_environment(environment: &Environment) -> Option<Self> {

@@ -1,4 +1,4 @@
-//! Unix sockets that nobody else can take or reach.
+//! Unix sockets that no other user can take or reach.
 //!
 //! Never replaces a socket that answers, nor a file that is none. What stays true: from the first
 //! instant that a socket can be found at its path it has its mode.
@@ -28,7 +28,7 @@ const BIND_NAME: &str = "s";
 /// Why there is no socket.
 #[derive(Debug, thiserror::Error)]
 pub enum SocketError {
-    /// The directory is no good: it is somebody else's, others may write in it, or a link leads there.
+    /// The directory is no good: it is another user's, others may write in it, or a link leads there.
     #[error("{0}; give the socket a directory of its own")]
     Dir(#[from] PathRefusal),
     /// A process answers at that path.
@@ -74,7 +74,7 @@ impl Drop for SocketFile {
 
 impl Socket {
     /// Binds `path` with `mode`. Its directory is made (0700) or must be ours and closed to writers.
-    /// A socket that nobody answers at is replaced.
+    /// A socket at which no process answers is replaced.
     ///
     /// # Errors
     /// See [`SocketError`]; nothing was changed then, except that the directory may be new.
@@ -129,7 +129,7 @@ fn free(directory: &Directory, name: &str, path: &Path) -> Result<(), SocketErro
     }
     match answers(directory, name) {
         Err(Errno::CONNREFUSED | Errno::NOENT) => Ok(()),
-        // One that does not take us now (its queue is full) is somebody too.
+        // One that does not take us now (its queue is full) is a process too.
         Ok(()) | Err(Errno::AGAIN) => Err(SocketError::Taken(path.to_owned())),
         Err(error) => Err(SocketError::System {
             path: path.to_owned(),

@@ -144,7 +144,7 @@ pub struct View {
 pub struct Readiness {
     /// Why it is not ready; empty means ready.
     pub reasons: Vec<Reason>,
-    /// What is wrong although the application is served well: somebody should look.
+    /// What is wrong although the application is served well: a person should check.
     pub degraded: Vec<Reason>,
 }
 

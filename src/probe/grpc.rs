@@ -21,7 +21,7 @@ const MAX_HEADER_LIST_BYTES: u32 = 16 << 10;
 /// Why there is no answer.
 #[derive(Debug)]
 pub(super) enum Fault {
-    /// HTTP/2 failed: [`h2::Error::is_remote`] says whether the peer ended it.
+    /// HTTP/2 failed: [`h2::Error::is_remote`] says whether the peer closed it.
     Http2(h2::Error),
     /// The answer is none of gRPC.
     Answer(String),

@@ -76,7 +76,7 @@ impl Trust {
     }
 }
 
-/// A published set: trust, certificate, and the key unless only trust is needed.
+/// Published certificate files: trust, certificate, and the key unless only trust is needed.
 #[derive(Clone)]
 pub struct Identity {
     trust: Trust,

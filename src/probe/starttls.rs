@@ -1,7 +1,7 @@
 //! The few words of PostgreSQL and SMTP after which a connection becomes TLS.
 //!
 //! Never reads a byte too many: what follows belongs to TLS. What stays true: nothing that the peer
-//! says in clear text is believed beyond "go on".
+//! says in clear text is believed beyond "continue".
 
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 

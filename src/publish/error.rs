@@ -14,7 +14,7 @@ pub(crate) const HELD: &str = "dir-held";
 /// The code of [`PublishError::NoSuchGeneration`].
 pub(crate) const GENERATION_MISSING: &str = "generation-missing";
 
-/// A failure of publication, reading back or repair. The live set is what it was before.
+/// A failure of publication, reading back or repair. The published files are what they were before.
 #[derive(Debug, thiserror::Error)]
 pub enum PublishError {
     /// One file-system step failed.

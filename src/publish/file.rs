@@ -1,6 +1,6 @@
 //! One file, replaced as a whole: for everything that is not part of a certificate set.
 //!
-//! Never follows a link at the file's name, nor one of somebody else above it. What stays true: a
+//! Never follows a link at the file's name, nor one of another user above it. What stays true: a
 //! reader sees the old content or the new, and the mode is the wanted one from the first instant,
 //! whatever the umask.
 
@@ -17,7 +17,7 @@ pub(super) use crate::disk::split;
 use crate::disk::{Directory, Last, TrustedOwners};
 
 /// Replaces the file at `path`; missing parent directories are made with mode 0755. The file's
-/// directory has to be root's or ours, and nobody else may write in it (a sticky one is fine).
+/// directory has to be root's or ours, and no other user may write in it (a sticky one is fine).
 /// rename(2) after fsync(2).
 ///
 /// # Errors

@@ -8,7 +8,7 @@
 //! 4  rename ..new to ..gen-<id>, fsync the certificate directory: the generation is complete
 //! 5  link ..data.tmp -> ..gen-<id>, rename it over ..data, fsync: the one visible step
 //! 6  make the outer links CA.pem, cert.pem, key.pem -> ..data/<name> where they are not right
-//! 7  remove what nobody needs any more
+//! 7  remove what is no longer needed
 //! ```
 //!
 //! Never touches anything outside the certificate directory, nor a name in it that is not ours.
@@ -133,7 +133,7 @@ fn next_id(place: &Place<'_>, new: &Place<'_>) -> Result<GenerationId, PublishEr
         .min(GenerationId::MAX_ID_MILLIS);
     let all = generations(place)?;
     let next = all.last().map_or(now, |newest| now.max(newest.0 + 1));
-    // A number at the very end was made up by somebody: count on from today's, past any that is.
+    // A number at the very end was made up by another process: count on from today's, past any that is.
     let first = if next > GenerationId::MAX_ID_MILLIS {
         now
     } else {
@@ -279,7 +279,7 @@ fn make_room(place: &Place<'_>, all: bool) -> Result<bool, PublishError> {
     Ok(removed)
 }
 
-/// All three files are there; somebody may have taken one away.
+/// All three files are there; another process may have taken one away.
 fn is_whole(place: &Place<'_>, id: GenerationId) -> bool {
     place.enter(&id.dir()).is_ok_and(|inside| {
         let file = |name| inside.kind(name) == Some(FileType::RegularFile);

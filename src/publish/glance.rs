@@ -2,7 +2,7 @@
 //!
 //! An open would wake our own watcher, and reading a thousand sets at each look is work for nothing.
 //! Never says what changed. What stays true: a change of content, mode, owner or name changes the
-//! inode's change time, which nobody can set; a comparison is trusted only when the same state was
+//! inode's change time, which no process can set; a comparison is trusted only when the same state was
 //! compared again so much later that the clock of those times had moved on.
 
 use std::{
@@ -67,7 +67,7 @@ fn facts(found: &rustix::fs::Stat) -> [u64; 8] {
     ]
 }
 
-/// Nobody attacks this: it only tells our own sets apart.
+/// No attack is expected here: it only tells our own sets apart.
 fn digest(set: &Rendered) -> u64 {
     let mut hasher = DefaultHasher::new();
     (&set.ca, &set.cert, set.key.expose()).hash(&mut hasher);

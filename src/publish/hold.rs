@@ -53,7 +53,7 @@ impl CertDir {
         Ok(Hold { file })
     }
 
-    /// Whether the lock is still that of this directory: somebody may have removed the directory,
+    /// Whether the lock is still that of this directory: another process may have removed the directory,
     /// or the file, and then another agent can hold the new one.
     #[must_use]
     pub fn is_held_by(&self, hold: &Hold) -> bool {

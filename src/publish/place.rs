@@ -121,7 +121,7 @@ impl Rules {
         }
     }
 
-    /// The record holds no secret, yet is nobody else's business.
+    /// The record holds no secret, yet no other user needs it.
     pub(super) fn record(&self) -> Access {
         self.with_mode(0o640)
     }
@@ -145,7 +145,7 @@ pub(super) struct Access {
 
 impl Access {
     /// True when the owner is as wanted. Without a wanted group it has to be our own, unless the
-    /// group may do no more than everybody.
+    /// group may do no more than every user.
     pub(super) fn owner_fits(&self, stat: &Stat) -> bool {
         let gains = (self.mode >> 3) & 0o7 & !self.mode;
         let group = match self.gid {
@@ -284,12 +284,12 @@ impl<'w> Place<'w> {
         let made = self
             .enter(name)
             .map_err(|source| self.failed("open", name, source))?;
-        // Else a default access list above would go on to every file in it.
+        // Else a default access list above would reach every file in it.
         disk::strip_acl(&made).map_err(|source| self.failed("close", name, source))?;
         Ok(made)
     }
 
-    /// Opens a directory beneath, never through a link, and none that is somebody else's.
+    /// Opens a directory beneath, never through a link, and none that is another user's.
     pub(super) fn enter(&self, name: &str) -> io::Result<Self> {
         let fd = fs::openat(&self.fd, name, directory_flags(), Mode::empty())?;
         if let Some(trust) = &self.trust
@@ -306,7 +306,7 @@ impl<'w> Place<'w> {
         })
     }
 
-    /// As [`Place::enter`]; when somebody took our own right to enter away, takes it back.
+    /// As [`Place::enter`]; when another process took our own right to enter away, takes it back.
     pub(super) fn enter_own(&self, name: &str) -> io::Result<Self> {
         let inside = match self.enter(name) {
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
@@ -346,7 +346,7 @@ impl<'w> Place<'w> {
     ) -> Result<(), PublishError> {
         let flags =
             OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        // Owner bits only: nobody else may hold a descriptor from before the owner was set.
+        // Owner bits only: no other process may hold a descriptor from before the owner was set.
         let first = Mode::from_raw_mode(access.mode & 0o600);
         let fd = self.step(Op::Create, name, || {
             Ok(fs::openat(&self.fd, name, flags, first)?)
@@ -528,7 +528,7 @@ fn directory_flags() -> OFlags {
     OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC
 }
 
-/// `O_NONBLOCK`: somebody may have put a FIFO there, and opening it must not hang.
+/// `O_NONBLOCK`: another user may have put a FIFO there, and opening it must not hang.
 fn file_flags() -> OFlags {
     OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC
 }

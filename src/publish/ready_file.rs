@@ -38,7 +38,7 @@ pub struct ReadyFile {
 
 impl ReadyFile {
     /// Replaces the ready file: mode 0644, parent directory made when missing. That directory has to
-    /// be root's, ours or the configured owner's, and nobody else may write in it.
+    /// be root's, ours or the configured owner's, and no other user may write in it.
     ///
     /// # Errors
     /// [`PublishError`]; an old ready file is still there then.
@@ -49,7 +49,7 @@ impl ReadyFile {
         file::replace_for(path, &text, 0o644, trust)
     }
 
-    /// Reads a ready file; `None` when there is none. Whoever wrote it: a reader may be somebody else
+    /// Reads a ready file; `None` when there is none. Whoever wrote it: a reader may be another user
     /// than the agent. Never waits, whatever lies there.
     ///
     /// # Errors

@@ -176,7 +176,7 @@ impl Group {
         }
     }
 
-    /// Kills it, and waits a moment until all of it has ended.
+    /// Kills it, and waits a moment until all of it has exited.
     async fn end(mut self) {
         self.kill();
         let _stuck = timeout(END_TIMEOUT, async {

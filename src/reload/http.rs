@@ -49,7 +49,7 @@ pub(super) async fn send(
     ))
 }
 
-/// `http://` to loopback: whatever is told would be open to others on the way elsewhere.
+/// `http://` to loopback: the request would be open to others on the way elsewhere.
 pub(super) fn check(url: &str) -> Result<Url, ReloadFailure> {
     let wrong = |why: &str| {
         let hint = "write it as http://127.0.0.1:8080/-/reload";

@@ -1,6 +1,6 @@
 //! What `auto` means for Loki: by its version (docs/loki.md).
 //!
-//! Never sends SIGHUP, which kills every version. What stays true: a version that nobody could ask
+//! Never sends SIGHUP, which kills every version. What stays true: a version that could not be asked
 //! for leads to a list that looks first and restarts only when that shows nothing.
 
 use std::time::Duration;

@@ -139,7 +139,7 @@ impl Nomad {
     }
 
     /// Whether it is there, takes our token, and lets us signal: signal 0 to a task that can't exist.
-    /// Nomad judges the token first: whoever may signal is told that there is no such task.
+    /// Nomad judges the token first: whoever may signal is answered that there is no such task.
     ///
     /// # Errors
     /// Each refusal by its name.

@@ -55,7 +55,7 @@ struct Held {
 }
 
 impl Held {
-    /// Has the process that is held still its id? Then nobody else has it.
+    /// Has the process that is held still its id? Then no other process has it.
     fn is_there(&self) -> bool {
         still_has(&self.fd, self.identity.pid)
     }
@@ -291,7 +291,7 @@ fn hold(pid: i32) -> Result<Option<Held>, ReloadFailure> {
         }
     };
     let read = read(pid);
-    // As long as the descriptor's process has its id, nobody else has: what was read is its own.
+    // As long as the descriptor's process has its id, no other process has: what was read is its own.
     if !still_has(&fd, pid) {
         return Ok(None);
     }

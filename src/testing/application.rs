@@ -28,7 +28,7 @@ use crate::{
     testing::{clock::TestClock, lock::FakeLock},
 };
 
-/// What it does when it is told.
+/// What it does at a reload.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Habit {
     /// Reads the files.
@@ -81,7 +81,7 @@ pub(crate) struct FakeApplication {
 }
 
 impl FakeApplication {
-    /// One that has not been started and reloads when it is told.
+    /// One that has not been started and reloads when it is asked to.
     pub(crate) fn new(clock: Arc<TestClock>, dir: PathBuf) -> Self {
         let behaviour = Behaviour {
             habit: Habit::Reloads,

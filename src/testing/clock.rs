@@ -1,6 +1,6 @@
 //! A wall clock that follows tokio's pausable time and can be stepped.
 //!
-//! Never reads the system's wall clock. What stays true: while nobody steps it, it moves exactly
+//! Never reads the system's wall clock. What stays true: while no test steps it, it moves exactly
 //! as tokio's clock does, so a paused test can wait for days.
 
 use std::{
@@ -44,7 +44,7 @@ impl TestClock {
         self.stepped_millis.fetch_add(millis, Ordering::SeqCst);
     }
 
-    /// The machine sleeps: wall time goes on, timers (monotonic time) do not.
+    /// The machine sleeps: wall time continues, timers (monotonic time) do not.
     pub(crate) fn suspend(&self, asleep: Duration) {
         self.step(i64::try_from(asleep.as_millis()).expect("a span that fits"));
     }

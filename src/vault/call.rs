@@ -88,7 +88,7 @@ impl From<FailedCall> for Failure {
     }
 }
 
-/// Keeps connections open while somebody is busy; drop it, and the last one closes them.
+/// Keeps connections open while a request is under way; drop it, and the last one closes them.
 pub(super) type Hold = Arc<Vec<Server>>;
 
 /// All addresses and what requests to them have in common.

@@ -186,7 +186,7 @@ impl Vault {
         }
     }
 
-    /// An issuer as everybody may see it.
+    /// An issuer as every user may see it.
     pub(super) async fn issuer_body(
         &self,
         hold: &Hold,
@@ -202,7 +202,7 @@ impl Vault {
         Ok(answer.json::<Answer<IssuerBody>>("issuer")?.data)
     }
 
-    /// What the mount says to everybody of an issuer that it made itself: that one is stored there as
+    /// What the mount says to every user of an issuer that it made itself: that one is stored there as
     /// any certificate is. None for others.
     /// Vault API, PKI, "Read certificate".
     async fn is_revoked(

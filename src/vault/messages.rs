@@ -1,6 +1,6 @@
 //! What Vault and OpenBao say when they refuse, and what it means: one table.
 //!
-//! The API has status codes for few faults only, so these are told apart by the server's own words.
+//! The API has status codes for few faults only, so these are distinguished by the server's own words.
 //! What stays true: each row names who says it, and a test asks the real OpenBao for each that is
 //! its own.
 

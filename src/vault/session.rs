@@ -68,7 +68,7 @@ struct SessionState {
     given_up: bool,
 }
 
-/// What can be told to be wrong without asking anybody.
+/// What is seen to be wrong without a request.
 pub(super) fn check(config: &VaultConfig, auth: &Auth) -> Result<(), Failure> {
     if !matches!(auth, Auth::Cert { .. }) {
         return Ok(());
@@ -297,7 +297,7 @@ impl Session {
         drop(state);
         match &self.auth {
             Auth::Token(_) => false,
-            // Somebody may have written a new one since.
+            // A new one may have been written since.
             Auth::TokenFile(_) => match auth::prepare(&self.auth).await {
                 Ok(Way::Given(secret)) => secret != *token.secret(),
                 _ => false,

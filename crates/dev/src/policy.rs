@@ -1,6 +1,6 @@
 //! What a token may do: the built-in policies `root`, `default` and `certagent`, as a table.
 //!
-//! Never parses a policy: nobody can write one here.
+//! Never parses a policy: no policy can be written here.
 
 /// What `default` and `certagent` allow; `+` is one segment (Vault, "Policies", "Policy syntax").
 const RULES: &[(&str, &str, &str)] = &[

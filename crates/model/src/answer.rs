@@ -61,7 +61,7 @@ pub fn parse(body: &[u8], own_key: Option<PrivateKey>) -> Result<Bundle, Refusal
     let pool = fields::chain(data, &mut problems);
     let key = fields::key(data.get("private_key"), own_key, &mut problems);
     match &leaf {
-        // Said here already: the fields that describe the leaf then disagree, which helps nobody.
+        // Said here already: the fields that describe the leaf then disagree, which helps no reader.
         Some((_, facts)) if facts.is_ca => {
             let message = format!("`certificate` is a CA: {}", facts.subject);
             problems.push(RefusalReason::new("leaf-is-ca", message));

@@ -73,7 +73,7 @@ fn is_like_url(text: &str) -> bool {
     text.contains("://") || user.contains(':') && !text.starts_with('/')
 }
 
-/// Any text that somebody wrote into a setting.
+/// Any text of a setting.
 #[must_use]
 pub fn setting(text: &str) -> String {
     if text.contains("-----") || text.contains(DASHES) || der(text) {

@@ -63,7 +63,7 @@ pub struct Facts {
     pub looks: HealthHistory,
     /// The requests of the last hour, by what they count as.
     pub requests: Requests,
-    /// Somebody asked for a renewal now; cleared by the next published set.
+    /// A manual renewal is wanted; cleared by the next publication.
     pub forced: bool,
     /// The mount has other CAs than when an answer was refused: one request is free.
     pub freed: bool,
@@ -89,13 +89,13 @@ pub enum Next {
 pub enum ActionReason {
     /// Nothing is published yet.
     NothingPublished,
-    /// The live set answers another request than today's.
+    /// The published certificate answers another request than today's.
     RequestChanged,
-    /// Somebody asked for it.
+    /// It is a manual renewal.
     Forced,
     /// The renewal time; as a wait, the time until it.
     Due,
-    /// The live certificate has ended.
+    /// The published certificate has expired.
     Expired,
     /// A staged set is there; as a wait, it isn't valid yet.
     Staged,
@@ -139,7 +139,7 @@ impl ActionReason {
 }
 
 impl ActionReason {
-    /// A change at the mount may have ended what it waits for.
+    /// A change at the mount may have removed what it waits for.
     #[must_use]
     pub fn is_cured_at_the_mount(self) -> bool {
         matches!(
@@ -198,7 +198,7 @@ pub fn decide(facts: &Facts, policy: &RenewPolicy, now: Timestamp) -> Next {
     }
 }
 
-/// Why to ask now although nobody said so, or when to look again.
+/// Why to ask now although no person wants it, or when to look again.
 fn planned_request(
     facts: &Facts,
     policy: &RenewPolicy,
@@ -224,7 +224,7 @@ fn planned_request(
     }
 }
 
-/// Whether the limit lets another request leave that nobody asked for.
+/// Whether the limit lets another request leave that is not manual.
 ///
 /// # Errors
 /// When not: the moment at which one is free.
@@ -259,8 +259,8 @@ fn reason(facts: &Facts, policy: &RenewPolicy, now: Timestamp) -> Result<ActionR
     }
 }
 
-/// How long the quarantine of the last answer holds off another one: not once the live set has
-/// ended, nor against somebody's wish.
+/// How long the quarantine of the last answer holds off another one: not once the published one has
+/// expired, nor against a manual renewal.
 fn held(facts: &Facts, now: Timestamp) -> Option<Timestamp> {
     let live = facts.live.as_ref().filter(|_| !facts.forced)?;
     let until = facts.held_until?.min(live.validity.not_after);
@@ -318,7 +318,7 @@ fn follows(staged: &Staged, live: &LiveLeaf, now: Timestamp) -> bool {
 }
 
 /// Until when to wait for a staged set that starts later; `None` when it is better to ask for
-/// another one now, because the live set doesn't last until then.
+/// another one now, because the published one doesn't last until then.
 fn worth_waiting_for(
     staged: &Staged,
     facts: &Facts,

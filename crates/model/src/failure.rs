@@ -18,7 +18,7 @@ pub enum FailureClass {
     Unavailable,
     /// Vault knows us and says no (403), or the login was refused.
     Denied,
-    /// The request can't succeed until somebody changes the role, the mount or our configuration.
+    /// The request can't succeed until the role is changed, the mount or our configuration.
     Misconfigured,
     /// The issuer answered with something that verification refuses.
     BadAnswer,

@@ -90,9 +90,9 @@ pub struct Requests {
 pub enum Share {
     /// It is due: free once what it brings is published.
     Due,
-    /// It is not due, and nobody asked for it.
+    /// It is not due, and not manual.
     Other,
-    /// Somebody asked for it.
+    /// It is a manual renewal.
     Manual,
 }
 

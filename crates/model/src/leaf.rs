@@ -47,7 +47,7 @@ pub enum CertError {
 /// The family of a public key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeyAlgorithm {
-    /// ECDSA on P-224, P-256, P-384 or P-521 (told apart by [`KeyFacts::bits`]).
+    /// ECDSA on P-224, P-256, P-384 or P-521 (distinguished by [`KeyFacts::bits`]).
     Ec,
     /// RSA.
     Rsa,

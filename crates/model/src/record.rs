@@ -38,11 +38,11 @@ pub struct Record {
     /// The form of this record.
     #[serde(default = "Form::none")]
     pub form: Form,
-    /// Fingerprint of the request that the live set answers.
+    /// Fingerprint of the request that the published certificate answers.
     pub fingerprint: String,
     /// Id of the generation that `..data` was last pointed at.
     pub generation: Option<String>,
-    /// When the live set came back from Vault.
+    /// When the published certificate came back from Vault.
     pub obtained_at: Option<Timestamp>,
     /// When it is due; recomputed at start, kept for readers.
     pub due_at: Option<Timestamp>,
@@ -61,7 +61,7 @@ pub struct Record {
     pub spent_credential: String,
     /// What was last read from the file of extra anchors, as PEM.
     pub extra_anchors: Vec<String>,
-    /// Trust anchors and when they were last vouched for.
+    /// Trust anchors and when they were last listed.
     pub trust: Memory,
     /// How far the application has come with the live generation; written together with it.
     pub reload: Option<ReloadRecord>,

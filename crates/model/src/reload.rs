@@ -186,7 +186,7 @@ pub enum ReloadNext {
     WaitUntil(Option<Timestamp>, Why),
     /// Verified, and no probe is configured that could show that it was lost.
     Done,
-    /// The list is used up: say so loudly, [`ReloadRecord::alerted`], save, go on.
+    /// The list is used up: log an error, [`ReloadRecord::alerted`], save, continue.
     Alert(Why),
     /// Go back: [`ReloadRecord::roll_back`], or [`ReloadRecord::forget_previous`] when that can't be
     /// done.
@@ -361,7 +361,7 @@ impl Facts<'_> {
                 return self.step_failed(attempt, deadline);
             }
             Outcome::Failed(failed) => Some(failed.at.plus(pause(attempt.failures))),
-            // The process ended between the record and the answer: perhaps it reached nothing.
+            // The process exited between the record and the answer: perhaps it reached nothing.
             Outcome::Unknown => Some(self.now),
         };
         match again_at.filter(|at| *at < deadline) {

@@ -173,8 +173,8 @@ pub struct Request {
     pub ttl: Duration,
     /// The key to make (sign), or to ask for (issue, where the role leaves it open).
     pub key_type: KeyType,
-    /// Issue mode where nobody chose a key type: what the role makes is taken, if it is strong.
-    /// Roles are RSA 2048 unless somebody says otherwise.
+    /// Issue mode where no key type is configured: what the role makes is taken, if it is strong.
+    /// Roles are RSA 2048 unless they say otherwise.
     pub key_type_open: bool,
     /// Sign mode only: keep the private key over renewals.
     pub reuse_key: bool,

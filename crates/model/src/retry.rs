@@ -1,7 +1,7 @@
 //! When to try again: one plan per failure class, planned backwards from notAfter.
 //!
 //! The time before notAfter is cut into slots, wide far from the end and narrow near it; a mirror
-//! image of them goes on after it. Each slot gets at most one attempt, at a moment inside it that
+//! image of them continues after it. Each slot gets at most one attempt, at a moment inside it that
 //! a hash of the seed picks ("full jitter"), so that a fleet spreads evenly. On top of that the
 //! first few failures in a row are followed up at once.
 //!
@@ -20,7 +20,7 @@ use crate::{
 /// The grid of slots begins this long before (and after) notAfter: an attempt needs some time.
 const LAST_ATTEMPT_MARGIN_MILLIS: u64 = 500;
 
-/// A Retry-After is obeyed up to this once the certificate has ended, or before there is one.
+/// A Retry-After is obeyed up to this once the certificate has expired, or before there is one.
 const MAX_RETRY_AFTER_AFTER_EXPIRY: Duration = Duration::from_secs(3600);
 
 /// No failure is followed up sooner than this.
@@ -183,7 +183,7 @@ fn obey(
     validity: Option<Validity>,
     seed: &str,
 ) -> Timestamp {
-    // A fleet that was told the same must not come back in the same second.
+    // A fleet that got the same answer must not come back in the same second.
     let jitter = fraction("after", seed, u64::from(run.total));
     let asked = |wait: Duration| {
         let spread = (wait / 10).max(Duration::from_secs(1));
@@ -217,7 +217,7 @@ fn reserve(validity: Validity) -> Duration {
 }
 
 /// How many attempts of this class are still planned before the certificate ends; quick ones not
-/// counted. Zero when it has ended. This is the "runway" of metrics.
+/// counted. Zero when it has expired: `certagent_renewal_attempts_remaining`.
 #[must_use]
 pub fn runway(class: FailureClass, validity: Validity, now: Timestamp) -> u32 {
     let left = millis(now.until(validity.not_after));

@@ -38,7 +38,7 @@ pub struct RenewPolicy {
     pub min_remaining: MinRemaining,
     /// Most requests in an hour that are not due, or bring nothing.
     pub max_issuances_per_hour: IssuanceLimit,
-    /// How long the first start may go on failing before the process ends with the failure's code.
+    /// How long the first start may continue to fail before the process exits with the failure's code.
     pub startup_timeout: Duration,
 }
 
@@ -183,7 +183,7 @@ pub struct Due {
 
 /// When a certificate with this validity, which came at `obtained_at`, is due under `policy`.
 ///
-/// A certificate that had already ended when it came is due at once; it is refused, and refused
+/// A certificate that had already expired when it came is due at once; it is refused, and refused
 /// answers are paced.
 #[must_use]
 pub fn due(validity: Validity, obtained_at: Option<Timestamp>, policy: &RenewPolicy) -> Due {

@@ -119,7 +119,7 @@ mod tests {
                 let now = Timestamp::from_unix_millis(epoch).plus(offset);
                 let start = stagger.free_at(now);
                 prop_assert!(start >= now);
-                // Everybody has a turn within one window.
+                // Every allocation has a turn within one window.
                 prop_assert!(start <= now.plus(stagger.width() * count));
                 spans.push((start, start.plus(stagger.width() / 2)));
             }

@@ -1,7 +1,7 @@
 //! Which anchors CA.pem holds: those of the own chain, of the mount as far as the policy goes, pinned
 //! extras, and recently trusted ones.
 //!
-//! Never fetches. What stays true: an anchor stays for the overlap after it was last vouched for, unless
+//! Never fetches. What stays true: an anchor stays for the overlap after it was last listed, unless
 //! it was revoked or distrusted; what was revoked once does not come back from the memory.
 
 mod mount;
@@ -81,10 +81,10 @@ pub fn extras(text: &str) -> Result<Vec<Vec<u8>>, String> {
     Ok(ders)
 }
 
-/// Joins what is vouched for now with what was vouched for within `overlap`.
+/// Joins what is listed now with what was listed within `overlap`.
 ///
 /// Of the mount come the anchors above the issuers that the policy takes. Expired anchors are
-/// dropped, others never sooner than `overlap` after they were last vouched for; a clock that went
+/// dropped, others never sooner than `overlap` after they were last listed; a clock that went
 /// back drops nothing. Revoked and distrusted ones go at once, except from the chain: the anchor that
 /// the own certificate hangs on stays until that certificate is replaced.
 #[must_use]

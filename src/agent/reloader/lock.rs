@@ -113,7 +113,7 @@ impl<I, C: Clock> Reloader<I, C> {
             match self.context.application.renew(lock).await {
                 Ok(true) => {}
                 Ok(false) => {
-                    // somebody else may have it now: the next action asks for it anew
+                    // another allocation may have it now: the next action asks for it anew
                     debug!("the lock has lapsed");
                     self.lease.held = None;
                     return earliest(self.lease.until);
@@ -126,7 +126,7 @@ impl<I, C: Clock> Reloader<I, C> {
         earliest(self.lease.until.into_iter().chain([due]).min())
     }
 
-    /// Lets the others go on.
+    /// Lets the others continue.
     pub(super) async fn give_back(&mut self) {
         let lease = std::mem::take(&mut self.lease);
         self.lease.without = lease.without;

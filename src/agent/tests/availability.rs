@@ -46,7 +46,7 @@ async fn never_expires(rig: &Rig, span: Duration) {
     }
 }
 
-/// Asks for a renewal, and returns how it ended.
+/// Asks for a renewal, and returns what came of it.
 async fn renew(rig: &mut Rig) -> Forced {
     let before = rig.status().manual_renewal.map_or(0, |last| last.number);
     rig.running.as_ref().unwrap().force.all();

@@ -1,4 +1,4 @@
-//! Files that somebody changes, disks that refuse, ends in every state.
+//! Files that another process changes, disks that refuse, ends in every state.
 
 use std::{
     fs,
@@ -15,10 +15,10 @@ use crate::{
     testing::{ca::TestCa, issuer::failure},
 };
 
-/// What somebody may do to the files, by name.
+/// What another process may do to the files, by name.
 type Damage<'a> = (&'static str, Box<dyn Fn() + 'a>);
 
-/// Somebody else holds the directory's lock until this is dropped: nothing can be written.
+/// Another process holds the directory's lock until this is dropped: nothing can be written.
 fn hold(dir: &std::path::Path) -> fs::File {
     let dir = fs::File::open(dir).unwrap();
     flock(&dir, FlockOperation::NonBlockingLockExclusive).unwrap();

@@ -1,4 +1,4 @@
-//! Whatever Vault answers: the live set stays, and orders keep the budget.
+//! Whatever Vault answers: the published files stay, and requests keep the limit.
 
 use std::{sync::Arc, time::Duration};
 

@@ -1,4 +1,4 @@
-//! The second loop with a fake application: told, proven, escalated, in alarm, back; never in the
+//! The second loop with a fake application: reloaded, proven, escalated, in alarm, back; never in the
 //! way of a renewal, and no issuer in its way.
 
 use std::{sync::Arc, time::Duration};
@@ -26,7 +26,7 @@ pub(super) fn restart() -> ReloadStep {
     })
 }
 
-/// One certificate that is probed every five minutes and told by these lists.
+/// One certificate that is probed every five minutes and reloaded by these lists.
 pub(super) fn rig_with(
     on_cert_change: Vec<ReloadStep>,
     on_ca_change: Vec<ReloadStep>,
@@ -63,7 +63,7 @@ pub(super) fn rig_with(
     (rig, app)
 }
 
-/// Published, started, attested.
+/// Published, started, verified.
 pub(super) async fn verified(rig: &mut Rig, app: &FakeApplication) -> String {
     rig.start();
     let generation = rig.until_live().await.live.unwrap().generation;
@@ -229,7 +229,7 @@ async fn an_action_that_is_refused_is_an_alarm_and_tried_again() {
             .contains("Nomad answered 403")
     );
     assert!(status.app.reloads[&("nomad_restart", "nomad-denied")] >= 1);
-    // somebody attaches the policy
+    // the policy is attached
     app.behave(|one| one.habit = Habit::Reloads);
     until_verified(&mut rig, &second, secs(1_800)).await;
     assert_eq!(rig.status().app.reload_exhausted, None);

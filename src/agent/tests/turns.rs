@@ -1,4 +1,4 @@
-//! Several agents of one job: a lock lets one at a time be between told and verified, slots give
+//! Several agents of one job: a lock lets one at a time be between reload and proof, slots give
 //! each its turn in the window.
 
 use std::{sync::Arc, time::Duration};

@@ -28,9 +28,9 @@ pub(super) struct Show {
     requests: RequestLog,
     status: watch::Receiver<Status>,
     began: Instant,
-    /// Requests told so far.
+    /// Requests shown so far.
     reloaded: u64,
-    /// The status told last.
+    /// The status shown last.
     last: Option<Status>,
     logins: u64,
     issued: u64,
@@ -154,7 +154,7 @@ impl Show {
             .as_ref()
             .map(|status| status.counts)
             .unwrap_or_default();
-        // Failures are told on stderr, by the agent's own log.
+        // Failures are logged on stderr, by the agent's own log.
         if now.counts.repairs > counts.repairs {
             self.line(Style::Good, "repaired", "the files are as published again")?;
         }

@@ -35,7 +35,7 @@ pub(super) struct Inspection {
     /// What is in CA.pem.
     pub(super) anchors: Vec<InspectedCertificate>,
     pub(super) key: Option<Key>,
-    /// When the live set came, from the agent's record.
+    /// When the published certificate came, from the agent's record.
     pub(super) obtained_at: Option<String>,
     /// When the agent plans to renew it, from its record.
     pub(super) due_at: Option<String>,
@@ -285,7 +285,7 @@ impl Inspection {
         }
     }
 
-    /// What the agent wrote down about the live set.
+    /// What the agent wrote down about the published files.
     fn record(&mut self, state: Option<&Record>, now: Timestamp) {
         let Some(state) = state.filter(|state| state.generation == self.generation) else {
             return;

@@ -1,7 +1,7 @@
 //! `certagent issue --dry-run`: the exact request, and what would be refused.
 //!
 //! Never asks for a certificate. It may log in to ask what the token may do and what the role
-//! allows; where that is forbidden or Vault is unavailable it says so and goes on.
+//! allows; where that is forbidden or Vault is unavailable it says so and continues.
 
 use serde_json::{Value, json};
 

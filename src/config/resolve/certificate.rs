@@ -23,7 +23,7 @@ use crate::model::{
     trust::{TrustPolicy, TrustScope},
 };
 
-/// An anchor that is no longer vouched for stays for at least this, when nothing else is said.
+/// An anchor that is no longer listed stays for at least this, when nothing else is said.
 const MIN_RETENTION: Duration = Duration::from_secs(24 * 3_600);
 
 /// The certificate of `block`, or of flags and variables alone; `several`: it is not the only one.
@@ -106,7 +106,7 @@ fn trust(layers: &mut Layers<'_, '_>, poll: Option<Duration>) -> Option<TrustPol
     })
 }
 
-/// Until everything that an issuer could have signed for the peers, before it left, has ended.
+/// Until everything that an issuer could have signed for the peers, before it left, has expired.
 fn ca_retention(layers: &mut Layers<'_, '_>, request: Option<&Request>) -> Option<Duration> {
     let derived = request.map(|request| {
         let span = request.ttl.max(MIN_RETENTION);

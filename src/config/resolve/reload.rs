@@ -265,7 +265,7 @@ fn step(layers: &mut Layers<'_, '_>, list: &str, word: &str, parts: &Parts) -> O
     }))
 }
 
-/// What works, but not as somebody may believe.
+/// What works, but not as it may be expected.
 fn warn(layers: &mut Layers<'_, '_>, found: &ReloadConfig, signal: Option<SignalName>) {
     let name = layers.certificate.clone().unwrap_or_default();
     let mut note = |text: String| {

@@ -47,7 +47,7 @@ pub(super) fn vault(layers: &mut Layers<'_, '_>) -> Option<VaultConfig> {
     Some(found)
 }
 
-/// Never without TLS by accident, and never because somebody blocks the address that has it.
+/// Never without TLS by accident, and never because an attacker blocks the address that has it.
 fn refuse_plain(layers: &mut Layers<'_, '_>, vault: &VaultConfig) {
     let has = |scheme| vault.addresses.iter().any(|one| one.starts_with(scheme));
     if has("http://") && has("https://") {

@@ -84,7 +84,7 @@ impl Queue {
         drop(waited);
     }
 
-    /// Lines that nobody will read, since the start.
+    /// Lines that were dropped, since the start.
     pub(super) fn dropped(&self) -> u64 {
         self.dropped.load(Ordering::Relaxed)
     }

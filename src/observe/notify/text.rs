@@ -1,7 +1,7 @@
 //! The one line that `systemctl status` shows.
 //!
 //! Never holds a line break or a message from outside. What stays true: it names the first end of a
-//! published set and everything that fails.
+//! published certificate and everything that fails.
 
 use crate::status::Status;
 

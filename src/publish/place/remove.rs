@@ -1,4 +1,4 @@
-//! Removing what bears a name of ours, whatever somebody made of it.
+//! Removing what bears a name of ours, whatever another process made of it.
 //!
 //! Never holds more than two descriptors, however deep a tree is, and never takes longer than
 //! [`MAX_ENTRIES`] entries take. What stays true: what can't be removed is moved aside, so that no

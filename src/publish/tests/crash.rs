@@ -11,7 +11,7 @@ enum Fault {
     CrashBefore,
     /// The step is done, and nothing happens any more.
     CrashAfter,
-    /// The step fails with "no space left", the process goes on and cleans up.
+    /// The step fails with "no space left", the process continues and cleans up.
     Full,
     /// This step and each one like it fail with "no space left", as on a disk that is really full.
     FullFromHere,

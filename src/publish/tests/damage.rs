@@ -1,4 +1,4 @@
-//! Whatever somebody does to the directory, opening it and repairing converges without an issuance.
+//! Whatever another process does to the directory, opening it and repairing converges without an issuance.
 
 use std::{
     io::Write,

@@ -1,7 +1,7 @@
-//! A lock in a Nomad variable, so that one allocation at a time is between told and attested.
+//! A lock in a Nomad variable, so that one allocation at a time is between reload and proof.
 //!
 //! Never waits for it: the caller asks again, and acts without it once `model::reload::may_wait` says
-//! no. What stays true: a holder that is gone blocks nobody for longer than the lock's TTL_RANGE and
+//! no. What stays true: a holder that is gone blocks no allocation for longer than the lock's TTL_RANGE and
 //! delay, because Nomad lets it lapse.
 
 use std::time::Duration;
@@ -13,7 +13,7 @@ use crate::model::reload::ReloadFailure;
 
 /// Nomad takes TTLs from 10 seconds to 24 hours (structs/variables.go).
 const TTL_RANGE: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(24 * 3600));
-/// How long nobody gets the lock after it has lapsed.
+/// How long no allocation gets the lock after it has lapsed.
 const LOCK_DELAY: &str = "1s";
 
 /// A lock that we hold until it lapses.
@@ -30,7 +30,7 @@ pub struct Lock {
 pub enum Taken {
     /// It is ours.
     Mine(Lock),
-    /// Somebody else holds it.
+    /// Another allocation holds it.
     Held,
 }
 

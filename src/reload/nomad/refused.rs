@@ -1,6 +1,6 @@
 //! Nomad's refusals, each by its name.
 //!
-//! Never sends anything. What stays true: what only somebody's change can mend is lasting, all else
+//! Never sends anything. What stays true: what only a change of the configuration can fix is lasting, all else
 //! is tried again.
 
 use crate::model::reload::{Delivery, ReloadFailure};

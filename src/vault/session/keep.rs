@@ -1,4 +1,4 @@
-//! Keeping a token alive while nobody orders.
+//! Keeping a token alive while nothing is requested.
 //!
 //! Wakes once per two thirds of a lease, and when a token file changes; never for a token that a new
 //! login replaces as well. A refused token is not asked for again until something changes.

@@ -1,6 +1,6 @@
 //! A secret id that came response-wrapped: where it was wrapped, then what is in it.
 //!
-//! Never unwraps what was not wrapped by the AppRole mount: that would spend somebody else's token.
+//! Never unwraps what was not wrapped by the AppRole mount: that would spend another process's token.
 
 use serde::Deserialize;
 use zeroize::Zeroizing;

@@ -154,7 +154,7 @@ async fn read(stream: &mut TcpStream) -> Option<Seen> {
     }
 }
 
-/// An answer with further header lines, each ended by CRLF.
+/// An answer with further header lines, each with CRLF at its end.
 pub(super) fn answer(status: u16, headers: &str, body: &str) -> String {
     format!(
         "HTTP/1.1 {status} X\r\nContent-Length: {}\r\n{headers}\r\n{body}",

@@ -1,4 +1,4 @@
-//! Recognises a private key in somebody else's output, in whatever notation it is there.
+//! Recognises a private key in a program's output, in whatever notation it is there.
 //!
 //! Never keeps the key itself longer than its owner does. What stays true: eight bytes of the key in
 //! a row are enough, and what stands in the certificate too is no secret.

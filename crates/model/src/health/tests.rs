@@ -187,7 +187,7 @@ fn live(
     seen
 }
 
-/// The leader of a cluster is gone, and a standby goes on naming it; hours later one is elected.
+/// The leader of a cluster is gone, and a standby continues to name it; hours later one is elected.
 #[test]
 fn an_active_node_is_believed_at_once_after_a_standby_was_wrong_for_hours() {
     let (from, back) = (at(600_000), at(600_000 + 3 * 3_600));

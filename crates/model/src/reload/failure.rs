@@ -14,14 +14,14 @@ pub struct ReloadFailure {
     pub message: String,
     /// What the reader can do about it; empty when unknown.
     pub hint: &'static str,
-    /// Only a change by somebody can make it work: no use in trying the same again soon.
+    /// Only a change of the configuration can make it work: no use in trying the same again soon.
     pub lasting: bool,
     /// It may have reached the application all the same.
     pub reached: bool,
 }
 
 impl ReloadFailure {
-    /// One that reached nobody and may pass.
+    /// One that reached no process and may pass.
     pub fn passing(code: &'static str, message: String, hint: &'static str) -> Self {
         Self {
             code,
@@ -32,7 +32,7 @@ impl ReloadFailure {
         }
     }
 
-    /// One that reached nobody and stays until somebody changes something.
+    /// One that reached no process and stays until something is changed.
     pub fn lasting(code: &'static str, message: String, hint: &'static str) -> Self {
         Self {
             lasting: true,
@@ -40,7 +40,7 @@ impl ReloadFailure {
         }
     }
 
-    /// One of which nobody knows whether it reached the application.
+    /// One of which it is not known whether it reached the application.
     pub fn unclear(code: &'static str, message: String, hint: &'static str) -> Self {
         Self {
             reached: true,

@@ -74,15 +74,15 @@ pub struct Attempt {
     pub reached: u32,
     /// Failed attempts of that step.
     pub failures: u32,
-    /// How the newest attempt ended.
+    /// What the newest attempt came to.
     pub outcome: Outcome,
 }
 
-/// How an attempt ended.
+/// What an attempt came to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "name", rename_all = "snake_case")]
 pub enum Outcome {
-    /// Not known: it is under way, or the process ended before the answer came.
+    /// Not known: it is under way, or the process exited before the answer came.
     Unknown,
     /// It reached the application, or there was none to reach.
     Delivered,
@@ -130,7 +130,7 @@ pub struct FailedAttempt {
     pub message: String,
     /// When.
     pub at: Timestamp,
-    /// Only a change by somebody can make it work.
+    /// Only a change of the configuration can make it work.
     pub lasting: bool,
     /// It may have reached the application all the same.
     pub reached: bool,
@@ -311,7 +311,7 @@ impl ReloadRecord {
         };
     }
 
-    /// The attempt ended.
+    /// The attempt is over.
     pub fn answered(
         &mut self,
         result: Result<Delivery, ReloadFailure>,

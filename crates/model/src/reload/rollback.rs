@@ -30,7 +30,7 @@ pub struct Quarantined {
     pub at: Timestamp,
     /// What the application did.
     pub why: String,
-    /// No set is asked for by the same request before this, unless somebody forces it.
+    /// No set is asked for by the same request before this, unless a person forces it.
     pub hold_until: Timestamp,
 }
 

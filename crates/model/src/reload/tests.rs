@@ -272,7 +272,7 @@ fn who_restarts_on_old_files_is_reloaded_again_and_ever_more_slowly() {
 
 #[test]
 fn a_leaf_that_wants_a_restart_is_not_verified_before_it() {
-    // Loki before 3.2 serves a new leaf by itself and goes on showing the old one as a client
+    // Loki before 3.2 serves a new leaf by itself and continues to show the old one as a client
     let policy = policy(vec![restart()]);
     let mut record = published(EventKind::Leaf);
     let early = serves("02", later(1));

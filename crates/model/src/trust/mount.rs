@@ -64,8 +64,8 @@ impl<'a> Mount<'a> {
             .collect()
     }
 
-    /// From an issuer to the tops of its chains. Where one of them is outside of the mount, it is vouched
-    /// for already.
+    /// From an issuer to the tops of its chains. Where one of them is outside of the mount, it is listed
+    /// already.
     fn climb(&self, at: usize, found: &mut BTreeSet<usize>, seen: &mut BTreeSet<usize>) {
         let Some(issuer) = self.issuers.get(at) else {
             return;

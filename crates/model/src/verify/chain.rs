@@ -41,7 +41,7 @@ struct Above {
 }
 
 /// Builds and checks the path at `now`, or at notBefore of a leaf from the future. A leaf that has
-/// ended is looked at in its own time: that it has ended is said elsewhere.
+/// expired is checked at its own time: that it has expired is said elsewhere.
 /// RFC 5280 section 6.1, by rustls-webpki.
 pub(super) fn build(
     bundle: &Bundle,
@@ -72,7 +72,7 @@ pub(super) fn build(
     check_key_usage(links.iter().copied().chain([anchor]))?;
     let issuer = links.first().copied().unwrap_or(anchor);
     let pin = check_pin(issuer, chain.iter().chain(&anchors), expect);
-    // What the path does not need and nobody can use any more only makes the files longer.
+    // What the path does not need and no client can use any more only makes the files longer.
     let spent = |cert: &&Above| {
         cert.facts.not_after <= at_use && !links.iter().any(|link| link.der == cert.der)
     };

@@ -10,7 +10,7 @@ use crate::{
     secret::Secret,
 };
 
-/// Reads a published set, which somebody else may have put there: text in the files is permitted as
+/// Reads published certificate files, which another user may have put there: text in the files is permitted as
 /// in any file of people. CA.pem is taken as the anchors, the rest of cert.pem as the chain, both
 /// in the order they stand there.
 ///

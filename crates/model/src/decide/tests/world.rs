@@ -12,7 +12,7 @@ pub(super) const LOOK: Duration = Duration::from_secs(30);
 pub(super) enum Answer {
     /// A good certificate, `notBefore` 30 s back as Vault does it.
     Good,
-    /// A leaf that had ended.
+    /// A leaf that had expired.
     Expired,
     /// One second instead of the ttl.
     OneSecond,

@@ -1,4 +1,4 @@
-//! An agent and an application in simulated time: the agent loses its memory wherever it is told to.
+//! An agent and an application in simulated time: the agent loses its memory wherever the test wants.
 
 use std::collections::BTreeMap;
 
@@ -86,7 +86,7 @@ pub(super) struct Sim {
     pub(super) record: ReloadRecord,
     /// The acts at which the agent is killed, counted over the whole run.
     pub(super) crashes: Vec<usize>,
-    /// How often it said "attested" while the application served something else.
+    /// How often it said "verified" while the application served something else.
     pub(super) lies: usize,
     saved: ReloadRecord,
     probed: Option<Probed>,
@@ -122,7 +122,7 @@ impl Sim {
         START.until(self.now)
     }
 
-    /// True when the agent is killed here: it goes on from what it has saved.
+    /// True when the agent is killed here: it continues from what it has saved.
     fn killed(&mut self) -> bool {
         self.act += 1;
         if !self.crashes.contains(&self.act) {
@@ -138,7 +138,7 @@ impl Sim {
         self.saved = self.record.clone();
     }
 
-    /// Until it is attested or in alarm; or so many acts whatever comes.
+    /// Until it is verified or in alarm; or so many acts whatever comes.
     pub(super) fn run(&mut self, acts: Option<usize>) {
         for _ in 0..acts.unwrap_or(10_000) {
             if acts.is_none() && (self.verified() || self.alarmed()) {
@@ -170,7 +170,7 @@ impl Sim {
             }
             ReloadNext::WaitUntil(at, _) => {
                 assert!(at.is_none_or(|at| at > self.now), "it waits for the past");
-                // Nobody sleeps longer than half an hour.
+                // No loop sleeps longer than half an hour.
                 let longest = self.now.plus(30 * MINUTE);
                 self.now = at.map_or(longest, |at| at.min(longest));
             }
