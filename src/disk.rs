@@ -11,8 +11,8 @@
 //! a descriptor are single components, for which `O_NOFOLLOW` says the same as `RESOLVE_BENEATH`.
 
 mod access;
+mod path_refusal;
 mod read;
-mod refusal;
 #[cfg(test)]
 mod tests;
 mod walk;
@@ -28,8 +28,8 @@ use std::{
 };
 
 pub(crate) use access::{own_gid, set_mode_of, strip_acl};
+pub use path_refusal::{PathFault, PathRefusal};
 pub(crate) use read::{Content, read, read_credential, read_ours, take};
-pub use refusal::{PathFault, PathRefusal};
 use rustix::{
     fs::{self, FileType, Mode, OFlags, Stat},
     process::geteuid,

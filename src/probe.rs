@@ -4,9 +4,9 @@
 //! What stays true: a chain that does not verify ends the handshake, and only then is it reported;
 //! everything together ends within the target's timeout.
 
-mod failure;
 mod grpc;
 mod identity;
+mod probe_failure;
 mod starttls;
 #[cfg(test)]
 mod tests;
@@ -21,9 +21,9 @@ use std::{
     time::Duration,
 };
 
-pub use failure::ProbeFailure;
 use grpc::Fault;
 pub use identity::{Identity, IdentityError, Trust};
+pub use probe_failure::ProbeFailure;
 use rustls::{ClientConfig, ProtocolVersion, client::Resumption};
 use rustls_pki_types::ServerName;
 use tokio::{
@@ -78,7 +78,7 @@ pub async fn probe_by(target: &ProbeTarget, trust: &Trust) -> Result<Served, Pro
     };
     let name = split_address(&target.address)
         .and_then(|_| ServerName::try_from(target.server_name.clone()).ok())
-        .ok_or_else(|| failure::bad_target(target))?;
+        .ok_or_else(|| probe_failure::bad_target(target))?;
     let mut tcp = look.connect().await?;
     match target.starttls {
         None => {}
@@ -116,14 +116,14 @@ impl ProbeRun<'_> {
     ) -> Result<T, ProbeFailure> {
         timeout_at(self.end, work)
             .await
-            .map_err(|_| failure::timed_out(self.target, doing))
+            .map_err(|_| probe_failure::timed_out(self.target, doing))
     }
 
     async fn connect(&self) -> Result<TcpStream, ProbeFailure> {
         let tcp = self
             .within("connecting", TcpStream::connect(&self.target.address))
             .await?
-            .map_err(|error| failure::connect(self.target, &error))?;
+            .map_err(|error| probe_failure::connect(self.target, &error))?;
         // Small messages back and forth; without it each may wait for an acknowledgement.
         let _only_slower = tcp.set_nodelay(true);
         Ok(tcp)
@@ -135,13 +135,13 @@ impl ProbeRun<'_> {
         asked: impl Future<Output = Result<(), String>>,
     ) -> Result<(), ProbeFailure> {
         let answer = self.within(doing, asked).await?;
-        answer.map_err(|why| failure::starttls(self.target, &why))
+        answer.map_err(|why| probe_failure::starttls(self.target, &why))
     }
 
     fn config(&self, witness: &Arc<RecordingVerifier>) -> Result<ClientConfig, ProbeFailure> {
         let builder = ClientConfig::builder_with_provider(Arc::clone(witness.provider()))
             .with_safe_default_protocol_versions()
-            .map_err(|error| failure::tls(self.target, &error.to_string()))?;
+            .map_err(|error| probe_failure::tls(self.target, &error.to_string()))?;
         let mut config = builder
             .dangerous()
             .with_custom_certificate_verifier(Arc::<RecordingVerifier>::clone(witness))
@@ -240,7 +240,7 @@ impl ProbeRun<'_> {
                 }
             }
         };
-        failure::is_alert(&error).then(|| failure::words(&error))
+        probe_failure::is_alert(&error).then(|| probe_failure::words(&error))
     }
 
     /// In TLS 1.3 the handshake ends for us before the peer has looked at our certificate (RFC 8446
@@ -251,7 +251,7 @@ impl ProbeRun<'_> {
             Err(_) => Accepted::Silent,
             Ok(Word::Spoken) => Accepted::Yes { sent },
             Ok(Word::Ended) => Accepted::Refused("it closed the connection at once".to_owned()),
-            Ok(Word::Error(error)) => Accepted::Refused(failure::words(&error)),
+            Ok(Word::Error(error)) => Accepted::Refused(probe_failure::words(&error)),
         }
     }
 
@@ -268,8 +268,8 @@ impl ProbeRun<'_> {
         };
         match timeout_at(self.end, goodbye).await {
             Ok(Ok(())) => Accepted::Yes { sent },
-            Ok(Err(error)) if failure::is_alert(&error) => {
-                Accepted::Refused(failure::words(&error))
+            Ok(Err(error)) if probe_failure::is_alert(&error) => {
+                Accepted::Refused(probe_failure::words(&error))
             }
             Ok(Err(_)) | Err(_) => Accepted::Silent,
         }
@@ -282,13 +282,13 @@ impl ProbeRun<'_> {
         witness: &RecordingVerifier,
     ) -> Result<Served, ProbeFailure> {
         if witness.leaf().is_none() {
-            return Err(failure::handshake(self.target, error));
+            return Err(probe_failure::handshake(self.target, error));
         }
         if !witness.proven() {
-            return self.served(witness, ChainTrust::Refused(failure::words(error)));
+            return self.served(witness, ChainTrust::Refused(probe_failure::words(error)));
         }
         let mut served = self.served(witness, ChainTrust::Verified)?;
-        served.accepted = Accepted::Refused(failure::words(error));
+        served.accepted = Accepted::Refused(probe_failure::words(error));
         Ok(served)
     }
 
@@ -299,8 +299,8 @@ impl ProbeRun<'_> {
     ) -> Result<Served, ProbeFailure> {
         let facts = match witness.leaf().map(CertFacts::read) {
             Some(Ok(facts)) => facts,
-            Some(Err(error)) => return Err(failure::tls(self.target, &error.to_string())),
-            None => return Err(failure::tls(self.target, "no certificate came")),
+            Some(Err(error)) => return Err(probe_failure::tls(self.target, &error.to_string())),
+            None => return Err(probe_failure::tls(self.target, "no certificate came")),
         };
         Ok(Served {
             serial: facts.serial,

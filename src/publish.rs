@@ -24,7 +24,7 @@ mod glance;
 mod hold;
 mod place;
 pub mod ready_file;
-mod record;
+mod record_file;
 mod repair;
 #[cfg(test)]
 mod tests;
@@ -44,7 +44,7 @@ pub use hold::Hold;
 pub(crate) use place::DIR_MODE;
 pub use place::{Op, Step, Witness};
 use place::{Place, Rules};
-use record::RecordFile;
+use record_file::RecordFile;
 pub use repair::{Difference, Drift, Repaired, Wrong};
 use tokio::time::Instant;
 

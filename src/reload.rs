@@ -4,7 +4,7 @@
 //! (a probe does). What stays true: every action has a time limit, and a failure says whether the
 //! application may have been reached all the same.
 
-mod exec;
+mod hook;
 mod http;
 pub mod loki;
 pub mod nomad;
@@ -99,7 +99,7 @@ impl ActionRunner {
             Ok(nomad) => (Some(nomad), None),
             Err(failure) => (None, Some(failure)),
         };
-        let (inherited, secrets) = exec::split(environment);
+        let (inherited, secrets) = hook::split(environment);
         Self {
             nomad,
             no_nomad,
@@ -135,18 +135,18 @@ impl ActionRunner {
             Action::Signal { target, signal } => self.signals.send(target, *signal),
             Action::Exec { argv, timeout, env } => {
                 let key = event.key_traces();
-                let own = exec::secrets_of(env);
+                let own = hook::secrets_of(env);
                 let secrets: Vec<Secret> = self.secrets.iter().cloned().chain(own).collect();
-                let order = exec::HookCommand {
+                let order = hook::HookCommand {
                     argv,
                     limit: *timeout,
-                    variables: exec::variables(&self.inherited, event, env),
-                    hidden: exec::Hidden {
+                    variables: hook::variables(&self.inherited, event, env),
+                    hidden: hook::Hidden {
                         secrets: &secrets,
                         key: &key,
                     },
                 };
-                exec::run(order).await
+                hook::run(order).await
             }
             Action::Http {
                 method,

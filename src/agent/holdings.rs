@@ -4,8 +4,8 @@
 //! that could not be written is kept in memory and written later; an order is on record, durably,
 //! before it may leave.
 
-mod read;
-mod record;
+mod adopt;
+mod progress;
 mod shared;
 mod trusted;
 
@@ -101,7 +101,7 @@ impl Holdings {
     pub(super) fn glance(config: &CertConfig, fingerprint: &str, now: Timestamp) -> Self {
         let state = publish::record_in(&config.files.dir);
         let sets = publish::sets_in(&config.files.dir);
-        let (live, waiting) = read::adopt(&sets, &state, config, fingerprint, now);
+        let (live, waiting) = adopt::adopt(&sets, &state, config, fingerprint, now);
         Self {
             state,
             live,
@@ -125,13 +125,13 @@ impl Holdings {
         let dir = CertDir::open(&config.files)?;
         let mut state = dir.load_record();
         let sets = dir.sets_on_disk();
-        let (mut live, waiting) = read::adopt(&sets, &state, config, fingerprint, now);
+        let (mut live, waiting) = adopt::adopt(&sets, &state, config, fingerprint, now);
         if let Some(held) = &mut live {
             // the best set need not be the one that is live, nor whole
             let repaired = dir.repair(&held.verified)?;
             let found = held.generation;
             held.generation = repaired.generation.unwrap_or(found);
-            record::take_over(held, found, &sets, &mut state, now);
+            progress::take_over(held, found, &sets, &mut state, now);
             take_over(held, &mut state, config, now);
         }
         *self = Self {

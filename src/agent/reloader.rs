@@ -5,16 +5,16 @@
 //! for the application. What stays true: an attempt is on record before it leaves; nothing counts as
 //! done before the proof where a probe is configured.
 
-mod lock;
 mod log;
 mod plan;
+mod turn;
 
 use std::{sync::Arc, time::Duration};
 
 use tokio::{sync::watch, task::yield_now};
 use tracing::debug;
 
-use self::{lock::LockLease, plan::ReloadPlan};
+use self::{plan::ReloadPlan, turn::LockLease};
 use super::{Certificate, context::Context, holdings::Shared, wall};
 use crate::{
     clock::Clock,

@@ -4,8 +4,8 @@
 //! it does not matter; an issuance request is never dropped between its answer and its record.
 
 mod issue;
-mod status;
-mod wait;
+mod pause;
+mod snapshot;
 
 use std::{mem, sync::Arc, time::Duration};
 

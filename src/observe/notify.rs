@@ -4,7 +4,7 @@
 //! warning. What stays true: READY=1 is sent once there is something to use; the watchdog is fed
 //! from the runtime that does the work, so that a hang starves it; without a socket nothing wakes up.
 
-mod text;
+mod status_line;
 
 use std::{
     future::pending,
@@ -169,7 +169,7 @@ impl Told {
     /// What is to be said now, in this order.
     fn news(&mut self, statuses: &[watch::Receiver<Status>], start: &Start) -> Vec<String> {
         let all: Vec<Status> = statuses.iter().map(|one| one.borrow().clone()).collect();
-        let status = text::status(&all);
+        let status = status_line::status(&all);
         let generations = |all: &[Status]| -> Vec<Option<String>> {
             let lives = all.iter().map(|one| one.live.as_ref());
             lives

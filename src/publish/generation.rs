@@ -22,7 +22,7 @@ use rustix::fs::FileType;
 use super::{
     PublishError, Rendered,
     place::{Place, Rules},
-    record::RecordFile,
+    record_file::RecordFile,
 };
 use crate::model::time::Timestamp;
 

@@ -3,7 +3,7 @@
 //! Says what to send and reads what comes back; the session sends it. Never caches a credential
 //! file: each login reads it anew. What stays true: no credential reaches a message.
 
-mod file;
+mod credential_file;
 // Numbers from outside end up here, and an overflow ends the process.
 #[deny(clippy::arithmetic_side_effects)]
 mod token;
@@ -87,9 +87,9 @@ impl Login {
 pub(crate) async fn prepare(auth: &Auth) -> Result<Way, Failure> {
     Ok(match auth {
         Auth::Token(token) => Way::Given(checked(token.clone(), "the token")?),
-        Auth::TokenFile(path) => Way::Given(file::read_token(path).await?),
+        Auth::TokenFile(path) => Way::Given(credential_file::read_token(path).await?),
         Auth::Jwt { mount, role, path } => {
-            let jwt = file::read_jwt(path).await?;
+            let jwt = credential_file::read_jwt(path).await?;
             let mut fields = vec![("jwt", jwt.expose())];
             let mut method = "jwt".to_owned();
             if let Some(role) = role {
@@ -99,7 +99,7 @@ pub(crate) async fn prepare(auth: &Auth) -> Result<Way, Failure> {
             Way::Login(Login::new(method, mount, &fields, vec![jwt.clone()]))
         }
         Auth::Kubernetes { mount, role, path } => {
-            let jwt = file::read_jwt(path).await?;
+            let jwt = credential_file::read_jwt(path).await?;
             let fields = [("role", role.as_str()), ("jwt", jwt.expose())];
             let method = format!("kubernetes role {role}");
             Way::Login(Login::new(method, mount, &fields, vec![jwt.clone()]))
@@ -129,7 +129,7 @@ async fn approle(auth: &Auth) -> Result<Way, Failure> {
         return prepare_bug();
     };
     let secret_id = match (secret_id_path, secret_id) {
-        (Some(path), _) => Some(file::read_token(path).await?),
+        (Some(path), _) => Some(credential_file::read_token(path).await?),
         (None, Some(secret)) => Some(checked(secret.clone(), "the secret id")?),
         (None, None) => None,
     };

@@ -2,13 +2,13 @@
 //!
 //! Never checks trust. What stays true: intermediates are in verify order, anchors apart from them.
 
-mod chain;
 mod key;
 #[cfg(test)]
 mod tests;
+mod verify_order;
 
-pub use chain::{Arranged, arrange};
 pub use key::{KeyError, PrivateKey};
+pub use verify_order::{Arranged, arrange};
 
 use super::{pem, secret::Secret};
 

@@ -3,9 +3,9 @@
 //! Never shortens: whoever shows a text covers it first and cuts it then, or half a secret is left.
 //! What stays true: what is covered leaves no part of itself behind.
 
-mod key;
+mod key_traces;
 
-pub use key::KeyTraces;
+pub use key_traces::KeyTraces;
 
 /// Stands for what was covered.
 const COVERED: &str = "[secret]";

@@ -4,12 +4,12 @@
 //! Never loses a block: what begins like one and can't be read is an error. What stays true: what
 //! [`encode`] writes ends with a newline and parses back to the same bytes.
 
-mod file;
+mod tolerant;
 
 #[cfg(test)]
 mod tests;
 
-pub use file::{FileError, certificates, parse_file, private_key};
+pub use tolerant::{FileError, certificates, parse_file, private_key};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use zeroize::Zeroizing;

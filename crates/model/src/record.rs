@@ -1,6 +1,6 @@
 //! What survives a restart and holds no secret: a record beside the certificates.
 //!
-//! Never reads or writes itself (`publish/record.rs` does). What stays true: losing it costs at most
+//! Never reads or writes itself (`publish/record_file.rs` does). What stays true: losing it costs at most
 //! one early renewal; unknown fields of a newer version are dropped, never an error.
 
 use serde::{Deserialize, Serialize};

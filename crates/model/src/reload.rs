@@ -6,8 +6,8 @@
 //! within its deadline is followed by the next, and the last one by an alert that stays.
 
 mod action;
-mod failure;
-mod record;
+mod reload_failure;
+mod reload_record;
 mod rollback;
 
 #[cfg(test)]
@@ -17,11 +17,11 @@ use std::{fmt, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use self::record::MAX_DELIVERIES;
+use self::reload_record::MAX_DELIVERIES;
 pub use self::{
     action::{Action, SignalName, SignalTarget},
-    failure::ReloadFailure,
-    record::{
+    reload_failure::ReloadFailure,
+    reload_record::{
         Attempt, Delivery, FailedAttempt, Outcome, Phase, Previous, ProbeVerdict, Publication,
         ReloadRecord, ReloadState,
     },

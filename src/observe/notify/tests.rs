@@ -153,7 +153,7 @@ fn the_status_line_names_the_first_end_and_what_fails() {
         failing(with_set("a", "1", 1_900_000_000)),
         with_set("b", "1", 1_800_000_000),
     ];
-    let line = text::status(&two);
+    let line = status_line::status(&two);
     assert_eq!(
         line,
         "2 of 2 published; first notAfter 2027-01-15T08:00:00Z (b); a failing (denied)"
@@ -161,7 +161,7 @@ fn the_status_line_names_the_first_end_and_what_fails() {
     let many: Vec<Status> = (0..9)
         .map(|n| failing(Status::new(&format!("c{n}"), 1)))
         .collect();
-    let line = text::status(&many);
+    let line = status_line::status(&many);
     assert!(
         line.ends_with("c2 failing (denied); 6 more failing"),
         "{line}"

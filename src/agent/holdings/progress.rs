@@ -4,7 +4,7 @@
 //! Never reloads. What stays true: a live generation has its record in the same write of the state;
 //! a generation that broke the application is on record as such before it is taken back.
 
-use super::{Holdings, LiveFiles, read, valid};
+use super::{Holdings, LiveFiles, adopt, valid};
 use crate::{
     config::CertConfig,
     model::{
@@ -147,7 +147,7 @@ impl Holdings {
             .iter()
             .find(|set| set.generation.to_string() == record.about.generation)
             .ok_or_else(|| gone("it is not on disk any more"))?;
-        let verified = read::reread(set, config, false, now)?;
+        let verified = adopt::reread(set, config, false, now)?;
         if !valid(&verified, now) {
             return Err(gone("it has expired"));
         }
