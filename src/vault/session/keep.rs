@@ -16,6 +16,7 @@ use super::{
     Session, SessionState,
 };
 use crate::{
+    clock::{Clock as _, SystemClock},
     config::Auth,
     model::failure::{Failure, FailureClass},
     vault::auth::{self, Token, Way, parse_renewal},
@@ -37,7 +38,8 @@ impl Session {
                 () = until(due) => match self.care(wire).await {
                     Ok(()) => not_before = Instant::now(),
                     Err(failure) => {
-                        tracing::warn!(%failure, "the token was not renewed");
+                        let expiry = self.expiry().await;
+                        tracing::warn!(%failure, "the token was not renewed; {expiry}");
                         let now = Instant::now();
                         not_before = now.checked_add(RENEW_RETRY).unwrap_or(now);
                     }
@@ -48,6 +50,17 @@ impl Session {
                     not_before = Instant::now();
                 }
             }
+        }
+    }
+
+    /// When the token expires, for the log.
+    async fn expiry(&self) -> String {
+        let state = self.state.lock().await;
+        let left = state.token.as_ref().map(|token| token.left(Instant::now()));
+        match left {
+            Some(Some(left)) => format!("it expires at {}", SystemClock.now().plus(left)),
+            Some(None) => "when it expires is not known".to_owned(),
+            None => "there is none now".to_owned(),
         }
     }
 
