@@ -9,6 +9,7 @@ mod doctor;
 mod exec;
 mod hierarchies;
 mod hostile;
+mod listener;
 mod machine;
 mod observe;
 mod openbao;
