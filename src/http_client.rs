@@ -10,7 +10,16 @@ use std::{error::Error as _, sync::Arc};
 use reqwest::{Client, ClientBuilder, RequestBuilder, StatusCode, redirect};
 use rustls::{ClientConfig, RootCertStore};
 
-pub(crate) use apart::{Unanswered, answer, apart};
+pub(crate) use apart::{Apart, run};
+
+/// No answer.
+#[derive(Debug)]
+pub(crate) enum Unanswered {
+    /// The client's own word.
+    Failed(reqwest::Error),
+    /// The server sends and sends, and none of it is an answer.
+    Endless,
+}
 
 /// A client that trusts `roots`; reqwest wants TLS to be set up even where none is used.
 pub(crate) fn builder(roots: RootCertStore) -> Result<ClientBuilder, String> {
@@ -70,16 +79,18 @@ pub(crate) async fn exchange(
     most: usize,
 ) -> Result<(StatusCode, String), Unanswered> {
     let request = request.build().map_err(Unanswered::Failed)?;
-    apart(async move {
-        let answer = answer(client, request).await?;
+    let receive = async move |answer: reqwest::Result<reqwest::Response>| {
+        let answer = answer.map_err(Unanswered::Failed)?;
         let status = answer.status();
         let text = match most {
             0 => String::new(),
             most => text(answer, most).await,
         };
         Ok((status, text))
-    })
-    .await
+    };
+    let apart = Apart::start();
+    let received = run(apart.as_ref(), client, request, receive).await;
+    received.unwrap_or(Err(Unanswered::Endless))
 }
 
 async fn text(mut answer: reqwest::Response, most: usize) -> String {

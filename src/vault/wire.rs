@@ -5,7 +5,11 @@
 //! headers and bodies of refusals, a limit to the body. Never follows a redirect, never obeys a
 //! proxy variable, never keeps a connection after the agent has become idle.
 
-use std::{net::IpAddr, sync::Arc, time::Duration};
+use std::{
+    net::IpAddr,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use http::{HeaderMap, HeaderValue, Method, header};
 use reqwest::{
@@ -31,7 +35,7 @@ use super::{
     classify::{Who, misconfigured},
 };
 use crate::{
-    http_client::{self, Unanswered},
+    http_client::{self, Apart},
     model::{failure::Failure, secret::Secret},
 };
 
@@ -114,6 +118,8 @@ pub(super) struct Common {
 pub(super) struct Server {
     pub address: Address,
     client: VaultClient,
+    /// The thread for it, once there was a request.
+    apart: OnceLock<Option<Apart>>,
     /// Sent as `Host` when the URL names the verify name instead.
     host: Option<HeaderValue>,
 }
@@ -210,6 +216,7 @@ impl Server {
         })?;
         Ok(Self {
             client: client(origin, http, common),
+            apart: OnceLock::new(),
             address: address.clone(),
             host,
         })
@@ -224,7 +231,13 @@ impl Server {
     ) -> Result<Received, NoAnswer> {
         let mut request = self.request(ask, common)?;
         *request.timeout_mut() = Some(limit.min(common.timeout));
-        http_client::apart(receive(self.client.http.http.clone(), request)).await
+        let apart = self.apart.get_or_init(Apart::start).as_ref();
+        let client = self.client.http.http.clone();
+        let received = http_client::run(apart, client, request, receive).await;
+        received.unwrap_or_else(|| {
+            let text = "the server sends interim responses (1xx) and no answer";
+            Err(not_vault("answer-endless", text))
+        })
     }
 
     fn request(&self, ask: &Ask<'_>, common: &Common) -> Result<reqwest::Request, NoAnswer> {
@@ -266,22 +279,19 @@ impl Server {
     }
 }
 
-/// One exchange, whole.
-async fn receive(client: reqwest::Client, request: reqwest::Request) -> Result<Received, NoAnswer> {
-    let not_vault = |code, text: &str| NoAnswer {
+/// What answered is something else.
+fn not_vault(code: &'static str, text: &str) -> NoAnswer {
+    NoAnswer {
         code,
         text: text.to_owned(),
         hint: "check that the address is Vault's",
         sent: true,
-    };
-    let answer = http_client::answer(client, request).await;
-    let mut response = answer.map_err(|none| match none {
-        Unanswered::Failed(error) => trouble(&error),
-        Unanswered::Endless => not_vault(
-            "answer-endless",
-            "the server sends interim responses (1xx) and no answer",
-        ),
-    })?;
+    }
+}
+
+/// One exchange, whole.
+async fn receive(answer: reqwest::Result<reqwest::Response>) -> Result<Received, NoAnswer> {
+    let mut response = answer.map_err(|error| trouble(&error))?;
     let expected = response
         .content_length()
         .unwrap_or(0)
