@@ -230,7 +230,7 @@ mod tests {
         for (at, wanted) in [
             (
                 "",
-                "anchors app counts degraded due failure generations issuance_limit last_health_check live \
+                "anchors app counts degraded due events failure generations issuance_limit last_health_check live \
                  manual_renewal name next publish_pending ready reasons renewal_attempts_remaining \
                  trust_warnings vault_clock_offset_millis",
             ),
