@@ -204,6 +204,13 @@ pub struct RenewArgs {
     /// Only this certificate; without it, all.
     #[arg(value_name = "NAME")]
     pub name: Option<String>,
+    /// With a new private key, also where reuse_key is set.
+    #[arg(long)]
+    pub new_key: bool,
+    /// With a new private key, and revoke the old certificate once the new one is published: for a key
+    /// that others may know.
+    #[arg(long)]
+    pub revoke_old: bool,
     /// Status socket of the agent; by default CERTAGENT_STATUS_SOCKET, else
     /// certagent/run/status.sock in NOMAD_ALLOC_DIR, or certagent/status.sock in XDG_RUNTIME_DIR.
     #[arg(long, value_name = "FILE")]

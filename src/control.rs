@@ -4,25 +4,47 @@
 //! note made while no loop waits is not lost.
 
 use std::sync::{
-    Arc,
+    Arc, Mutex, PoisonError,
     atomic::{AtomicBool, Ordering},
 };
 
 use tokio::sync::Notify;
 
+/// What a person wants of a manual renewal besides a new certificate.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Wish {
+    /// A new key, whatever `reuse_key` says.
+    pub new_key: bool,
+    /// The old certificate is revoked once the new one is published.
+    pub revoke_old: bool,
+}
+
+impl Wish {
+    /// Both at once.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self {
+            new_key: self.new_key || other.new_key,
+            revoke_old: self.revoke_old || other.revoke_old,
+        }
+    }
+}
+
 /// The inputs of one certificate's loops.
 #[derive(Debug, Default)]
 pub(crate) struct Inputs {
     wake: Notify,
-    forced: AtomicBool,
+    forced: Mutex<Option<Wish>>,
     disturbed: AtomicBool,
     published: Notify,
 }
 
 impl Inputs {
     /// Renew now, although it is not due.
-    pub(crate) fn force(&self) {
-        self.forced.store(true, Ordering::SeqCst);
+    pub(crate) fn force(&self, wish: Wish) {
+        let mut forced = self.forced.lock().unwrap_or_else(PoisonError::into_inner);
+        *forced = Some(forced.unwrap_or_default().and(wish));
+        drop(forced);
         self.wake.notify_one();
     }
 
@@ -48,8 +70,9 @@ impl Inputs {
     }
 
     /// Whether a renewal was asked for since the last time this was asked.
-    pub(crate) fn take_forced(&self) -> bool {
-        self.forced.swap(false, Ordering::SeqCst)
+    pub(crate) fn take_forced(&self) -> Option<Wish> {
+        let mut forced = self.forced.lock().unwrap_or_else(PoisonError::into_inner);
+        forced.take()
     }
 
     /// Whether the directory was changed since the last time this was asked.
@@ -70,7 +93,8 @@ pub struct Force(Arc<[(String, Arc<Inputs>)]>);
 impl Force {
     /// Renews every certificate now, as far as the budget goes.
     pub fn all(&self) {
-        self.0.iter().for_each(|(_, inputs)| inputs.force());
+        let plain = Wish::default();
+        self.0.iter().for_each(|(_, inputs)| inputs.force(plain));
     }
 
     /// Names of all certificates, in the order of the configuration.
@@ -80,9 +104,9 @@ impl Force {
 
     /// Renews the certificate of that name now; false when there is none.
     #[must_use]
-    pub fn one(&self, name: &str) -> bool {
+    pub fn one(&self, name: &str, wish: Wish) -> bool {
         let found = self.0.iter().find(|(known, _)| known == name);
-        found.inspect(|(_, inputs)| inputs.force()).is_some()
+        found.inspect(|(_, inputs)| inputs.force(wish)).is_some()
     }
 }
 

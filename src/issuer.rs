@@ -6,7 +6,8 @@
 use zeroize::Zeroizing;
 
 use crate::model::{
-    failure::Failure, health::IssuerHealth, request::Request, time::Timestamp, trust::Standing,
+    failure::Failure, health::IssuerHealth, request::Request, secret::Secret, time::Timestamp,
+    trust::Standing,
 };
 
 /// One order: the request, and in sign mode the CSR.
@@ -71,6 +72,17 @@ pub trait Issuer: Send + Sync {
     /// # Errors
     /// As [`Issuer::issue`].
     fn issuers(&self, mount: &str) -> impl Future<Output = Result<MountIssuers, Failure>> + Send;
+
+    /// Revokes a certificate of this mount, PEM, shown to be ours by its key.
+    ///
+    /// # Errors
+    /// As [`Issuer::issue`].
+    fn revoke(
+        &self,
+        mount: &str,
+        certificate: &str,
+        key: &Secret,
+    ) -> impl Future<Output = Result<(), Failure>> + Send;
 
     /// Whether it can serve orders, by its own word: one cheap question without a token, for while
     /// it is away. Takes at most some seconds; dropping it breaks it off.

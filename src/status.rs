@@ -124,6 +124,29 @@ pub struct Forced {
     pub at: Timestamp,
     /// The new serial, or why there is none: the published certificate and its schedule stay then.
     pub outcome: Result<String, Failure>,
+    /// The old certificates that were to be revoked.
+    pub revoked: Vec<Revocation>,
+}
+
+/// What came of revoking an old certificate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Revocation {
+    /// Its serial number.
+    pub serial: String,
+    /// The certificate, PEM: what is needed to revoke it by hand.
+    pub certificate: String,
+    /// Whether it is revoked.
+    pub outcome: Result<(), Failure>,
+}
+
+/// The same, as it is reported.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+#[expect(missing_docs, reason = "the names say it")]
+pub struct RevocationReport {
+    pub serial: String,
+    pub certificate: String,
+    pub failure: Option<FailureReport>,
 }
 
 /// The application that uses the certificate files: its reloads, and what it was seen to serve. Empty
@@ -438,6 +461,7 @@ pub struct ForcedReport {
     pub at: Moment,
     pub serial: Option<String>,
     pub failure: Option<FailureReport>,
+    pub revoked: Vec<RevocationReport>,
 }
 
 impl From<Forced> for ForcedReport {
@@ -447,6 +471,18 @@ impl From<Forced> for ForcedReport {
             number: forced.number,
             at: forced.at.into(),
             failure: failure.map(|failure| FailureReport::new(failure, 1, forced.at)),
+            revoked: forced
+                .revoked
+                .into_iter()
+                .map(|one| RevocationReport {
+                    serial: one.serial,
+                    certificate: one.certificate,
+                    failure: one
+                        .outcome
+                        .err()
+                        .map(|failure| FailureReport::new(&failure, 1, forced.at)),
+                })
+                .collect(),
             serial: forced.outcome.ok(),
         }
     }

@@ -17,6 +17,7 @@ mod look;
 mod messages;
 mod order;
 mod rate;
+mod revoke;
 // Numbers from outside end up here, and an overflow ends the process.
 #[deny(clippy::arithmetic_side_effects)]
 mod session;
@@ -47,7 +48,7 @@ use self::{
 use crate::{
     config::{Auth, VaultConfig},
     issuer::{IssuanceRequest, Issuer, MountIssuers, Reply},
-    model::{failure::Failure, health::IssuerHealth},
+    model::{failure::Failure, health::IssuerHealth, secret::Secret},
 };
 
 pub use auth::Token;
@@ -247,6 +248,10 @@ impl Issuer for Vault {
 
     async fn issuers(&self, mount: &str) -> Result<MountIssuers, Failure> {
         self.mount_issuers(mount).await
+    }
+
+    async fn revoke(&self, mount: &str, certificate: &str, key: &Secret) -> Result<(), Failure> {
+        self.revoke_with_key(mount, certificate, key).await
     }
 
     fn spent_credential(&self) -> Option<String> {

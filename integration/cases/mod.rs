@@ -9,6 +9,7 @@ mod doctor;
 mod exec;
 mod hierarchies;
 mod hostile;
+mod leaked;
 mod listener;
 mod machine;
 mod observe;

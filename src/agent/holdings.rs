@@ -23,9 +23,11 @@ use crate::{
         failure::{Failure, FailureClass, FailureRun},
         health::HealthHistory,
         issuance_limit::{Aftermath, Share},
+        pem,
         record::{Record, StagedRecord},
         reload,
         schedule::{self, Due},
+        secret::Secret,
         time::Timestamp,
         trust::{self, TrustNote, Vouched},
         verify::Verified,
@@ -58,6 +60,14 @@ impl LiveFiles {
         state.obtained_at = self.obtained_at;
         state.due_at = Some(self.due(config).at);
     }
+}
+
+/// A published certificate that is to be revoked when another one has taken its place.
+pub(super) struct Superseded {
+    pub(super) serial: String,
+    /// The leaf alone, PEM.
+    pub(super) certificate: String,
+    pub(super) key: Secret,
 }
 
 /// A set that was issued and is not live yet.
@@ -210,6 +220,28 @@ impl Holdings {
     pub(super) fn key(&self) -> Option<PrivateKey> {
         let held = self.live.as_ref()?;
         csr::key_of(held.verified.key_pem().expose()).ok()
+    }
+
+    /// The published certificate with its key, while it is valid: what may be revoked later.
+    pub(super) fn superseded(&self, now: Timestamp) -> Option<Superseded> {
+        let verified = &self.live.as_ref()?.verified;
+        let leaf = pem::certificates(verified.cert_pem()).ok()?;
+        let certificate = pem::encode(pem::CERTIFICATE, leaf.first()?);
+        (now < verified.leaf().not_after).then(|| Superseded {
+            serial: verified.leaf().serial.clone(),
+            certificate,
+            key: verified.key_pem().clone(),
+        })
+    }
+
+    /// The key of the generation before is known to others: there is no way back to it.
+    pub(super) fn forget_previous(&mut self) {
+        if let Some(record) = &mut self.state.reload {
+            record.forget_previous();
+        }
+        self.state.previous = None;
+        self.unsaved = true;
+        self.save();
     }
 
     /// The directories in which a change may be damage.

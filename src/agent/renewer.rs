@@ -5,6 +5,7 @@
 
 mod issue;
 mod pause;
+mod revocation;
 mod snapshot;
 
 use std::{mem, sync::Arc, time::Duration};
@@ -16,11 +17,17 @@ use tokio::{
 };
 
 use self::issue::Obtained;
-use super::{Certificate, context::Context, holdings::Shared, log, mount::KnownCas};
+use super::{
+    Certificate,
+    context::Context,
+    holdings::{Shared, Superseded},
+    log,
+    mount::KnownCas,
+};
 use crate::{
     clock::Clock,
     config::CertConfig,
-    control::Inputs,
+    control::{Inputs, Wish},
     issuer::Issuer,
     model::{
         bundle::PrivateKey,
@@ -31,7 +38,7 @@ use crate::{
         time::Timestamp,
     },
     publish,
-    status::{Counts, EventKind, Forced, HealthCheck, Status},
+    status::{Counts, EventKind, Forced, HealthCheck, Revocation, Status},
 };
 
 /// From a publication to the first check of what was written: other certificates may be waiting for
@@ -67,6 +74,8 @@ pub(super) struct Renewer<I, C> {
     standby: Option<String>,
     /// The mount's CAs have changed since the last request: one is free.
     freed: bool,
+    /// The newest certificate has a key of its own.
+    new_key: bool,
     /// A key that was made for a request that brought nothing; used for the next one.
     spare_key: Option<PrivateKey>,
     /// Why changes of the files are not noticed at once.
@@ -106,6 +115,12 @@ enum Settling {
 struct Manual {
     /// It has not come yet.
     wanted: bool,
+    /// What is wanted besides.
+    wish: Wish,
+    /// What to revoke when it has come.
+    superseded: Vec<Superseded>,
+    /// What came of that.
+    revoked: Vec<Revocation>,
     /// The answer to the last one.
     answer: Option<Forced>,
 }
@@ -136,6 +151,7 @@ impl<I: Issuer, C: Clock> Renewer<I, C> {
             manual: Manual::default(),
             standby: None,
             freed: false,
+            new_key: true,
             spare_key: None,
             unwatched: None,
             repaired_at: Vec::new(),
@@ -161,7 +177,7 @@ impl<I: Issuer, C: Clock> Renewer<I, C> {
             let (facts, now) = (self.facts(), self.now());
             match decide::decide(&facts, &self.config.renew, now) {
                 Next::Issue(why) => self.renew(why).await,
-                Next::Publish(_) => self.publish(),
+                Next::Publish(_) => self.publish().await,
                 Next::WaitUntil(at, why) => {
                     let check = decide::look_at(&facts, &self.config.renew, now);
                     self.wait(at, why, check).await;
@@ -208,7 +224,7 @@ impl<I: Issuer, C: Clock> Renewer<I, C> {
                 if let Next::Publish(_) =
                     decide::decide(&self.facts(), &self.config.renew, self.now())
                 {
-                    return self.publish();
+                    return self.publish().await;
                 }
             }
             Ok(Obtained::Nothing) => {}
@@ -221,7 +237,8 @@ impl<I: Issuer, C: Clock> Renewer<I, C> {
     }
 
     /// Makes the staged files live.
-    fn publish(&mut self) {
+    async fn publish(&mut self) {
+        self.take_wish();
         let done = self.holdings.lock().publish(&self.config, self.now());
         match done {
             Ok(()) => {
@@ -236,9 +253,11 @@ impl<I: Issuer, C: Clock> Renewer<I, C> {
                 });
                 self.note(EventKind::Issued, serial.as_deref().unwrap_or_default());
                 self.inputs.publish();
-                self.manual.wanted |= self.inputs.take_forced();
-                self.answer(Ok(serial.unwrap_or_default()));
                 self.settling = Settling::Published(Instant::now());
+                if self.new_key || !self.manual.wish.new_key {
+                    self.revoke_superseded().await;
+                    self.answer(Ok(serial.unwrap_or_default()));
+                }
             }
             Err(failure) => {
                 self.fail(failure.clone());
@@ -250,9 +269,8 @@ impl<I: Issuer, C: Clock> Renewer<I, C> {
 
     /// Puts right what is not as it should be on disk and takes over what the mount says.
     fn check(&mut self) {
-        if self.inputs.take_forced() {
+        if self.take_wish() {
             // a person is there now: the plan of earlier failures starts anew
-            self.manual.wanted = true;
             self.trouble = None;
         }
         let repaired = self.check_files();
@@ -374,6 +392,8 @@ impl<I: Issuer, C: Clock> Renewer<I, C> {
             return;
         }
         let _ = self.inputs.take_forced(); // the same wish
+        self.manual.wish = Wish::default();
+        self.manual.superseded.clear();
         if let Err(failure) = &outcome {
             log::not_forced(failure);
             if self.is_idle() {
@@ -385,6 +405,7 @@ impl<I: Issuer, C: Clock> Renewer<I, C> {
             number: last.map_or(0, |last| last.number) + 1,
             at: self.now(),
             outcome,
+            revoked: mem::take(&mut self.manual.revoked),
         });
     }
 

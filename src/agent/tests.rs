@@ -11,5 +11,6 @@ mod lines;
 mod outages;
 mod reload;
 mod returns;
+mod revocation;
 mod rig;
 mod turns;

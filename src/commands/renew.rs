@@ -13,6 +13,7 @@ use crate::{
     exit::Exit,
     model::{duration, failure::FailureClass},
     observe::report::Renewed,
+    status::{FailureReport, RevocationReport},
     terminal::{Screen, harmless},
 };
 
@@ -32,10 +33,15 @@ pub(super) async fn run(args: &RenewArgs, environment: &Environment) -> anyhow::
         let message = format!("{name:?} is no name of a certificate");
         return Err(Stopped::usage(message, "`certagent status` shows the names").into());
     }
-    let path = match name {
+    let mut path = match name {
         "" => "/renew".to_owned(),
         name => format!("/renew/{name}"),
     };
+    if args.revoke_old {
+        path.push_str("?revoke_old");
+    } else if args.new_key {
+        path.push_str("?new_key");
+    }
     let asking = time::timeout(limit, ask::ask(&socket, "POST", &path));
     let screen = Screen::stderr(|name| environment.get(name).map(String::as_str));
     let answer = screen
@@ -51,7 +57,7 @@ pub(super) async fn run(args: &RenewArgs, environment: &Environment) -> anyhow::
     };
     let answer = answer?;
     match answer.status {
-        200 => renewed(&answer.body, args.output),
+        200 => renewed(&answer.body, args),
         404 => Err(Stopped::usage(
             format!("the agent has no certificate {name:?}"),
             hint(&answer.body),
@@ -72,7 +78,7 @@ fn hint(body: &str) -> String {
 }
 
 /// One line for each, or the agent's own answer; the exit code of the first that brought nothing.
-fn renewed(body: &str, output: OutputFormat) -> anyhow::Result<Exit> {
+fn renewed(body: &str, args: &RenewArgs) -> anyhow::Result<Exit> {
     let renewed: Renewed = serde_json::from_str(body).context("the agent's answer is damaged")?;
     let (mut text, mut exit) = (String::new(), Exit::Done);
     for one in &renewed.certificates {
@@ -80,24 +86,67 @@ fn renewed(body: &str, output: OutputFormat) -> anyhow::Result<Exit> {
         let Some(failure) = &one.failure else {
             let serial = one.serial.as_deref().unwrap_or_default();
             text.push_str(&format!("{name}: renewed, serial {}\n", harmless(serial)));
+            if args.revoke_old {
+                let (said, came) = revoked(&name, &one.revoked);
+                text.push_str(&said);
+                exit = if exit == Exit::Done { came } else { exit };
+            }
             continue;
         };
-        let hint = failure.hint.as_ref();
-        let hint = hint.map_or_else(String::new, |hint| format!("; {}", harmless(hint)));
+        let nothing = if args.revoke_old {
+            ", and nothing revoked"
+        } else {
+            ""
+        };
         text.push_str(&format!(
-            "{name}: not renewed: {}{hint}\n",
-            harmless(&failure.message)
+            "{name}: not renewed{nothing}: {}\n",
+            said(failure)
         ));
         if exit == Exit::Done {
             exit = code(&failure.class);
         }
     }
-    if output == OutputFormat::Json {
+    if args.output == OutputFormat::Json {
         let answer: serde_json::Value = serde_json::from_str(body)?;
         text = format!("{answer:#}\n");
     }
     super::print(&text)?;
     Ok(exit)
+}
+
+/// What came of the old certificates. One that is not revoked is printed, so that it can be by hand.
+fn revoked(name: &str, all: &[RevocationReport]) -> (String, Exit) {
+    if all.is_empty() {
+        let text = "nothing was revoked: no valid certificate was published before";
+        return (format!("{name}: {text}\n"), Exit::Failure);
+    }
+    let (mut text, mut exit) = (String::new(), Exit::Done);
+    for one in all {
+        let serial = harmless(&one.serial);
+        let Some(failure) = &one.failure else {
+            text.push_str(&format!("{name}: revoked, serial {serial}\n"));
+            continue;
+        };
+        text.push_str(&format!(
+            "{name}: NOT revoked, serial {serial}: {}\n\
+             {name}: save the old certificate as old.pem and revoke it with a token that may: \
+             bao write pki/revoke certificate=@old.pem\n",
+            said(failure)
+        ));
+        // PEM as it is: its lines are needed
+        let lines = one.certificate.lines().map(harmless);
+        lines.for_each(|line| text.push_str(&format!("{line}\n")));
+        if exit == Exit::Done {
+            exit = code(&failure.class);
+        }
+    }
+    (text, exit)
+}
+
+fn said(failure: &FailureReport) -> String {
+    let hint = failure.hint.as_ref();
+    let hint = hint.map_or_else(String::new, |hint| format!("; {}", harmless(hint)));
+    format!("{}{hint}", harmless(&failure.message))
 }
 
 fn code(class: &str) -> Exit {

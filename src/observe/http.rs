@@ -9,7 +9,7 @@ use std::{future::pending, io, net::SocketAddr, time::Duration};
 use axum::{
     Json, Router,
     body::Body,
-    extract::{Path, State},
+    extract::{Path, RawQuery, State},
     http::{
         HeaderValue, StatusCode,
         header::{CACHE_CONTROL, CONNECTION, CONTENT_TYPE},
@@ -34,6 +34,7 @@ use super::{
 };
 use crate::{
     config::{Listen, StatusSocket},
+    control::Wish,
     status::{ForcedReport, Status},
 };
 
@@ -244,18 +245,37 @@ async fn status(State(seen): State<AgentView>) -> Response {
     Json(Report::from(&seen.view())).into_response()
 }
 
-async fn renew_all(State(seen): State<AgentView>) -> Response {
+async fn renew_all(State(seen): State<AgentView>, RawQuery(query): RawQuery) -> Response {
     let names = seen.force().names().map(str::to_owned).collect();
-    renew(&seen, names).await
+    renew(&seen, names, wish(query)).await
 }
 
-async fn renew_one(State(seen): State<AgentView>, Path(name): Path<String>) -> Response {
+/// `new_key` and `revoke_old`, in any order; nothing else is known.
+fn wish(query: Option<String>) -> Wish {
+    let has = |word: &str| {
+        query
+            .iter()
+            .flat_map(|text| text.split('&'))
+            .any(|one| one == word)
+    };
+    let revoke_old = has("revoke_old");
+    Wish {
+        new_key: has("new_key") || revoke_old,
+        revoke_old,
+    }
+}
+
+async fn renew_one(
+    State(seen): State<AgentView>,
+    Path(name): Path<String>,
+    RawQuery(query): RawQuery,
+) -> Response {
     if !seen.force().names().any(|known| known == name) {
         let known: Vec<_> = seen.force().names().collect();
         let hint = format!("the certificates are {}", known.join(", "));
         return refused(StatusCode::NOT_FOUND, &hint);
     }
-    renew(&seen, vec![name]).await
+    renew(&seen, vec![name], wish(query)).await
 }
 
 /// People look at it with curl.
@@ -269,14 +289,14 @@ fn pretty(value: &impl Serialize) -> Response {
 
 /// One renewal of each; the answer when each has come to something. Wishes that come while one is
 /// under way share its answer.
-async fn renew(seen: &AgentView, names: Vec<String>) -> Response {
+async fn renew(seen: &AgentView, names: Vec<String>, wish: Wish) -> Response {
     let mut waiting = Vec::new();
     for name in names {
         let Some(status) = seen.of(&name) else {
             continue;
         };
         let before = number(&status.borrow());
-        if seen.force().one(&name) {
+        if seen.force().one(&name, wish) {
             waiting.push((name, status, before));
         }
     }
@@ -291,6 +311,7 @@ async fn renew(seen: &AgentView, names: Vec<String>) -> Response {
             name,
             serial: forced.serial,
             failure: forced.failure,
+            revoked: forced.revoked,
         });
     }
     Json(answer).into_response()

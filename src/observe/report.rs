@@ -13,7 +13,7 @@ use super::status::{
 use crate::{
     hardening::{self, Part},
     model::time::Timestamp,
-    status::{Anchor, AppStatus, FailureReport, Moment, Serving, Status},
+    status::{Anchor, AppStatus, FailureReport, Moment, RevocationReport, Serving, Status},
 };
 
 /// What `/ready` answers.
@@ -168,6 +168,7 @@ pub struct RenewedCert {
     pub name: String,
     pub serial: Option<String>,
     pub failure: Option<FailureReport>,
+    pub revoked: Vec<RevocationReport>,
 }
 
 #[cfg(test)]
@@ -218,6 +219,7 @@ mod tests {
             number: 1,
             at: NOW,
             outcome: Err(run().last),
+            revoked: Vec::new(),
         });
         status.app.reloads.insert(("signal", "ok"), 2);
         let view = view(status);
@@ -241,7 +243,7 @@ mod tests {
             ("/due", "time unix_millis"),
             ("/failure", "at class code hint in_a_row message"),
             ("/last_health_check", "able at trouble"),
-            ("/manual_renewal", "at failure number serial"),
+            ("/manual_renewal", "at failure number revoked serial"),
             ("/issuance_limit", "free_at per_hour used"),
             (
                 "/counts",

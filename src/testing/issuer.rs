@@ -23,6 +23,7 @@ use crate::{
         failure::{Failure, FailureClass},
         health::IssuerHealth,
         request::Request,
+        secret::Secret,
         time::Timestamp,
         trust::Standing,
     },
@@ -67,6 +68,8 @@ pub(crate) struct FakeIssuer {
     script: Mutex<Script>,
     issuers: Mutex<Result<Vec<ListedIssuer>, Failure>>,
     calls: Mutex<Vec<Call>>,
+    revoked: Mutex<Vec<String>>,
+    revocation: Mutex<Result<(), Failure>>,
     polls: Mutex<Vec<Timestamp>>,
     looks: Mutex<Vec<Timestamp>>,
     closed: AtomicBool,
@@ -86,6 +89,8 @@ impl FakeIssuer {
             script: Mutex::new(Box::new(script)),
             issuers: Mutex::new(Ok(Vec::new())),
             calls: Mutex::new(Vec::new()),
+            revoked: Mutex::new(Vec::new()),
+            revocation: Mutex::new(Ok(())),
             polls: Mutex::new(Vec::new()),
             looks: Mutex::new(Vec::new()),
             closed: AtomicBool::new(false),
@@ -129,6 +134,16 @@ impl FakeIssuer {
     /// As [`FakeIssuer::set_anchors`], with all that is known of them.
     pub(crate) fn set_issuers(&self, issuers: Result<Vec<ListedIssuer>, Failure>) {
         *self.issuers.lock().unwrap() = issuers;
+    }
+
+    /// What [`Issuer::revoke`] says from now on.
+    pub(crate) fn set_revocation(&self, outcome: Result<(), Failure>) {
+        *self.revocation.lock().unwrap() = outcome;
+    }
+
+    /// Every certificate that was to be revoked so far.
+    pub(crate) fn revoked(&self) -> Vec<String> {
+        self.revoked.lock().unwrap().clone()
     }
 
     /// From here on a call of any kind is a broken test: nothing may be asked after shutdown.
@@ -222,6 +237,12 @@ impl Issuer for FakeIssuer {
             default: issuers.first().map(|one| one.certificate.clone()),
             issuers,
         })
+    }
+
+    async fn revoke(&self, _mount: &str, certificate: &str, key: &Secret) -> Result<(), Failure> {
+        assert!(key.expose().contains("PRIVATE KEY"), "no key");
+        self.revoked.lock().unwrap().push(certificate.to_owned());
+        self.revocation.lock().unwrap().clone()
     }
 
     /// By the outages alone: a script that fails is an issuer that says it is well.

@@ -51,8 +51,13 @@ impl<I: Issuer, C: Clock> Renewer<I, C> {
         }
         let extra = self.holdings.lock().extra_anchors(&self.config);
         let config = Arc::clone(&self.config);
-        let kept = config.request.reuse_key.then(|| self.holdings.lock().key());
-        let key = kept.flatten().or_else(|| self.spare_key.take());
+        let keep = config.request.reuse_key && !self.manual.wish.new_key;
+        let kept = keep.then(|| self.holdings.lock().key()).flatten();
+        if self.manual.wish.new_key {
+            self.spare_key = None; // it may be the old one
+        }
+        self.new_key = kept.is_none();
+        let key = kept.or_else(|| self.spare_key.take());
         let issuance = Issuance::prepare(&config.request, key).await?;
         let context = Arc::clone(&self.context);
         let entered = context

@@ -220,7 +220,10 @@ async fn wishes_for_a_renewal_that_come_together_are_one_order_and_have_one_answ
     rig.issuer.set_latency(secs(10));
     force.all();
     tokio::time::sleep(secs(5)).await;
-    assert!(force.one("main"), "while the first is under way");
+    assert!(
+        force.one("main", crate::control::Wish::default()),
+        "while the first is under way"
+    );
     let answer = rig
         .until(secs(60), |status| status.manual_renewal.is_some())
         .await;

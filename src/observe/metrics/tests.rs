@@ -18,6 +18,7 @@ fn full() -> View {
         number: 2,
         at: NOW,
         outcome: Ok("0a:0b".to_owned()),
+        revoked: Vec::new(),
     });
     status.app.last_reload = Some(LastReload {
         generation: "001900000000000".to_owned(),
