@@ -5,7 +5,7 @@
 
 use rcgen::{
     CertificateParams, DnType, KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384,
-    PKCS_ECDSA_P521_SHA512, PKCS_ED25519, PKCS_RSA_SHA256, RsaKeySize, SanType, SignatureAlgorithm,
+    PKCS_ECDSA_P521_SHA512, PKCS_ED25519, PKCS_RSA_SHA256, RsaKeySize, SanType,
 };
 use rustls_pki_types::PrivatePkcs8KeyDer;
 use zeroize::Zeroize;
@@ -64,16 +64,6 @@ pub fn fits(key: &PrivateKey, kind: KeyType) -> bool {
     key.facts() == KeyFacts::from(kind)
 }
 
-fn algorithm(kind: KeyType) -> &'static SignatureAlgorithm {
-    match kind {
-        KeyType::EcP256 => &PKCS_ECDSA_P256_SHA256,
-        KeyType::EcP384 => &PKCS_ECDSA_P384_SHA384,
-        KeyType::EcP521 => &PKCS_ECDSA_P521_SHA512,
-        KeyType::Ed25519 => &PKCS_ED25519,
-        KeyType::Rsa2048 | KeyType::Rsa3072 | KeyType::Rsa4096 => &PKCS_RSA_SHA256,
-    }
-}
-
 /// The PEM certificate signing request (RFC 2986) with the common name and every SAN, signed by
 /// `key`. The SANs go in here because a role's default is to take them from here only.
 ///
@@ -91,8 +81,7 @@ pub fn csr(request: &Request, key: &PrivateKey) -> Result<String, Failure> {
         )
     };
     let der = PrivatePkcs8KeyDer::from(key.expose_pkcs8());
-    let mut pair =
-        KeyPair::from_pkcs8_der_and_sign_algo(&der, algorithm(request.key_type)).map_err(failed)?;
+    let mut pair = KeyPair::try_from(&der).map_err(failed)?;
     let made = params(&request.names).and_then(|params| params.serialize_request(&pair)?.pem());
     pair.zeroize();
     // rcgen ends lines as RFC 7468 generators may; Vault takes both, readers prefer this.

@@ -13,13 +13,14 @@ use crate::{
     clock::Clock,
     config::CertConfig,
     csr,
-    issuer::{IssuanceRequest, Issuer, MountIssuers, Reply},
+    issuer::{IssuanceRequest, Issuer, MountIssuers, OrderedKey, Reply},
     model::{
         answer,
         bundle::PrivateKey,
         failure::Failure,
+        origin::{ChosenOrigin, KeyOrigin, OrderSeries},
         pem,
-        request::{KeyType, Mode, Request},
+        request::{KeyType, Request},
         time::Timestamp,
         trust::{self, Memory, MountIssuer, Vouched},
         verify::{self, Expect, Verified},
@@ -31,45 +32,59 @@ const BROKEN_OFF: &str = "could not make a private key: its making was broken of
 /// An issuance request that is ready to be sent.
 pub(crate) struct Issuance<'a> {
     request: &'a Request,
-    /// Key and CSR of sign mode; nothing in issue mode.
-    key: Option<PrivateKey>,
-    csr: Option<String>,
+    key: IssuanceKey,
+}
+
+/// The key of an issuance request.
+enum IssuanceKey {
+    Here { key: PrivateKey, csr: String },
+    OfRole,
+    Asked(KeyType),
 }
 
 impl<'a> Issuance<'a> {
-    /// Makes what the request needs; `key` is used where it fits.
+    /// Makes what the order needs; `key` is used where it fits.
     ///
     /// # Errors
     /// `Local` when no key or no CSR can be made.
     pub(crate) async fn prepare(
         request: &'a Request,
+        origin: KeyOrigin,
         key: Option<PrivateKey>,
     ) -> Result<Self, Failure> {
-        let (key, csr) = match request.mode {
-            Mode::Issue => (None, None),
-            Mode::Sign => {
-                let key = match key.filter(|key| csr::fits(key, request.key_type)) {
+        let key = match origin {
+            KeyOrigin::OfRole => IssuanceKey::OfRole,
+            KeyOrigin::Asked(kind) => IssuanceKey::Asked(kind),
+            KeyOrigin::Here(kind) => {
+                let key = match key.filter(|key| csr::fits(key, kind)) {
                     Some(key) => key,
-                    None => new_key(request.key_type).await?,
+                    None => new_key(kind).await?,
                 };
                 let csr = csr::csr(request, &key)?;
-                (Some(key), Some(csr))
+                IssuanceKey::Here { key, csr }
             }
         };
-        Ok(Self { request, key, csr })
+        Ok(Self { request, key })
     }
 
     /// What is sent.
     pub(crate) fn order(&self) -> IssuanceRequest<'_> {
         IssuanceRequest {
             request: self.request,
-            csr: self.csr.as_deref(),
+            key: match &self.key {
+                IssuanceKey::Here { csr, .. } => OrderedKey::Csr(csr),
+                IssuanceKey::OfRole => OrderedKey::OfRole,
+                IssuanceKey::Asked(kind) => OrderedKey::Asked(*kind),
+            },
         }
     }
 
     /// The key, for another request when this one brought nothing.
     pub(crate) fn into_key(self) -> Option<PrivateKey> {
-        self.key
+        match self.key {
+            IssuanceKey::Here { key, .. } => Some(key),
+            IssuanceKey::OfRole | IssuanceKey::Asked(_) => None,
+        }
     }
 
     /// Reads and checks the answer.
@@ -82,12 +97,13 @@ impl<'a> Issuance<'a> {
         expect: &Expect<'_>,
         now: Timestamp,
     ) -> Result<Verified, Failure> {
-        let bundle = answer::parse(&reply.body, self.key)?;
+        let bundle = answer::parse(&reply.body, self.into_key())?;
         Ok(verify::verify(bundle, expect, now)?)
     }
 }
 
-/// Requests one certificate outside of the agent's loop and verifies the answer.
+/// Requests one certificate outside of the agent's loop and verifies the answer: the files, and
+/// where their key was made.
 ///
 /// # Errors
 /// Those of making a key, of the issuer and of verification.
@@ -96,16 +112,26 @@ pub(crate) async fn issue(
     issuer: &impl Issuer,
     extra_anchors: &[Vec<u8>],
     clock: &impl Clock,
-) -> Result<Verified, Failure> {
-    let issuance = Issuance::prepare(&certificate.request, None).await?;
-    let reply = issuer.issue(issuance.order()).await?;
+) -> Result<(Verified, KeyOrigin), Failure> {
+    let mut orders = OrderSeries::new(
+        &certificate.request,
+        &ChosenOrigin::first(&certificate.request),
+    );
+    let (issuance, reply) = loop {
+        let issuance = Issuance::prepare(&certificate.request, orders.origin(), None).await?;
+        match issuer.issue(issuance.order()).await {
+            Ok(reply) => break (issuance, reply),
+            Err(failure) => orders.failed(failure)?,
+        }
+    };
     let expect = Expect {
         request: &certificate.request,
         min_remaining: certificate.renew.min_remaining,
         known_serials: &[],
         extra_anchors,
     };
-    issuance.verify(&reply, &expect, clock.now())
+    let verified = issuance.verify(&reply, &expect, clock.now())?;
+    Ok((verified, orders.origin()))
 }
 
 /// What can be read of the list, ordered and without duplicates.

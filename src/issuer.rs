@@ -6,17 +6,32 @@
 use zeroize::Zeroizing;
 
 use crate::model::{
-    failure::Failure, health::IssuerHealth, request::Request, secret::Secret, time::Timestamp,
+    failure::Failure,
+    health::IssuerHealth,
+    request::{KeyType, Request},
+    secret::Secret,
+    time::Timestamp,
     trust::Standing,
 };
 
-/// One order: the request, and in sign mode the CSR.
+/// One order: the request, and whose key the certificate is for.
 #[derive(Clone, Copy, Debug)]
 pub struct IssuanceRequest<'a> {
     /// What to ask for.
     pub request: &'a Request,
-    /// PEM certificate signing request; present exactly in sign mode.
-    pub csr: Option<&'a str>,
+    /// The key.
+    pub key: OrderedKey<'a>,
+}
+
+/// The key of an order.
+#[derive(Clone, Copy, Debug)]
+pub enum OrderedKey<'a> {
+    /// Ours, by this PEM certificate signing request.
+    Csr(&'a str),
+    /// One that the issuer makes, of the kind that the role names.
+    OfRole,
+    /// One that the issuer makes, of this kind.
+    Asked(KeyType),
 }
 
 /// The issuer's raw, unchecked success answer. The body can hold a private key.

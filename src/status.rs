@@ -14,6 +14,7 @@ pub use events::{EventKind, Events, StatusEvent};
 use crate::model::{
     failure::{Failure, FailureClass, FailureRun},
     health::IssuerHealth,
+    origin::ChosenOrigin,
     reload::ReloadState,
     time::Timestamp,
     trust::TrustNote,
@@ -67,6 +68,9 @@ pub struct Status {
     pub standby: Option<String>,
     /// The limit of issuance requests, and what is used of it.
     pub issuance_limit: Budget,
+    /// Where the private keys are made, as far as accepted orders have shown.
+    #[serde(serialize_with = "key_origin")]
+    pub key_origin: Option<ChosenOrigin>,
     /// How far Vault's clock was ahead of ours at its last answer (negative: behind),
     /// in milliseconds; absent until an answer carried a date.
     pub vault_clock_offset_millis: Option<i64>,
@@ -357,6 +361,7 @@ impl Status {
                 per_hour,
                 ..Budget::default()
             },
+            key_origin: None,
             vault_clock_offset_millis: None,
             anchors: Vec::new(),
             anchors_since: String::new(),
@@ -452,6 +457,18 @@ impl FailureReport {
     }
 }
 
+/// [`ChosenOrigin`] as JSON shows it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct KeyOriginReport {
+    /// `sign` or `issue`.
+    pub order: String,
+    /// For people: `made here (ec-p256)`.
+    pub key: String,
+    /// The code of the refusal that led there; absent for what the mode begins with.
+    pub because: Option<String>,
+}
+
 /// [`Forced`] as JSON shows it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -510,6 +527,15 @@ fn failure_run<S: Serializer>(run: &Option<FailureRun>, to: S) -> Result<S::Ok, 
     run.as_ref()
         .map(|run| FailureReport::new(&run.last, run.total, run.at))
         .serialize(to)
+}
+
+fn key_origin<S: Serializer>(chosen: &Option<ChosenOrigin>, to: S) -> Result<S::Ok, S::Error> {
+    let report = chosen.as_ref().map(|chosen| KeyOriginReport {
+        order: chosen.origin.order().to_owned(),
+        key: chosen.origin.to_string(),
+        because: chosen.because.clone(),
+    });
+    report.serialize(to)
 }
 
 fn found<S: Serializer>(found: &Result<IssuerHealth, String>, to: S) -> Result<S::Ok, S::Error> {

@@ -48,7 +48,13 @@ use self::{
 use crate::{
     config::{Auth, VaultConfig},
     issuer::{IssuanceRequest, Issuer, MountIssuers, Reply},
-    model::{failure::Failure, health::IssuerHealth, secret::Secret},
+    model::{
+        failure::Failure,
+        health::IssuerHealth,
+        origin::{self, ChosenOrigin, KeyOrigin},
+        request::Request,
+        secret::Secret,
+    },
 };
 
 pub use auth::Token;
@@ -117,6 +123,22 @@ impl Vault {
         let answer = self.wire.send(&hold, &ask).await?;
         let read: Capabilities = answer.json("capabilities")?;
         Ok(read.data.get(path).cloned().unwrap_or_default())
+    }
+
+    /// The order for this request that the token may send: where its key is made, and what the token
+    /// may do there. In mode auto the second choice, where only that one is permitted.
+    pub async fn permitted(&self, request: &Request) -> (KeyOrigin, Result<Vec<String>, Failure>) {
+        let first = ChosenOrigin::first(request).origin;
+        let may = self.capabilities(&first.path(request)).await;
+        if let (Ok(words), Some(second)) = (&may, origin::second(request))
+            && !permits(words)
+        {
+            let other = self.capabilities(&second.path(request)).await;
+            if other.as_ref().is_ok_and(|words| permits(words)) {
+                return (second, other);
+            }
+        }
+        (first, may)
     }
 
     /// The fields of a PKI role. Most policies that may issue may not read it.
@@ -206,6 +228,12 @@ fn refused_at_once(failure: Failure) -> Failure {
         ),
         ..failure
     }
+}
+
+/// These capabilities are enough for an order.
+#[must_use]
+pub fn permits(may: &[String]) -> bool {
+    may.iter().any(|word| word == "update" || word == "root")
 }
 
 #[derive(Deserialize)]

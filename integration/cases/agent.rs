@@ -269,8 +269,7 @@ fn issue_reports_writes_and_shows_the_key_only_where_asked() {
     };
     let (text, _) = run(&["--ttl", "1h"]);
     assert!(
-        text.contains("loki-ingester.service.consul")
-            && text.contains("/v1/pki_int/issue/internal")
+        text.contains("loki-ingester.service.consul") && text.contains("/v1/pki_int/sign/internal")
     );
     assert!(!text.contains("PRIVATE KEY"));
     let (text, _) = run(&["--output", "json", "--mode", "sign"]);

@@ -14,6 +14,7 @@ mod listener;
 mod machine;
 mod observe;
 mod openbao;
+mod origin;
 mod probe;
 mod publish;
 mod readme;

@@ -1,4 +1,4 @@
-//! The library's Vault client and the auth methods against a real OpenBao.
+//! The library's Vault client and the auth methods against a real OpenBao, or the Vault of `CERTAGENT_VAULT`.
 //!
 //! Never starts the built binary: other tests do that.
 
@@ -11,7 +11,7 @@ use std::{path::Path, time::Duration};
 
 use certagent::{
     config::{Auth, TlsConfig, VaultConfig},
-    issuer::{IssuanceRequest, Issuer, Reply},
+    issuer::{IssuanceRequest, Issuer, OrderedKey, Reply},
     model::{
         failure::Failure,
         request::{KeyType, Mode, Names, Request},
@@ -65,6 +65,7 @@ fn request() -> Request {
             uris: ["spiffe://prod/loki".to_owned()].into(),
         },
         ttl: Duration::from_secs(3600),
+        role: "ec".to_owned(),
         ..Request::example()
     }
 }
@@ -73,7 +74,7 @@ async fn issue(vault: &Vault) -> Result<Reply, Failure> {
     let request = request();
     let order = IssuanceRequest {
         request: &request,
-        csr: None,
+        key: OrderedKey::Asked(request.key_type),
     };
     vault.issue(order).await
 }

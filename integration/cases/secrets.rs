@@ -141,7 +141,12 @@ fn a_run_with_jwt_login_shows_no_secret() {
         let mut hidden = Hidden::new();
         hidden.add("the JWT's signature", identity.rsplit('.').next().unwrap());
         let login = ["--auth", "jwt", "--auth-role", "certagent", "--auth-path"];
-        let settings = [&["--mode", mode], &login[..], &[file.to_str().unwrap()]].concat();
+        let settings = [
+            &["--mode", mode, "--role", "ec"],
+            &login[..],
+            &[file.to_str().unwrap()],
+        ]
+        .concat();
         search_a_run(&place, &settings, hidden);
     }
 }

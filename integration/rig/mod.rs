@@ -8,6 +8,7 @@
     reason = "shared by the tests and the benchmark, each uses a part"
 )]
 
+mod differences;
 #[cfg(feature = "dev")]
 mod embedded;
 pub(crate) mod http;
@@ -24,6 +25,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+pub(crate) use differences::{Difference, Product};
 #[cfg(feature = "dev")]
 pub(crate) use embedded::Embedded;
 pub(crate) use liar::Liar;

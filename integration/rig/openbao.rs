@@ -18,7 +18,7 @@ use tempfile::TempDir;
 
 pub(crate) use self::stored::Stored;
 
-use super::{PATIENCE, Process, free_ports, http, http::Answer, tool};
+use super::{PATIENCE, Process, differences::Product, free_ports, http, http::Answer};
 
 /// How to start it.
 #[derive(Default)]
@@ -83,7 +83,7 @@ impl OpenBao {
 
     /// Starts a server.
     pub(crate) fn start_with(options: &Options) -> Self {
-        let program = tool("openbao");
+        let program = Product::tested().program();
         // Another process may take the port between the choice and the start.
         let mut last = String::new();
         for _ in 0..5 {
@@ -214,13 +214,15 @@ impl OpenBao {
     }
 
     /// Sets up what certagent meets in production: `pki` (root CA), `pki_int` (intermediate), a role
-    /// `internal` in both, the policy `certagent`, JWT login at `jwt-nomad` and AppRole at `approle`,
+    /// `internal` for any key in both, a role `ec` in `pki`, the policy `certagent`, JWT login at `jwt-nomad` and AppRole at `approle`,
     /// each with a role `certagent`.
     pub(crate) fn set_up(&self) {
         self.set_up_pki();
         let policy = r#"
             path "pki/issue/internal" { capabilities = ["update"] }
             path "pki/sign/internal" { capabilities = ["update"] }
+            path "pki/issue/ec" { capabilities = ["update"] }
+            path "pki/sign/ec" { capabilities = ["update"] }
             path "pki_int/issue/internal" { capabilities = ["update"] }
             path "pki_int/sign/internal" { capabilities = ["update"] }
         "#;
@@ -251,13 +253,16 @@ impl OpenBao {
             "pki_int/intermediate/set-signed",
             &json!({ "certificate": signed["data"]["certificate"] }),
         );
-        let role = json!({
+        let mut role = json!({
             "allowed_domains": ["service.consul", "localhost"], "allow_subdomains": true, "allow_bare_domains": true,
             "allow_ip_sans": true, "allowed_uri_sans": ["spiffe://*"], "max_ttl": "8760h",
             "key_type": "any", "key_bits": 0,
         });
         self.write("pki/roles/internal", &role);
         self.write("pki_int/roles/internal", &role);
+        role["key_type"] = "ec".into();
+        role["key_bits"] = 256.into();
+        self.write("pki/roles/ec", &role);
     }
 
     fn set_up_jwt(&self) {
@@ -336,12 +341,10 @@ mod tests {
             .as_str()
             .unwrap()
             .to_owned();
-        for mount in ["pki", "pki_int"] {
-            let wanted = json!({ "common_name": "loki-read.service.consul", "ip_sans": "10.0.0.1", "ttl": 60, "key_type": "ec", "key_bits": 256 });
-            let path = format!("{mount}/issue/internal");
-            let answer = server.request_as(&token, "POST", &path, Some(&wanted));
-            assert_eq!(answer.status, 200, "{}", answer.text);
-        }
+        let wanted =
+            json!({ "common_name": "loki-read.service.consul", "ip_sans": "10.0.0.1", "ttl": 60 });
+        let answer = server.request_as(&token, "POST", "pki/issue/ec", Some(&wanted));
+        assert_eq!(answer.status, 200, "{}", answer.text);
         let (role_id, secret_id) = server.approle();
         let login = json!({ "role_id": role_id, "secret_id": secret_id });
         let answer = server.request_as("", "POST", "auth/approle/login", Some(&login));

@@ -185,7 +185,9 @@ class Stack:
             )
 
     def set_up_templates(self) -> None:
-        """A login for Nomad's template runner, as wide as certagent's, for loki-templates.nomad.hcl."""
+        """A login for Nomad's template runner, which must have Vault make the keys, for loki-templates.nomad.hcl."""
+        rule = 'path "pki/issue/internal" { capabilities = ["update"] }'
+        self.bao.must("PUT", "sys/policies/acl/loki-templates", {"policy": rule})
         status, role = self.bao.call("GET", "auth/jwt-nomad/role/loki-certagent")
         data = {**role["data"], "bound_claims": {**role["data"]["bound_claims"], "nomad_task": "loki"}}
         keep = (
@@ -195,12 +197,10 @@ class Stack:
             "user_claim_json_pointer",
             "bound_claims",
             "claim_mappings",
-            "token_policies",
             "token_type",
         )
-        self.bao.must(
-            "POST", "auth/jwt-nomad/role/loki-templates", {**{k: data[k] for k in keep}, "token_period": "30m"}
-        )
+        own = {"token_policies": ["loki-templates"], "token_period": "30m"}
+        self.bao.must("POST", "auth/jwt-nomad/role/loki-templates", {**{k: data[k] for k in keep}, **own})
 
     def variables(
         self, ttl: str, counts: dict[str, int], env: dict[str, str], extra: Iterable[tuple[str, object]] = ()

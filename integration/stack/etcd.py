@@ -297,7 +297,7 @@ class Mesh:
                 "no_store": True,
             },
         )
-        must("PUT", "sys/policies/acl/etcd", {"policy": 'path "pki/issue/etcd" { capabilities = ["update"] }'})
+        must("PUT", "sys/policies/acl/etcd", {"policy": 'path "pki/sign/etcd" { capabilities = ["update"] }'})
         must("POST", "sys/auth/jwt", {"type": "jwt"})
         must("POST", "auth/jwt/config", {"jwks_url": self.logins.url(), "jwt_supported_algs": ["RS256"]})
         must(

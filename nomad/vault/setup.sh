@@ -54,8 +54,8 @@ call POST "$mount/roles/$role" "{
   \"key_type\": \"ec\", \"key_bits\": 256, \"max_ttl\": \"$max_ttl\", \"generate_lease\": false, \"no_store\": true
 }" >/dev/null
 
-echo "policy $policy: issue and sign with that role, see which issuers are revoked, revoke by private key"
-call PUT "sys/policies/acl/$policy" "{\"policy\": \"path \\\"$mount/issue/$role\\\" { capabilities = [\\\"update\\\"] }\npath \\\"$mount/sign/$role\\\" { capabilities = [\\\"update\\\"] }\npath \\\"$mount/issuer/+\\\" { capabilities = [\\\"read\\\"] }\npath \\\"$mount/revoke-with-key\\\" { capabilities = [\\\"update\\\"] }\"}" >/dev/null
+echo "policy $policy: sign with that role, see which issuers are revoked, revoke by private key"
+call PUT "sys/policies/acl/$policy" "{\"policy\": \"path \\\"$mount/sign/$role\\\" { capabilities = [\\\"update\\\"] }\npath \\\"$mount/issuer/+\\\" { capabilities = [\\\"read\\\"] }\npath \\\"$mount/revoke-with-key\\\" { capabilities = [\\\"update\\\"] }\"}" >/dev/null
 
 echo "auth mount $auth: trusts $NOMAD_JWKS_URL"
 there "sys/auth/$auth/tune" || call POST "sys/auth/$auth" '{"type":"jwt"}' >/dev/null

@@ -17,6 +17,7 @@ use crate::{
         health::{self, IssuerHealth},
         issuance_limit::{self, IssuanceLimit},
         leaf::CertFacts,
+        origin::{ChosenOrigin, KeyOrigin},
         repeats::{Repeats, Series, Telling},
         schedule::Due,
         time::Timestamp,
@@ -37,13 +38,24 @@ pub(super) fn reused(held: &LiveFiles, due: &Due) {
 }
 
 /// At debug: what comes of it is the attempt's line.
-pub(super) fn ordering(config: &CertConfig, why: ActionReason) {
+pub(super) fn ordering(config: &CertConfig, origin: KeyOrigin, why: ActionReason) {
     let request = &config.request;
     debug!(
-        path = %format!("{}/{}/{}", request.mount, request.mode, request.role),
+        path = %origin.path(request),
         "requesting a certificate for {}: {why}",
         request.names.common_name,
     );
+}
+
+pub(super) fn key_origin(accepted: &ChosenOrigin) {
+    match &accepted.because {
+        Some(code) => info!(
+            %code,
+            "the private key is {} from now on, because another order was refused",
+            accepted.origin
+        ),
+        None => info!("the private key is {} again", accepted.origin),
+    }
 }
 
 pub(super) fn published(held: &LiveFiles, due: &Due, failed: Option<Series>) {

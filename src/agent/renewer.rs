@@ -34,6 +34,7 @@ use crate::{
         decide::{self, ActionReason, Facts, Next},
         failure::{Failure, FailureRun},
         health::HealthHistory,
+        origin::ChosenOrigin,
         repeats::Repeats,
         time::Timestamp,
     },
@@ -74,6 +75,8 @@ pub(super) struct Renewer<I, C> {
     standby: Option<String>,
     /// The mount's CAs have changed since the last request: one is free.
     freed: bool,
+    /// Where the next key is made, as far as accepted orders have shown.
+    key_origin: ChosenOrigin,
     /// The newest certificate has a key of its own.
     new_key: bool,
     /// A key that was made for a request that brought nothing; used for the next one.
@@ -140,6 +143,7 @@ impl<I: Issuer, C: Clock> Renewer<I, C> {
     ) -> Self {
         Self {
             fingerprint: certificate.config.request.fingerprint(),
+            key_origin: ChosenOrigin::first(&certificate.config.request),
             config: Arc::new(certificate.config),
             inputs: certificate.inputs,
             status: certificate.status,
@@ -270,8 +274,9 @@ impl<I: Issuer, C: Clock> Renewer<I, C> {
     /// Puts right what is not as it should be on disk and takes over what the mount says.
     fn check(&mut self) {
         if self.take_wish() {
-            // a person is there now: the plan of earlier failures starts anew
+            // a person is there now: the plan of earlier failures starts anew, and so does mode auto
             self.trouble = None;
+            self.key_origin = ChosenOrigin::first(&self.config.request);
         }
         let repaired = self.check_files();
         let disturbed = self.inputs.take_disturbed();

@@ -8,6 +8,7 @@ mod disk;
 mod holder;
 mod issuance_limit;
 mod lines;
+mod origin;
 mod outages;
 mod reload;
 mod returns;

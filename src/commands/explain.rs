@@ -18,7 +18,9 @@ use crate::{
         decide::{self, ActionReason, Facts, Next},
         duration,
         failure::FailureClass,
-        health, retry,
+        health,
+        origin::{self, ChosenOrigin},
+        retry,
         schedule::{self, Due, RenewAt},
         time::Timestamp,
     },
@@ -75,6 +77,10 @@ struct Explanation {
     /// When certificate files that wait to be published become valid.
     staged_from: Option<Moment>,
     issuance_limit: IssuanceLimitUse,
+    /// Where the mode begins to have the private key made.
+    key_origin: String,
+    /// Where it is made when that is not permitted, in mode auto.
+    key_origin_else: Option<String>,
     next: NextStep,
 }
 
@@ -152,6 +158,8 @@ fn explain(config: &CertConfig, facts: &Facts, now: Timestamp) -> Explanation {
             used: facts.requests.used(now),
             free_at: free.map(Moment::from),
         },
+        key_origin: ChosenOrigin::first(&config.request).origin.to_string(),
+        key_origin_else: origin::second(&config.request).map(|origin| origin.to_string()),
         next: step(decide::decide(facts, policy, now)),
     }
 }

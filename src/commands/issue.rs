@@ -17,12 +17,20 @@ use crate::{
     config::{CertConfig, Config, Environment, Files},
     exit::Exit,
     issuance::{self, extras},
-    issuer::{IssuanceRequest, Issuer as _},
-    model::{failure::Failure, pem, verify::Verified},
+    issuer::{IssuanceRequest, Issuer as _, OrderedKey},
+    model::{
+        failure::Failure,
+        origin::{ChosenOrigin, KeyOrigin},
+        pem,
+        verify::Verified,
+    },
     publish::CertDir,
     terminal::{Screen, harmless},
     vault::{self, RequestPlan, Vault},
 };
+
+/// Stands in a shown request for the CSR.
+const CSR: &str = "(made of a new key when it is sent)";
 
 /// How long giving back the token may take.
 const REVOKE_TIMEOUT: Duration = Duration::from_millis(500);
@@ -63,14 +71,16 @@ async fn all(
     screens: &Screens,
 ) -> anyhow::Result<Exit> {
     for certificate in &config.certificates {
-        let plan = plan_of(certificate, None);
-        let message = format!("asking {} for a certificate", plan.path);
+        let first = ChosenOrigin::first(&certificate.request).origin;
+        let path = first.path(&certificate.request);
+        let message = format!("asking {path} for a certificate");
         let extra = certificate.extra_ca.as_deref().map(extras::read);
         let extra = extra.transpose()?.unwrap_or_default();
         let issuing = issuance::issue(certificate, vault, &extra, &SystemClock);
-        let issued = screens.err.wait_for(&message, issuing).await?;
+        let (issued, origin) = screens.err.wait_for(&message, issuing).await?;
         let now = SystemClock.now();
         let (issued, said) = issuance::trusted(&issued, certificate, vault, &extra, now).await;
+        let plan = plan_of(certificate, origin);
         let at = match &args.output_dir {
             Some(dir) if config.certificates.len() > 1 => Some(dir.join(&certificate.name)),
             dir => dir.clone(),
@@ -97,11 +107,15 @@ async fn all(
     Ok(Exit::Done)
 }
 
-/// What `issue` sends for this certificate.
-fn plan_of(certificate: &CertConfig, csr: Option<&str>) -> RequestPlan {
+/// What is sent for this certificate.
+fn plan_of(certificate: &CertConfig, origin: KeyOrigin) -> RequestPlan {
     vault::plan(&IssuanceRequest {
         request: &certificate.request,
-        csr,
+        key: match origin {
+            KeyOrigin::Here(_) => OrderedKey::Csr(CSR),
+            KeyOrigin::OfRole => OrderedKey::OfRole,
+            KeyOrigin::Asked(kind) => OrderedKey::Asked(kind),
+        },
     })
 }
 

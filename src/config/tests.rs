@@ -280,7 +280,7 @@ fn contradictions_are_refused() {
     let cases = [
         (
             "reuse_key = true",
-            "reuse_key: Vault makes a new key each time",
+            "reuse_key: a key that Vault makes is a new one each time",
         ),
         ("ttl = \"1500ms\"", "Vault counts whole seconds"),
         ("ttl = \"0s\"", "needs at least 1s"),

@@ -18,6 +18,7 @@ use crate::{
     model::{
         decide,
         failure::Failure,
+        origin::KeyOrigin,
         reload::{ReloadFailure, SignalName},
         served::Mismatch,
         time::Timestamp,
@@ -121,7 +122,8 @@ pub(super) struct IssuerFacts {
 /// What was learned of one mount and role.
 #[derive(Debug)]
 pub(super) struct MountFacts {
-    pub(super) path: String,
+    /// Where the token lets the key be made; the mode's first choice where that is not known.
+    pub(super) origin: KeyOrigin,
     pub(super) issuers: Asked<MountIssuers>,
     pub(super) may: Asked<Vec<String>>,
     pub(super) role: Asked<Value>,

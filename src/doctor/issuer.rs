@@ -20,13 +20,14 @@ use crate::{
     clock::{Clock as _, SystemClock},
     config::{Auth, CertConfig, Config, VaultConfig},
     issuance::{self, extras},
-    issuer::{IssuanceRequest, Issuer as _},
+    issuer::Issuer as _,
     model::{
         failure::{Failure, FailureClass},
-        request::{Mode, Request},
+        origin::ChosenOrigin,
+        request::Request,
         time::Timestamp,
     },
-    vault::{self, Health, TokenFacts, Vault},
+    vault::{Health, TokenFacts, Vault},
 };
 
 /// The longest that one question may take: a person is waiting.
@@ -177,8 +178,16 @@ fn no_questions(login: &Asked<Asked<TokenFacts>>) -> Option<String> {
 }
 
 async fn mount(vault: &Vault, request: &Request, no_token: Option<&str>) -> MountFacts {
-    let csr = (request.mode == Mode::Sign).then_some("");
-    let path = vault::plan(&IssuanceRequest { request, csr }).path;
+    let (origin, may) = match no_token {
+        Some(why) => (
+            ChosenOrigin::first(request).origin,
+            Asked::Not(why.to_owned()),
+        ),
+        None => {
+            let (origin, may) = vault.permitted(request).await;
+            (origin, may.into())
+        }
+    };
     let role = match no_token {
         Some(why) => Asked::Not(why.to_owned()),
         None => vault.role(&request.mount, &request.role).await.into(),
@@ -190,13 +199,10 @@ async fn mount(vault: &Vault, request: &Request, no_token: Option<&str>) -> Moun
     let reference = named.filter(|name| !name.is_empty()).unwrap_or("default");
     MountFacts {
         issuers: vault.issuers(&request.mount).await.into(),
-        may: match no_token {
-            Some(why) => Asked::Not(why.to_owned()),
-            None => vault.capabilities(&path).await.into(),
-        },
         signer: vault.signer(&request.mount, reference).await.into(),
+        may,
         role,
-        path,
+        origin,
     }
 }
 

@@ -18,10 +18,13 @@ use crate::{
         duration,
         failure::{Failure, FailureClass},
         leaf::CertFacts,
+        origin::{ChosenOrigin, KeyOrigin},
         pem,
+        request::Mode,
         role::{self, Misfit},
         time::Timestamp,
     },
+    vault::permits,
 };
 
 /// Judges mount and role of each certificate.
@@ -77,19 +80,13 @@ pub(super) fn without_issuer(facts: &DoctorFacts) -> CheckOutcome {
 
 pub(super) fn policy(facts: &DoctorFacts) -> CheckOutcome {
     each(facts, |one, mount| match &mount.may {
-        Asked::Had(may) if may.iter().any(|word| word == "update" || word == "root") => {
-            CheckOutcome::Fine
-        }
+        Asked::Had(may) if permits(may) => CheckOutcome::Fine,
         Asked::Had(may) => {
-            let reason = format!(
-                "it may not `update` {} (it may: {})",
-                mount.path,
-                may.join(", ")
-            );
-            let todo = format!(
-                "add path \"{}\" {{ capabilities = [\"update\"] }} to its policy",
-                mount.path
-            );
+            let path = mount.origin.path(&one.request);
+            let may = may.join(", ");
+            let reason = format!("it may not `update` {path} (it may: {may})");
+            let todo =
+                format!("add path \"{path}\" {{ capabilities = [\"update\"] }} to its policy");
             CheckOutcome::Wrong(vec![
                 DoctorFinding::new(one.name.clone(), reason).todo(todo),
             ])
@@ -99,6 +96,25 @@ pub(super) fn policy(facts: &DoctorFacts) -> CheckOutcome {
             failure.code
         )),
         Asked::Not(why) => CheckOutcome::skipped(why.clone()),
+    })
+}
+
+/// Mode auto, and a policy that lets only Vault make the key.
+pub(super) fn key_travels(facts: &DoctorFacts) -> CheckOutcome {
+    each(facts, |one, mount| match (&mount.may, mount.origin) {
+        (Asked::Had(_), KeyOrigin::OfRole | KeyOrigin::Asked(_))
+            if one.request.mode == Mode::Auto =>
+        {
+            let sign = ChosenOrigin::first(&one.request).origin.path(&one.request);
+            let reason = format!("it may not `update` {sign}, so Vault makes the key and sends it");
+            let todo =
+                format!("add path \"{sign}\" {{ capabilities = [\"update\"] }} to its policy");
+            CheckOutcome::Wrong(vec![
+                DoctorFinding::new(one.name.clone(), reason).todo(todo),
+            ])
+        }
+        (Asked::Had(_), _) => CheckOutcome::Fine,
+        _ => CheckOutcome::skipped("the token's capabilities can't be read"),
     })
 }
 
@@ -141,7 +157,7 @@ fn readable<T>(role: &Asked<T>, judge: impl Fn(&T) -> CheckOutcome) -> CheckOutc
 pub(super) fn misfit(facts: &DoctorFacts, kind: Misfit) -> CheckOutcome {
     each(facts, |one, mount| {
         readable(&mount.role, |role| {
-            let judged = role::judge(role, &one.request);
+            let judged = role::judge(role, &one.request, mount.origin);
             let found = judged.into_iter().filter(|(misfit, _)| *misfit == kind);
             CheckOutcome::of(
                 found

@@ -228,6 +228,12 @@ pub const CHECKS: &[Check] = &[
         "add `update` on the path to the policy",
         mount::policy,
     ),
+    warn(
+        "key-travels",
+        "mode auto, and the token may not sign: Vault makes the private key and sends it",
+        "add `update` on the role's sign path to the policy",
+        mount::key_travels,
+    ),
     fail(
         "trust-unknown",
         Exit::Usage,
@@ -291,7 +297,7 @@ pub const CHECKS: &[Check] = &[
         "key-not-allowed",
         Exit::Denied,
         "the role makes or signs other keys than the requested kind",
-        "set key_type to what the role has, or the role to key_type=any",
+        "set key_type to what the role has; for a role of key_type any use mode auto or sign",
         |facts| mount::misfit(facts, Misfit::Key),
     ),
     fail(

@@ -177,6 +177,7 @@ mod tests {
 
     use super::*;
     use crate::{
+        model::origin::ChosenOrigin,
         observe::{
             metrics,
             status::tests::{NOW, failing as run, healthy},
@@ -215,6 +216,8 @@ mod tests {
             at: NOW,
             found: Err("sealed".to_owned()),
         });
+        let request = crate::model::request::Request::example();
+        status.key_origin = Some(ChosenOrigin::first(&request));
         status.manual_renewal = Some(Forced {
             number: 1,
             at: NOW,
@@ -232,9 +235,9 @@ mod tests {
         for (at, wanted) in [
             (
                 "",
-                "anchors app counts degraded due events failure generations issuance_limit last_health_check live \
-                 manual_renewal name next publish_pending ready reasons renewal_attempts_remaining \
-                 trust_warnings vault_clock_offset_millis",
+                "anchors app counts degraded due events failure generations issuance_limit \
+                 key_origin last_health_check live manual_renewal name next publish_pending ready \
+                 reasons renewal_attempts_remaining trust_warnings vault_clock_offset_millis",
             ),
             (
                 "/live",
@@ -244,6 +247,7 @@ mod tests {
             ("/failure", "at class code hint in_a_row message"),
             ("/last_health_check", "able at trouble"),
             ("/manual_renewal", "at failure number revoked serial"),
+            ("/key_origin", "because key order"),
             ("/issuance_limit", "free_at per_hour used"),
             (
                 "/counts",

@@ -18,7 +18,7 @@ pub(crate) use certagent_model::testing::failure;
 
 use crate::{
     clock::Clock,
-    issuer::{IssuanceRequest, Issuer, ListedIssuer, MountIssuers, Reply},
+    issuer::{IssuanceRequest, Issuer, ListedIssuer, MountIssuers, OrderedKey, Reply},
     model::{
         failure::{Failure, FailureClass},
         health::IssuerHealth,
@@ -37,7 +37,7 @@ pub(crate) struct Call {
     pub(crate) at: Timestamp,
     /// What was asked.
     pub(crate) request: Request,
-    /// The CSR, in sign mode.
+    /// The CSR, where the key is ours.
     pub(crate) csr: Option<String>,
 }
 
@@ -197,7 +197,10 @@ impl FakeIssuer {
         let call = Call {
             at: self.clock.now(),
             request: order.request.clone(),
-            csr: order.csr.map(str::to_owned),
+            csr: match order.key {
+                OrderedKey::Csr(csr) => Some(csr.to_owned()),
+                OrderedKey::OfRole | OrderedKey::Asked(_) => None,
+            },
         };
         calls.push(call.clone());
         call

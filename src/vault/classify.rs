@@ -9,7 +9,10 @@ use super::{
     cause::PROXY_USER,
     messages::{self, Message},
 };
-use crate::model::failure::{Failure, FailureClass};
+use crate::model::{
+    failure::{Failure, FailureClass},
+    origin::PERMISSION_DENIED,
+};
 
 /// What the sender does after a refusal, before the caller's retry plan takes over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -222,7 +225,7 @@ fn forbidden(said: &Said, who: Who) -> JudgedAnswer {
     }
     let hint = "the token's policy must grant `update` on this path; where it does, look for \
                 denied_parameters, allowed_parameters, required_parameters and min_wrapping_ttl in it";
-    denied("permission-denied", hint, AfterRefusal::Settle)
+    denied(PERMISSION_DENIED, hint, AfterRefusal::Settle)
 }
 
 fn denied(code: &'static str, hint: &'static str, next: AfterRefusal) -> JudgedAnswer {

@@ -4,7 +4,10 @@
 //! What stays true: each row names who says it, and a test asks the real OpenBao for each that is
 //! its own.
 
-use crate::model::failure::FailureClass::{self, Denied, Misconfigured, Throttled, Unavailable};
+use crate::model::{
+    failure::FailureClass::{self, Denied, Misconfigured, Throttled, Unavailable},
+    origin::{KEY_NOT_ALLOWED, KEY_TYPE_MISSING, ROLE_ONLY_SIGNS},
+};
 
 /// Which requests a message answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +25,8 @@ pub enum Call {
 pub enum SaidBy {
     /// OpenBao 2.7.2: `integration/cases/openbao/messages.rs` makes it say so.
     OpenBao,
+    /// Vault 1.14.1 only: the same test on it, and `tests/vault-1.14.1.json` for those without.
+    Vault,
     /// What the tests can't provoke: the place in OpenBao's source, or another server.
     Other(&'static str),
 }
@@ -79,8 +84,6 @@ const fn row(
 const LOGIN: (u16, Call, SaidBy) = (400, Call::Login, SaidBy::OpenBao);
 const REQUEST: (u16, Call, SaidBy) = (400, Call::Request, SaidBy::OpenBao);
 const FAULT: (u16, Call, SaidBy) = (500, Call::Any, SaidBy::OpenBao);
-/// Vault 1.14.1, measured.
-const VAULT: SaidBy = SaidBy::Other("Vault 1.14.1");
 const HANDLER: SaidBy =
     SaidBy::Other("OpenBao 2.7.2, internal/http/handler.go: a cluster without a leader");
 const INIT: SaidBy = SaidBy::Other("Vault and OpenBao, before sys/init");
@@ -93,6 +96,8 @@ const CLOCKS: &str = "compare the clocks of this machine, of Nomad's servers and
 const ROLE_NAME: &str = "check the role's name in this auth mount";
 const SECRET_ID: &str =
     "role id or secret id is wrong, has expired or was used up: issue a new secret id";
+const ONLY_SIGNS: &str = "use mode sign (or auto, with `update` on the role's sign path in the token's policy), \
+                          or give the role a key_type other than any";
 const ALLOW_IP: &str =
     "let the role allow it (allow_ip_sans, allowed_ip_sans_cidr), or leave the name out";
 const CERTIFICATE: &str = "the auth mount must contain the CA of this client certificate, and the certificate must be valid";
@@ -147,8 +152,8 @@ pub const MESSAGES: &[Message] = &[
     row(LOGIN, "signature", Denied, "jwt-signature", "the auth mount must know the signer's public keys (jwks_url, jwt_validation_pubkeys)"),
     row(LOGIN, "claim", Denied, "jwt-claims", "compare the role's bound_claims and user_claim with the token's claims"),
     row(LOGIN, "invalid role or secret ID", Denied, "secret-id-refused", SECRET_ID),
-    row((400, Call::Login, VAULT), "invalid secret id", Denied, "secret-id-refused", SECRET_ID),
-    row((400, Call::Login, VAULT), "invalid role ID", Denied, "secret-id-refused", SECRET_ID),
+    row((400, Call::Login, SaidBy::Vault), "invalid secret id", Denied, "secret-id-refused", SECRET_ID),
+    row((400, Call::Login, SaidBy::Vault), "invalid role ID", Denied, "secret-id-refused", SECRET_ID),
     row(LOGIN, "missing secret_id", Denied, "secret-id-refused", "the role wants a secret id: configure one"),
     row(LOGIN, "client certificate", Denied, "client-certificate-refused", CERTIFICATE),
     row(LOGIN, "could not be found", Denied, "login-role-unknown", ROLE_NAME),
@@ -179,8 +184,9 @@ pub const MESSAGES: &[Message] = &[
     row(REQUEST, "not valid for this role", Misconfigured, "name-not-allowed", "let the role's allowed_uri_sans match it"),
     row(REQUEST, "is not a valid IP address", Misconfigured, "name-not-allowed", "check the IP SANs"),
     row(REQUEST, "common_name field is required", Misconfigured, "common-name-missing", "set common_name, or require_cn=false in the role"),
-    row(REQUEST, "role requires", Misconfigured, "key-not-allowed", "set key_type to what the role asks for"),
+    row(REQUEST, "role requires", Misconfigured, KEY_NOT_ALLOWED, "set key_type to what the role asks for"),
     row((400, Call::Request, SMALL), "RSA keys <", Misconfigured, "key-not-allowed", "use at least rsa-2048"),
-    row(REQUEST, "role key type", Misconfigured, "key-not-allowed", "set mode = \"sign\", or give the role a key_type other than any"),
+    row(REQUEST, "without providing key_type", Misconfigured, KEY_TYPE_MISSING, "set key_type, or give the role a key_type other than any"),
+    row((400, Call::Request, SaidBy::Vault), "not allowed for issuing certificates, only signing", Misconfigured, ROLE_ONLY_SIGNS, ONLY_SIGNS),
     row(REQUEST, "for field \"ttl\"", Misconfigured, "ttl", "check the ttl"),
 ];

@@ -5,7 +5,7 @@
 
 use serde_json::{Map, Value};
 
-use crate::{issuer::IssuanceRequest, model::request::Mode};
+use crate::issuer::{IssuanceRequest, OrderedKey};
 
 /// The exact request for an order; holds no secret (a CSR is public).
 #[derive(Clone, Debug)]
@@ -44,22 +44,25 @@ pub fn plan(order: &IssuanceRequest<'_>) -> RequestPlan {
     }
     put("ttl", request.ttl.as_secs().max(1).into());
     put("format", "pem".into());
-    let what = match request.mode {
-        Mode::Issue => {
-            let (key_type, key_bits) = request.key_type.vault();
+    if let OrderedKey::Asked(kind) = order.key {
+        // Vault warns of both, OpenBao where the role has a kind: sent only when they are needed.
+        let (key_type, key_bits) = kind.vault();
+        put("key_type", key_type.into());
+        put("key_bits", key_bits.into());
+    }
+    let (what, word) = match order.key {
+        OrderedKey::OfRole | OrderedKey::Asked(_) => {
             put("private_key_format", "pkcs8".into());
-            put("key_type", key_type.into());
-            put("key_bits", key_bits.into());
-            "issuing a certificate"
+            ("issuing a certificate", "issue")
         }
-        Mode::Sign => {
-            put("csr", order.csr.unwrap_or_default().into());
-            "signing a certificate"
+        OrderedKey::Csr(csr) => {
+            put("csr", csr.into());
+            ("signing a certificate", "sign")
         }
     };
     RequestPlan {
         what,
-        path: format!("{}/{}/{}", request.mount, request.mode, request.role),
+        path: format!("{}/{word}/{}", request.mount, request.role),
         body: Value::Object(body),
     }
 }

@@ -16,6 +16,7 @@ use tokio::{
 
 use self::script::{Script, Seen, answer, json};
 use super::*;
+use crate::issuer::OrderedKey;
 use crate::{
     config::TlsConfig,
     model::{
@@ -62,7 +63,7 @@ async fn issue(vault: &Vault) -> Result<Reply, Failure> {
     let request = request();
     let order = IssuanceRequest {
         request: &request,
-        csr: None,
+        key: OrderedKey::Asked(request.key_type),
     };
     vault.issue(order).await
 }

@@ -16,6 +16,7 @@ pub mod foreign;
 pub mod health;
 pub mod issuance_limit;
 pub mod leaf;
+pub mod origin;
 pub mod pem;
 pub mod reload;
 pub mod repeats;

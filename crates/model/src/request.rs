@@ -7,9 +7,11 @@ use std::{collections::BTreeSet, fmt, net::IpAddr, str::FromStr, time::Duration}
 
 use aws_lc_rs::digest;
 
-/// Who makes the private key.
+/// Who makes the private key, as configured; [`crate::origin`] makes an order of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
+    /// Sign wherever the policy lets us, issue where it does not.
+    Auto,
     /// The issuer makes key and certificate (`<mount>/issue/<role>`).
     Issue,
     /// We make the key, the issuer signs our CSR (`<mount>/sign/<role>`); the key never travels.
@@ -98,10 +100,11 @@ impl FromStr for KeyType {
 }
 
 impl Mode {
-    /// The configured name, which is also the API path's word.
+    /// The configured name.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
+            Self::Auto => "auto",
             Self::Issue => "issue",
             Self::Sign => "sign",
         }
@@ -119,9 +122,10 @@ impl FromStr for Mode {
 
     fn from_str(text: &str) -> Result<Self, String> {
         match text {
+            "auto" => Ok(Self::Auto),
             "issue" => Ok(Self::Issue),
             "sign" => Ok(Self::Sign),
-            _ => Err(format!("unknown mode `{text}`; use issue or sign")),
+            _ => Err(format!("unknown mode `{text}`; use auto, issue or sign")),
         }
     }
 }
@@ -171,9 +175,9 @@ pub struct Request {
     pub names: Names,
     /// Requested lifetime; at least a second. Vault may give another.
     pub ttl: Duration,
-    /// The key to make (sign), or to ask for (issue, where the role leaves it open).
+    /// The key to make here, or to ask for.
     pub key_type: KeyType,
-    /// Issue mode where no key type is configured: what the role makes is taken, if it is strong.
+    /// No key type was chosen (modes auto and issue): what the role wants is taken, if it is strong.
     /// Roles are RSA 2048 unless they say otherwise.
     pub key_type_open: bool,
     /// Sign mode only: keep the private key over renewals.
@@ -187,11 +191,16 @@ impl Request {
     /// The ttl counts: a set issued for ten days is not what was asked for when an hour is.
     #[must_use]
     pub fn fingerprint(&self) -> String {
+        // Mode auto takes a key from anywhere, as mode issue does.
+        let mode = match self.mode {
+            Mode::Auto | Mode::Issue => "issue",
+            Mode::Sign => "sign",
+        };
         let mut text = format!(
             "v1\n{}\n{}\n{}\n{}\n{}\n{}\n{:?}\n",
             self.mount,
             self.role,
-            self.mode,
+            mode,
             if self.key_type_open {
                 "any"
             } else {

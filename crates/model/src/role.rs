@@ -5,7 +5,10 @@
 
 use serde_json::Value;
 
-use crate::request::{Mode, Names, Request};
+use crate::{
+    origin::KeyOrigin,
+    request::{Names, Request},
+};
 
 /// What does not fit between a role and a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,12 +42,12 @@ impl Misfit {
 /// Every misfit, with its reason for people.
 pub type Judged = Vec<(Misfit, String)>;
 
-/// Holds a request against the role's fields.
+/// Holds an order for this request against the role's fields.
 #[must_use]
-pub fn judge(role: &Value, request: &Request) -> Judged {
+pub fn judge(role: &Value, request: &Request, origin: KeyOrigin) -> Judged {
     let mut judged = Judged::new();
     names(role, request, &mut judged);
-    key(role, request, &mut judged);
+    judged.extend(key(role, request, origin).map(|reason| (Misfit::Key, reason)));
     let flag = |name: &str| role.get(name).and_then(Value::as_bool);
     for (name, usage) in [("server_flag", "serverAuth"), ("client_flag", "clientAuth")] {
         if flag(name) == Some(false) && !has_usage(role, usage) && !without_usages(role) {
@@ -116,34 +119,33 @@ fn names(role: &Value, request: &Request, judged: &mut Judged) {
     }
 }
 
-fn key(role: &Value, request: &Request, judged: &mut Judged) {
-    if request.mode == Mode::Issue && request.key_type_open {
-        return;
+fn key(role: &Value, request: &Request, origin: KeyOrigin) -> Option<String> {
+    let made = role.get("key_type").and_then(Value::as_str)?;
+    let here = matches!(origin, KeyOrigin::Here(_));
+    // Roles of OpenBao (2.1 and later) have `not_before`, those of Vault have not.
+    if made == "any" && !here && role.get("not_before").is_none() {
+        let reason = "the role has key_type any: Vault signs for it and issues nothing";
+        return Some(reason.to_owned());
+    }
+    if made == "any" || request.key_type_open {
+        return None;
     }
     let (wanted, bits) = request.key_type.vault();
-    let made = role
-        .get("key_type")
-        .and_then(Value::as_str)
-        .unwrap_or("any");
     let made_bits = role.get("key_bits").and_then(Value::as_u64).unwrap_or(0);
     let bits = u64::from(bits);
     // What it makes is exactly that; what it signs may be stronger.
-    let other_bits = match request.mode {
-        Mode::Issue => made_bits != bits,
-        Mode::Sign => made_bits > bits,
+    let (other_bits, what) = if here {
+        (made_bits > bits, "the role signs other keys only")
+    } else {
+        (made_bits != bits, "the role makes other keys")
     };
-    if made == "any" || (made == wanted && !(made_bits != 0 && bits != 0 && other_bits)) {
-        return;
+    if made == wanted && !(made_bits != 0 && bits != 0 && other_bits) {
+        return None;
     }
-    let what = match request.mode {
-        Mode::Issue => "the role makes other keys",
-        Mode::Sign => "the role signs other keys only",
-    };
-    let reason = format!(
+    Some(format!(
         "{what}: {made} {made_bits}; key_type is {}",
         request.key_type
-    );
-    judged.push((Misfit::Key, reason));
+    ))
 }
 
 fn has_usage(role: &Value, usage: &str) -> bool {
@@ -175,7 +177,12 @@ fn without_usages(role: &Value) -> bool {
 mod tests {
     use serde_json::json;
 
-    use super::*;
+    use super::{judge as judge_order, *};
+    use crate::request::KeyType;
+
+    fn judge(role: &Value, request: &Request) -> Judged {
+        judge_order(role, request, KeyOrigin::Asked(request.key_type))
+    }
 
     fn role() -> Value {
         json!({
@@ -228,13 +235,30 @@ mod tests {
     #[test]
     fn a_stronger_key_may_be_signed_but_is_not_made() {
         let mut request = Request::example();
-        request.key_type = crate::request::KeyType::EcP384;
-        request.mode = Mode::Sign;
-        assert_eq!(judge(&role(), &request), Judged::new());
-        request.mode = Mode::Issue;
-        assert_eq!(judge(&role(), &request)[0].0, Misfit::Key);
+        request.key_type = KeyType::EcP384;
+        let judged = |request: &Request, origin| judge_order(&role(), request, origin);
+        let here = KeyOrigin::Here(KeyType::EcP384);
+        assert_eq!(judged(&request, here), Judged::new());
+        let asked = KeyOrigin::Asked(KeyType::EcP384);
+        assert_eq!(judged(&request, asked)[0].0, Misfit::Key);
         request.key_type_open = true;
-        assert_eq!(judge(&role(), &request), Judged::new());
+        assert_eq!(judged(&request, KeyOrigin::OfRole), Judged::new());
+    }
+
+    #[test]
+    fn a_role_of_any_key_issues_on_openbao_and_signs_everywhere() {
+        let mut role = role();
+        role["key_type"] = json!("any");
+        role["key_bits"] = json!(0);
+        let judged = |role: &Value, origin| judge_order(role, &Request::example(), origin);
+        let asked = KeyOrigin::Asked(KeyType::EcP256);
+        assert_eq!(judged(&role, asked)[0].0, Misfit::Key);
+        assert_eq!(
+            judged(&role, KeyOrigin::Here(KeyType::EcP256)),
+            Judged::new()
+        );
+        role["not_before"] = json!("");
+        assert_eq!(judged(&role, asked), Judged::new());
     }
 
     /// RFC 5280 section 4.2.1.12: no extension permits every use; `Any` is refused by OpenSSL.

@@ -33,6 +33,8 @@ impl Shared {
             path "+/sign/*" { capabilities = ["update"] }
             path "+/roles/*" { capabilities = ["read"] }
             path "pki/issue/forbidden-*" { capabilities = ["deny"] }
+            path "pki/sign/forbidden-*" { capabilities = ["deny"] }
+            path "pki/sign/travels-*" { capabilities = ["deny"] }
             path "pki/roles/blind-*" { capabilities = ["deny"] }
         "#;
         server.write("sys/policies/acl/doctor", &json!({ "policy": policy }));
@@ -232,6 +234,11 @@ impl<'a> Bench<'a> {
     /// A role that may be read and not used.
     pub(super) fn forbidden_role(&mut self) {
         self.role("forbidden", &json!({}));
+    }
+
+    /// A role from which Vault makes the key: nothing may be signed for it.
+    pub(super) fn issuing_role(&mut self) {
+        self.role("travels", &json!({ "key_type": "ec", "key_bits": 256 }));
     }
 
     /// A PKI mount with a CA that ends after this time, and a fitting role.

@@ -139,6 +139,7 @@ pub(super) const SEEDS: &[Seed] = &[
         bench.open_role(&json!({}));
     }),
     seed("policy-missing", &[], |bench| bench.forbidden_role()),
+    seed("key-travels", &[], |bench| bench.issuing_role()),
     seed("role-missing", &[], |bench| {
         bench.set("CERTAGENT_ROLE", "nobody")
     }),

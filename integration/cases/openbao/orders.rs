@@ -14,6 +14,14 @@ use serde_json::{Value, json};
 
 use super::*;
 
+/// Ours by its CSR, or one that we ask for.
+fn key_of<'a>(csr: &'a Option<String>, wanted: &Request) -> OrderedKey<'a> {
+    match csr {
+        Some(csr) => OrderedKey::Csr(csr),
+        None => OrderedKey::Asked(wanted.key_type),
+    }
+}
+
 #[tokio::test]
 #[ignore = "needs openbao"]
 async fn issue_and_sign_give_every_key_type_with_all_names() {
@@ -27,8 +35,14 @@ async fn issue_and_sign_give_every_key_type_with_all_names() {
             KeyType::Ed25519,
             KeyType::Rsa2048,
         ] {
+            let (kind, bits) = key_type.vault();
+            let mut role = server.read("pki_int/roles/internal")["data"].clone();
+            role["key_type"] = kind.into();
+            role["key_bits"] = bits.into();
+            server.write(&format!("pki_int/roles/{key_type}"), &role);
             let wanted = Request {
                 mount: "pki_int".to_owned(),
+                role: key_type.to_string(),
                 mode,
                 key_type,
                 key_type_open: false,
@@ -38,7 +52,7 @@ async fn issue_and_sign_give_every_key_type_with_all_names() {
             let csr = key.as_ref().map(|key| csr(&wanted, key).unwrap());
             let order = IssuanceRequest {
                 request: &wanted,
-                csr: csr.as_deref(),
+                key: key_of(&csr, &wanted),
             };
             let reply = vault.issue(order).await.unwrap();
             assert!(reply.server_time.is_some());
@@ -94,10 +108,10 @@ async fn issuers_are_read_without_a_token_and_follow_a_rotation() {
 const REFUSED: &[(&str, &str, &str, u64, &str)] = &[
     ("pki", "absent", "a.service.consul", 60, "unknown-role"),
     ("absent", "internal", "a.service.consul", 60, "no-such-path"),
-    ("pki", "internal", "evil.example", 60, "name-not-allowed"),
+    ("pki", "ec", "evil.example", 60, "name-not-allowed"),
     ("pki", "strict", "a.service.consul", 60, "name-not-allowed"),
     ("pki", "fixed", "a.service.consul", 60, "role-has-not-after"),
-    ("pki", "internal", "", 60, "common-name-missing"),
+    ("pki", "ec", "", 60, "common-name-missing"),
     ("bare", "internal", "a.service.consul", 60, "no-issuer"),
     (
         "pki_int",
@@ -116,18 +130,18 @@ async fn each_refusal_has_its_class_and_code() {
     server.write("sys/mounts/bare", &json!({ "type": "pki" }));
     server.write(
         "bare/roles/internal",
-        &json!({ "allow_any_name": true, "key_type": "any" }),
+        &json!({ "allow_any_name": true, "key_type": "ec" }),
     );
     let strict = json!({ "allowed_domains": ["service.consul"], "allow_subdomains": true, "allow_ip_sans": false,
-        "allow_localhost": true, "key_type": "any", "allowed_uri_sans": ["*"] });
+        "allow_localhost": true, "key_type": "ec", "allowed_uri_sans": ["*"] });
     server.write("pki/roles/strict", &strict);
     server.write(
         "pki/roles/fixed",
-        &json!({ "allow_any_name": true, "allowed_uri_sans": ["*"], "key_type": "any",
+        &json!({ "allow_any_name": true, "allowed_uri_sans": ["*"], "key_type": "ec",
         "not_after": "2030-01-01T00:00:00Z" }),
     );
     let vault = vault(&server, token(&server.token));
-    server.write("pki_int/roles/long", &json!({ "allow_any_name": true, "allowed_uri_sans": ["*"], "key_type": "any", "max_ttl": "87600h" }));
+    server.write("pki_int/roles/long", &json!({ "allow_any_name": true, "allowed_uri_sans": ["*"], "key_type": "ec", "max_ttl": "87600h" }));
     for (mount, role, name, ttl, code) in REFUSED.iter().copied() {
         let mut wanted = request();
         (wanted.mount, wanted.role) = (mount.to_owned(), role.to_owned());
@@ -135,7 +149,7 @@ async fn each_refusal_has_its_class_and_code() {
         wanted.ttl = Duration::from_secs(ttl);
         let order = IssuanceRequest {
             request: &wanted,
-            csr: None,
+            key: OrderedKey::Asked(wanted.key_type),
         };
         let failure = vault.issue(order).await.unwrap_err();
         assert_eq!(
@@ -170,9 +184,9 @@ async fn a_token_without_the_right_and_an_unknown_one_are_told_apart() {
 #[ignore = "needs openbao"]
 async fn a_leased_certificate_keeps_its_token_and_survives_the_exit() {
     let server = OpenBao::ready();
-    let mut role = server.read("pki/roles/internal")["data"].clone();
+    let mut role = server.read("pki/roles/ec")["data"].clone();
     role["generate_lease"] = Value::Bool(true);
-    server.write("pki/roles/internal", &role);
+    server.write("pki/roles/ec", &role);
     let dir = tempfile::tempdir().unwrap();
     let vault = vault(&server, identity(dir.path(), &Claims::default()));
     let reply = issue(&vault).await.unwrap();
@@ -243,7 +257,7 @@ async fn capabilities_tell_what_a_token_may_do() {
 async fn a_common_name_may_be_absent_or_no_host_name_where_the_role_allows_it() {
     let server = OpenBao::ready();
     let role = json!({ "allow_any_name": true, "enforce_hostnames": false, "require_cn": false,
-        "cn_validations": ["disabled"], "key_type": "any", "allowed_uri_sans": ["*"] });
+        "cn_validations": ["disabled"], "key_type": "ec", "allowed_uri_sans": ["*"] });
     server.write("pki/roles/free", &role);
     let vault = vault(&server, token(&server.token));
     for mode in [Mode::Issue, Mode::Sign] {
@@ -259,7 +273,7 @@ async fn a_common_name_may_be_absent_or_no_host_name_where_the_role_allows_it() 
             let csr = key.as_ref().map(|key| csr(&wanted, key).unwrap());
             let order = IssuanceRequest {
                 request: &wanted,
-                csr: csr.as_deref(),
+                key: key_of(&csr, &wanted),
             };
             let reply = vault.issue(order).await.unwrap();
             let bundle = answer::parse(&reply.body, key).unwrap();

@@ -11,7 +11,7 @@ use std::{
 use rustix::process::Signal;
 use serde_json::json;
 
-use super::{OpenBao, PATIENCE, Process, free_ports, tool};
+use super::{OpenBao, PATIENCE, Process, Product, free_ports};
 use crate::rig::wait_for;
 
 /// The server, and the key that unseals it.
@@ -24,7 +24,7 @@ pub(crate) struct Stored {
 impl Stored {
     /// Starts one, initialises and unseals it.
     pub(crate) fn start() -> Self {
-        let program = tool("openbao");
+        let program = Product::tested().program();
         let home = tempfile::tempdir().unwrap();
         let (port, cluster) = free_ports();
         std::fs::create_dir(home.path().join("data")).unwrap();

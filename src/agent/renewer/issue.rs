@@ -19,6 +19,7 @@ use crate::{
         duration,
         failure::{Failure, FailureClass},
         issuance_limit::Share,
+        origin::{ChosenOrigin, KeyOrigin, OrderSeries},
         retry,
         time::Timestamp,
         verify::{Expect, Verified},
@@ -42,7 +43,7 @@ pub(super) enum Obtained {
 }
 
 impl<I: Issuer, C: Clock> Renewer<I, C> {
-    /// One request. Its failure is returned; its success is in the holdings.
+    /// One attempt. Its failure is returned; its success is in the holdings.
     pub(super) async fn obtain(&mut self, why: ActionReason) -> Result<Obtained, Failure> {
         if !self.holdings.lock().is_open() {
             // there may be a set on disk that needs no order at all: read it, then decide again
@@ -52,41 +53,28 @@ impl<I: Issuer, C: Clock> Renewer<I, C> {
         let extra = self.holdings.lock().extra_anchors(&self.config);
         let config = Arc::clone(&self.config);
         let keep = config.request.reuse_key && !self.manual.wish.new_key;
-        let kept = keep.then(|| self.holdings.lock().key()).flatten();
         if self.manual.wish.new_key {
             self.spare_key = None; // it may be the old one
         }
-        self.new_key = kept.is_none();
-        let key = kept.or_else(|| self.spare_key.take());
-        let issuance = Issuance::prepare(&config.request, key).await?;
-        let context = Arc::clone(&self.context);
-        let entered = context
-            .cancel
-            .run_until_cancelled(context.gate.acquire())
-            .await;
-        let Some(Ok(_permit)) = entered.filter(|_| !context.cancel.is_cancelled()) else {
-            return Ok(Obtained::Nothing);
-        };
-        let recorded = self.now();
-        self.holdings
-            .lock()
-            .record_order(&self.fingerprint, why.share(), recorded)?;
-        self.freed = false;
-        self.counts.issuance_requests += 1;
-        log::ordering(&config, why);
-        let answered = self.ask(&issuance).await;
-        if let Some(spent) = context.issuer.spent_credential() {
-            self.holdings.lock().note_spent(spent);
-        }
-        let reply = match answered {
-            None => return Ok(Obtained::Nothing),
-            Some(Ok(reply)) => reply,
-            Some(Err(failure)) => {
-                self.spare_key = issuance.into_key();
-                self.request_failed(why, &failure);
-                return Err(failure);
+        let mut orders = OrderSeries::new(&config.request, &self.key_origin);
+        let (issuance, recorded, reply) = loop {
+            let kept = keep.then(|| self.holdings.lock().key()).flatten();
+            self.new_key = kept.is_none();
+            let key = kept.or_else(|| self.spare_key.take());
+            let issuance = Issuance::prepare(&config.request, orders.origin(), key).await?;
+            let Some((recorded, answer)) = self.send(&issuance, orders.origin(), why).await? else {
+                return Ok(Obtained::Nothing);
+            };
+            match answer {
+                Ok(reply) => break (issuance, recorded, reply),
+                Err(failure) => {
+                    self.spare_key = issuance.into_key();
+                    self.request_failed(why, &failure);
+                    orders.failed(failure)?;
+                }
             }
         };
+        self.learn(orders.accepted());
         self.note_issuer_clock(&reply);
         let known_serials = self.holdings.lock().serials();
         let expect = Expect {
@@ -100,6 +88,44 @@ impl<I: Issuer, C: Clock> Renewer<I, C> {
             .inspect_err(|failure| self.request_failed(why, failure))?;
         self.stage(verified, (why.share(), recorded));
         Ok(Obtained::Files)
+    }
+
+    /// One order, when its turn has come: when it was recorded, and what came of it. Nothing when the
+    /// end came first.
+    async fn send(
+        &mut self,
+        issuance: &Issuance<'_>,
+        origin: KeyOrigin,
+        why: ActionReason,
+    ) -> Result<Option<(Timestamp, Result<Reply, Failure>)>, Failure> {
+        let context = Arc::clone(&self.context);
+        let entered = context
+            .cancel
+            .run_until_cancelled(context.gate.acquire())
+            .await;
+        let Some(Ok(_permit)) = entered.filter(|_| !context.cancel.is_cancelled()) else {
+            return Ok(None);
+        };
+        let recorded = self.now();
+        self.holdings
+            .lock()
+            .record_order(&self.fingerprint, why.share(), recorded)?;
+        self.freed = false;
+        self.counts.issuance_requests += 1;
+        log::ordering(&self.config, origin, why);
+        let answered = self.ask(issuance).await;
+        if let Some(spent) = context.issuer.spent_credential() {
+            self.holdings.lock().note_spent(spent);
+        }
+        Ok(answered.map(|answer| (recorded, answer)))
+    }
+
+    /// Keeps what an accepted order has shown.
+    fn learn(&mut self, accepted: ChosenOrigin) {
+        if accepted != self.key_origin {
+            log::key_origin(&accepted);
+            self.key_origin = accepted;
+        }
     }
 
     fn request_failed(&self, why: ActionReason, failure: &Failure) {

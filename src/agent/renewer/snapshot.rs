@@ -64,6 +64,7 @@ impl<I: Issuer, C: Clock> Renewer<I, C> {
             extra_ca: holdings.extra_ca_failure().cloned(),
             trust: holdings.trust_notes().to_vec(),
             issuance_limit: self.budget(holdings),
+            key_origin: Some(self.key_origin.clone()),
             vault_clock_offset_millis: self.issuer_ahead_millis,
             anchors_since: self.anchors_since(&anchors, live),
             anchors,

@@ -207,9 +207,9 @@ pub(super) fn good(ca: &Arc<TestCa>) -> impl FnMut(&Call) -> Answer + Send + 'st
 
 pub(super) fn answer(ca: &TestCa, call: &Call) -> Vec<u8> {
     match (&call.csr, call.request.mode) {
-        (Some(csr), Mode::Sign) => ca.sign_answer(&call.request, csr, call.at),
-        (None, Mode::Issue) => ca.answer(&call.request, call.at),
-        _ => panic!("a CSR belongs to sign mode and to no other"),
+        (Some(csr), Mode::Sign | Mode::Auto) => ca.sign_answer(&call.request, csr, call.at),
+        (None, Mode::Issue | Mode::Auto) => ca.answer(&call.request, call.at),
+        (csr, mode) => panic!("mode {mode} with the CSR {csr:?}"),
     }
 }
 

@@ -37,6 +37,15 @@ pub(super) fn render(one: &Explanation, screen: Screen) -> String {
         "issuances",
         format!("{} of {} an hour used{free}", limit.used, limit.per_hour),
     ));
+    let otherwise = one
+        .key_origin_else
+        .as_ref()
+        .map_or_else(String::new, |origin| {
+            format!(
+                "; {origin} where the token may not sign: `certagent status` shows what was learned"
+            )
+        });
+    rows.push(("private key", format!("{}{otherwise}", one.key_origin)));
     rows.push(("next", next(one, screen)));
     format!("{name}  {}\n{}", harmless(&one.dir), screen.table(&rows))
 }

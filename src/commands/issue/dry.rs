@@ -10,16 +10,19 @@ use crate::{
     cli::IssueFormat,
     config::{CertConfig, Config},
     exit::Exit,
-    model::{failure::Failure, request::Mode, role},
+    model::{
+        failure::Failure,
+        origin::{ChosenOrigin, KeyOrigin},
+        role,
+    },
     terminal::{Screen, Style, harmless},
-    vault::{RequestPlan, Vault},
+    vault::{RequestPlan, Vault, permits},
 };
-
-/// Stands in the request for a CSR: its key is made when a certificate is really asked for.
-const CSR: &str = "(made of a new key when it is sent)";
 
 /// What would come of a request.
 struct Outlook {
+    /// Where its key would be made.
+    origin: KeyOrigin,
     /// Reasons for which it would be refused.
     refused: Vec<String>,
     /// What is odd, or could not be found out.
@@ -36,13 +39,12 @@ pub(super) async fn run(
 ) -> anyhow::Result<Exit> {
     let mut exit = Exit::Done;
     for certificate in &config.certificates {
-        let csr = (certificate.request.mode == Mode::Sign).then_some(CSR);
-        let plan = plan_of(certificate, csr);
-        let message = format!("asking what is allowed at {}", plan.path);
+        let message = format!("asking what is allowed for {}", certificate.name);
         let outlook = screens
             .err
-            .wait_for(&message, look(certificate, &plan, vault))
+            .wait_for(&message, look(certificate, vault))
             .await;
+        let plan = plan_of(certificate, outlook.origin);
         if !outlook.refused.is_empty() {
             exit = Exit::Denied;
         } else if let Some(failure) = &outlook.unchecked {
@@ -62,9 +64,10 @@ pub(super) async fn run(
     Ok(exit)
 }
 
-async fn look(certificate: &CertConfig, plan: &RequestPlan, vault: &Vault) -> Outlook {
+async fn look(certificate: &CertConfig, vault: &Vault) -> Outlook {
     let request = &certificate.request;
     let mut outlook = Outlook {
+        origin: ChosenOrigin::first(request).origin,
         refused: Vec::new(),
         notes: Vec::new(),
         unchecked: vault.token().await.err(),
@@ -72,14 +75,21 @@ async fn look(certificate: &CertConfig, plan: &RequestPlan, vault: &Vault) -> Ou
     if outlook.unchecked.is_some() {
         return outlook;
     }
-    match vault.capabilities(&plan.path).await {
-        Ok(may) if may.iter().any(|word| word == "update" || word == "root") => {}
+    let first = outlook.origin.path(request);
+    let (origin, may) = vault.permitted(request).await;
+    if origin != outlook.origin {
+        outlook.notes.push(format!(
+            "the token may not `update` {first}, so Vault makes the private key (mode {})",
+            request.mode
+        ));
+        outlook.origin = origin;
+    }
+    match may {
+        Ok(may) if permits(&may) => {}
         Ok(may) => outlook.refused.push(format!(
-            "the token may not `update` {} (it may: {}); its policy needs `path \"{}\" {{ \
+            "the token may not `update` {first} (it may: {}); its policy needs `path \"{first}\" {{ \
              capabilities = [\"update\"] }}`",
-            plan.path,
             may.join(", "),
-            plan.path
         )),
         Err(failure) => outlook
             .notes
@@ -87,7 +97,7 @@ async fn look(certificate: &CertConfig, plan: &RequestPlan, vault: &Vault) -> Ou
     }
     match vault.role(&request.mount, &request.role).await {
         Ok(facts) => {
-            for (misfit, reason) in role::judge(&facts, request) {
+            for (misfit, reason) in role::judge(&facts, request, outlook.origin) {
                 if misfit.refuses() {
                     outlook.refused.push(reason);
                 } else {

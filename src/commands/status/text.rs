@@ -4,7 +4,7 @@ use serde::Deserialize;
 
 use crate::{
     model::{duration, foreign::shortened},
-    status::Moment,
+    status::{KeyOriginReport, Moment},
     terminal::{Screen, Style, harmless},
 };
 
@@ -41,6 +41,7 @@ struct ReportedCert {
     live: Option<ReportedLive>,
     due: Option<Moment>,
     events: Vec<ReportedEvent>,
+    key_origin: Option<KeyOriginReport>,
     app: ReportedApp,
 }
 
@@ -119,6 +120,9 @@ pub(super) fn render(report: &ReportedAgent, screen: Screen) -> String {
                 text.push_str(&format!("    {}\n", harmless(&reason.message)));
             }
         }
+        if let Some(note) = one.key_origin.as_ref().and_then(key_note) {
+            text.push_str(&format!("    {}\n", harmless(&note)));
+        }
         if rows.len() == 1 || !one.ready || !one.degraded.is_empty() {
             text.push_str(&events(one, now, screen));
         }
@@ -143,6 +147,15 @@ fn events(one: &ReportedCert, now: &Moment, screen: Screen) -> String {
         format!("{}\n", screen.paint(Style::Faint, line.trim_end()))
     });
     lines.collect()
+}
+
+/// Where the key is made, when a refusal has led there.
+fn key_note(origin: &KeyOriginReport) -> Option<String> {
+    let code = origin.because.as_ref()?;
+    let key = &origin.key;
+    Some(format!(
+        "note: the private key is {key}: another order was refused ({code})"
+    ))
 }
 
 fn style(one: &ReportedCert) -> Style {
@@ -219,6 +232,11 @@ mod tests {
                 reload: "failed".to_owned(),
                 serving: "current".to_owned(),
             },
+            key_origin: Some(KeyOriginReport {
+                order: "issue".to_owned(),
+                key: "made by Vault".to_owned(),
+                because: Some("permission-denied".to_owned()),
+            }),
             ..ReportedCert::default()
         };
         let bad = ReportedCert {
@@ -271,17 +289,21 @@ mod tests {
         );
         assert!(lines[3].ends_with("current"), "{text}");
         assert!(
-            lines[4][column("STATE")..].starts_with("not ready"),
+            lines[4].contains("made by Vault: another order was refused"),
             "{text}"
         );
-        assert_eq!(lines[5], "    nothing is published: \\u001b[2J");
+        assert!(
+            lines[5][column("STATE")..].starts_with("not ready"),
+            "{text}"
+        );
+        assert_eq!(lines[6], "    nothing is published: \\u001b[2J");
         assert_eq!(
-            lines[6],
+            lines[7],
             "    1m 30s ago  failed       connect-refused\\n (12 times)"
         );
         assert_eq!(
             lines.len(),
-            7,
+            8,
             "a healthy one of several shows no events: {text}"
         );
     }

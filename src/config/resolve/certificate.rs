@@ -240,13 +240,13 @@ fn request(layers: &mut Layers<'_, '_>, names: Option<Names>) -> Option<Request>
         whole => Ok(whole),
     });
     let key_type = layers.read("key_type", str::parse::<KeyType>);
-    let key_type_open = mode == Some(Mode::Issue) && layers.written("key_type").is_none();
+    let key_type_open = mode != Some(Mode::Sign) && layers.written("key_type").is_none();
     let reuse_key = layers.read("reuse_key", values::truth);
     let issuer_sha256 = layers.read("issuer_sha256", values::sha256);
-    if mode == Some(Mode::Issue) && reuse_key == Some(true) {
+    if mode.is_some_and(|mode| mode != Mode::Sign) && reuse_key == Some(true) {
         layers.problem(
             "reuse_key",
-            "Vault makes a new key each time; set mode to sign",
+            "a key that Vault makes is a new one each time; set mode to sign",
         );
     }
     Some(Request {

@@ -389,3 +389,24 @@ fn an_underscore_is_named_where_a_name_is_not_allowed() {
     assert!(hint(name).contains("underscore") && hint(name).contains("enforce_hostnames"));
     assert!(hint("common name x not allowed by this role").contains("allowed_domains"));
 }
+
+/// Answers of a real Vault, recorded, for machines without one.
+#[test]
+fn what_vault_was_heard_to_say_has_its_code() {
+    let recorded: serde_json::Value =
+        serde_json::from_str(include_str!("../tests/vault-1.14.1.json")).unwrap();
+    let refusals = recorded["refusals"].as_array().unwrap();
+    assert_eq!(refusals.len(), 12);
+    for refusal in refusals {
+        let body = refusal["body"].to_string();
+        let said = Said::read(body.as_bytes(), |text| text);
+        let who = if refusal["login"] == true {
+            Login
+        } else {
+            Token
+        };
+        let status = u16::try_from(refusal["status"].as_u64().unwrap()).unwrap();
+        let judged = judge(status, &said, who);
+        assert_eq!(judged.code, refusal["code"], "{}", refusal["what"]);
+    }
+}
