@@ -23,7 +23,7 @@ pub use self::{
     reload_failure::ReloadFailure,
     reload_record::{
         Attempt, Delivery, FailedAttempt, Outcome, Phase, Previous, ProbeVerdict, Publication,
-        ReloadRecord, ReloadState,
+        ReloadRecord, ReloadState, Start,
     },
     rollback::{Quarantined, held_until, quarantine},
 };
@@ -314,7 +314,10 @@ impl Facts<'_> {
             let last = newest.map_or(at, |probed| probed.max(at));
             return Some(last.plus(policy.probe_interval));
         }
-        if record.needs_reload(policy) && record.reached() == 0 && !record.about.first {
+        if record.needs_reload(policy)
+            && record.reached() == 0
+            && record.about.start == Start::Before
+        {
             return None;
         }
         let since = record.since();
@@ -338,7 +341,7 @@ impl Facts<'_> {
             probed.at >= self.record.published_at
                 && matches!(probed.finding, Finding::Serves { .. } | Finding::Refused)
         });
-        self.record.about.first && self.policy.probed && !seen
+        self.record.about.start != Start::Before && self.policy.probed && !seen
     }
 
     fn wait_for_start(&self) -> ReloadNext {

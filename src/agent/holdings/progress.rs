@@ -12,7 +12,7 @@ use crate::{
         leaf::CertFacts,
         pem,
         record::{Record, StagedRecord},
-        reload::{self, EventKind, Previous, Publication, Quarantined, ReloadRecord},
+        reload::{self, EventKind, Previous, Publication, Quarantined, ReloadRecord, Start},
         time::Timestamp,
         verify::Verified,
     },
@@ -236,7 +236,10 @@ fn publication(
         } else {
             EventKind::Trust
         },
-        first,
+        start: match first {
+            true => Start::AtFirst,
+            false => Start::Before,
+        },
         previous,
     }
 }

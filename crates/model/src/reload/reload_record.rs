@@ -168,6 +168,19 @@ pub enum ProbeVerdict {
     Unchanged,
 }
 
+/// What the application can have read at its start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Start {
+    /// It ran before this generation was published.
+    #[default]
+    Before,
+    /// There was no generation before: it has read this one, or will.
+    AtFirst,
+    /// The anchors have changed since the first generation, and it was not seen between: it has read either.
+    AtFirstOrNow,
+}
+
 /// A generation that has become live.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Publication {
@@ -179,8 +192,8 @@ pub struct Publication {
     pub sha256: String,
     /// What changed since the application was last known to be up to date.
     pub event: EventKind,
-    /// There was none before: the application may not have started yet.
-    pub first: bool,
+    /// When the application was started, as far as it is known.
+    pub start: Start,
     /// The generation before it, while going back is possible.
     pub previous: Option<Previous>,
 }
@@ -192,8 +205,13 @@ impl ReloadRecord {
     pub fn new(mut about: Publication, old: Option<&Self>, now: Timestamp) -> Self {
         let unfinished = old.filter(|old| !old.is_verified());
         if let Some(old) = unfinished {
+            if old.about.start != Start::Before && old.reached() == 0 {
+                about.start = match about.event {
+                    EventKind::Leaf => old.about.start,
+                    EventKind::Trust => Start::AtFirstOrNow,
+                };
+            }
             about.event = about.event.max(old.about.event);
-            about.first |= old.about.first && old.reached() == 0;
         }
         // What it serves now: the one before, or what it served when that one was not taken up.
         let before = about.previous.as_ref().map(|one| one.not_after);
@@ -368,7 +386,7 @@ impl ReloadRecord {
     fn may_prove(&self, at: Timestamp, policy: &ReloadPolicy) -> bool {
         // An application that had not started at the first publication reads everything anew;
         // no attempt reached it, so it can only have read the files.
-        if self.about.first && self.reached() == 0 {
+        if self.about.start == Start::AtFirst && self.reached() == 0 {
             return true;
         }
         if self.needs_reload(policy) {
@@ -417,7 +435,7 @@ impl ReloadRecord {
             at,
             attempt: self.attempt().cloned(),
         };
-        self.about.first = false;
+        self.about.start = Start::Before;
     }
 
     /// The first time at once; an application that flaps, ever more slowly.

@@ -44,7 +44,7 @@ fn published(event: EventKind) -> ReloadRecord {
         serial: "02".to_owned(),
         sha256: String::new(),
         event,
-        first: false,
+        start: Start::Before,
         previous: Some(Previous {
             generation: "g1".to_owned(),
             serial: "01".to_owned(),
@@ -214,7 +214,7 @@ fn after_the_alarm_who_could_not_be_told_is_tried_again_and_who_was_told_is_not(
 fn an_application_that_has_not_started_is_not_reloaded_but_looked_for() {
     let policy = policy(vec![restart()]);
     let mut record = published(EventKind::Trust);
-    record.about.first = true;
+    record.about.start = Start::AtFirst;
     let down = finding(Finding::Down, START);
     let ReloadNext::WaitUntil(Some(at), Why::NotStarted) =
         next(&record, &policy, Some(&down), START)
@@ -229,7 +229,7 @@ fn an_application_that_has_not_started_is_not_reloaded_but_looked_for() {
     );
 
     let mut record = published(EventKind::Leaf);
-    record.about.first = true;
+    record.about.start = Start::AtFirst;
     let late = later(300);
     let down = finding(Finding::Down, late);
     assert_eq!(
