@@ -9,6 +9,7 @@
 
 mod check;
 mod configuration;
+mod consul;
 mod credential;
 mod disk;
 mod facts;

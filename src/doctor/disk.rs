@@ -8,7 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use rustix::fs::{self, Access, AtFlags, CWD, FileType, Stat, StatVfsMountFlags};
+use rustix::fs::{self, Access, AtFlags, CWD, FileType, Stat, StatVfsMountFlags, StatxFlags};
 
 use crate::{config::Reader, disk};
 
@@ -56,6 +56,8 @@ pub(super) struct FileSystem {
     /// As mount(8) calls it, where it is known.
     pub(super) name: String,
     pub(super) in_memory: bool,
+    /// It is the root file system of a container: no other container sees it, and it goes with this one.
+    pub(super) in_container: bool,
     /// It has no rename or no links, so no set can be switched on it.
     pub(super) no_switch: bool,
     pub(super) read_only: bool,
@@ -147,11 +149,28 @@ fn system(place: &Path) -> io::Result<FileSystem> {
     Ok(FileSystem {
         name: known.map_or_else(|| format!("{magic:#x}"), |(_, name, ..)| (*name).to_owned()),
         in_memory: known.is_some_and(|(_, _, memory, _)| *memory),
+        in_container: in_container(place),
         no_switch: known.is_some_and(|(.., broken)| *broken),
         read_only: room.f_flag.contains(StatVfsMountFlags::RDONLY),
         free_bytes: room.f_bavail.saturating_mul(room.f_frsize),
         free_inodes: (room.f_files > 0).then_some(room.f_favail),
     })
+}
+
+/// Files with which Docker and Podman mark the root of a container.
+const CONTAINER_MARKS: [&str; 2] = ["/.dockerenv", "/run/.containerenv"];
+
+/// In a container, and not on a mount of its own. False where the kernel does not tell (before Linux 5.8).
+fn in_container(place: &Path) -> bool {
+    let mount = |place: &Path| {
+        let found = fs::statx(CWD, place, AtFlags::empty(), StatxFlags::MNT_ID).ok()?;
+        let told = StatxFlags::from_bits_retain(found.stx_mask).contains(StatxFlags::MNT_ID);
+        told.then_some(found.stx_mnt_id)
+    };
+    let marked = CONTAINER_MARKS
+        .iter()
+        .any(|mark| disk::look(Path::new(mark)).is_ok());
+    marked && mount(place).is_some_and(|id| mount(Path::new("/")) == Some(id))
 }
 
 fn above(path: &Path) -> Vec<(PathBuf, Owned)> {

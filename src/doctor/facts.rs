@@ -54,6 +54,7 @@ pub struct DoctorFacts {
     pub(super) issuer: Option<IssuerFacts>,
     /// What the Task API said, or why it was not asked.
     pub(super) nomad: Result<NomadFacts, &'static str>,
+    pub(super) consul: ConsulFacts,
     pub(super) processes: Vec<ProcessFacts>,
     /// Nomad's shared directory, which every user with `read-fs` can read.
     pub(super) alloc_dir: Option<PathBuf>,
@@ -152,6 +153,15 @@ impl<T> From<Result<T, Failure>> for Asked<T> {
 pub(super) struct NomadFacts {
     /// None when the answer was the one that a permitted caller gets.
     pub(super) refusal: Option<ReloadFailure>,
+}
+
+/// What was found of Consul, or why it was not asked.
+#[derive(Debug)]
+pub(super) struct ConsulFacts {
+    /// The agent's address and whether it takes connections.
+    pub(super) agent: Result<(String, Result<(), String>), &'static str>,
+    /// Whether names under `.consul` resolve here.
+    pub(super) names: Result<Result<(), String>, &'static str>,
 }
 
 /// A process that is reloaded by a signal: where it is named, and what it is.

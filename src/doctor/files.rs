@@ -125,6 +125,14 @@ pub(super) fn read_only(facts: &DoctorFacts) -> CheckOutcome {
     })
 }
 
+pub(super) fn in_container(facts: &DoctorFacts) -> CheckOutcome {
+    system(facts, |system| {
+        system
+            .in_container
+            .then(|| "it is inside the container, on no mount".to_owned())
+    })
+}
+
 pub(super) fn on_disk(facts: &DoctorFacts) -> CheckOutcome {
     system(facts, |system| {
         (!system.in_memory).then(|| {

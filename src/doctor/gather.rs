@@ -6,6 +6,7 @@
 use std::path::PathBuf;
 
 use super::{
+    consul,
     disk::DirStat,
     facts::{CertificateFacts, DirFacts, DoctorFacts, Options, ProcessFacts},
     issuer, nomad, served,
@@ -53,6 +54,7 @@ pub async fn gather(
         certificates,
         issuer,
         nomad: nomad::ask(config.as_ref(), environment).await,
+        consul: consul::ask(config.as_ref(), environment).await,
         alloc_dir: variable("NOMAD_ALLOC_DIR").map(PathBuf::from),
         sockets: sockets(config.as_ref(), environment),
         config,

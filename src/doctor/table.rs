@@ -5,7 +5,7 @@
 
 use super::{
     check::{Check, fail, warn},
-    configuration, files, issuer, login, mount, nomad, process, served,
+    configuration, consul, files, issuer, login, mount, nomad, process, served,
 };
 use crate::{exit::Exit, model::role::Misfit};
 
@@ -417,6 +417,12 @@ pub const CHECKS: &[Check] = &[
         files::no_inodes,
     ),
     warn(
+        "directory-in-container",
+        "the directory is on no mount: the application's container can't see it, and it goes with this one",
+        "mount it into both containers; on Nomad use the secrets directory",
+        files::in_container,
+    ),
+    warn(
         "secrets-not-tmpfs",
         "the private key is written to a disk",
         "use Nomad's secrets directory with a client that runs as root, or another tmpfs",
@@ -481,6 +487,18 @@ pub const CHECKS: &[Check] = &[
         "the ready file can't be written, or other tasks can't see it",
         "put it into the shared alloc directory",
         files::ready_file_place,
+    ),
+    warn(
+        "consul-unreachable",
+        "the Consul agent of CONSUL_HTTP_ADDR takes no connection from here, so Loki can't use it either",
+        "in a container 127.0.0.1 is the container: use the node's address, and let Consul's client_addr include it",
+        consul::unreachable,
+    ),
+    warn(
+        "consul-names-unresolved",
+        "names under .service.consul do not resolve from here, so Loki does not find its peers",
+        "let this resolver forward consul. to Consul; in a container give dns_servers, as 127.0.0.1 is another there",
+        consul::unresolved,
     ),
     fail(
         "nomad-socket-missing",

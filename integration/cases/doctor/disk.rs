@@ -45,9 +45,17 @@ pub(super) const SEEDS: &[Seed] = &[
     seed("inodes-used-up", &[], |bench| {
         bench.mounted("mount -t tmpfs -o nr_inodes=5,mode=0750 none \"$1\"");
     }),
+    // A container's root is recognised by the runtime's mark.
+    seed("directory-in-container", &["secrets-not-tmpfs"], |bench| {
+        let disk = tempfile::tempdir_in("/var/tmp").unwrap();
+        bench.mounted("mount -t tmpfs none /run && touch /run/.containerenv");
+        bench.set("CERTAGENT_DIR", disk.path().join("certs").display());
+        bench.keep(disk);
+    }),
+    // On a mount of its own, since the machine of the tests may be a container.
     seed("secrets-not-tmpfs", &[], |bench| {
         let disk = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-        bench.set("CERTAGENT_DIR", disk.path().join("certs").display());
+        bench.mounted(&format!("mount --bind {} \"$1\"", disk.path().display()));
         bench.keep(disk);
     }),
     seed("directory-in-alloc", &[], |bench| {

@@ -21,6 +21,21 @@ use crate::{
 };
 
 pub(super) const SEEDS: &[Seed] = &[
+    // Nothing listens on port 1. The machine of the tests has no Consul, so no name of it resolves.
+    seed(
+        "consul-unreachable",
+        &["consul-names-unresolved"],
+        |bench| {
+            bench.set("CONSUL_HTTP_ADDR", "127.0.0.1:1");
+        },
+    ),
+    seed(
+        "consul-names-unresolved",
+        &["consul-unreachable"],
+        |bench| {
+            bench.set("CONSUL_HTTP_ADDR", "http://localhost:1");
+        },
+    ),
     seed("nomad-socket-missing", &[], |bench| {
         allocation(bench);
         token(bench);
