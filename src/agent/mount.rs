@@ -81,6 +81,8 @@ pub(super) async fn poll<I: Issuer, C: Clock>(
                     mount = %mount.path,
                     "cannot list the issuers of the mount, CA.pem is unchanged: {failure}"
                 );
+                // who waits for the first answer need not wait on
+                known.send_if_modified(|known| known.is_none());
             }
         }
         // by either clock: a step back must not put the poll off, a suspended machine neither

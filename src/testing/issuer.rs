@@ -63,6 +63,7 @@ pub(crate) struct Outage {
 pub(crate) struct FakeIssuer {
     clock: Arc<TestClock>,
     latency: Mutex<Duration>,
+    list_latency: Mutex<Duration>,
     clock_offset_millis: Mutex<i64>,
     outages: Mutex<Vec<Outage>>,
     script: Mutex<Script>,
@@ -84,6 +85,7 @@ impl FakeIssuer {
         Self {
             clock,
             latency: Mutex::new(Duration::ZERO),
+            list_latency: Mutex::new(Duration::ZERO),
             clock_offset_millis: Mutex::new(0),
             outages: Mutex::new(Vec::new()),
             script: Mutex::new(Box::new(script)),
@@ -100,6 +102,11 @@ impl FakeIssuer {
     /// From now on every answer takes this long.
     pub(crate) fn set_latency(&self, latency: Duration) {
         *self.latency.lock().unwrap() = latency;
+    }
+
+    /// From now on the list of a mount's issuers takes this long.
+    pub(crate) fn set_list_latency(&self, latency: Duration) {
+        *self.list_latency.lock().unwrap() = latency;
     }
 
     /// From now on Vault's clock is this far ahead of ours (negative: behind).
@@ -235,6 +242,8 @@ impl Issuer for FakeIssuer {
         if let Some(failure) = self.failing_now() {
             return Err(failure);
         }
+        let latency = *self.list_latency.lock().unwrap();
+        sleep(latency).await;
         let issuers = self.issuers.lock().unwrap().clone()?;
         Ok(MountIssuers {
             default: issuers.first().map(|one| one.certificate.clone()),

@@ -5,7 +5,7 @@
 
 use std::{future::pending, sync::Arc, time::Duration};
 
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use tracing::warn;
 
 use super::Renewer;
@@ -26,6 +26,8 @@ use crate::{
     },
 };
 
+/// How long the first certificate waits for what the mount has.
+const FIRST_LIST_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a request that is under way at shutdown may still take: its certificate exists already
 /// or is about to, and keeping it saves an issuance at the next start.
 const SHUTDOWN_GRACE: Duration = Duration::from_millis(400);
@@ -86,6 +88,7 @@ impl<I: Issuer, C: Clock> Renewer<I, C> {
         let verified = issuance
             .verify(&reply, &expect, self.now())
             .inspect_err(|failure| self.request_failed(why, failure))?;
+        self.mount_listed().await;
         self.stage(verified, (why.share(), recorded));
         Ok(Obtained::Files)
     }
@@ -153,6 +156,18 @@ impl<I: Issuer, C: Clock> Renewer<I, C> {
             answer = self.context.issuer.issue(issuance.order()) => Some(answer),
             () = too_long => Some(Err(no_answer(patience.unwrap_or_default()))),
             () = async { cancel.cancelled().await; sleep(SHUTDOWN_GRACE).await } => None,
+        }
+    }
+
+    /// The anchors of the mount belong into the first files: an application that starts on them would have to be
+    /// reloaded for what comes a moment later.
+    async fn mount_listed(&self) {
+        let first = self.holdings.lock().live().is_none();
+        let Some(mut mount) = self.mount.clone().filter(|_| first) else {
+            return;
+        };
+        if mount.borrow().is_none() {
+            let _late = timeout(FIRST_LIST_TIMEOUT, mount.changed()).await;
         }
     }
 

@@ -222,6 +222,34 @@ async fn new_issuers_of_the_mount_reach_ca_pem_without_an_order() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_first_files_have_what_the_mount_has() {
+    let next = TestCa::new(super::rig::EPOCH);
+    for slow in [Duration::ZERO, secs(1)] {
+        let mut rig = Rig::new();
+        rig.issuer
+            .set_anchors(Ok([rig.ca.issuers(), next.issuers()].concat()));
+        rig.issuer.set_list_latency(slow);
+        rig.start();
+        rig.until_live().await;
+        assert!(rig.files()[0].contains(next.root.pem().trim()), "{slow:?}");
+        tokio::time::sleep(secs(60)).await;
+        assert_eq!(rig.status().counts.published, 1, "{slow:?}");
+    }
+    // A list that never comes, or is refused, holds nothing back.
+    for (slow, list) in [
+        (DAY, Ok(next.issuers())),
+        (Duration::ZERO, Err(failure(FailureClass::Denied, "policy"))),
+    ] {
+        let mut rig = Rig::new();
+        rig.issuer.set_anchors(list);
+        rig.issuer.set_list_latency(slow);
+        rig.start();
+        rig.until_live().await;
+        assert_eq!(rig.issuer.count(), 1);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_new_issuer_is_in_ca_pem_right_after_the_poll_that_found_it() {
     let mut rig = Rig::new();
     rig.configs[0].ca_poll_interval = secs(5);
