@@ -12,6 +12,8 @@ mod mount;
 mod reloader;
 mod renewer;
 #[cfg(test)]
+mod simulation;
+#[cfg(test)]
 mod tests;
 mod wall;
 mod wall_timer;
@@ -154,6 +156,14 @@ impl<I: Issuer + 'static, C: Clock + 'static> Agent<I, C> {
     fn checking_every(mut self, tick: Duration) -> Self {
         self.tick = tick;
         self
+    }
+
+    /// Somebody who sees, and may fail, every step on the disk.
+    #[cfg(test)]
+    fn witness(&self, witness: &Arc<dyn crate::publish::Witness>) {
+        for certificate in &self.certificates {
+            certificate.holdings.lock().witness = Some(Arc::clone(witness));
+        }
     }
 
     /// What each loop knows, in the order of the configuration.

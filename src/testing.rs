@@ -7,5 +7,6 @@ pub(crate) mod clock;
 pub(crate) mod fake_http;
 pub(crate) mod issuer;
 pub(crate) mod lock;
+pub(crate) mod planted;
 
 pub(crate) use certagent_model::testing::ca;

@@ -9,7 +9,7 @@ mod progress;
 mod shared;
 mod trusted;
 
-use std::{mem, path::PathBuf};
+use std::{mem, path::PathBuf, sync::Arc};
 
 use tracing::warn;
 
@@ -33,9 +33,13 @@ use crate::{
         verify::Verified,
     },
     publish::{
-        self, CertDir, GenerationId, Hold, PREVIOUS_RETENTION, Repaired, ready_file::ReadyFile,
+        self, CertDir, GenerationId, Hold, PREVIOUS_RETENTION, Repaired, Witness,
+        ready_file::ReadyFile,
     },
 };
+
+#[cfg(test)]
+use crate::testing::planted::{self, Planted};
 
 /// The published certificate files.
 pub(super) struct LiveFiles {
@@ -104,6 +108,8 @@ pub(super) struct Holdings {
     logged: Option<String>,
     /// What could not be put right at the last check.
     files_failure: Option<Failure>,
+    /// A test's, who sees every step on the disk.
+    pub(super) witness: Option<Arc<dyn Witness>>,
 }
 
 impl Holdings {
@@ -132,7 +138,7 @@ impl Holdings {
         }
         // before anything is cleared or repaired: another agent may be at work
         let hold = CertDir::hold(&config.files)?;
-        let dir = CertDir::open(&config.files)?;
+        let dir = CertDir::open_witnessed(&config.files, self.witness.clone())?;
         let mut state = dir.load_record();
         let sets = dir.sets_on_disk();
         let (mut live, waiting) = adopt::adopt(&sets, &state, config, fingerprint, now);
@@ -152,6 +158,7 @@ impl Holdings {
             state,
             live,
             waiting,
+            witness: self.witness.take(),
             ..Self::default()
         };
         Ok(())
@@ -289,6 +296,8 @@ impl Holdings {
         share: Share,
         now: Timestamp,
     ) -> Result<(), Failure> {
+        #[cfg(test)]
+        let share = planted::counted(share);
         let mut requests = self.state.requests.clone();
         requests.sent(share, now);
         let state = Record {
@@ -303,6 +312,10 @@ impl Holdings {
 
     /// The newest request of this share failed: writes down what it counts as from now on.
     pub(super) fn request_failed(&mut self, share: Share, class: FailureClass) {
+        #[cfg(test)]
+        if class == FailureClass::BadAnswer && planted::is(Planted::RefusedUnpaced) {
+            return;
+        }
         match Aftermath::from(class) {
             Aftermath::Withdrawn => self.state.requests.withdraw(share),
             Aftermath::Refused => self.state.requests.was_refused(share),
@@ -398,6 +411,8 @@ impl Holdings {
         };
         live.enter(&mut self.state, config);
         if let Some((share, sent)) = waiting.request {
+            #[cfg(test)]
+            let share = planted::counted(share);
             let life = live.verified.validity().remaining(waiting.obtained_at);
             self.state.requests.was_published(share, sent, life);
         }
@@ -472,7 +487,10 @@ impl Holdings {
         match CertDir::hold(&config.files) {
             Ok(hold) => self.hold = Some(hold),
             Err(error) if error.code() == publish::HELD => {
-                *self = Self::default();
+                *self = Self {
+                    witness: self.witness.take(),
+                    ..Self::default()
+                };
                 return false;
             }
             Err(error) => self.warn_once(&error.into(), "the directory can't be locked"),

@@ -34,6 +34,9 @@ use crate::{
     status::{AppStatus, EventKind, LastProbe, LastReload, LastVerified, LoadedTrust, Status},
 };
 
+#[cfg(test)]
+use crate::testing::planted;
+
 /// After this something that could not be recorded is tried again.
 const RECORD_RETRY: Duration = Duration::from_secs(5);
 
@@ -162,6 +165,8 @@ impl<I, C: Clock> Reloader<I, C> {
         policy: &ReloadPolicy,
         took: Duration,
     ) {
+        #[cfg(test)]
+        let result = planted::forgotten(result);
         let now = self.now();
         log::reloaded(action, &record, &result, took, (&mut self.said, now));
         match &result {
@@ -335,6 +340,7 @@ impl<I, C: Clock> Reloader<I, C> {
             clock, tick, ticks, ..
         } = &*self.context;
         tokio::select! {
+            biased;
             () = wall::slice(&**clock, at, *tick, ticks) => {}
             () = self.inputs.published() => {}
         }

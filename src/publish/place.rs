@@ -22,6 +22,9 @@ mod remove;
 use super::error::PublishError;
 use crate::disk::{self, Content, Directory, Last, PathRefusal, TrustedOwners};
 
+#[cfg(test)]
+use crate::testing::planted::{self, Planted};
+
 /// Files larger than this are not ours; a chain with hundreds of certificates is far below.
 const MAX_FILE_BYTES: u64 = 8 * 1024 * 1024;
 
@@ -355,6 +358,10 @@ impl<'w> Place<'w> {
         self.apply(&fd, name, access)?;
         let mut file = File::from(fd);
         self.step(Op::Write, name, || file.write_all(bytes))?;
+        #[cfg(test)]
+        if planted::is(Planted::Unsynced) {
+            return Ok(());
+        }
         self.step(Op::Sync, name, || Ok(fs::fsync(&file)?))
     }
 

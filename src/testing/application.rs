@@ -143,26 +143,31 @@ impl FakeApplication {
             .leaf
             .clone()
             .filter(|leaf| breaks.is_none_or(|breaks| !breaks(&leaf.serial)));
-        match leaf {
-            Some(leaf) => Ok(Served {
-                serial: leaf.serial,
-                sha256: leaf.sha256,
-                issuer: String::new(),
-                subject: leaf.subject,
-                not_before: leaf.not_before,
-                not_after: leaf.not_after,
-                trust: ChainTrust::Verified,
-                accepted: Accepted::Yes { sent: true },
-                health: None,
-                version: None,
-                alpn: None,
-            }),
-            None => Err(ProbeFailure {
-                code: "probe-refused",
-                message: "no process listens".to_owned(),
-                hint: "",
-            }),
-        }
+        serving(leaf)
+    }
+}
+
+/// What a probe finds at an application with this leaf, or at none.
+pub(crate) fn serving(leaf: Option<CertFacts>) -> Result<Served, ProbeFailure> {
+    match leaf {
+        Some(leaf) => Ok(Served {
+            serial: leaf.serial,
+            sha256: leaf.sha256,
+            issuer: String::new(),
+            subject: leaf.subject,
+            not_before: leaf.not_before,
+            not_after: leaf.not_after,
+            trust: ChainTrust::Verified,
+            accepted: Accepted::Yes { sent: true },
+            health: None,
+            version: None,
+            alpn: None,
+        }),
+        None => Err(ProbeFailure {
+            code: "probe-refused",
+            message: "no process listens".to_owned(),
+            hint: "",
+        }),
     }
 }
 

@@ -46,6 +46,16 @@ pub(crate) type Answer = Result<Vec<u8>, Failure>;
 
 type Script = Box<dyn FnMut(&Call) -> Answer + Send>;
 
+/// An issuer that can sign, without a name.
+pub(crate) fn able(certificate: String) -> ListedIssuer {
+    ListedIssuer {
+        certificate,
+        id: String::new(),
+        name: String::new(),
+        standing: Standing::Able,
+    }
+}
+
 /// A span of wall time in which every call fails.
 #[derive(Clone, Debug)]
 pub(crate) struct Outage {
@@ -126,16 +136,7 @@ impl FakeIssuer {
 
     /// What [`Issuer::issuers`] says from now on; the first is the default.
     pub(crate) fn set_anchors(&self, anchors: Result<Vec<String>, Failure>) {
-        let all = anchors.map(|all| {
-            let able = |certificate| ListedIssuer {
-                certificate,
-                id: String::new(),
-                name: String::new(),
-                standing: Standing::Able,
-            };
-            all.into_iter().map(able).collect()
-        });
-        self.set_issuers(all);
+        self.set_issuers(anchors.map(|all| all.into_iter().map(able).collect()));
     }
 
     /// As [`FakeIssuer::set_anchors`], with all that is known of them.

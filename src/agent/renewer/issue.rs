@@ -26,6 +26,9 @@ use crate::{
     },
 };
 
+#[cfg(test)]
+use crate::testing::planted::{self, Planted};
+
 /// How long the first certificate waits for what the mount has.
 const FIRST_LIST_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a request that is under way at shutdown may still take: its certificate exists already
@@ -53,6 +56,12 @@ impl<I: Issuer, C: Clock> Renewer<I, C> {
             return Ok(Obtained::Nothing);
         }
         let extra = self.holdings.lock().extra_anchors(&self.config);
+        #[cfg(test)]
+        if let Some(failure) = self.holdings.lock().extra_ca_failure()
+            && planted::is(Planted::ExtraStopsLeaf)
+        {
+            return Err(failure.clone());
+        }
         let config = Arc::clone(&self.config);
         let keep = config.request.reuse_key && !self.manual.wish.new_key;
         if self.manual.wish.new_key {
@@ -153,6 +162,7 @@ impl<I: Issuer, C: Clock> Renewer<I, C> {
             }
         };
         tokio::select! {
+            biased;
             answer = self.context.issuer.issue(issuance.order()) => Some(answer),
             () = too_long => Some(Err(no_answer(patience.unwrap_or_default()))),
             () = async { cancel.cancelled().await; sleep(SHUTDOWN_GRACE).await } => None,

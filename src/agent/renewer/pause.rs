@@ -52,6 +52,7 @@ impl<I: Issuer, C: Clock> Renewer<I, C> {
     async fn await_issuer(&mut self, at: Timestamp, mut check: Timestamp) {
         while check <= self.now() || self.rest(check).await {
             let found = tokio::select! {
+                biased; // the same order each time
                 found = self.check_issuer() => found,
                 _ = self.rest(at) => return,
             };
@@ -79,6 +80,7 @@ impl<I: Issuer, C: Clock> Renewer<I, C> {
             None => until,
         };
         tokio::select! {
+            biased;
             () = wall::slice(&**clock, Some(at), *tick, ticks) => until <= clock.now(),
             () = self.inputs.woken() => false,
             () = reached(self.settling.next()) => false,

@@ -20,20 +20,15 @@ use crate::{
     },
 };
 
-pub(super) fn restart() -> ReloadStep {
+pub(in crate::agent) fn restart() -> ReloadStep {
     ReloadStep::Do(Action::NomadRestart {
         task: "loki".to_owned(),
     })
 }
 
-/// One certificate that is probed every five minutes and reloaded by these lists.
-pub(super) fn rig_with(
-    on_cert_change: Vec<ReloadStep>,
-    on_ca_change: Vec<ReloadStep>,
-) -> (Rig, Arc<FakeApplication>) {
-    let mut rig = Rig::new();
-    let config = &mut rig.configs[0];
-    config.probe = Some(ProbeConfig {
+/// A probe that a test's application answers.
+pub(in crate::agent) fn probe(interval: Duration) -> ProbeConfig {
+    ProbeConfig {
         target: ProbeTarget {
             address: "127.0.0.1:1".to_owned(),
             server_name: "localhost".to_owned(),
@@ -43,9 +38,16 @@ pub(super) fn rig_with(
             grpc_health: false,
             timeout: secs(5),
         },
-        interval: secs(300),
-    });
-    config.reload = Some(ReloadConfig {
+        interval,
+    }
+}
+
+/// Loki, told by these lists.
+pub(in crate::agent) fn reload(
+    on_cert_change: Vec<ReloadStep>,
+    on_ca_change: Vec<ReloadStep>,
+) -> ReloadConfig {
+    ReloadConfig {
         app: App::Loki,
         on_cert_change,
         on_ca_change,
@@ -56,7 +58,18 @@ pub(super) fn rig_with(
         stagger: None,
         lock: None,
         min_healthy_time: secs(15),
-    });
+    }
+}
+
+/// One certificate that is probed every five minutes and reloaded by these lists.
+pub(super) fn rig_with(
+    on_cert_change: Vec<ReloadStep>,
+    on_ca_change: Vec<ReloadStep>,
+) -> (Rig, Arc<FakeApplication>) {
+    let mut rig = Rig::new();
+    let config = &mut rig.configs[0];
+    config.probe = Some(probe(secs(300)));
+    config.reload = Some(reload(on_cert_change, on_ca_change));
     config.rollback = Some(secs(3_600));
     let app = Arc::new(FakeApplication::new(Arc::clone(&rig.clock), rig.dir()));
     rig.application = Some(Arc::clone(&app) as _);

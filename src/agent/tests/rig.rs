@@ -213,7 +213,7 @@ pub(super) fn answer(ca: &TestCa, call: &Call) -> Vec<u8> {
     }
 }
 
-pub(super) fn config(temp: &TempDir, name: &str) -> CertConfig {
+pub(in crate::agent) fn config(temp: &TempDir, name: &str) -> CertConfig {
     let request = Request::example();
     CertConfig {
         name: name.to_owned(),
