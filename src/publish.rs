@@ -163,7 +163,30 @@ impl CertDir {
     /// # Errors
     /// [`PublishError`]; the set that was live is live still, or the new one already is.
     pub fn publish(&self, set: &Verified) -> Result<Published, PublishError> {
-        self.publish_texts(&set.into())
+        let set = set.into();
+        let done = self.publish_texts(&set);
+        self.as_seen(done, &set)
+    }
+
+    /// An error may come after the one visible step. A set that every reader has seen is published:
+    /// to say otherwise would put the one before back in its place.
+    fn as_seen(
+        &self,
+        done: Result<Published, PublishError>,
+        set: &Rendered,
+    ) -> Result<Published, PublishError> {
+        let error = match done {
+            Err(error) if self.drift_from(set).is_ok_and(|drift| drift.is_none()) => error,
+            done => return done,
+        };
+        let Some(id) = self.look().ok().and_then(|place| generation::live(&place)) else {
+            return Err(error);
+        };
+        tracing::warn!(%error, "an error came after the certificate files were published");
+        Ok(Published {
+            generation: id,
+            dir: self.path.join(id.dir()),
+        })
     }
 
     fn publish_texts(&self, set: &Rendered) -> Result<Published, PublishError> {
@@ -193,16 +216,16 @@ impl CertDir {
     /// [`CertDir::publish`].
     pub fn activate(&self, id: &GenerationId) -> Result<Published, PublishError> {
         let place = self.enter()?;
-        if read_set(&place, *id).is_none() {
+        let Some(set) = read_set(&place, *id) else {
             return Err(PublishError::NoSuchGeneration {
                 generation: id.to_string(),
                 path: self.path.clone(),
             });
-        }
+        };
         let before = generation::live(&place);
         generation::missing_links(&place)?;
-        generation::point(&place, *id)?;
-        self.settle(&place, *id, before)
+        let done = generation::point(&place, *id).and_then(|()| self.settle(&place, *id, before));
+        self.as_seen(done, &set)
     }
 
     /// After the switch: outer links, then the sweep, which may fail without harm.
