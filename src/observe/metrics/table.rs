@@ -108,6 +108,12 @@ pub const METRICS: &[Metric] = &[
     row("certagent_trust_anchor_not_after_timestamp", Gauge, SECONDS, &["certificate", "sha256", "subject"],
         "End of validity of a trust anchor in the published CA.pem",
         |view, out| each(view, |one| anchors(one, out))),
+    row("certagent_trust_anchor_loaded", Gauge, PLAIN, &["certificate", "sha256"],
+        "1 once the application has loaded a trust anchor of the published CA.pem, 0 before; only where it is reloaded or probed",
+        |view, out| each(view, |one| loaded(one, out))),
+    row("certagent_certificate_anchor", Info, PLAIN, &["certificate", "sha256"],
+        "Trust anchor in which the chain of the published certificate ends",
+        |view, out| live(view, |one, live| out.whole(&[&one.name, &live.anchor_sha256], 1_u32))),
 
     row("certagent_application_serves_current", Gauge, PLAIN, CERT,
         "1 while a probe sees the application serve the published generation; only with a probe",
@@ -196,6 +202,14 @@ fn reload_result(one: &Status) -> Option<bool> {
 fn failures(one: &Status, out: &mut Samples) {
     for (class, times) in FailureClass::ALL.iter().zip(one.counts.failures_by_class) {
         out.whole(&[&one.name, class.name()], times);
+    }
+}
+
+fn loaded(one: &Status, out: &mut Samples) {
+    for anchor in &one.anchors {
+        if let Some(loaded) = one.app.trust.includes(&anchor.since) {
+            out.yes_or_no(&[&one.name, &anchor.sha256], loaded);
+        }
     }
 }
 
