@@ -11,6 +11,7 @@ mod dev;
 mod doctor;
 mod exec;
 mod explain;
+mod fleet;
 mod help;
 mod inspect;
 mod issue;
@@ -69,6 +70,7 @@ async fn dispatch(command: Command, environment: &Environment) -> anyhow::Result
         Command::Dev(args) => dev::run(&args, environment).await,
         Command::Doctor(args) => doctor::run(&args, environment).await,
         Command::Issue(args) => issue::run(&args, environment).await,
+        Command::Fleet(args) => fleet::run(&args, environment).await,
         Command::Man(args) => man::run(&args),
         Command::Probe(args) => probe::run(&args, environment).await,
         Command::Renew(args) => renew::run(&args, environment).await,

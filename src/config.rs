@@ -108,6 +108,21 @@ pub fn load_all(
     crossed(file, environment, flags, true)
 }
 
+/// Where Vault is and who the operator is, by the environment of Vault's own command line; no setting of an
+/// agent is needed.
+///
+/// # Errors
+/// Every problem at once.
+pub fn operator(environment: &Environment) -> Result<(VaultConfig, Option<Auth>), Problems> {
+    resolve::operator(Gathered {
+        environment,
+        flags: &Flags::default(),
+        problems: Problems::default(),
+        table: None,
+        notes: Vec::new(),
+    })
+}
+
 /// `with_table`: a thousand certificates make a table of megabytes that only `check-config` reads.
 fn crossed(
     file: Option<&Path>,

@@ -7,7 +7,7 @@ mod apart;
 
 use std::{error::Error as _, sync::Arc};
 
-use reqwest::{Client, ClientBuilder, RequestBuilder, StatusCode, redirect};
+use reqwest::{Client, ClientBuilder, RequestBuilder, StatusCode, header::HeaderMap, redirect};
 use rustls::{ClientConfig, RootCertStore};
 
 pub(crate) use apart::{Apart, run};
@@ -91,6 +91,33 @@ pub(crate) async fn exchange(
     let apart = Apart::start();
     let received = run(apart.as_ref(), client, request, receive).await;
     received.unwrap_or(Err(Unanswered::Endless))
+}
+
+/// Status, headers and the whole body.
+///
+/// # Errors
+/// Why there is none, without the URL; also when it has more than `most` bytes.
+pub(crate) async fn whole(
+    client: Client,
+    request: RequestBuilder,
+    most: usize,
+) -> Result<(StatusCode, HeaderMap, Vec<u8>), String> {
+    let request = request.build().map_err(|error| chain(&error))?;
+    let receive = async move |answer: reqwest::Result<reqwest::Response>| {
+        let mut answer = answer.map_err(|error| chain(&error))?;
+        let (status, headers) = (answer.status(), answer.headers().clone());
+        let mut body = Vec::new();
+        while let Some(chunk) = answer.chunk().await.map_err(|error| chain(&error))? {
+            if body.len() + chunk.len() > most {
+                return Err(format!("the answer has more than {most} bytes"));
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok((status, headers, body))
+    };
+    let apart = Apart::start();
+    let received = run(apart.as_ref(), client, request, receive).await;
+    received.unwrap_or_else(|| Err(why(&Unanswered::Endless)))
 }
 
 async fn text(mut answer: reqwest::Response, most: usize) -> String {

@@ -29,6 +29,7 @@ pub mod csr;
 pub mod disk;
 pub mod doctor;
 pub mod exit;
+pub mod fleet;
 pub mod hardening;
 mod http_client;
 mod issuance;

@@ -4,7 +4,7 @@
 //! true: nothing listens unless it is configured or Nomad says where; all servers read one value.
 
 pub mod http;
-mod limited;
+pub(crate) mod limited;
 pub mod log;
 pub mod metrics;
 pub mod notify;

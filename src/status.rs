@@ -159,6 +159,8 @@ pub struct RevocationReport {
 pub struct AppStatus {
     /// A probe is configured: a generation counts as served only when a probe saw it.
     pub probed: bool,
+    /// Where and how the probe looks.
+    pub probe: Option<ProbePlace>,
     /// Whether the application was reloaded for the published generation.
     pub reload: ReloadState,
     /// The newest reload.
@@ -186,6 +188,18 @@ pub struct AppStatus {
     pub reloads: BTreeMap<(&'static str, &'static str), u64>,
     /// Probes since the process started, by outcome (`ok`, `other` or a failure's code).
     pub probes: BTreeMap<&'static str, u64>,
+}
+
+/// Where and how a probe looks, so that it can be looked at from elsewhere too.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+#[expect(missing_docs, reason = "documented in config::ProbeTarget")]
+pub struct ProbePlace {
+    pub address: String,
+    pub server_name: String,
+    pub alpn: Vec<String>,
+    /// `postgres` or `smtp`.
+    pub starttls: Option<String>,
 }
 
 /// Up to which generation the application has loaded the anchors.

@@ -8,6 +8,7 @@ mod address;
 mod auth;
 mod call;
 mod cause;
+mod change;
 mod classify;
 // Numbers from outside end up here, and an overflow ends the process.
 #[deny(clippy::arithmetic_side_effects)]
@@ -61,6 +62,7 @@ pub use auth::Token;
 pub use look::{Health, Signer, TokenFacts};
 pub use messages::{Call, MESSAGES, Message, SaidBy};
 pub use order::{RequestPlan, plan};
+pub(crate) use tls::client_tls;
 
 /// How long to wait for a lagging standby to learn of a new token or role.
 const REPLICATION_DELAY: Duration = Duration::from_millis(400);

@@ -7,6 +7,7 @@ mod conformance;
 mod dev;
 mod doctor;
 mod exec;
+mod fleet;
 mod hierarchies;
 mod hostile;
 mod leaked;

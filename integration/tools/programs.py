@@ -134,6 +134,15 @@ PROGRAMS = {
             (1, 20),
         ),
         Program(
+            "chromium",
+            "chromium",
+            "CERTAGENT_CHROMIUM",
+            "the test of the fleet's page",
+            "install your distribution's package chromium",
+            False,
+            ("--version",),
+        ),
+        Program(
             "iptables",
             "iptables",
             "CERTAGENT_IPTABLES",

@@ -18,7 +18,7 @@ use self::{plan::ReloadPlan, turn::LockLease};
 use super::{Certificate, context::Context, holdings::Shared, wall};
 use crate::{
     clock::Clock,
-    config::{CertConfig, ReloadStep},
+    config::{CertConfig, ProbeTarget, ReloadStep, StartTls},
     control::Inputs,
     model::{
         reload::{
@@ -31,7 +31,9 @@ use crate::{
     },
     probe::{Identity, ProbeFailure},
     reload::Event,
-    status::{AppStatus, EventKind, LastProbe, LastReload, LastVerified, LoadedTrust, Status},
+    status::{
+        AppStatus, EventKind, LastProbe, LastReload, LastVerified, LoadedTrust, ProbePlace, Status,
+    },
 };
 
 #[cfg(test)]
@@ -70,6 +72,11 @@ impl<I, C: Clock> Reloader<I, C> {
             status: certificate.status.clone(),
             app: AppStatus {
                 probed: certificate.config.probe.is_some(),
+                probe: certificate
+                    .config
+                    .probe
+                    .as_ref()
+                    .map(|probe| place(&probe.target)),
                 ..AppStatus::default()
             },
             probed: None,
@@ -408,6 +415,19 @@ impl<I, C: Clock> Reloader<I, C> {
             status.app.clone_from(&self.app);
             changed
         });
+    }
+}
+
+fn place(target: &ProbeTarget) -> ProbePlace {
+    let starttls = target.starttls.map(|kind| match kind {
+        StartTls::Postgres => "postgres",
+        StartTls::Smtp => "smtp",
+    });
+    ProbePlace {
+        address: target.address.clone(),
+        server_name: target.server_name.clone(),
+        alpn: target.alpn.clone(),
+        starttls: starttls.map(str::to_owned),
     }
 }
 

@@ -9,7 +9,7 @@ pub(super) const ABOUT: &str = "Fetch, verify and renew TLS certificates from Va
 /// The commands, as `certagent --help` lists them.
 pub(super) const GROUPS: [(&str, &[&str]); 5] = [
     ("Run", &["run", "exec", "wait"]),
-    ("Look", &["status", "inspect", "probe", "explain"]),
+    ("Look", &["status", "fleet", "inspect", "probe", "explain"]),
     ("Act", &["issue", "renew"]),
     ("Check", &["doctor", "check-config"]),
     ("Learn", &["dev", "help", "version", "completions", "man"]),
@@ -105,6 +105,45 @@ Examples:
     certagent status --watch
   Elsewhere:
     certagent status --socket /run/certagent/status.sock -o json";
+
+pub(super) const FLEET: &str = "\
+The most urgent row is on top. An agent that does not answer is a row, and so is an application in the
+catalogue that has no agent. Exits with 0 when every row is ready, else with 1. Agents have to serve
+health and metrics (http.listen) where they can be reached from here.
+
+Examples:
+  Every agent that Consul knows, and one by its address:
+    certagent fleet
+    certagent fleet --target 10.0.0.7:9464
+  What ends first, again and again:
+    certagent fleet --watch --component ingester,querier
+  What is served, seen from here:
+    certagent fleet --probe /run/certs -o wide
+  A page:
+    certagent fleet --listen 127.0.0.1:9470";
+
+pub(super) const FLEET_CA: &str = "\
+Shows which instance trusts which anchor, on disk and in the running application, and whose certificate
+is signed by which; then what keeps the next step back, and the commands of that step. With --wait it
+exits with 0 when that holds, and with 7 when it does not in time.
+
+Examples:
+  VAULT_ADDR=https://vault.example:8200 certagent fleet ca
+  certagent fleet ca --wait trusted --timeout 30m && bao write pki/config/issuers default=...";
+
+pub(super) const FLEET_CA_ROTATE: &str = "\
+Makes a new root (or takes --to), waits until every instance trusts it, makes it the default issuer,
+has the certificates renewed, and removes the old root when no certificate of it is left. It remembers
+nothing: end it at any moment and call it again, from any machine. When an instance cannot follow, it
+stops before the step that would hurt and names it.
+
+Examples:
+  Ask before each step:
+    certagent fleet ca rotate
+  In a script, named so that a second call does nothing more:
+    certagent fleet ca rotate --yes --from 3f9a0c11
+  Back, while the old root still is an issuer:
+    certagent fleet ca rotate --abort";
 
 pub(super) const RENEW: &str = "\
 Each call is one issuance request within the issuance limit; simultaneous calls share one. When it

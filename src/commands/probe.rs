@@ -99,7 +99,7 @@ fn address(args: &ProbeArgs, environment: &Environment) -> Result<String, Stoppe
 }
 
 /// Trust and what is wanted come from `published`; what is shown comes from `mtls`.
-fn identity(published: &Path, mtls: Option<&Path>) -> Result<Identity, Stopped> {
+pub(super) fn identity(published: &Path, mtls: Option<&Path>) -> Result<Identity, Stopped> {
     let base = live(published);
     let ca = inspect::text_of(&base.join("CA.pem"))?;
     let cert = inspect::text_of(&base.join("cert.pem"))?;

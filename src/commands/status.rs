@@ -15,6 +15,7 @@ use crate::{
     cli::{OutputFormat, StatusArgs},
     config::Environment,
     exit::Exit,
+    fleet::report::ReportedAgent,
     terminal::Screen,
 };
 
@@ -38,7 +39,7 @@ pub(super) async fn run(args: &StatusArgs, environment: &Environment) -> anyhow:
             "the agent refused with {}",
             answer.status
         );
-        let report: text::ReportedAgent =
+        let report: ReportedAgent =
             serde_json::from_str(&answer.body).context("the agent's answer is damaged")?;
         super::print(&match (args.output, args.watch) {
             (OutputFormat::Json, true) => format!("{}\n", answer.body.trim_end()),

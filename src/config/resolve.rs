@@ -19,7 +19,7 @@ use super::{
     layers::{Gathered, Layers},
     problem::{Problems, Source},
     table::{SETTINGS, Section},
-    types::{CertConfig, Config, LogFormat, LoggingConfig},
+    types::{Auth, CertConfig, Config, LogFormat, LoggingConfig, VaultConfig},
     values::similar,
 };
 
@@ -55,6 +55,16 @@ pub(super) fn resolve(written: &Written, mut all: Gathered<'_>) -> Result<Loaded
                 notes: all.notes,
             })
         }
+        _ => Err(all.problems.in_order()),
+    }
+}
+
+/// `vault` alone, and the token of the operator: `VAULT_TOKEN`, else a file.
+pub(super) fn operator(mut all: Gathered<'_>) -> Result<(VaultConfig, Option<Auth>), Problems> {
+    issuer_env::check(&mut all);
+    let vault = vault::vault(&mut single(&mut all, &Written::default(), Section::Vault));
+    match vault {
+        Some(vault) if all.problems.is_empty() => Ok((vault, auth::operator(all.environment))),
         _ => Err(all.problems.in_order()),
     }
 }

@@ -27,7 +27,7 @@ const MAX_CONNECTIONS: usize = 32;
 const FIRST_BYTE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A listener with a limited number of connections, each perhaps with a limited life.
-pub(super) struct Limited<L> {
+pub(crate) struct Limited<L> {
     inner: L,
     permits: Arc<Semaphore>,
     life: Option<Duration>,
@@ -55,7 +55,7 @@ impl Silent {
 }
 
 impl<L> Limited<L> {
-    pub(super) fn new(inner: L, life: Option<Duration>) -> Self {
+    pub(crate) fn new(inner: L, life: Option<Duration>) -> Self {
         Self {
             inner,
             permits: Arc::new(Semaphore::new(MAX_CONNECTIONS)),
@@ -92,7 +92,7 @@ impl<L: Listener> Listener for Limited<L> {
 }
 
 /// One connection; reading fails once its time is over.
-pub(super) struct Connection<S> {
+pub(crate) struct Connection<S> {
     stream: S,
     _permit: Option<OwnedSemaphorePermit>,
     ends: Option<Pin<Box<Sleep>>>,

@@ -256,7 +256,7 @@ mod tests {
             ("/anchors/0", "loaded not_after not_before sha256 subject"),
             (
                 "/app",
-                "last_probe last_reload_at last_reload_attempts last_reload_successful probed probes reload \
+                "last_probe last_reload_at last_reload_attempts last_reload_successful probe probed probes reload \
                  reload_exhausted reloads rollback_active rollbacks serves_current serving trust_loaded verified_at",
             ),
             ("/app/reloads", "signal/ok"),

@@ -131,6 +131,14 @@ impl Tls {
     }
 }
 
+/// As for Vault, for another server.
+///
+/// # Errors
+/// `Misconfigured`, naming the file.
+pub(crate) fn client_tls(files: &TlsConfig, used: bool) -> Result<ClientConfig, Failure> {
+    Tls::new(files, used)?.config()
+}
+
 impl Read {
     fn all(files: &TlsConfig) -> Result<Self, Failure> {
         let anchors = match files {
@@ -276,7 +284,7 @@ fn why_none(file: &[u8]) -> String {
 }
 
 fn wrong(why: &str, hint: &str) -> Failure {
-    misconfigured("tls-files", format!("setting up TLS to Vault: {why}"), hint)
+    misconfigured("tls-files", format!("setting up TLS: {why}"), hint)
 }
 
 #[cfg(test)]

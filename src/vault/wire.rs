@@ -49,7 +49,7 @@ const MAX_BODY_BYTES: usize = 4 * 1024 * 1024;
 pub(super) struct Ask<'a> {
     /// For messages: `issuing a certificate`.
     pub what: &'a str,
-    /// GET or POST.
+    /// GET, POST or DELETE.
     pub method: Method,
     /// Below `/v1/`.
     pub path: &'a str,
@@ -144,10 +144,10 @@ impl Endpoint for Raw<'_> {
     }
 
     fn method(&self) -> RequestMethod {
-        if self.0.method == Method::GET {
-            RequestMethod::GET
-        } else {
-            RequestMethod::POST
+        match self.0.method {
+            Method::GET => RequestMethod::GET,
+            Method::DELETE => RequestMethod::DELETE,
+            _ => RequestMethod::POST,
         }
     }
 

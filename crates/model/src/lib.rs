@@ -12,6 +12,7 @@ pub mod cover;
 pub mod decide;
 pub mod duration;
 pub mod failure;
+pub mod fleet;
 pub mod foreign;
 pub mod health;
 pub mod issuance_limit;

@@ -1,8 +1,7 @@
 //! The status for people: one line a certificate, and below it what is wrong.
 
-use serde::Deserialize;
-
 use crate::{
+    fleet::report::{ReportedAgent, ReportedCert},
     model::{duration, foreign::shortened},
     status::{KeyOriginReport, Moment},
     terminal::{Screen, Style, harmless},
@@ -17,63 +16,6 @@ const MAX_SHOWN_EVENTS: usize = 6;
 
 /// Bytes of a serial that tell certificates apart on a screen.
 const SERIAL_CHARS: usize = 17;
-
-/// What is shown of the agent's answer. A field that the agent does not know is empty, one that this
-/// program does not know is left out, never an error.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
-pub(super) struct ReportedAgent {
-    version: String,
-    started: Moment,
-    now: Moment,
-    pub(super) ready: bool,
-    certificates: Vec<ReportedCert>,
-}
-
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
-struct ReportedCert {
-    name: String,
-    ready: bool,
-    reasons: Vec<ReportedReason>,
-    degraded: Vec<ReportedReason>,
-    trust_warnings: Vec<ReportedReason>,
-    live: Option<ReportedLive>,
-    due: Option<Moment>,
-    events: Vec<ReportedEvent>,
-    key_origin: Option<KeyOriginReport>,
-    app: ReportedApp,
-}
-
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
-struct ReportedEvent {
-    at: Moment,
-    event: String,
-    detail: String,
-    times: u32,
-}
-
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
-struct ReportedReason {
-    message: String,
-}
-
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
-struct ReportedLive {
-    serial: String,
-    not_before: Moment,
-    not_after: Moment,
-}
-
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
-struct ReportedApp {
-    reload: String,
-    serving: String,
-}
 
 pub(super) fn render(report: &ReportedAgent, screen: Screen) -> String {
     let now = &report.now;
@@ -213,7 +155,10 @@ fn row(one: &ReportedCert, now: &Moment) -> [String; 7] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::time::Timestamp;
+    use crate::{
+        fleet::report::{ReportedApp, ReportedEvent, ReportedLive, ReportedReason},
+        model::time::Timestamp,
+    };
 
     fn report() -> ReportedAgent {
         let now = Timestamp::from_unix_secs(1_900_000_000);
@@ -225,12 +170,14 @@ mod tests {
                 serial: "0a:0b:0c:0d:0e:0f:10:11".to_owned(),
                 not_before: now.minus(hours(24)).into(),
                 not_after: now.plus(hours(72)).into(),
+                ..ReportedLive::default()
             }),
             due: Some(now.plus(hours(40)).into()),
             events: vec![ReportedEvent::default()],
             app: ReportedApp {
                 reload: "failed".to_owned(),
                 serving: "current".to_owned(),
+                ..ReportedApp::default()
             },
             key_origin: Some(KeyOriginReport {
                 order: "issue".to_owned(),
@@ -258,6 +205,7 @@ mod tests {
             now: now.into(),
             ready: false,
             certificates: vec![good, bad],
+            ..ReportedAgent::default()
         }
     }
 

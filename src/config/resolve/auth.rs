@@ -105,6 +105,21 @@ pub(super) fn auth(layers: &mut Layers<'_, '_>, client_cert: bool) -> Option<Aut
     read(layers, method, client_cert)
 }
 
+/// The operator's own token, where Vault's command line keeps it.
+/// Vault, "Token helpers".
+pub(super) fn operator(environment: &crate::config::Environment) -> Option<Auth> {
+    if let Some((_, token)) = issuer_variable("TOKEN", environment) {
+        return Some(Auth::Token(Secret::new(token.to_owned())));
+    }
+    let path = match issuer_variable("TOKEN_PATH", environment) {
+        Some((_, path)) => PathBuf::from(path),
+        None => PathBuf::from(environment.get("HOME")?).join(".vault-token"),
+    };
+    disk::look(&path)
+        .is_ok()
+        .then(|| Auth::TokenFile(path.into()))
+}
+
 const NO_WAY: &str = "no way to authenticate: neither VAULT_TOKEN or BAO_TOKEN, nor a file \
     nomad_certagent.jwt or vault_token in NOMAD_SECRETS_DIR, nor a role id, nor a client certificate; \
     add `identity { name = \"certagent\" file = true aud = [\"vault.io\"] }` to the task, \
