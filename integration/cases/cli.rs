@@ -94,7 +94,7 @@ fn version_says_the_commit_or_that_it_is_unknown() {
 #[test]
 fn shells_complete_the_words_of_a_setting_and_no_file_for_a_text() {
     let script = run(["completions", "bash"], &[]).out;
-    assert!(script.contains("compgen -W \"issue sign\""), "--mode");
+    assert!(script.contains("compgen -W \"auto issue sign\""), "--mode");
     assert!(script.contains("compgen -W \"text json\""), "--log-format");
     let fish = run(["completion", "fish"], &[]).out;
     assert!(

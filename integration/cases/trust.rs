@@ -82,7 +82,7 @@ fn new_root(server: &OpenBao, mount: &str, name: &str) -> Value {
 }
 
 /// A root made outside, imported with its key or without; its id.
-fn import(server: &OpenBao, mount: &str, name: &str, with_key: bool) -> String {
+pub(super) fn import(server: &OpenBao, mount: &str, name: &str, with_key: bool) -> String {
     let dir = tempfile::tempdir().unwrap();
     let (key, cert) = (dir.path().join("key"), dir.path().join("cert"));
     let made = Command::new("openssl")

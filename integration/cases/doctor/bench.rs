@@ -32,6 +32,7 @@ impl Shared {
             path "+/issue/*" { capabilities = ["update"] }
             path "+/sign/*" { capabilities = ["update"] }
             path "+/roles/*" { capabilities = ["read"] }
+            path "mount-*" { capabilities = ["read", "update"] }
             path "pki/issue/forbidden-*" { capabilities = ["deny"] }
             path "pki/sign/forbidden-*" { capabilities = ["deny"] }
             path "pki/sign/travels-*" { capabilities = ["deny"] }
@@ -250,9 +251,27 @@ impl<'a> Bench<'a> {
         self.open_role(&json!({}));
     }
 
+    /// A PKI mount with these roots, the first one as default, and files published from it. The issuers of a
+    /// mount that is called `hidden` can't be read.
+    pub(super) fn roots(&mut self, word: &str, names: &[&str]) -> String {
+        let mount = self.mount_called(word);
+        for name in names {
+            let ca = json!({ "common_name": name, "issuer_name": name, "key_type": "ec", "ttl": "8760h" });
+            self.server()
+                .write(&format!("{mount}/root/generate/internal"), &ca);
+        }
+        self.open_role(&json!({}));
+        self.publish();
+        mount
+    }
+
     /// A PKI mount without a CA.
     pub(super) fn empty_mount(&mut self) -> String {
-        let mount = self.shared.unique("mount");
+        self.mount_called("mount")
+    }
+
+    fn mount_called(&mut self, word: &str) -> String {
+        let mount = self.shared.unique(word);
         self.server()
             .write(&format!("sys/mounts/{mount}"), &json!({ "type": "pki" }));
         self.set("CERTAGENT_MOUNT", &mount);

@@ -7,9 +7,32 @@ use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 use serde_json::json;
 
 use super::{Seed, bench::Bench, seed};
+use crate::cases::trust::import;
 use crate::rig::{Claims, Liar, OpenBao, Options, liar::closed_port};
 
 pub(super) const SEEDS: &[Seed] = &[
+    seed("trust-unknown", &[], |bench| {
+        bench.roots("mount", &["ours"]);
+        bench.set("CERTAGENT_DISTRUST", "no-such-issuer");
+    }),
+    seed("trust-unused", &[], |bench| {
+        bench.roots("mount", &["ours", "next"]);
+    }),
+    seed("trust-still-needed", &[], |bench| {
+        bench.roots("mount", &["ours"]);
+        bench.set("CERTAGENT_DISTRUST", "ours");
+    }),
+    seed("trust-revoked", &[], |bench| {
+        let mount = bench.roots("mount", &["ours", "theirs"]);
+        bench
+            .server()
+            .write(&format!("{mount}/issuer/theirs/revoke"), &json!({}));
+        bench.set("CERTAGENT_TRUST_ISSUERS", "theirs");
+    }),
+    seed("trust-unseen", &["trust-unused"], |bench| {
+        let mount = bench.roots("hidden", &["ours"]);
+        import(bench.server(), &mount, "imported", true);
+    }),
     seed("config-invalid", &[], |bench| {
         bench.set("CERTAGENT_TTL", "soon")
     }),

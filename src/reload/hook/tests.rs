@@ -102,7 +102,7 @@ async fn a_command_gets_paths_and_serial_and_none_of_our_secrets() {
     let files =
         "/secrets/certs/CA.pem /secrets/certs/cert.pem /secrets/certs/key.pem /secrets/certs mine";
     assert!(log.contains(files), "{log}");
-    assert!(log.lines().any(|line| line.contains("exec: 0 ")), "{log}");
+    assert!(log.lines().any(|line| line.contains("hook: 0 ")), "{log}");
 }
 
 #[tokio::test]
@@ -176,7 +176,7 @@ async fn a_secret_at_the_end_of_a_long_line_is_covered_before_the_line_is_cut() 
 async fn a_command_does_not_inherit_the_proxys_password() {
     let script = "env | grep -c proxy-secret; echo me:proxy-secret http://me:other@p/x";
     let (_, log) = shell(script, LIMIT).await;
-    assert!(log.lines().any(|line| line.contains("exec: 0 ")), "{log}");
+    assert!(log.lines().any(|line| line.contains("hook: 0 ")), "{log}");
     for secret in ["proxy-secret", "other"] {
         assert!(!log.contains(secret), "{secret} in {log}");
     }
