@@ -197,7 +197,10 @@ impl Session {
         self.token(wire, hold).await.ok()?;
         if !self.state.lock().await.looked_up {
             // how often it may be used is not known yet
-            self.renew(wire, hold).await.ok()?;
+            if let Err(failure) = self.renew(wire, hold).await {
+                self.warn_of(&failure).await;
+                return None;
+            }
         }
         let state = self.state.lock().await;
         state.token.clone().filter(|token| token.is_unlimited())

@@ -38,8 +38,7 @@ impl Session {
                 () = until(due) => match self.care(wire).await {
                     Ok(()) => not_before = Instant::now(),
                     Err(failure) => {
-                        let expiry = self.expiry().await;
-                        tracing::warn!(%failure, "the token was not renewed; {expiry}");
+                        self.warn_of(&failure).await;
                         let now = Instant::now();
                         not_before = now.checked_add(RENEW_RETRY).unwrap_or(now);
                     }
@@ -51,6 +50,12 @@ impl Session {
                 }
             }
         }
+    }
+
+    /// Whoever asks first, an order or the care for the token, says it.
+    pub(super) async fn warn_of(&self, failure: &Failure) {
+        let expiry = self.expiry().await;
+        tracing::warn!(%failure, "the token was not renewed; {expiry}");
     }
 
     /// When the token expires, for the log.
