@@ -13,7 +13,7 @@ use serde_json::json;
 use cases::{Case, cases};
 use normal::differences;
 
-use crate::rig::{Embedded, OpenBao, http};
+use crate::rig::{Embedded, OpenBao, Options, http};
 
 /// Differences we allow: the case (a prefix), the place (a part of it), and why.
 const ALLOWED: &[(&str, &str, &str)] = &[
@@ -65,7 +65,12 @@ fn run(address: &str, root: &str, cases: &[Case]) -> Vec<Answer> {
 #[test]
 #[ignore = "needs openbao"]
 fn the_embedded_pki_answers_as_openbao_does() {
-    let openbao = OpenBao::ready();
+    let options = Options {
+        always_openbao: true,
+        ..Options::default()
+    };
+    let openbao = OpenBao::start_with(&options);
+    openbao.set_up();
     let embedded = Embedded::start();
     openbao.write(
         "auth/jwt-nomad/config",

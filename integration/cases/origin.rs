@@ -8,9 +8,10 @@ const NAME: &str = "loki-read.service.consul";
 
 /// A policy of these orders for the roles of the mount `pki`.
 fn grant(server: &OpenBao, orders: &[&str]) {
-    let rules = orders
-        .iter()
-        .map(|order| format!("path \"pki/{order}/*\" {{ capabilities = [\"update\"] }}\n"));
+    // no server takes an empty policy
+    let orders = orders.iter().chain(&["nothing"]);
+    let rules =
+        orders.map(|order| format!("path \"pki/{order}/*\" {{ capabilities = [\"update\"] }}\n"));
     let policy = json!({ "policy": rules.collect::<String>() });
     server.write("sys/policies/acl/orders", &policy);
 }

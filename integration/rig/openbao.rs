@@ -27,6 +27,8 @@ pub(crate) struct Options {
     pub(crate) tls: bool,
     /// More server configuration, such as a `listener "unix"` block.
     pub(crate) config: Option<String>,
+    /// OpenBao also where the other tests run on a Vault.
+    pub(crate) always_openbao: bool,
     /// Start uninitialised: for tests of `sys/init`, sealing and unsealing.
     pub(crate) skip_init: bool,
 }
@@ -83,7 +85,11 @@ impl OpenBao {
 
     /// Starts a server.
     pub(crate) fn start_with(options: &Options) -> Self {
-        let program = Product::tested().program();
+        let product = match options.always_openbao {
+            true => Product::OpenBao,
+            false => Product::tested(),
+        };
+        let program = product.program();
         // Another process may take the port between the choice and the start.
         let mut last = String::new();
         for _ in 0..5 {
