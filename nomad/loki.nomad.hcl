@@ -117,8 +117,12 @@ variable "splay" {
 
 variable "consul_address" {
   type        = string
-  description = "The local Consul agent, host:port"
-  default     = "127.0.0.1:8500"
+  description = "The local Consul agent's HTTP API, host:port; empty: port 8500 of the node's address with docker or connect (127.0.0.1 is another there), else of 127.0.0.1"
+  default     = ""
+  validation {
+    condition     = regex_replace(var.consul_address, "^([^/:]+|\\[[0-9a-fA-F:]+\\]):[0-9]+$", "") == ""
+    error_message = "The address of Consul is host:port, without http://, or empty."
+  }
 }
 
 variable "s3" {
@@ -151,7 +155,7 @@ variable "envoy_command" {
 
 variable "dns_servers" {
   type        = list(string)
-  description = "connect: resolvers of *.service.consul as seen from the bridge; empty: those of the host (127.0.0.1 is another there)"
+  description = "docker or connect: resolvers of *.service.consul as seen from the container or the bridge; empty: those of Docker or of the host"
   default     = []
 }
 
@@ -216,6 +220,11 @@ locals {
   # may leave before frontends do, and a query that comes in between waits there for ever.
   drained = ["distributor", "querier", "query-frontend", "index-gateway"]
 
+  # In a container and in a bridge 127.0.0.1 is another one than the node's.
+  consul_address = var.consul_address != "" ? var.consul_address : (
+    local.docker || var.connect ? "$${attr.unique.network.ip-address}:8500" : "127.0.0.1:8500"
+  )
+
   # What docker sees in the container and raw_exec on the host. One directory, bound whole: a bind of
   # single files would stay on the first generation for ever.
   certs = local.docker ? "/secrets/certs" : "$${NOMAD_ALLOC_DIR}/../certagent/secrets/certs"
@@ -255,7 +264,7 @@ job "loki" {
         mode = var.connect ? "bridge" : "host"
 
         dynamic "dns" {
-          for_each = var.connect && length(var.dns_servers) > 0 ? [1] : []
+          for_each = (local.docker || var.connect) && length(var.dns_servers) > 0 ? [1] : []
           content {
             servers = var.dns_servers
           }
@@ -418,6 +427,8 @@ job "loki" {
             CERTAGENT_TTL       = var.ttl
             CERTAGENT_SPLAY     = var.splay
             CERTAGENT_NODE_IP   = "$${attr.unique.network.ip-address}"
+            # Loki's, so that `certagent doctor` can say whether a task reaches it.
+            CONSUL_HTTP_ADDR    = local.consul_address
 
             # Loki serves what is published and says that it is healthy: asked at its gRPC port. The lock
             # below is not handed on before that.
@@ -519,7 +530,7 @@ job "loki" {
           GRPC_ADDRESS       = local.grpc_address
           GRPC_PORT          = "$${NOMAD_PORT_grpc}"
           INSTANCE_ID        = "$${NOMAD_ALLOC_ID}"
-          CONSUL_HTTP_ADDR   = var.consul_address
+          CONSUL_HTTP_ADDR   = local.consul_address
           REPLICATION_FACTOR = "${var.replication_factor}"
           SHUTDOWN_DELAY     = contains(local.drained, it.key) && lookup(var.counts, it.key, 1) > 1 ? var.drain : "0s"
           S3_ENDPOINT        = var.s3.endpoint
@@ -549,11 +560,12 @@ job "loki" {
           change_mode = "noop"
         }
 
-        # After a reboot Loki can be up before the set is: it exits 1 and is started again.
+        # After a reboot Loki can be up before the set is: it exits 1 and is started again. The delay is longer
+        # than Docker's daemon takes to restart: a task that is started meanwhile fails for good.
         restart {
           attempts = 10
           interval = "10m"
-          delay    = "5s"
+          delay    = "10s"
           mode     = "delay"
         }
 

@@ -45,6 +45,10 @@ COMPONENTS = [
 ]
 
 
+# Where a program is in its image.
+IN_IMAGE = {"certagent": "/usr/local/bin/certagent", "loki": "/usr/bin/loki"}
+
+
 def loki_processes() -> dict[tuple[int, str], str]:
     """(pid, start time) -> target of every Loki in this process namespace."""
     found = {}
@@ -55,7 +59,7 @@ def loki_processes() -> dict[tuple[int, str], str]:
         except OSError:
             continue
         target = [word[8:] for word in command if word.startswith("-target=")]
-        if target and command[0] == tool("loki"):
+        if target and command[0] in (tool("loki"), IN_IMAGE["loki"]):
             found[(int(entry.name), started)] = target[0]
     return found
 
@@ -68,7 +72,7 @@ def agents() -> list[int]:
             command = (entry / "cmdline").read_bytes().decode(errors="replace").split("\0")
         except OSError:
             continue
-        if command[:2] == [certagent_binary(), "run"]:
+        if command[0] in (certagent_binary(), IN_IMAGE["certagent"]) and command[1:2] == ["run"]:
             found.append(int(entry.name))
     return found
 
@@ -79,10 +83,16 @@ class Stack:
     application = "Loki"
 
     def __init__(
-        self, base: str | Path, cgroup: str = "certagent-stack", mesh: bool = False, nomad: bool = True
+        self,
+        base: str | Path,
+        cgroup: str = "certagent-stack",
+        mesh: bool = False,
+        nomad: bool = True,
+        docker: str | Path = "",
     ) -> None:
         self.base = Path(base)
         self.counts: dict[str, int] = {}
+        self.certagent = certagent_binary()  # its path where the task runs
         self.known_ports: dict[str, dict[str, tuple[str, int]]] = {}
         self.ready_port = "http"
         self.consul = Consul(base, mesh)
@@ -91,7 +101,7 @@ class Stack:
         self.parts = [self.consul, self.bao]
         if nomad:
             self.s3 = Weed(base, mesh)
-            self.nomad = Nomad(base, cgroup, mesh)
+            self.nomad = Nomad(base, cgroup, mesh and not docker, docker)
             self.parts += [self.s3, self.nomad]
 
     def start(self, say: Callable[[str], None] = print) -> None:

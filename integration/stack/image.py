@@ -7,105 +7,22 @@ program, and Docker's daemon runs in the stack's namespaces with files of its ow
 from __future__ import annotations
 
 import hashlib
-import json
 import os
-import shutil
-import subprocess
 import tarfile
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from containers import Docker, base_image, build
 from scrape import ended, login_without_nomad
-from servers import NODE_IP, ROOT, OpenBao, Part, StackError, certagent_binary, tool, wait_for
+from servers import NODE_IP, OpenBao, StackError, certagent_binary, wait_for
 
 if TYPE_CHECKING:
     from deploy import Stack
     from report import Report
-    from servers import Json
 
 TOOLS = ["openbao", "consul"]
-BASE_PACKAGES = ["libc6", "libgcc-s1", "ca-certificates"]
 SET = "/certs"
 # As strict as a runtime can be: nothing is writable but what is mounted, and no right is left.
 LOCKED = ["--read-only", "--cap-drop=ALL", "--security-opt=no-new-privileges", "--network=bridge"]
-
-
-class Docker(Part):
-    """A daemon whose files, socket and network are this run's own; it leaves the packet filter alone."""
-
-    name = "docker"
-
-    def __init__(self, base: str | Path) -> None:
-        super().__init__(base)
-        self.socket = self.dir / "d.sock"
-
-    def command(self) -> list[str]:
-        return [
-            tool("dockerd"),
-            "--storage-driver=vfs",
-            "--iptables=false",
-            "--ip6tables=false",
-            "--bip=172.30.213.1/24",
-            f"--data-root={self.dir}/data",
-            f"--exec-root={self.dir}/exec",
-            f"--pidfile={self.dir}/pid",
-            f"--host=unix://{self.socket}",
-        ]
-
-    def ready(self) -> bool:
-        return self.run("version").returncode == 0
-
-    def run(self, *arguments: str, seconds: float = 60) -> subprocess.CompletedProcess[str]:
-        """One command of the client, to its end."""
-        environment = {**os.environ, "DOCKER_HOST": f"unix://{self.socket}", "DOCKER_BUILDKIT": "0"}
-        return subprocess.run(
-            [tool("docker"), *arguments],
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=seconds,
-            check=False,
-        )
-
-    def must(self, *arguments: str, seconds: float = 60) -> str:
-        done = self.run(*arguments, seconds=seconds)
-        if done.returncode:
-            raise StackError(f"docker {' '.join(arguments)} ended with {done.returncode}: {done.stderr[-2000:]}")
-        return done.stdout.strip()
-
-    def inspect(self, what: str) -> Json:
-        return json.loads(self.must("inspect", what))[0]
-
-
-def base_image(docker: Docker) -> None:
-    """Imports `base`: glibc, libgcc and CA certificates as this machine's Debian has them."""
-    root = docker.dir / "base"
-    for directory in ("usr/lib", "usr/local/bin"):
-        (root / directory).mkdir(parents=True)
-    for link in ("lib", "lib64"):
-        (root / link).symlink_to(f"usr/{link}")
-    listed = subprocess.run(["dpkg-query", "-L", *BASE_PACKAGES], capture_output=True, text=True, check=True)
-    for name in [*listed.stdout.split(), "/etc/ssl/certs/ca-certificates.crt"]:
-        source = Path(name)
-        if source.is_file() and (".so" in source.name or "ca-certificates" in source.name) and "gconv" not in name:
-            target = root / str(source.parent.resolve() / source.name).lstrip("/")
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(source, target)
-    archive = docker.dir / "base.tar"
-    subprocess.run(
-        ["tar", "--sort=name", "--mtime=@0", "--owner=0", "--group=0", "-C", root, "-cf", archive, "."], check=True
-    )
-    docker.must("import", str(archive), "base")
-
-
-def build(docker: Docker, tag: str) -> Json:
-    """The Dockerfile's target that takes a binary, without any cache."""
-    context = docker.dir / "context"
-    context.mkdir(exist_ok=True)
-    shutil.copy2(certagent_binary(), context / "certagent")
-    arguments = ["--no-cache", "--target=binary", "--build-arg=BASE=base", f"--file={ROOT}/Dockerfile"]
-    docker.must("build", *arguments, f"--tag={tag}", str(context), seconds=120)
-    return docker.inspect(tag)
 
 
 def image(stack: Stack, report: Report) -> None:

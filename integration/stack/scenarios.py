@@ -18,7 +18,7 @@ from load import Load, Steady
 from metrics import Metrics, Moved, label
 from report import handshake_failures, load_checks
 from scrape import Prometheus, observed, of_allocations
-from servers import certagent_binary, wait_for
+from servers import wait_for
 from validation import accepted
 from watch import Watch, attest_all
 
@@ -139,7 +139,7 @@ def rotation(stack: Stack, report: Report) -> None:
 def debugging(stack: Stack, report: Report) -> None:
     """`certagent issue` from a shell inside an allocation."""
     allocation = stack.nomad.allocations()["querier"][0]["ID"]
-    out = stack.nomad.cli("alloc", "exec", "-task", "certagent", allocation, certagent_binary(), "issue")
+    out = stack.nomad.cli("alloc", "exec", "-task", "certagent", allocation, stack.certagent, "issue")
     report.check("certagent issue inside an allocation", out.split("\n")[0][:60], "loki-querier.service.consul" in out)
 
 

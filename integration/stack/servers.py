@@ -337,9 +337,12 @@ class Nomad(Part):
     server = 'server {\n  enabled = true\n  bootstrap_expect = 1\n  heartbeat_grace = "30s"\n}'
     bootstrap = "5e1f0d0a-0000-4000-8000-000000000001"
 
-    def __init__(self, base: str | Path, cgroup: str = "certagent-stack", mesh: bool = False) -> None:
+    def __init__(
+        self, base: str | Path, cgroup: str = "certagent-stack", mesh: bool = False, docker: str | Path = ""
+    ) -> None:
         super().__init__(base)
         self.cgroup = cgroup
+        self.docker = docker  # socket of a daemon, if jobs may use one
         # For bridge mode. Nomad itself runs `consul connect envoy -bootstrap`, by PATH.
         self.cni = f'cni_path = "{TOOLS / "cni"}"\n  bridge_network_hairpin_mode = true' if mesh else ""
         self.interface = self.host
@@ -370,8 +373,9 @@ client {{
   cpu_total_compute = 8000
   cgroup_parent = "{self.cgroup}"
   {self.cni}
+  {self.chroot()}
   options {{
-    "driver.allowlist" = "raw_exec"
+    "driver.allowlist" = "{",".join(self.drivers())}"
     "fingerprint.denylist" = "env_aws,env_azure,env_gce,env_digitalocean"
   }}
   template {{
@@ -391,7 +395,36 @@ vault {{
   }}
 }}
 plugin "raw_exec" {{ config {{ enabled = true }} }}
+{self.docker_plugin()}
 """)
+
+    def drivers(self) -> list[str]:
+        return ["raw_exec", "exec", *(["docker"] if self.docker else [])]
+
+    def chroot(self) -> str:
+        """What a task of the exec driver finds: the two programs and what they are linked with, no more."""
+        programs = [certagent_binary(), tool("loki")]
+        listed = "".join(subprocess.run(["ldd", each], capture_output=True, text=True).stdout for each in programs)
+        libraries = [word for word in listed.split() if word.startswith("/")]
+        found = [*programs, *libraries, "/etc/passwd", "/etc/resolv.conf"]
+        # The file behind a link, since its target would not be there.
+        rows = "".join(f'    "{Path(each).resolve()}" = "{each}"\n' for each in found)
+        return f"chroot_env {{\n{rows}  }}"
+
+    def docker_plugin(self) -> str:
+        """Volumes stay disabled, as by default. Images come from no registry, so none is removed."""
+        return (
+            f"""
+plugin "docker" {{
+  config {{
+    endpoint = "unix://{self.docker}"
+    gc {{ image = false }}
+  }}
+}}
+"""
+            if self.docker
+            else ""
+        )
 
     def environment(self) -> dict[str, str]:
         found = super().environment()
@@ -415,7 +448,11 @@ plugin "raw_exec" {{ config {{ enabled = true }} }}
             return False
         http("PUT", f"{self.url}/v1/acl/bootstrap", {"BootstrapSecret": self.bootstrap})
         node = self.node()
-        return node and node["Status"] == "ready" and node["Drivers"].get("raw_exec", {}).get("Healthy")
+        return (
+            node
+            and node["Status"] == "ready"
+            and all(node["Drivers"].get(each, {}).get("Healthy") for each in self.drivers())
+        )
 
     def node(self) -> dict[str, Any] | None:
         """What the servers know of this agent as a client."""
