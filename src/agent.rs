@@ -158,7 +158,7 @@ impl<I: Issuer + 'static, C: Clock + 'static> Agent<I, C> {
         self
     }
 
-    /// Somebody who sees, and may fail, every step on the disk.
+    /// Who sees, and may fail, every step on the disk.
     #[cfg(test)]
     fn witness(&self, witness: &Arc<dyn crate::publish::Witness>) {
         for certificate in &self.certificates {

@@ -526,7 +526,7 @@ impl Holdings {
             return;
         };
         let wanted = self.live.as_ref().filter(|held| valid(&held.verified, now));
-        let wanted = wanted.map(|held| ready_file(held, config));
+        let wanted = wanted.map(|held| adopt::ready_file(held, config));
         let there = ReadyFile::read(path).unwrap_or_default();
         if there == wanted {
             return;
@@ -587,19 +587,4 @@ fn take_over(held: &LiveFiles, state: &mut Record, config: &CertConfig, now: Tim
 fn valid(verified: &Verified, now: Timestamp) -> bool {
     let validity = verified.validity();
     validity.not_before <= now && now < validity.not_after
-}
-
-fn ready_file(held: &LiveFiles, config: &CertConfig) -> ReadyFile {
-    let leaf = held.verified.leaf();
-    let dns = leaf.names.dns.iter().cloned();
-    let ips = leaf.names.ips.iter().map(ToString::to_string);
-    ReadyFile {
-        serial: leaf.serial.clone(),
-        not_before: leaf.not_before.to_string(),
-        not_after: leaf.not_after.to_string(),
-        sha256: leaf.sha256.clone(),
-        generation: held.generation.to_string(),
-        names: dns.chain(ips).collect(),
-        dir: config.files.dir.clone(),
-    }
 }

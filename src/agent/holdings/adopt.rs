@@ -16,7 +16,7 @@ use crate::{
         time::Timestamp,
         verify::{self, Expect, Refusal, Verified},
     },
-    publish::{GenerationId, SetOnDisk},
+    publish::{GenerationId, SetOnDisk, ready_file::ReadyFile},
 };
 
 /// One valid set.
@@ -183,4 +183,20 @@ fn request_of(bundle: &Bundle, todays: &Request) -> Result<Request, Refusal> {
         issuer_sha256: None,
         ..todays.clone()
     })
+}
+
+/// What the ready file says of these files.
+pub(super) fn ready_file(held: &LiveFiles, config: &CertConfig) -> ReadyFile {
+    let leaf = held.verified.leaf();
+    let dns = leaf.names.dns.iter().cloned();
+    let ips = leaf.names.ips.iter().map(ToString::to_string);
+    ReadyFile {
+        serial: leaf.serial.clone(),
+        not_before: leaf.not_before.to_string(),
+        not_after: leaf.not_after.to_string(),
+        sha256: leaf.sha256.clone(),
+        generation: held.generation.to_string(),
+        names: dns.chain(ips).collect(),
+        dir: config.files.dir.clone(),
+    }
 }

@@ -396,7 +396,7 @@ impl Simulation<'_> {
         processes.find(|process| process.status.borrow().standby.is_none())
     }
 
-    /// Somebody asks for a renewal and does not wait for it.
+    /// A person asks for a renewal and does not wait for it.
     fn request(&self) {
         let mut state = self.world.state();
         let now = state.now;

@@ -17,7 +17,7 @@ use crate::{
     testing::planted::Planted,
 };
 
-/// What the agent of a schedule is told to do.
+/// What the agent of a schedule shall do.
 pub(super) fn config(schedule: &Schedule, temp: &TempDir, planted: Option<Planted>) -> CertConfig {
     let mut config = rig::config(temp, "main");
     let life = schedule.life;

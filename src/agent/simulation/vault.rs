@@ -223,7 +223,7 @@ impl State {
         let until = at.plus(request.ttl);
         let made = Made {
             number: self.made.len() as u32 + 1,
-            // one that has ended is refused
+            // one that has expired is refused
             good: form.is_none() && until > self.now,
             public_key,
             root: pem::encode(pem::CERTIFICATE, &ca.root.der),

@@ -117,7 +117,7 @@ impl State {
         found.map(|(_, number)| *number)
     }
 
-    /// Writes down what happened, when somebody will read it.
+    /// Writes down what happened, when it will be read.
     pub(super) fn note(&mut self, what: impl FnOnce() -> String) {
         let now = self.now;
         if let Some(trace) = &mut self.trace {
@@ -144,7 +144,7 @@ pub(super) fn since_start(at: Timestamp) -> String {
 pub(super) struct World {
     pub(super) clock: Arc<TestClock>,
     pub(super) dir: PathBuf,
-    /// A process crashed, or ended by itself.
+    /// A process crashed, or stopped by itself.
     pub(super) ended: Notify,
     pub(super) logs_in_once: bool,
     pub(super) extra: Authority,

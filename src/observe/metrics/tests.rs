@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::*;
 use crate::{
     observe::status::tests::{NOW, failing, healthy},
-    status::{Forced, LastProbe, LastReload},
+    status::{Forced, LastProbe, LastReload, LoadedTrust},
 };
 
 /// A certificate with a value for every metric.
@@ -26,6 +26,7 @@ fn full() -> View {
         times: 1,
         outcome: Some(Ok(())),
     });
+    status.app.trust = LoadedTrust::UpTo("001900000000000".to_owned());
     status.app.last_probe = Some(LastProbe {
         at: NOW,
         outcome: "ok",
