@@ -263,27 +263,31 @@ impl<'a> Simulation<'a> {
         self.world.look();
     }
 
-    async fn end(&mut self, event: &Event) {
+    /// Takes it off the list of what is wrong; false where it was not on it.
+    fn forget(&self, event: &Event) -> bool {
         let mut state = self.world.state();
         let active = state
             .active
             .iter()
             .position(|one| *one == (event.fault, event.number));
         let Some(index) = active else {
-            return;
+            return false;
         };
         state.active.remove(index);
         state.note(|| {
+            let number = event.number.to_string();
             format!(
                 "no longer: {}",
-                event
-                    .fault
-                    .kind()
-                    .text
-                    .replace("{}", &event.number.to_string())
+                event.fault.kind().text.replace("{}", &number)
             )
         });
-        drop(state);
+        true
+    }
+
+    async fn end(&mut self, event: &Event) {
+        if !self.forget(event) {
+            return;
+        }
         match event.fault {
             Fault::CaEnds => {
                 self.world.state().ca_ends = None;

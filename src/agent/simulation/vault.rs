@@ -174,7 +174,7 @@ impl State {
             return Some(failure(FailureClass::Misconfigured, "role"));
         }
         // the nodes take turns
-        let down = self.is(Fault::OneNodeDown).is_some() && self.calls.len() % 2 == 0;
+        let down = self.is(Fault::OneNodeDown).is_some() && self.calls.len().is_multiple_of(2);
         down.then(|| failure(FailureClass::Unavailable, "503"))
     }
 
