@@ -350,7 +350,7 @@ pub(super) mod tests {
     use super::*;
     use crate::{
         model::failure::{Failure, FailureClass, FailureRun},
-        status::{Anchor, LastProbe, LastReload, LastVerified, Live},
+        status::{Anchor, LastProbe, LastReload, LastVerified, Live, LoadedTrust},
     };
 
     pub(in crate::observe) const NOW: Timestamp = Timestamp::from_unix_secs(1_900_000_000);
@@ -384,6 +384,7 @@ pub(super) mod tests {
             since: String::new(),
         }];
         status.app.probed = true;
+        status.app.trust = LoadedTrust::UpTo("001900000000000".to_owned());
         status.app.last_verified = Some(LastVerified {
             generation: "001900000000000".to_owned(),
             at: NOW.minus(day),

@@ -69,14 +69,20 @@ impl Fleet {
         self.place.ask(&arguments)
     }
 
+    /// As soon as each agent has answered in time, which a busy machine may keep it from.
     fn phase(&self) -> (String, Vec<Value>) {
-        let output = self.ask(&["ca", "-o", "json"]);
-        let found: Value =
-            serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{output:?}"));
-        (
-            found["phase"].as_str().unwrap().to_owned(),
-            found["blockers"].as_array().unwrap().clone(),
-        )
+        wait_for("every agent's answer", LIMIT, || {
+            let output = self.ask(&["ca", "-o", "json"]);
+            let found: Value = serde_json::from_slice(&output.stdout).ok()?;
+            let blockers = found["blockers"].as_array()?.clone();
+            let all = blockers.iter().all(|one| one["why"] != "unseen");
+            all.then(|| {
+                (
+                    found["phase"].as_str().unwrap_or_default().to_owned(),
+                    blockers,
+                )
+            })
+        })
     }
 
     fn rotate(&self, from: &str, more: &[&str]) -> Process {
@@ -105,12 +111,12 @@ impl Fleet {
     }
 
     fn root(&self) -> String {
-        let output = self.ask(&["-o", "json"]);
-        let found: Value = serde_json::from_slice(&output.stdout).unwrap();
-        found["rows"][0]["leaf"]["anchor_sha256"]
-            .as_str()
-            .unwrap()
-            .to_owned()
+        wait_for("an agent with a certificate", LIMIT, || {
+            let output = self.ask(&["-o", "json"]);
+            let found: Value = serde_json::from_slice(&output.stdout).ok()?;
+            let mut rows = found["rows"].as_array()?.iter();
+            rows.find_map(|row| row["leaf"]["anchor_sha256"].as_str().map(str::to_owned))
+        })
     }
 
     fn renew(&self) {
