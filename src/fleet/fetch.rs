@@ -1,6 +1,6 @@
 //! Asks every agent for its status, and looks at what its application serves when that is wanted.
 //!
-//! Never more than [`MAX_CONNECTIONS`] at once, never without a limit of time and size. What stays true:
+//! Never more than `MAX_CONNECTIONS` at once, never without a limit of time and size. What stays true:
 //! as many places as were named are in the answer, each with one row at least.
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
