@@ -7,6 +7,7 @@ pub(crate) mod clock;
 pub(crate) mod fake_http;
 pub(crate) mod issuer;
 pub(crate) mod lock;
+pub(crate) mod log;
 pub(crate) mod planted;
 
 pub(crate) use certagent_model::testing::ca;

@@ -48,7 +48,7 @@ const OUTAGE: Duration = secs(600);
 /// The lines from the beginning of an outage of ten minutes to the renewal, and the attempts.
 async fn lines_of(class: FailureClass, ttl: Duration) -> (Vec<String>, usize) {
     let written = Written::default();
-    let _here = tracing::subscriber::set_default(registry().with(written.clone()));
+    let _here = crate::testing::log::record(registry().with(written.clone()));
     let mut rig = Rig::of_ttl(ttl);
     rig.start();
     let due = rig.until_live().await.due.unwrap();

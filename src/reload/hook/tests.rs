@@ -80,7 +80,7 @@ async fn shell_with(
         .with_writer(log.clone())
         .with_ansi(false)
         .finish();
-    let guard = tracing::subscriber::set_default(subscriber);
+    let guard = crate::testing::log::record(subscriber);
     let result = run(order).await;
     drop(guard);
     let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
