@@ -4,6 +4,7 @@
 //! flag of a setting comes from the table in `config/table.rs`.
 
 mod help;
+mod tips;
 
 use std::{ffi::OsString, path::PathBuf};
 
@@ -11,7 +12,7 @@ use clap::{
     Arg, ArgAction, Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum,
 };
 
-use crate::config::Flags;
+use crate::config::{self, Flags};
 
 /// The whole command line.
 #[derive(Debug, Parser)]
@@ -56,7 +57,8 @@ pub fn parse(
     arguments: impl IntoIterator<Item = impl Into<OsString> + Clone>,
 ) -> Result<Cli, clap::Error> {
     let mut command = command();
-    let matches = command.try_get_matches_from_mut(arguments)?;
+    let matches = command.try_get_matches_from_mut(arguments);
+    let matches = matches.map_err(tips::without_far)?;
     Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
 }
 
@@ -504,7 +506,7 @@ pub struct DoctorArgs {
     pub test_issue: bool,
     /// User that has to read the certificate files, in numbers, as 10001:10001.
     #[arg(long, value_name = "UID[:GID]")]
-    pub as_user: Option<crate::config::Reader>,
+    pub as_user: Option<config::Reader>,
     /// File with the id of the process that a reload would signal.
     #[arg(long, value_name = "FILE")]
     pub pid_file: Option<PathBuf>,

@@ -63,7 +63,7 @@ async fn dispatch(command: Command, environment: &Environment) -> anyhow::Result
     let exit = match command {
         Command::CheckConfig(args) => check_config::run(&args, environment),
         Command::Completions(args) => completions::run(&args),
-        Command::Explain(args) => explain::run(&args, environment),
+        Command::Explain(args) => explain::run(&args, environment).await,
         Command::Help(args) => help::run(&args),
         Command::Inspect(args) => inspect::run(&args, environment),
         #[cfg(feature = "dev")]
@@ -84,15 +84,24 @@ async fn dispatch(command: Command, environment: &Environment) -> anyhow::Result
     exit.map(ExitCode::from)
 }
 
-/// The effective configuration, with logging started as it says. For commands that act.
+/// The effective configuration, for a command that ends: notes are no log lines, and what it did it says itself.
 ///
 /// # Errors
 /// [`Problems`], all of them; the command ends with [`Exit::Usage`].
 pub(crate) fn configured(flags: &Flags, environment: &Environment) -> anyhow::Result<Config> {
-    configured_with(flags, environment, |_| ())
+    let (mut config, notes) = config::load_noted(flags.file(environment), environment, flags)?;
+    if config.log.level == tracing::Level::INFO {
+        config.log.level = tracing::Level::WARN;
+    }
+    for note in notes {
+        log::last_words(&format!("note: {note}\n"));
+    }
+    log::start(&config.log, environment);
+    warn_of_plain_http(&config);
+    Ok(config)
 }
 
-/// As [`configured`] for what continues to run: `harden` is called before any thread is started.
+/// For what continues to run: logging starts, and `harden` is called before any thread is started.
 pub(crate) fn configured_with(
     flags: &Flags,
     environment: &Environment,
@@ -104,13 +113,17 @@ pub(crate) fn configured_with(
     for note in notes {
         tracing::warn!("{note}");
     }
+    warn_of_plain_http(&config);
+    Ok(config)
+}
+
+fn warn_of_plain_http(config: &Config) {
     for address in config.vault.plain_addresses() {
         tracing::warn!(
             "{address} is another host without TLS: an attacker on the network can read the token \
              and the private key, or answer instead of Vault; allow_plain_http allows it"
         );
     }
-    Ok(config)
 }
 
 /// Ends a command with an exit code of its own: what happened, and what to do about it.

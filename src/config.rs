@@ -30,6 +30,7 @@ pub use types::{
     MAX_SOCKET_PATH, ProbeConfig, ProbeTarget, Reader, ReloadConfig, ReloadStep, StartTls,
     StatusSocket, TlsConfig, VaultConfig,
 };
+pub(crate) use values::is_near;
 
 use crate::disk;
 

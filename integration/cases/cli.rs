@@ -59,6 +59,8 @@ fn no_help_is_longer_than_two_screens_and_help_settings_has_the_rest() {
         let long = run([command.as_str(), "--help"], &[]).out;
         let lines = long.lines().count();
         assert!(lines <= LONGEST_HELP, "{command}: {lines} lines\n{long}");
+        let wide = long.lines().find(|line| line.chars().count() > 100);
+        assert_eq!(wide, None, "{command}: clap breaks it in two");
         assert_eq!(long, run([command.as_str(), "-h"], &[]).out, "{command}");
         assert_eq!(long, run(["help", command.as_str()], &[]).out, "{command}");
         if long.contains("--config <FILE>") {
@@ -179,6 +181,16 @@ fn a_wrong_command_line_ends_with_2_and_says_so_on_stderr() {
         assert_eq!(ran.code, code(Exit::Usage), "{arguments:?}");
         assert_eq!(ran.out, "", "{arguments:?}");
         assert!(!ran.err.is_empty(), "{arguments:?}");
+    }
+}
+
+#[test]
+fn a_flag_is_compared_with_those_that_are_nearly_the_same_only() {
+    let near = run(["run", "--comon-name", "x"], &[]).err;
+    assert!(near.contains("'--common-name'"), "{near}");
+    for flag in ["--on-leaf", "--verbose"] {
+        let far = run(["run", flag, "x"], &[]).err;
+        assert!(far.contains(flag) && !far.contains("similar"), "{far}");
     }
 }
 

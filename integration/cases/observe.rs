@@ -256,6 +256,8 @@ fn status_metrics_and_explain_say_the_same() {
             one["issuance_limit"][key].as_f64().unwrap()
         );
     }
+    assert_eq!(explained["agent"]["failures_in_a_row"], 0);
+    assert_eq!(explained["agent"]["next_action"], one["next"]);
     let planned = &explained["renewal"]["planned_attempts"];
     assert_eq!(&one["renewal_attempts_remaining"], planned);
     assert_eq!(

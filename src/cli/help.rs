@@ -107,15 +107,15 @@ Examples:
     certagent status --socket /run/certagent/status.sock -o json";
 
 pub(super) const FLEET: &str = "\
-The most urgent row is on top. An agent that does not answer is a row, and so is an application in the
-catalogue that has no agent. Exits with 0 when every row is ready, else with 1. Agents have to serve
-health and metrics (http.listen) where they can be reached from here.
+The most urgent row is on top. An agent that does not answer is a row, and so is an application in
+the catalogue that has no agent. Exits with 0 when every row is ready, else with 1. Agents have to
+serve health and metrics (http.listen) where they can be reached from here.
 
 Examples:
   Every agent that Consul knows, and one by its address:
     certagent fleet
     certagent fleet --target 10.0.0.7:9464
-  What ends first, again and again:
+  What expires first, again and again:
     certagent fleet --watch --component ingester,querier
   What is served, seen from here:
     certagent fleet --probe /run/certs -o wide
@@ -123,9 +123,9 @@ Examples:
     certagent fleet --listen 127.0.0.1:9470";
 
 pub(super) const FLEET_CA: &str = "\
-Shows which instance trusts which anchor, on disk and in the running application, and whose certificate
-is signed by which; then what keeps the next step back, and the commands of that step. With --wait it
-exits with 0 when that holds, and with 7 when it does not in time.
+Shows which instance trusts which anchor, on disk and in the running application, and whose
+certificate is signed by which; then what keeps the next step back, and the commands of that step.
+With --wait it exits with 0 when that holds, and with 7 when it does not in time.
 
 Examples:
   VAULT_ADDR=https://vault.example:8200 certagent fleet ca
@@ -207,9 +207,10 @@ Examples:
 pub(super) const DOCTOR: &str = with_settings!(
     "\
 Run it as the agent's user, where the agent runs: it takes the same settings. Nothing is written,
-signalled or issued; one login is made and its token revoked. --test-issue requests a certificate for
-each block. Exits with 2 (configuration), 3 (Vault), 4 (denied), 5 (certificate) or 6 (disk), whichever comes first,
-with 1 for everything else that fails, and with 0 when there are warnings at most.
+signalled or issued; one login is made and its token revoked. --test-issue requests a certificate
+for each block. Exits with 2 (configuration), 3 (Vault), 4 (denied), 5 (certificate) or 6 (disk),
+whichever comes first, with 1 for everything else that fails, and with 0 when there are warnings at
+most.
 
 Examples:
   certagent doctor -c local/certagent.hcl

@@ -1,19 +1,24 @@
 //! `certagent explain`: every input of the next renewal time, from the configuration and the disk.
 //!
-//! Never changes anything and connects to nothing. What stays true: the time comes from the same functions
-//! on the same facts as the agent's own, so it is the agent's to the second. Failures of a running
-//! agent are in its memory only: its retry plan is in its log.
+//! Never changes anything and asks no server. What stays true: the time comes from the same functions on
+//! the same facts as the agent's own, so it is the agent's to the second. Failures are in the memory of
+//! the running agent only: it is asked, where it answers.
 
 mod text;
 
-use serde::Serialize;
+use std::time::Duration;
 
+use serde::Serialize;
+use tokio::time::timeout;
+
+use super::ask;
 use crate::{
     agent,
     cli::{ExplainArgs, OutputFormat},
     clock::{Clock, SystemClock},
-    config::{self, CertConfig, Environment},
+    config::{self, CertConfig, Environment, StatusSocket},
     exit::Exit,
+    fleet::report::{ReportedAgent, ReportedCert},
     model::{
         decide::{self, ActionReason, Facts, Next},
         duration,
@@ -28,15 +33,19 @@ use crate::{
     terminal::Screen,
 };
 
-pub(super) fn run(args: &ExplainArgs, environment: &Environment) -> anyhow::Result<Exit> {
+/// An agent that runs answers at once.
+const QUESTION_TIMEOUT: Duration = Duration::from_secs(2);
+
+pub(super) async fn run(args: &ExplainArgs, environment: &Environment) -> anyhow::Result<Exit> {
     let loaded = config::load_all(args.flags.file(environment), environment, &args.flags)?;
     let now = SystemClock.now();
-    let all: Vec<Explanation> = loaded
-        .config
-        .certificates
-        .iter()
-        .map(|certificate| explain(certificate, &agent::on_disk(certificate, now), now))
-        .collect();
+    let running = running(loaded.config.status.as_ref()).await;
+    let each = loaded.config.certificates.iter().map(|certificate| {
+        let mut one = explain(certificate, &agent::on_disk(certificate, now), now);
+        one.agent = running.iter().find_map(|seen| RunningAgent::of(seen, &one));
+        one
+    });
+    let all: Vec<Explanation> = each.collect();
     if args.output == OutputFormat::Json {
         let json = serde_json::json!({ "certificates": all });
         super::print(&format!("{json:#}\n"))?;
@@ -48,6 +57,36 @@ pub(super) fn run(args: &ExplainArgs, environment: &Environment) -> anyhow::Resu
     Ok(Exit::Done)
 }
 
+/// What the agent at this socket says; nothing where none answers.
+async fn running(socket: Option<&StatusSocket>) -> Vec<ReportedCert> {
+    let Some(socket) = socket else {
+        return Vec::new();
+    };
+    let asking = timeout(QUESTION_TIMEOUT, ask::ask(&socket.path, "GET", "/status"));
+    let answer = asking.await.ok().and_then(Result::ok);
+    let report = answer.and_then(|answer| serde_json::from_str::<ReportedAgent>(&answer.body).ok());
+    report.map_or_else(Vec::new, |report| report.certificates)
+}
+
+/// What the running agent knows beyond the disk.
+#[derive(Clone, Debug, Serialize)]
+struct RunningAgent {
+    failures_in_a_row: u32,
+    last_failure: Option<String>,
+    next_action: Option<Moment>,
+}
+
+impl RunningAgent {
+    /// When it is the agent of this certificate.
+    fn of(seen: &ReportedCert, one: &Explanation) -> Option<Self> {
+        (seen.name == one.name).then(|| Self {
+            failures_in_a_row: seen.failure.as_ref().map_or(0, |failure| failure.in_a_row),
+            last_failure: seen.failure.as_ref().map(|failure| failure.message.clone()),
+            next_action: seen.next.clone(),
+        })
+    }
+}
+
 /// A length of time, for people and for machines.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 struct Span {
@@ -55,8 +94,8 @@ struct Span {
     millis: u64,
 }
 
-impl From<std::time::Duration> for Span {
-    fn from(span: std::time::Duration) -> Self {
+impl From<Duration> for Span {
+    fn from(span: Duration) -> Self {
         Self {
             text: duration::print(span),
             millis: u64::try_from(span.as_millis()).unwrap_or(u64::MAX),
@@ -82,6 +121,8 @@ struct Explanation {
     /// Where it is made when that is not permitted, in mode auto.
     key_origin_else: Option<String>,
     next: NextStep,
+    /// Of the running agent, where one answers.
+    agent: Option<RunningAgent>,
 }
 
 /// How the renewal time of the published certificate comes about.
@@ -120,7 +161,7 @@ struct IssuanceLimitUse {
     free_at: Option<Moment>,
 }
 
-/// The agent's next step when it has no failures behind it.
+/// The next step of an agent that has no failures behind it.
 #[derive(Clone, Debug, Serialize)]
 struct NextStep {
     /// `issue`, `publish` or `wait`.
@@ -161,6 +202,7 @@ fn explain(config: &CertConfig, facts: &Facts, now: Timestamp) -> Explanation {
         key_origin: ChosenOrigin::first(&config.request).origin.to_string(),
         key_origin_else: origin::second(&config.request).map(|origin| origin.to_string()),
         next: step(decide::decide(facts, policy, now)),
+        agent: None,
     }
 }
 

@@ -21,7 +21,7 @@ use crate::{
     config::Environment,
     disk::{self, PathFault, PathRefusal},
     exit::Exit,
-    model::{record::Record, secret::Secret, verify::Verified},
+    model::{duration, record::Record, secret::Secret, verify::Verified},
     terminal::Screen,
 };
 
@@ -37,7 +37,12 @@ pub(super) fn run(args: &InspectArgs, environment: &Environment) -> anyhow::Resu
         let screen = Screen::stdout(|name| environment.get(name).map(String::as_str));
         super::print(&text::render(&report, screen))?;
     }
-    Ok(exit(&report, args.expires_in))
+    let exit = exit(&report, args.expires_in);
+    if let (Exit::Failure, Some(within), OutputFormat::Text) = (exit, args.expires_in, args.output)
+    {
+        super::print(&format!("  expires within {}\n", duration::print(within)))?;
+    }
+    Ok(exit)
 }
 
 fn exit(report: &Inspection, expires_in: Option<Duration>) -> Exit {

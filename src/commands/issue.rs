@@ -125,8 +125,8 @@ fn write(dir: &Path, certificate: &CertConfig, issued: &Verified) -> Result<Stri
         ..certificate.files.clone()
     };
     let _held = CertDir::hold(&files)?;
-    let published = CertDir::open(&files)?.publish(issued)?;
-    Ok(published.dir.display().to_string())
+    CertDir::open(&files)?.publish(issued)?;
+    Ok(dir.display().to_string())
 }
 
 fn text(

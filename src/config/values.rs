@@ -362,7 +362,7 @@ pub(super) fn similar<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) 
         .iter()
         .map(|one| (distance(word, one), *one))
         .min()
-        .filter(|(distance, _)| *distance <= 1 + word.len() / 4);
+        .filter(|(_, one)| is_near(word, one));
     match near {
         Some((_, one)) => format!("; did you mean {one}?"),
         None => {
@@ -370,6 +370,11 @@ pub(super) fn similar<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) 
             format!("; known are {}", list.join(", "))
         }
     }
+}
+
+/// Whether one is likely meant for the other.
+pub(crate) fn is_near(word: &str, known: &str) -> bool {
+    distance(word, known) <= 1 + word.len() / 4
 }
 
 /// Levenshtein distance in bytes; the words are short.

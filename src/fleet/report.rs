@@ -49,6 +49,7 @@ pub(crate) struct ReportedCert {
     pub(crate) events: Vec<ReportedEvent>,
     pub(crate) live: Option<ReportedLive>,
     pub(crate) due: Option<Moment>,
+    pub(crate) next: Option<Moment>,
     pub(crate) key_origin: Option<KeyOriginReport>,
     pub(crate) failure: Option<FailureReport>,
     pub(crate) anchors: Vec<ReportedAnchor>,
@@ -82,6 +83,7 @@ pub(crate) struct ReportedLive {
     pub(crate) anchor_sha256: String,
     pub(crate) not_before: Moment,
     pub(crate) not_after: Moment,
+    pub(crate) obtained_at: Option<Moment>,
 }
 
 /// An anchor in its CA.pem.

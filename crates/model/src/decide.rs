@@ -152,7 +152,7 @@ impl ActionReason {
 impl fmt::Display for ActionReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NothingPublished => f.write_str("nothing is published yet"),
+            Self::NothingPublished => f.write_str("no valid certificate is published"),
             Self::RequestChanged => f.write_str(
                 "the request differs from that of the published \
                                                  certificate",

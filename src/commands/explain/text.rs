@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Explanation, Renewal};
+use super::{Explanation, Renewal, RunningAgent};
 use crate::{
     model::{duration, time::Timestamp},
     terminal::{Screen, Style, harmless},
@@ -13,7 +13,10 @@ pub(super) fn render(one: &Explanation, screen: Screen) -> String {
     let mut rows: Vec<(&str, String)> = vec![("now", one.now.time.clone())];
     match &one.renewal {
         Some(renewal) => rows.extend(renewal_rows(renewal)),
-        None => rows.push(("published", "no usable certificate files".to_owned())),
+        None => rows.push((
+            "published",
+            "no usable certificate files: `certagent inspect` says why".to_owned(),
+        )),
     }
     if let Some(matches) = one.request_matches {
         let answer = if matches {
@@ -46,8 +49,30 @@ pub(super) fn render(one: &Explanation, screen: Screen) -> String {
             )
         });
     rows.push(("private key", format!("{}{otherwise}", one.key_origin)));
-    rows.push(("next", next(one, screen)));
+    if let Some(agent) = &one.agent {
+        rows.push(("agent", running(agent)));
+    }
+    // with failures behind it the agent's own plan counts
+    if one
+        .agent
+        .as_ref()
+        .is_none_or(|agent| agent.failures_in_a_row == 0)
+    {
+        rows.push(("next", next(one, screen)));
+    }
     format!("{name}  {}\n{}", harmless(&one.dir), screen.table(&rows))
+}
+
+fn running(agent: &RunningAgent) -> String {
+    let failed = agent
+        .last_failure
+        .as_ref()
+        .map_or_else(String::new, |last| {
+            let (times, last) = (agent.failures_in_a_row, harmless(last));
+            format!("{times} attempts failed in a row: {last}; ")
+        });
+    let at = agent.next_action.as_ref().map_or("now", |at| &at.time);
+    format!("running; {failed}next action {at}")
 }
 
 fn renewal_rows(renewal: &Renewal) -> Vec<(&'static str, String)> {

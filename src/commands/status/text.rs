@@ -116,10 +116,9 @@ fn row(one: &ReportedCert, now: &Moment) -> [String; 7] {
     };
     let none = || "-".to_owned();
     let left = one.live.as_ref().map_or_else(none, |live| {
-        let (left, life) = (
-            now.until(&live.not_after),
-            live.not_before.until(&live.not_after),
-        );
+        // Vault dates a certificate back; the share is of the life that it has here
+        let from = live.obtained_at.as_ref().unwrap_or(&live.not_before);
+        let (left, life) = (now.until(&live.not_after), from.until(&live.not_after));
         let share = 100.0 * left.as_secs_f64() / life.as_secs_f64().max(1.0);
         format!("{} ({share:.0} %)", duration::brief(left))
     });

@@ -161,6 +161,7 @@ fn in_secrets(layers: &Layers<'_, '_>, file: &str) -> Option<PathBuf> {
 
 /// Whatever was written for another method was written by mistake.
 fn unused(layers: &mut Layers<'_, '_>, method: Method) {
+    let (name, keys) = (method.name(), method.keys().join(", "));
     for setting in layers.section.settings() {
         let meant = setting.key == "method" || method.keys().contains(&setting.key);
         let Some(source) = layers.written(setting.key) else {
@@ -171,14 +172,11 @@ fn unused(layers: &mut Layers<'_, '_>, method: Method) {
         }
         // A token in the environment is often there for other programs.
         if setting.key == "token" {
-            let note = format!(
-                "{source}: not used, because auth.method is {}",
-                method.name()
-            );
+            let note = format!("{source}: not used, because auth.method is {name}");
             layers.all.notes.push(note);
             continue;
         }
-        let message = format!("means nothing to the method {}", method.name());
+        let message = format!("not used by {name}, which takes {keys}");
         layers.problem(setting.key, message);
     }
 }

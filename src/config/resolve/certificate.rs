@@ -160,7 +160,7 @@ fn name(layers: &mut Layers<'_, '_>, component: Option<&str>) -> Option<String> 
     let derived = match (component, nomad(layers, "NOMAD_TASK_NAME")) {
         (Some(component), _) => Derived::new(component, "the component"),
         (None, Some(task)) => Derived::new(task, "NOMAD_TASK_NAME"),
-        (None, None) => Derived::new("certs", "nothing better"),
+        (None, None) => Derived::new("certs", "the usual name"),
     };
     layers.read_or("name", Some(derived), values::label)
 }

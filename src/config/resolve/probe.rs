@@ -16,7 +16,7 @@ const GRPC_PORT: &str = "NOMAD_ADDR_grpc";
 
 /// What the block and its flags and variables say; `names` are those of the certificate.
 pub(super) fn probe(layers: &mut Layers<'_, '_>, names: Option<&Names>) -> Option<ProbeConfig> {
-    let wanted = Derived::new(layers.mentioned().to_string(), "what is written");
+    let wanted = Derived::new(layers.mentioned().to_string(), "the probe block");
     let enabled = layers.read_or("enabled", Some(wanted), values::truth);
     let of_nomad = layers.all.environment.get(GRPC_PORT);
     let of_nomad = of_nomad.filter(|text| !text.is_empty()).cloned();

@@ -32,6 +32,20 @@ struct Parts {
     http_timeout: Duration,
 }
 
+/// The words of a list of actions. One mistake is one problem.
+fn words(layers: &mut Layers<'_, '_>, key: &str) -> Option<Vec<&'static str>> {
+    let before = layers.all.problems.list().len();
+    let words = layers.read_list(key, None, word);
+    let sound = layers.all.problems.list().len() == before;
+    if sound && words.is_empty() {
+        layers.problem(
+            key,
+            "needs at least one action; for nothing write [\"none\"]",
+        );
+    }
+    sound.then_some(words)
+}
+
 /// What the block and its flags and variables say.
 pub(super) fn reload(
     layers: &mut Layers<'_, '_>,
@@ -43,15 +57,12 @@ pub(super) fn reload(
     let kill_timeout = layers.read("kill_timeout", values::duration);
     let lock = layers.read("lock", values::variable_path);
     let min_healthy_time = min_healthy_time(layers, parts.as_ref().map(|parts| parts.app));
-    let on_cert_change = layers.read_list("on_cert_change", None, word);
-    let on_ca_change = layers.read_list("on_ca_change", None, word);
+    let on_cert_change = words(layers, "on_cert_change");
+    let on_ca_change = words(layers, "on_ca_change");
     let stagger = stagger(&mut layers.inner(Section::Stagger));
     let parts = parts?;
-    let mut steps = |key, words: Vec<&'static str>| -> Option<Vec<ReloadStep>> {
-        if words.is_empty() {
-            layers.problem(key, "needs at least one step; for nothing write [\"none\"]");
-        }
-        let steps: Vec<_> = words
+    let mut steps = |key, words: Option<Vec<&'static str>>| -> Option<Vec<ReloadStep>> {
+        let steps: Vec<_> = words?
             .iter()
             .map(|word| step(layers, key, word, &parts))
             .collect();

@@ -136,7 +136,7 @@ fn what_a_method_needs_and_does_not_have_is_named() {
         ("auth \"oidc\" {}", "auth.method: \"oidc\": not a method"),
         (
             "auth \"jwt\" {\n path = \"/j\"\n role_id = \"r\"\n}",
-            "auth.role_id: means nothing to the method jwt",
+            "auth.role_id: not used by jwt, which takes mount, role, path, file_uid",
         ),
         (
             "auth \"approle\" {\n role_id = \"r\"\n file_uid = 100\n}",
@@ -148,7 +148,7 @@ fn what_a_method_needs_and_does_not_have_is_named() {
         ),
         (
             "auth \"cert\" {\n file_uid = 100\n}",
-            "auth.file_uid: means nothing to the method cert",
+            "auth.file_uid: not used by cert, which takes mount, role",
         ),
     ];
     for (text, wanted) in cases {

@@ -142,7 +142,7 @@ fn what_is_missing_or_wrong_is_named_with_its_place() {
         ),
         (
             r#"on_cert_change = []"#,
-            "certificate.reload.on_cert_change: needs at least one step",
+            "certificate.reload.on_cert_change: needs at least one action",
         ),
         (r#"on_cert_change = ["restart"]"#, "not one of auto, none"),
         (r#"signal = "HUP""#, "write SIGHUP"),
