@@ -44,6 +44,9 @@ class DockerStack(Stack):
 
     def set_up_nomad(self, job: str = "loki") -> None:
         super().set_up_nomad(job)
+        self.images()
+
+    def images(self) -> None:
         base_image(self.docker)
         build(self.docker, f"certagent:{version()}")
         loki_image(self.docker)
