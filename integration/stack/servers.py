@@ -218,6 +218,7 @@ class OpenBao(Part):
 
     name = "bao"
     url = f"http://{NODE_IP}:8200"
+    secure_url = f"https://{NODE_IP}:8202"  # the same, by TLS of a CA that nobody knows
     # Without TLS, and not on loopback: this network has no others on it.
     PLAIN = {"CERTAGENT_VAULT_ALLOW_PLAIN_HTTP": "true"}
 
@@ -225,13 +226,28 @@ class OpenBao(Part):
         super().__init__(base)
         (self.dir / "data").mkdir(exist_ok=True)
         self.audit = self.dir / "audit.log"
+        self.ca = self.own_ca()
         (self.dir / "bao.hcl").write_text(
             f'storage "raft" {{\n  path = "{self.dir}/data"\n  node_id = "stack"\n}}\n'
             f'listener "tcp" {{\n  address = "{NODE_IP}:8200"\n  tls_disable = true\n}}\n'
+            f'listener "tcp" {{\n  address = "{NODE_IP}:8202"\n'
+            f'  tls_cert_file = "{self.dir}/tls.pem"\n  tls_key_file = "{self.dir}/tls.key"\n}}\n'
             f'api_addr = "{self.url}"\ncluster_addr = "http://{NODE_IP}:8201"\n'
             f'audit "file" "stack" {{\n  options {{\n    file_path = "{self.audit}"\n  }}\n}}\n'
         )
         self.keys = {}
+
+    def own_ca(self) -> str:
+        """A certificate for the listener with TLS. The PEM text of the CA that signed it."""
+        new = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days=1"]
+        for name, more in (
+            ("ca", ["-subj=/CN=Vault's CA"]),
+            ("tls", ["-subj=/CN=vault", f"-addext=subjectAltName=IP:{NODE_IP}", "-addext=basicConstraints=CA:FALSE"]),
+        ):
+            signer = [f"-CA={self.dir}/ca.pem", f"-CAkey={self.dir}/ca.key"] if name == "tls" else []
+            files = [f"-keyout={self.dir}/{name}.key", f"-out={self.dir}/{name}.pem"]
+            subprocess.run([*new, *more, *signer, *files], check=True, capture_output=True)
+        return (self.dir / "ca.pem").read_text()
 
     def command(self) -> list[str]:
         return [tool("bao"), "server", f"-config={self.dir}/bao.hcl", "-log-level=warn"]
@@ -419,6 +435,7 @@ plugin "docker" {{
   config {{
     endpoint = "unix://{self.docker}"
     gc {{ image = false }}
+    infra_image = "pause:stack"
   }}
 }}
 """
