@@ -29,12 +29,14 @@ pub(crate) fn builder(roots: RootCertStore) -> Result<ClientBuilder, String> {
         .map_err(|error| error.to_string())?
         .with_root_certificates(roots)
         .with_no_client_auth();
-    Ok(fenced(tls).pool_max_idle_per_host(0))
+    Ok(fenced(tls))
 }
 
-/// What every client of ours has in common: this TLS, no redirect, no proxy from the environment.
+/// What every client of ours has in common: this TLS, no redirect, no proxy from the environment, and no
+/// connection kept: it would outlive the thread that serves it.
 pub(crate) fn fenced(tls: ClientConfig) -> ClientBuilder {
     Client::builder()
+        .pool_max_idle_per_host(0)
         .tls_backend_preconfigured(tls)
         .redirect(redirect::Policy::none())
         .referer(false)

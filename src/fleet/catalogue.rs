@@ -365,9 +365,7 @@ fn client(text: &str, secure: bool, files: &TlsConfig) -> Result<(Client, Url, S
         Some(_) => return Err("the scheme is none of http, https and unix".to_owned()),
     };
     let tls = vault::client_tls(files, scheme == "https").map_err(|failure| failure.message)?;
-    let mut builder = http_client::fenced(tls)
-        .pool_max_idle_per_host(1)
-        .connect_timeout(CATALOGUE_TIMEOUT / 2);
+    let mut builder = http_client::fenced(tls).connect_timeout(CATALOGUE_TIMEOUT / 2);
     let mut url = match scheme {
         "unix" => {
             builder = builder.unix_socket(std::path::Path::new(plain));

@@ -20,7 +20,8 @@ pub(crate) const TASK: &str = "app";
 const SIDECAR: &str = "agent";
 const JOB: &str = "tell";
 const GROUP: &str = "group";
-const ROOT: &str = "5e1f0d0a-0000-4000-8000-000000000002";
+/// A token with all rights.
+pub(crate) const ROOT: &str = "5e1f0d0a-0000-4000-8000-000000000002";
 
 /// The allocation of the job.
 pub(crate) struct Allocation {
@@ -193,6 +194,29 @@ impl NomadAgent {
             log: dir.join("alloc/log"),
             id,
         }
+    }
+
+    /// Starts a job that only registers services with Nomad: a group, its port, their names.
+    pub(crate) fn run_services(&self, groups: &[(&str, u16, &[&str])]) {
+        let group = |(name, port, services): &(&str, u16, &[&str])| {
+            let service =
+                |name: &&str| json!({ "Name": name, "Provider": "nomad", "PortLabel": "at" });
+            json!({
+                "Name": name, "Count": 1,
+                "Networks": [{ "ReservedPorts": [{ "Label": "at", "Value": port }] }],
+                "Services": services.iter().map(service).collect::<Vec<_>>(),
+                "Tasks": [{
+                    "Name": "waits", "Driver": "raw_exec",
+                    "Config": { "command": "/bin/sleep", "args": ["3600"] },
+                    "Resources": { "CPU": 50, "MemoryMB": 32 },
+                }],
+            })
+        };
+        let groups: Vec<Value> = groups.iter().map(group).collect();
+        let job = json!({ "Job": {
+            "ID": JOB, "Name": JOB, "Type": "service", "Datacenters": ["*"], "TaskGroups": groups,
+        }});
+        self.call("PUT", "jobs", Some(&job));
     }
 
     /// Stops the job and waits until its allocation has ended.
