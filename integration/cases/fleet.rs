@@ -2,7 +2,9 @@
 //!
 //! What stays true: the statuses are made by real agents; whatever else answers is a row.
 
+mod blockers;
 mod ca;
+mod catalogues;
 mod page;
 
 use std::{
@@ -19,7 +21,13 @@ use std::{
 
 use serde_json::{Value, json};
 
-use crate::rig::{PATIENCE, Place, Process, certagent, http, wait_for};
+use crate::{
+    apps::{
+        Authority,
+        stubborn::{Behaviour, Stubborn},
+    },
+    rig::{PATIENCE, Place, Process, certagent, free_ports, http, wait_for},
+};
 
 /// Answers each connection by what `answer` writes; on every address of loopback.
 struct Peer {
@@ -513,36 +521,30 @@ fn nomads_service_discovery_finds_agents_too() {
 #[test]
 fn a_look_from_outside_counts_more_than_what_the_agent_believes() {
     let place = Place::new();
-    let (mut served, address) = agent(&place);
+    let app = format!("127.0.0.1:{}", free_ports().0);
+    let settings = ["--http-listen", "127.0.0.1:0", "--probe-address", &app];
+    let mut agent = Process::start(&mut place.agent(&settings));
+    let line = agent.wait_for_line("health and metrics at ", PATIENCE);
+    let target = line.rsplit('/').next().unwrap();
+    wait_for("certificate files", PATIENCE, || place.files());
     let dir = place.certs().display().to_string();
-    let status = http::request(
-        &format!("http://{address}"),
-        None,
-        "GET",
-        "/status",
-        &[],
-        None,
-    )
-    .unwrap()
-    .text;
-    served.signal(rustix::process::Signal::TERM);
-    served.wait(PATIENCE);
-    let mut status: Value = serde_json::from_str(&status).unwrap();
-    status["certificates"][0]["app"]["probe"] =
-        json!({ "address": "127.0.0.1:1", "server_name": "127.0.0.1" });
-    let peer = Peer::saying(&status.to_string());
-    let believed = fleet(&["--target", &peer.at()], &[]);
-    assert_eq!(
-        believed.status.code(),
-        Some(0),
-        "{}",
-        text(&believed.stdout)
-    );
-    let looked = fleet(&["--target", &peer.at(), "--probe", &dir], &[]);
-    assert_eq!(looked.status.code(), Some(1));
-    assert!(
-        text(&looked.stdout).contains("seen from here: "),
-        "{}",
-        text(&looked.stdout)
-    );
+    let looked = || fleet(&["--target", target, "--probe", &dir, "-o", "json"], &[]);
+    let serving = Stubborn::start_on(&place.certs(), Behaviour::default(), &app);
+    wait_for("all to be well", PATIENCE, || {
+        looked().status.success().then_some(())
+    });
+    drop(serving);
+    let said = |wanted: &str| {
+        let output = looked();
+        assert_eq!(output.status.code(), Some(1));
+        let row = &rows(&output)[0];
+        let trouble = row["troubles"][0].as_str().unwrap();
+        assert!(trouble.starts_with("seen from here: "), "{row}");
+        assert!(trouble.contains(wanted), "{row}");
+    };
+    said("");
+    let other = place.path("other");
+    let stranger = Authority::new().publish(&other, None);
+    let _serving = Stubborn::start_on(&other, Behaviour::default(), &app);
+    said(stranger.wanted().serial);
 }
