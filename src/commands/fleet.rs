@@ -4,6 +4,7 @@
 //! is ready; what could not be asked is a row, never left out.
 
 mod ca;
+mod chosen;
 mod rotate;
 mod text;
 
@@ -136,6 +137,8 @@ pub(super) struct Finder {
     source: Source,
     fetcher: Fetcher,
     components: Vec<String>,
+    /// The arguments that choose the same agents once more.
+    chosen: String,
 }
 
 enum Source {
@@ -161,6 +164,7 @@ impl Finder {
             source,
             fetcher,
             components: args.component.clone(),
+            chosen: chosen::agents(args),
         })
     }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::Serialize;
 use tokio::time::{Instant, sleep};
 
-use super::{Finder, text};
+use super::{Finder, chosen, text};
 use crate::{
     cli::{CaArgs, CaSelection, GoalArg, OutputFormat},
     commands::Stopped,
@@ -50,6 +50,8 @@ pub(super) struct Site {
     pub(super) vault: Option<Vault>,
     pub(super) mount: String,
     assume_loaded: bool,
+    /// What the operator has chosen, as arguments of the next command.
+    chosen: String,
 }
 
 /// Both at one moment.
@@ -79,6 +81,7 @@ impl Site {
         let mount = args.mount.trim_matches('/').to_owned();
         Ok((
             Self {
+                chosen: [finder.chosen.clone(), chosen::change(args)].concat(),
                 finder,
                 vault,
                 mount,
@@ -246,7 +249,12 @@ fn commands(look: &Look, site: &Site) -> Vec<String> {
     let (change, mount) = (&look.sweep.change, &site.mount);
     let both = |text: String| vec![format!("bao {text}")];
     let id = |one: &Authority| one.id.clone().unwrap_or_else(|| "<id>".to_owned());
-    let wait = |goal: &str| vec![format!("certagent fleet ca --wait {goal} --timeout 1h")];
+    let wait = |goal: &str| {
+        vec![format!(
+            "certagent fleet ca --wait {goal} --timeout 1h{}",
+            site.chosen
+        )]
+    };
     let default = || {
         change
             .new
