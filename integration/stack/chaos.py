@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from deploy import agents, loki_processes
+from deploy import agents, loki_processes, renew_all
 from metrics import Metrics, Moved, label
 from report import handshake_failures, load_checks
 from scenarios import Run
@@ -107,12 +107,6 @@ def shown(report: Report, what: str, moved: Moved) -> None:
     )
 
 
-def asked_to_renew() -> None:
-    """Every certagent has something to do now: the fault need not wait for a renewal to be due."""
-    for pid in agents():
-        os.kill(pid, signal.SIGUSR1)
-
-
 def killed(stack: Stack | Mesh, report: Report, metrics: Metrics, times: int) -> None:
     """SIGKILL at random moments, spread over all; after each kill the victim's set is whole."""
     chance = random.Random(times)
@@ -170,7 +164,7 @@ def vault_away(stack: Stack, report: Report, metrics: Metrics) -> None:
     """Vault is stopped, and started again once everybody has noticed."""
     failures = Moved(metrics, "certagent_failures_total", label("class", "transport"))
     stack.bao.stop()
-    asked_to_renew()
+    renew_all()
     shown(report, "Vault away", failures)
     stack.bao.start()
 
@@ -179,7 +173,7 @@ def token_revoked(stack: Stack, report: Report, metrics: Metrics) -> None:
     """All of certagent's logins at once."""
     logins = Moved(metrics, "certagent_logins_total")
     stack.bao.must("PUT", "sys/leases/revoke-prefix/auth/jwt-nomad/login")
-    asked_to_renew()
+    renew_all()
     shown(report, "tokens revoked", logins)
 
 
@@ -188,7 +182,7 @@ def role_removed(stack: Stack, report: Report, metrics: Metrics) -> None:
     failures = Moved(metrics, "certagent_failures_total", label("class", "misconfigured"))
     role = stack.bao.must("GET", "pki/roles/internal")["data"]
     stack.bao.must("DELETE", "pki/roles/internal")
-    asked_to_renew()
+    renew_all()
     shown(report, "role removed", failures)
     time.sleep(10)
     stack.bao.must("POST", "pki/roles/internal", role)

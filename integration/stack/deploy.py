@@ -10,6 +10,7 @@ import contextlib
 import datetime
 import json
 import os
+import signal
 import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -77,10 +78,17 @@ def agents() -> list[int]:
     return found
 
 
+def renew_all() -> None:
+    """Every certagent asked for a new leaf at once, as an operator does by SIGUSR1 or `certagent renew`."""
+    for pid in agents():
+        os.kill(pid, signal.SIGUSR1)
+
+
 class Stack:
     """All parts, set up, and the job on them."""
 
     application = "Loki"
+    service = "loki-certagent"
 
     def __init__(
         self,
@@ -157,6 +165,11 @@ class Stack:
 
     def removed(self) -> None:
         wait_for("the allocations to be removed", lambda: not any(self.base.glob("n*/d/alloc/*-*")), 20)
+
+    def catalogue(self) -> dict[str, str]:
+        """Where an operator finds the agents, and by whom he has them renew."""
+        nomad = {"NOMAD_ADDR": self.nomad.url, "NOMAD_TOKEN": self.nomad.bootstrap}
+        return {"CONSUL_HTTP_ADDR": self.consul.url, **nomad}
 
     def set_up_vault(self, job: str = "loki", jwks: str | None = None) -> None:
         """By the script that users run. `jwks`: where the keys of those who log in are, when not at Nomad."""

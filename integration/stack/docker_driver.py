@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from containers import Docker, base_image, build
-from deploy import IN_IMAGE, Stack, agents
+from deploy import IN_IMAGE, Stack, agents, renew_all
 from metrics import Metrics
 from report import load_checks
 from scenarios import ROTATIONS, Run, all_from, all_trust, debugging, restarted_for_trust
@@ -136,15 +136,13 @@ def containers(stack: DockerStack, task: str) -> list[str]:
 
 
 def changed_root(stack: DockerStack, report: Report) -> None:
-    """Trusted everywhere, then used; of the restarts for trust the first two are waited for."""
+    """Trusted everywhere, then used."""
     new = stack.bao.new_root("Loki internal CA 2")
     all_trust(stack, 2, 60)
-    restarted_for_trust(stack, report, 0, 2)
-    wait_for("the other restarts for trust", lambda: len(stack.turns()) >= sum(stack.counts.values()), 300, every=1)
+    restarted_for_trust(stack, report, sum(stack.counts.values()))
     stack.wait_ready()
     stack.bao.must("POST", "pki/config/issuers", {"default": new})
-    for pid in agents():
-        os.kill(pid, signal.SIGUSR1)
+    renew_all()
 
     def from_new_root() -> bool:
         try:

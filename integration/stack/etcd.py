@@ -255,6 +255,7 @@ class Mesh:
     """The servers and the members, with the methods of deploy.Stack."""
 
     application = "etcd"
+    service = "etcd-certagent"
 
     def __init__(self, base: str) -> None:
         self.base = Path(base)
@@ -271,10 +272,10 @@ class Mesh:
             part.start()
             say(f"{part.name} is ready")
         self.set_up_vault()
-        self.set_up_names()
         for member in MEMBERS:
             agent = self.agents[member] = Agent(self.base, member, self.bao, self.logins.jwt(member))
             self.members[member] = Member(self.base, member, agent.certs)
+        self.set_up_names()
         say("OpenBao and Consul are set up")
 
     def set_up_vault(self) -> None:
@@ -316,11 +317,19 @@ class Mesh:
 
     def set_up_names(self) -> None:
         """Without health checks: the members look each other up before the first of them is healthy."""
-        for member in MEMBERS:
-            service = {"Name": member, "Address": NODE_IP, "Port": client_port(member)}
-            status, answer = request("PUT", f"{self.consul.url}/v1/agent/service/register", service)
-            if status != 200:
-                raise StackError(f"Consul: registering {member} answered {status}: {answer}")
+        for member, agent in self.agents.items():
+            self.register({"Name": member, "Address": NODE_IP, "Port": client_port(member)})
+            host, port = agent.metrics.split(":")
+            self.register({"Name": self.service, "ID": agent.name, "Address": host, "Port": int(port)})
+
+    def register(self, service: dict[str, object]) -> None:
+        status, answer = request("PUT", f"{self.consul.url}/v1/agent/service/register", service)
+        if status != 200:
+            raise StackError(f"Consul: registering {service} answered {status}: {answer}")
+
+    def catalogue(self) -> dict[str, str]:
+        """Where an operator finds the agents."""
+        return {"CONSUL_HTTP_ADDR": self.consul.url}
 
     def run_job(self, ttl: str = "1m", env: dict[str, str] | None = None, **_: object) -> None:
         """Every certagent anew, with these settings; every member, where it does not run yet."""

@@ -1,4 +1,4 @@
-"""Rotation, change of the CA and debugging on the running stack.
+"""Rotation and debugging on the running stack.
 
 Each scenario starts the job it needs, puts load on it, does what its name says and checks what was seen.
 Never trusts certagent's own word: serials come from files and from handshakes, issuances from the issuer's
@@ -7,15 +7,13 @@ audit log, restarts from Nomad and from the process table.
 
 from __future__ import annotations
 
-import os
+import math
 import re
-import signal
 import time
 from typing import TYPE_CHECKING
 
-from deploy import agents
+from deploy import renew_all
 from load import Load, Steady
-from metrics import Metrics, Moved, label
 from report import handshake_failures, load_checks
 from scrape import Prometheus, observed, of_allocations
 from servers import wait_for
@@ -23,7 +21,7 @@ from validation import accepted
 from watch import Watch, attest_all
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
     from typing import Any
 
     from deploy import Stack
@@ -31,8 +29,6 @@ if TYPE_CHECKING:
     from report import Report
 
 COUNTS = {"ingester": 2, "distributor": 2}
-# Two of everything that a client or a name leads to: one is restarted, the other serves.
-PAIRS = {"ingester": 3, "distributor": 2, "querier": 2, "query-scheduler": 2, "query-frontend": 2, "index-gateway": 2}
 ROTATIONS = 10
 SETTLE = 5  # seconds between a Loki that serves again and the next restart
 TLS = re.compile(r"ssl|certificate|alert", re.IGNORECASE)
@@ -162,127 +158,28 @@ def all_trust(stack: Stack | Mesh, count: int, seconds: float) -> None:
     wait_for(f"{count} anchors in every CA.pem", done, seconds)
 
 
-def restarted_for_trust(stack: Stack | Mesh, report: Report, before: int, count: int, gap: float = SETTLE) -> None:
+def restarted_for_trust(
+    stack: Stack | Mesh, report: Report, count: int, within: tuple[float, float] = (0, math.inf), gap: float = SETTLE
+) -> None:
     """certagent restarts `count` processes for the new CA.pem, never two at once: by their supervisor's own record."""
-    wait_for(
-        f"certagent to restart {count} of {stack.application}",
-        lambda: len(stack.turns()) >= before + count,
-        40 * count,
-        every=1,
-    )
-    turns = stack.turns()[before : before + count]
-    gaps = [later[0] - earlier[1] for earlier, later in zip(turns, turns[1:])]
+
+    def turns() -> list[tuple[float, float]]:
+        return [turn for turn in stack.turns() if within[0] <= turn[0] and turn[1] <= within[1]]
+
+    left = max(0, min(within[1] - time.time(), 40 * count))
+    wait_for(f"certagent to restart {count} of {stack.application}", lambda: len(turns()) >= count, left, every=1)
+    found = turns()
+    gaps = [later[0] - earlier[1] for earlier, later in zip(found, found[1:])]
     report.check(
         f"{count} restarts for trust",
-        f"one at a time, the next one at least {min(gaps):.0f} s after the start of the one before",
-        min(gaps) > gap,
+        f"{len(found)}, one at a time, the next one at least {min(gaps):.0f} s after the start of the one before",
+        len(found) == count and min(gaps) > gap,
     )
 
 
 def renewed_by_hand(run: Run) -> None:
-    """Every certagent asked for a new leaf at once, as an operator does by SIGUSR1 or `certagent renew`."""
-    for pid in agents():
-        os.kill(pid, signal.SIGUSR1)
+    renew_all()
     run.rotated(1, 120)
-
-
-def ca_rotation(stack: Stack, report: Report) -> None:
-    """Both ways of trust; of the restarts for the leaving root only the first three are waited for."""
-    with stack.second_host():
-        change_root(stack, report, last=3)
-
-
-def ca_rotation_long(stack: Stack, report: Report) -> None:
-    with stack.second_host():
-        change_root(stack, report, last=sum(PAIRS.values()) + 2)
-
-
-def change_root(stack: Stack, report: Report, last: int) -> None:
-    """A new root: trusted everywhere first, then used, then the old one leaves.
-
-    The ttl is ten minutes: with a minute or less nobody would have time to wait for his turn to restart.
-    A query that is inside a scheduler when it stops gets no answer from Loki, and is asked again."""
-    env = {
-        "CERTAGENT_CA_POLL_INTERVAL": "5s",
-        "CERTAGENT_CA_RETENTION": "20s",
-        "CERTAGENT_RELOAD_MIN_HEALTHY_TIME": f"{SETTLE}s",
-    }
-    run = Run(stack, report, ttl="10m", env=env, counts=PAIRS, patience=20, extra={"replication_factor": 3}.items())
-    every, metrics = sum(stack.counts.values()), Metrics(stack)
-    metrics.well()
-    told = Moved(metrics, "certagent_reloads_total", label("action", "nomad_restart"))
-
-    def once_trusted() -> None:
-        report.check("seen in metrics", f"{told.name} of all {every}", told.instances() == set(metrics.addresses))
-        stack.wait_ready()
-
-    replace_root(run, metrics, "Loki internal CA 2", (every, last), once_trusted=once_trusted)
-    result = run.end()
-    load_checks(report, result, strict=False)
-    report.check(
-        "queries given up", f"{result['queries_given_up']} of {result['queries']}", result["queries_given_up"] == 0
-    )
-    report.none("lines not found within 3 s", result["lines_late"])
-    no_trouble(run)
-
-
-def replace_root(
-    run: Run,
-    metrics: Metrics,
-    name: str,
-    restarts: tuple[int, int],
-    gap: float = SETTLE,
-    once_trusted: Callable[[], None] = lambda: None,
-) -> None:
-    """The steps of docs/ca-rotation.md: the new root is trusted everywhere first, then used, then the old one leaves.
-
-    As many restarts as said are waited for, for the new root and for the leaving one."""
-    stack, report, bao = run.stack, run.report, run.stack.bao
-    before, began = len(stack.turns()), time.monotonic()
-    old = bao.must("GET", "pki/config/issuers")["data"]["default"]
-    new = bao.new_root(name)
-    all_trust(stack, 2, 60)
-    report.note(
-        f"both roots in every CA.pem {time.monotonic() - began:.0f} s after the new one was made; "
-        "nothing was signed by it yet"
-    )
-    restarted_for_trust(stack, report, before, restarts[0], gap)
-    now = bao.must("GET", "pki/config/issuers")["data"]["default"]
-    report.check("default issuer until then", "the old one", now == old)
-    metrics.well()
-    once_trusted()
-    restarted = stack.processes()
-    bao.must("POST", "pki/config/issuers", {"default": new})
-    renewed_by_hand(run)
-    report.check("leaves since the new default", "all from the new root", all_from(stack, name))
-    same = stack.processes() == restarted
-    report.check(f"{stack.application} after the new default", "not restarted again", same)
-    bao.must("DELETE", f"pki/issuer/{old}")
-    all_trust(stack, 1, 120)
-    restarted_for_trust(stack, report, before + restarts[0], restarts[1], gap)
-    # now: one that restarts at the moment shows no leaf at all
-    metrics.well(40 * sum(stack.counts.values()))  # those that were not waited for are restarted too
-    report.check("leaves when the old root left", "all from the new root", all_from(stack, name))
-    report.note(f"from the new root to the last restart for the leaving one: {time.monotonic() - began:.0f} s")
-
-
-def no_trouble(run: Run) -> None:
-    """No restart out of turn, no leaf that was not served, no refused handshake."""
-    stack, report = run.stack, run.report
-    report.none("restarts out of turn", told_out_of_turn(stack))
-    report.none("published leaves that were not served", run.watch.unattested())
-    report.none("handshakes refused by TLS", [f[1:] for f in run.watch.failures if TLS.search(f[2])])
-    report.none(f"TLS errors in {stack.application}'s logs", handshake_failures(stack))
-
-
-def told_out_of_turn(stack: Stack | Mesh) -> list[str]:
-    """What certagent's logs say about acting without the lock."""
-    return [
-        line[:200]
-        for log in stack.agent_logs()
-        for line in log.read_text(errors="replace").splitlines()
-        if "acting without the lock" in line
-    ]
 
 
 def control(stack: Stack, report: Report) -> None:

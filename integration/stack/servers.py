@@ -15,6 +15,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -25,7 +26,7 @@ from programs import PROGRAMS, Unusable, where  # noqa: E402
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from typing import Self
 
 TOOLS = ROOT / ".cache" / "tools" / "bin"
@@ -277,16 +278,29 @@ class OpenBao(Part):
         wanted = {"common_name": name, "key_type": "ec", "key_bits": 256, "ttl": "87600h"}
         return self.must("POST", "pki/root/generate/internal", wanted)["data"]["issuer_id"]
 
-    def issuances(self) -> int:
-        """Certificates issued since the beginning, by the audit log: what the issuer itself has counted."""
-        count = 0
+    def default(self) -> str:
+        """Id of the issuer that signs what names none."""
+        return self.must("GET", "pki/config/issuers")["data"]["default"]
+
+    def answered(self) -> Iterator[Json]:
+        """What was done, by the audit log."""
         with open(self.audit, encoding="utf-8", errors="replace") as log:
             for line in log:
-                if '"type":"response"' not in line or not ('"pki/issue/' in line or '"pki/sign/' in line):
-                    continue
-                entry = json.loads(line)
-                count += "error" not in entry and entry["request"]["path"].startswith(("pki/issue/", "pki/sign/"))
-        return count
+                if '"type":"response"' in line and '"pki/' in line and "error" not in (entry := json.loads(line)):
+                    yield entry
+
+    def issuances(self) -> int:
+        """Certificates issued since the beginning: what the issuer itself has counted."""
+        return sum(entry["request"]["path"].startswith(("pki/issue/", "pki/sign/")) for entry in self.answered())
+
+    def when(self, operation: str, path: str, since: float) -> float:
+        """When the first such change was made."""
+        for entry in self.answered():
+            asked, (day, _, fraction) = entry["request"], entry["time"].rstrip("Z").partition(".")
+            at = datetime.fromisoformat(f"{day}+00:00").timestamp() + float(f"0.{fraction or 0}")
+            if at >= since and asked["operation"] == operation and asked["path"].startswith(path):
+                return at
+        raise StackError(f"the audit log has no {operation} of {path}")
 
 
 class Weed(Part):
