@@ -13,8 +13,8 @@ mod classify;
 // Numbers from outside end up here, and an overflow ends the process.
 #[deny(clippy::arithmetic_side_effects)]
 mod header;
+mod health;
 mod issuers;
-mod look;
 mod messages;
 mod order;
 mod rate;
@@ -59,7 +59,7 @@ use crate::{
 };
 
 pub use auth::Token;
-pub use look::{Health, Signer, TokenFacts};
+pub use health::{Health, Signer, TokenFacts};
 pub use messages::{Call, MESSAGES, Message, SaidBy};
 pub use order::{RequestPlan, plan};
 pub(crate) use tls::client_tls;
@@ -71,7 +71,7 @@ const REPLICATION_DELAY: Duration = Duration::from_millis(400);
 pub struct Vault {
     wire: Wire,
     session: Session,
-    /// The connections of the last look at a Vault that is unavailable: for the next look or order.
+    /// The connections of the last health check of a Vault that is unavailable: for the next check or order.
     kept: Mutex<Option<(Instant, call::Hold)>>,
     /// By mount.
     known_issuers: Mutex<BTreeMap<String, KnownIssuers>>,

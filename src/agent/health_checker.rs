@@ -1,6 +1,6 @@
-//! One look at a Vault that is unavailable, shared by all certificates of the process.
+//! One health check of a Vault that is unavailable, shared by all certificates of the process.
 //!
-//! Never decides when to look (`model/health.rs` does) and never orders. What stays true: two looks
+//! Never decides when to check (`model/health.rs` does) and never orders. What stays true: two checks
 //! are never under way at once, and one that is hardly older answers every loop that asks.
 
 use std::time::Duration;
@@ -12,15 +12,15 @@ use crate::{clock::Clock, issuer::Issuer, model::time::Timestamp, status::Health
 /// An issuer that takes longer to say how it is could not serve an order in time either.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// A look of another certificate answers for ours up to this age.
+/// A check for another certificate answers for ours up to this age.
 const MAX_ANSWER_AGE: Duration = Duration::from_secs(2);
 
-/// The newest look of the process.
+/// The newest check of the process.
 #[derive(Default)]
 pub(super) struct HealthChecker(Mutex<Option<HealthCheck>>);
 
 impl HealthChecker {
-    /// Looks, unless a look after `since` was made just now. Dropping it breaks the look off.
+    /// Checks, unless a check after `since` was made just now. Dropping it breaks the check off.
     pub(super) async fn check(
         &self,
         issuer: &impl Issuer,

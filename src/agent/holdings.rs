@@ -13,7 +13,7 @@ use std::{mem, path::PathBuf, sync::Arc};
 
 use tracing::warn;
 
-pub(super) use self::shared::Shared;
+pub(super) use self::{adopt::refusal, shared::Shared};
 use crate::{
     config::CertConfig,
     csr,
@@ -278,7 +278,7 @@ impl Holdings {
                 serial: waiting.verified.leaf().serial.clone(),
             }),
             failure,
-            looks: HealthHistory::default(),
+            health_checks: HealthHistory::default(),
             requests: self.state.requests.clone(),
             forced,
             freed: false,

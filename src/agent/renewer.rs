@@ -186,7 +186,7 @@ impl<I: Issuer, C: Clock> Renewer<I, C> {
                 Next::Issue(why) => self.renew(why).await,
                 Next::Publish(_) => self.publish().await,
                 Next::WaitUntil(at, why) => {
-                    let check = decide::look_at(&facts, &self.config.renew, now);
+                    let check = decide::health_check_at(&facts, &self.config.renew, now);
                     self.wait(at, why, check).await;
                 }
             }
@@ -389,7 +389,7 @@ impl<I: Issuer, C: Clock> Renewer<I, C> {
         let failures = trouble.map(|trouble| trouble.run.clone());
         let facts = holdings.facts(failures, self.manual.wanted, &self.fingerprint, self.now());
         Facts {
-            looks: trouble
+            health_checks: trouble
                 .map(|trouble| trouble.health.clone())
                 .unwrap_or_default(),
             freed: self.freed,

@@ -1,4 +1,4 @@
-//! A look at the credential file before anybody is asked.
+//! The credential file, before Vault is asked.
 //!
 //! Never keeps or shows the credential; of a JWT it keeps the claims that say when and for whom it
 //! is good. Looks once: the agent waits two seconds for a file that is being written.

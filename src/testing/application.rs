@@ -70,7 +70,7 @@ struct Inner {
     /// The leaf in use; absent before the start.
     leaf: Option<CertFacts>,
     heard: Vec<Heard>,
-    looks: usize,
+    probes: usize,
 }
 
 /// The application of the tests of the loop.
@@ -99,7 +99,7 @@ impl FakeApplication {
                 behaviour,
                 leaf: None,
                 heard: Vec::new(),
-                looks: 0,
+                probes: 0,
             }),
         }
     }
@@ -120,8 +120,8 @@ impl FakeApplication {
     }
 
     /// How often it was looked at.
-    pub(crate) fn looks(&self) -> usize {
-        self.inner().looks
+    pub(crate) fn probes(&self) -> usize {
+        self.inner().probes
     }
 
     fn lock(&self) -> Option<(String, Arc<FakeLock>)> {
@@ -137,7 +137,7 @@ impl FakeApplication {
             self.load();
         }
         let mut inner = self.inner();
-        inner.looks += 1;
+        inner.probes += 1;
         let breaks = inner.behaviour.breaks_on;
         let leaf = inner
             .leaf

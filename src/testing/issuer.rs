@@ -82,7 +82,7 @@ pub(crate) struct FakeIssuer {
     revoked: Mutex<Vec<String>>,
     revocation: Mutex<Result<(), Failure>>,
     polls: Mutex<Vec<Timestamp>>,
-    looks: Mutex<Vec<Timestamp>>,
+    health_checks: Mutex<Vec<Timestamp>>,
     closed: AtomicBool,
 }
 
@@ -104,7 +104,7 @@ impl FakeIssuer {
             revoked: Mutex::new(Vec::new()),
             revocation: Mutex::new(Ok(())),
             polls: Mutex::new(Vec::new()),
-            looks: Mutex::new(Vec::new()),
+            health_checks: Mutex::new(Vec::new()),
             closed: AtomicBool::new(false),
         }
     }
@@ -180,8 +180,8 @@ impl FakeIssuer {
     }
 
     /// When it was asked whether it can serve.
-    pub(crate) fn looks(&self) -> Vec<Timestamp> {
-        self.looks.lock().unwrap().clone()
+    pub(crate) fn health_checks(&self) -> Vec<Timestamp> {
+        self.health_checks.lock().unwrap().clone()
     }
 
     fn failing_now(&self) -> Option<Failure> {
@@ -264,7 +264,7 @@ impl Issuer for FakeIssuer {
             !self.closed.load(Ordering::SeqCst),
             "a look after the issuer was closed"
         );
-        self.looks.lock().unwrap().push(self.clock.now());
+        self.health_checks.lock().unwrap().push(self.clock.now());
         let latency = *self.latency.lock().unwrap();
         if latency > Duration::ZERO {
             sleep(latency).await;

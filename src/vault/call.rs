@@ -201,22 +201,22 @@ impl Wire {
         Err(together(ask, passed))
     }
 
-    /// Looks at every address at the same time, one of `looks` each; the first one that is `best`
+    /// Asks every address at the same time, one of `checks` each; the first one that is `best`
     /// is the answer, without one the first that is any. `ask` is for the message.
     pub(super) async fn any<T>(
         &self,
         hold: &Hold,
         ask: &Ask<'_>,
-        looks: impl Iterator<Item = impl Future<Output = Result<T, FailedCall>>>,
+        checks: impl Iterator<Item = impl Future<Output = Result<T, FailedCall>>>,
         best: impl Fn(&T) -> bool,
     ) -> Result<T, FailedCall> {
-        let numbered = looks.enumerate();
-        let mut looks: FuturesUnordered<_> = numbered
+        let numbered = checks.enumerate();
+        let mut checks: FuturesUnordered<_> = numbered
             .map(|(index, look)| async move { (index, look.await) })
             .collect();
         let mut passed: Vec<(String, FailedCall)> = Vec::new();
         let mut second = None;
-        while let Some((index, found)) = looks.next().await {
+        while let Some((index, found)) = checks.next().await {
             match found {
                 Ok(found) if best(&found) => return Ok(found),
                 Ok(found) => second = second.or(Some(found)),

@@ -59,8 +59,8 @@ pub struct Facts {
     pub staged: Option<Staged>,
     /// The failures since the last success. Whoever forces a renewal drops it first.
     pub failure: Option<FailureRun>,
-    /// What looks at Vault have shown since then.
-    pub looks: HealthHistory,
+    /// What health checks of Vault have shown since then.
+    pub health_checks: HealthHistory,
     /// The requests of the last hour, by what they count as.
     pub requests: Requests,
     /// A manual renewal is wanted; cleared by the next publication.
@@ -275,7 +275,7 @@ fn retry_at(
 ) -> Option<(Timestamp, ActionReason)> {
     let run = facts.failure.as_ref()?;
     let planned = planned(run, facts, policy, now);
-    let at = health::attempt(run, &facts.looks, planned, &policy.splay_seed);
+    let at = health::attempt(run, &facts.health_checks, planned, &policy.splay_seed);
     (at > now).then_some((at, ActionReason::Retry(run.last.class)))
 }
 
@@ -287,13 +287,13 @@ fn planned(run: &FailureRun, facts: &Facts, policy: &RenewPolicy, now: Timestamp
 /// When to look whether the issuer is back, while an attempt is waited for; it can lie in the past,
 /// then it is time. `None` while nothing fails, and whenever a look would tell nothing.
 #[must_use]
-pub fn look_at(facts: &Facts, policy: &RenewPolicy, now: Timestamp) -> Option<Timestamp> {
+pub fn health_check_at(facts: &Facts, policy: &RenewPolicy, now: Timestamp) -> Option<Timestamp> {
     let run = facts.failure.as_ref()?;
     let Next::WaitUntil(_, ActionReason::Retry(_)) = decide(facts, policy, now) else {
         return None;
     };
     let planned = planned(run, facts, policy, now);
-    health::next_check(run, &facts.looks, planned, &policy.splay_seed, now)
+    health::next_check(run, &facts.health_checks, planned, &policy.splay_seed, now)
 }
 
 /// The staged set, when it answers today's request, is no left-over of a publication that was done,

@@ -58,7 +58,7 @@ impl<I: Issuer, C: Clock> Renewer<I, C> {
             };
             self.take_check(found);
             self.publish_status(Some(at));
-            match decide::look_at(&self.facts(), &self.config.renew, self.now()) {
+            match decide::health_check_at(&self.facts(), &self.config.renew, self.now()) {
                 Some(next) => check = next,
                 None => return,
             }

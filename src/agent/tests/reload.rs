@@ -129,8 +129,11 @@ async fn a_new_leaf_is_told_once_and_verified_and_the_first_one_not_reloaded() {
     assert_eq!(status.app.reloads[&("nomad_restart", "ok")], 1);
     assert_eq!(status.app.reload_exhausted, None);
     assert_eq!(status.app.last_reload.unwrap().generation, second);
-    let looks = app.looks();
-    assert!((280..=320).contains(&looks), "every five minutes: {looks}");
+    let probes = app.probes();
+    assert!(
+        (280..=320).contains(&probes),
+        "every five minutes: {probes}"
+    );
 }
 
 #[tokio::test(start_paused = true)]

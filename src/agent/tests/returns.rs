@@ -1,4 +1,4 @@
-//! An issuer that was away and comes back: the renewal follows within seconds, and looks keep a bound.
+//! An issuer that was away and comes back: the renewal follows within seconds, and checks keep a bound.
 
 use std::time::Duration;
 
@@ -65,18 +65,18 @@ async fn after_hours_away_the_renewal_follows_within_seconds_of_the_return() {
         let orders = rig.issuer.count() - 2;
         let planned = retry::most_requests(class, validity, due, back);
         assert!(orders <= planned as usize, "{orders} > {planned}");
-        let looks = rig.issuer.looks();
+        let checks = rig.issuer.health_checks();
         let most = health::most_checks(due.until(back.plus(PROMISE)));
-        assert!(looks.len() as u64 <= most, "{} looks", looks.len());
-        assert!(looks[0] >= due, "nobody looks before something failed");
+        assert!(checks.len() as u64 <= most, "{} checks", checks.len());
+        assert!(checks[0] >= due, "no health check before something failed");
         sleep_until(&rig, back.plus(DAY)).await;
-        assert_eq!(rig.issuer.looks(), looks, "nor after the renewal");
+        assert_eq!(rig.issuer.health_checks(), checks, "nor after the renewal");
         assert_eq!(rig.stop().await, Exit::Done);
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_issuer_that_hangs_is_looked_at_all_the_same() {
+async fn an_issuer_that_hangs_is_checked_all_the_same() {
     let mut rig = Rig::new();
     rig.look = secs(600);
     rig.start();
@@ -88,12 +88,12 @@ async fn an_issuer_that_hangs_is_looked_at_all_the_same() {
     rig.issuer.set_latency(Duration::ZERO);
     rig.until(secs(55) + PROMISE, |status| status.counts.published == 2)
         .await;
-    let looks = rig.issuer.looks();
-    let close = looks
+    let checks = rig.issuer.health_checks();
+    let close = checks
         .windows(2)
         .filter(|pair| pair[1].since(pair[0]) < secs(4));
     // one that a common boundary broke off is made again at once
-    assert!(close.count() <= 1_800 / 600 + 1, "{looks:?}");
+    assert!(close.count() <= 1_800 / 600 + 1, "{checks:?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -130,15 +130,15 @@ async fn one_that_says_it_is_well_and_fails_every_order_is_not_stormed() {
     let most = planned + health::most_attempts(span);
     let orders = rig.issuer.count() - 1;
     assert!(orders <= most as usize, "{orders} > {most}");
-    let looks = rig.issuer.looks().len();
+    let checks = rig.issuer.health_checks().len();
     assert!(
-        looks <= orders,
-        "{looks} looks: one that says yes is the last before an order"
+        checks <= orders,
+        "{checks} checks: one that says yes is the last before an order"
     );
 }
 
 #[tokio::test(start_paused = true)]
-async fn nobody_looks_before_the_time_that_the_issuer_asked_for() {
+async fn no_health_check_comes_before_the_time_that_the_issuer_asked_for() {
     let mut rig = Rig::new();
     rig.look = secs(600);
     rig.start();
@@ -156,13 +156,18 @@ async fn nobody_looks_before_the_time_that_the_issuer_asked_for() {
     for (call, next) in failed.iter().zip(&calls[2..]) {
         assert!(next.at.since(call.at) >= secs(120));
         let asked = call.at..call.at.plus(secs(120));
-        assert!(!rig.issuer.looks().iter().any(|look| asked.contains(look)));
+        assert!(
+            !rig.issuer
+                .health_checks()
+                .iter()
+                .any(|check| asked.contains(check))
+        );
     }
     assert_eq!(rig.status().counts.published, 2);
 }
 
 #[tokio::test(start_paused = true)]
-async fn all_certificates_of_a_process_share_their_looks() {
+async fn all_certificates_of_a_process_share_their_health_checks() {
     let mut rig = Rig::new();
     let names: Vec<String> = (0..8).map(|number| format!("cert-{number}")).collect();
     rig.configs = names.iter().map(|name| config(&rig.temp, name)).collect();
@@ -173,12 +178,12 @@ async fn all_certificates_of_a_process_share_their_looks() {
     for (index, name) in names.iter().enumerate() {
         assert_eq!(rig.status_of(index).counts.published, 2, "{}", name);
     }
-    let looks = rig.issuer.looks();
+    let checks = rig.issuer.health_checks();
     let span = due.minus(secs(300)).until(back.plus(PROMISE)).as_secs();
     // one that came before a certificate's own failure does not answer for it
     let own = rig.issuer.count() as u64;
     let most = span / 2 + own;
-    assert!(looks.len() as u64 <= most, "{} looks", looks.len());
+    assert!(checks.len() as u64 <= most, "{} checks", checks.len());
     let alone = 8 * health::most_checks(secs(span));
     assert!(
         most < alone / 2,

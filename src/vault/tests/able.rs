@@ -181,17 +181,17 @@ async fn a_quick_good_answer_waits_for_the_best_one_and_the_best_for_none() {
     let hold = vault.wire.hold().unwrap();
     let (standby, active) = (Some(IssuerHealth::Standby), Some(IssuerHealth::Active));
     // what each address says and when; the answer and when
-    for (looks, answer, millis) in [
+    for (checks, answer, millis) in [
         ([(1, standby), (50, active), (900, None)], active, 50),
         ([(1, standby), (50, None), (900, standby)], standby, 900),
         ([(1, None), (900, None), (50, None)], None, 900),
     ] {
         let began = Instant::now();
-        let looks = looks.into_iter().map(|(millis, able)| later(millis, able));
+        let checks = checks.into_iter().map(|(millis, able)| later(millis, able));
         let best = |able: &IssuerHealth| *able == IssuerHealth::Active;
         let found = vault
             .wire
-            .any(&hold, &Ask::new("x", "x"), looks, best)
+            .any(&hold, &Ask::new("x", "x"), checks, best)
             .await;
         assert_eq!(found.ok(), answer);
         assert_eq!(began.elapsed(), Duration::from_millis(millis));

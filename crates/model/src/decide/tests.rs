@@ -233,16 +233,16 @@ fn a_set_that_came_in_the_live_ones_millisecond_or_after_a_step_back_is_no_left_
 }
 
 #[test]
-fn looks_are_only_for_the_plan_of_an_issuer_that_is_away() {
+fn health_checks_are_only_for_the_plan_of_an_issuer_that_is_away() {
     let mut facts = facts();
-    assert_eq!(look_at(&facts, &policy(864_000), at(700_000)), None);
+    assert_eq!(health_check_at(&facts, &policy(864_000), at(700_000)), None);
     let mut failure = run(FailureClass::Unavailable, 700_000);
     failure.total = 20;
     facts.failure = Some(failure);
-    let look = look_at(&facts, &policy(864_000), at(700_000)).unwrap();
+    let look = health_check_at(&facts, &policy(864_000), at(700_000)).unwrap();
     assert!(at(700_000) < look && look <= at(700_004));
     let away = facts.failure.clone().unwrap();
-    facts.looks.record(
+    facts.health_checks.record(
         Some(health::IssuerHealth::Active),
         &away,
         "alloc/loki",
@@ -253,7 +253,7 @@ fn looks_are_only_for_the_plan_of_an_issuer_that_is_away() {
         panic!("does not wait");
     };
     assert!(until < look.plus(Duration::from_secs(8)), "brought forward");
-    assert_eq!(look_at(&facts, &policy(864_000), look), None);
+    assert_eq!(health_check_at(&facts, &policy(864_000), look), None);
     facts.requests.counted = vec![look; 10];
     assert!(matches!(
         decide(&facts, &policy(864_000), until),

@@ -39,7 +39,7 @@ fn run(class: FailureClass, retry_after: Option<u64>, when: Timestamp) -> Failur
 }
 
 #[test]
-fn only_an_issuer_that_was_away_is_looked_at() {
+fn only_a_vault_that_was_unavailable_is_checked() {
     let watched = FailureClass::ALL.into_iter().filter(|class| {
         let run = run(*class, None, at(100));
         next_check(&run, &HealthHistory::default(), at(400), "seed", at(100)).is_some()
@@ -49,30 +49,30 @@ fn only_an_issuer_that_was_away_is_looked_at() {
         watched,
         [FailureClass::Transport, FailureClass::Unavailable]
     );
-    let mut looks = HealthHistory::default();
-    looks.record(
+    let mut history = HealthHistory::default();
+    history.record(
         ACTIVE,
         &run(FailureClass::Transport, None, at(100)),
         "seed",
         at(101),
     );
     for class in FailureClass::ALL {
-        let moved = attempt(&run(class, None, at(100)), &looks, at(400), "seed") < at(400);
+        let moved = attempt(&run(class, None, at(100)), &history, at(400), "seed") < at(400);
         assert_eq!(moved, watches(class), "{class}");
     }
 }
 
 #[test]
-fn looks_come_every_four_seconds_in_a_phase_of_the_seeds_own() {
+fn health_checks_come_every_four_seconds_in_a_phase_of_the_seeds_own() {
     let run = run(FailureClass::Transport, None, at(100));
     let mut phases = std::collections::BTreeSet::new();
     for number in 0..100 {
         let seed = format!("alloc-{number}");
-        let mut looks = HealthHistory::default();
-        let first = next_check(&run, &looks, at(400), &seed, at(100)).unwrap();
+        let mut history = HealthHistory::default();
+        let first = next_check(&run, &history, at(400), &seed, at(100)).unwrap();
         assert!(at(100) < first && first <= at(104));
-        looks.record(None, &run, &seed, first);
-        let second = next_check(&run, &looks, at(400), &seed, first).unwrap();
+        history.record(None, &run, &seed, first);
+        let second = next_check(&run, &history, at(400), &seed, first).unwrap();
         assert_eq!(second, first.plus(Duration::from_secs(4)));
         phases.insert(first.unix_millis() / 500);
     }
@@ -80,28 +80,28 @@ fn looks_come_every_four_seconds_in_a_phase_of_the_seeds_own() {
 }
 
 #[test]
-fn a_missed_look_is_due_at_once_and_never_two() {
+fn a_missed_health_check_is_due_at_once_and_never_two() {
     let run = run(FailureClass::Transport, None, at(100));
-    let mut looks = HealthHistory::default();
+    let mut history = HealthHistory::default();
     let late = at(300);
-    assert!(next_check(&run, &looks, at(400), "seed", late).unwrap() <= late);
-    looks.record(None, &run, "seed", late);
-    assert!(next_check(&run, &looks, at(400), "seed", late).unwrap() > late);
+    assert!(next_check(&run, &history, at(400), "seed", late).unwrap() <= late);
+    history.record(None, &run, "seed", late);
+    assert!(next_check(&run, &history, at(400), "seed", late).unwrap() > late);
     // the clock is set back: the note from the future counts as of now
     let back = at(110);
-    let next = next_check(&run, &looks, at(400), "seed", back).unwrap();
+    let next = next_check(&run, &history, at(400), "seed", back).unwrap();
     assert!(back < next && next <= back.plus(CHECK_INTERVAL));
 }
 
 #[test]
 fn the_attempts_of_a_fleet_spread_evenly_over_eight_seconds() {
     let run = run(FailureClass::Unavailable, None, at(100));
-    let mut looks = HealthHistory::default();
-    looks.record(ACTIVE, &run, "seed", at(200));
+    let mut history = HealthHistory::default();
+    history.record(ACTIVE, &run, "seed", at(200));
     let mut seconds = [0_u32; 8];
     for number in 0..10_000 {
         let seed = format!("alloc-{number}");
-        let moment = attempt(&run, &looks, at(400), &seed);
+        let moment = attempt(&run, &history, at(400), &seed);
         seconds[usize::try_from(moment.unix_secs() - 200).unwrap()] += 1;
     }
     let even = 10_000 / 8;
@@ -114,12 +114,12 @@ fn the_attempts_of_a_fleet_spread_evenly_over_eight_seconds() {
 
 #[test]
 fn what_was_seen_before_a_failure_says_nothing_after_it() {
-    let mut looks = HealthHistory::default();
+    let mut history = HealthHistory::default();
     let run = run(FailureClass::Transport, None, at(99));
-    looks.record(ACTIVE, &run, "seed", at(100));
-    looks.failed(at(105));
+    history.record(ACTIVE, &run, "seed", at(100));
+    history.failed(at(105));
     let run = FailureRun { at: at(105), ..run };
-    assert_eq!(attempt(&run, &looks, at(400), "seed"), at(400));
+    assert_eq!(attempt(&run, &history, at(400), "seed"), at(400));
 }
 
 #[test]
@@ -144,7 +144,7 @@ fn the_stated_bounds() {
 /// The loop without a runtime: what was done from `from` until `until`.
 struct Seen {
     attempts: Vec<Timestamp>,
-    looks: Vec<Timestamp>,
+    checks: Vec<Timestamp>,
 }
 
 /// Every order fails; `able` is what Vault says of itself.
@@ -155,31 +155,31 @@ fn live(
     retry_after: Option<u64>,
     able: impl Fn(Timestamp) -> Option<IssuerHealth>,
 ) -> Seen {
-    let (mut now, mut looks) = (from, HealthHistory::default());
+    let (mut now, mut history) = (from, HealthHistory::default());
     let mut seen = Seen {
         attempts: vec![from],
-        looks: Vec::new(),
+        checks: Vec::new(),
     };
     let mut run = FailureRun::after(None, failed(class, retry_after), now);
     while now <= until {
         let planned = next_attempt(&run, Some(validity()), seed, now);
-        let next = attempt(&run, &looks, planned, seed);
+        let next = attempt(&run, &history, planned, seed);
         assert!(next <= planned, "never later than planned");
         let asked = run.at.plus(Duration::from_secs(retry_after.unwrap_or(0)));
         assert!(
             next == planned || next >= asked,
             "never before a Retry-After"
         );
-        match next_check(&run, &looks, planned, seed, now) {
+        match next_check(&run, &history, planned, seed, now) {
             Some(look) if next > now && look < next => {
                 now = look.max(now);
-                seen.looks.push(now);
-                looks.record(able(now), &run, seed, now);
+                seen.checks.push(now);
+                history.record(able(now), &run, seed, now);
             }
             _ => {
                 now = next.max(now);
                 seen.attempts.push(now);
-                looks.failed(now);
+                history.failed(now);
                 run = FailureRun::after(Some(&run), run.last.clone(), now);
             }
         }
@@ -222,7 +222,7 @@ proptest! {
         let seen = live((from, back.plus(longest_recovery())), &seed, class, None, |now| (now >= back).then_some(IssuerHealth::Active));
         let first = seen.attempts.iter().find(|time| **time >= back).unwrap();
         prop_assert!(*first <= back.plus(longest_recovery()));
-        // while it was away, looks brought nothing about
+        // while it was unavailable, health checks brought nothing about
         let before = seen.attempts.iter().filter(|time| **time < back).count();
         let planned = retry::most_requests(class, validity(), from, back);
         prop_assert!(before <= planned as usize);
@@ -247,8 +247,8 @@ proptest! {
         let bound = retry::most_requests(class, validity(), from, until) + most_attempts(span);
         // the last one of the walk lies behind `until`
         prop_assert!(seen.attempts.len() <= bound as usize + 1, "{} > {bound}", seen.attempts.len());
-        prop_assert!(seen.looks.len() as u64 <= most_checks(span) + 1, "{}", seen.looks.len());
-        for pair in seen.looks.windows(2) {
+        prop_assert!(seen.checks.len() as u64 <= most_checks(span) + 1, "{}", seen.checks.len());
+        for pair in seen.checks.windows(2) {
             prop_assert!(pair[1].since(pair[0]) >= CHECK_INTERVAL);
         }
     }

@@ -21,10 +21,10 @@ use crate::model::{
     time::Timestamp,
 };
 
-/// One look at a Vault that is unavailable takes no longer than this.
+/// One health check of a Vault that is unavailable takes no longer than this.
 const HEALTH_CHECK_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Connections are kept this long from look to look.
+/// Connections are kept this long from check to check.
 const IDLE_CONNECTION_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// What `sys/health` says.
@@ -127,9 +127,9 @@ impl Vault {
         let health = of_its_health();
         let (since, hold) = self.connected()?;
         let until = Instant::now() + HEALTH_CHECK_TIMEOUT;
-        let looks = (0..hold.len()).map(|index| self.able_at(&hold, index, &health, until));
+        let checks = (0..hold.len()).map(|index| self.able_at(&hold, index, &health, until));
         let active = |able: &IssuerHealth| *able == IssuerHealth::Active;
-        let said = self.wire.any(&hold, &health, looks, active).await;
+        let said = self.wire.any(&hold, &health, checks, active).await;
         let said = said.map_err(Failure::from);
         if !matches!(&said, Err(failure) if failure.class == FailureClass::Transport) {
             *self.kept() = Some((since, hold));
@@ -137,7 +137,7 @@ impl Vault {
         said
     }
 
-    /// The connections of the look before, and since when they are kept; new ones now and then, so
+    /// The connections of the check before, and since when they are kept; new ones now and then, so
     /// that changed TLS files are read.
     fn connected(&self) -> Result<(Instant, Hold), Failure> {
         let kept = self.kept().take();
