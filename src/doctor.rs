@@ -37,6 +37,9 @@ use crate::exit::Exit;
 /// One thing that is wrong.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct DoctorFinding {
+    /// A more exact code than the check's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub code: Option<&'static str>,
     /// What it is about: a certificate's name, an address, a path; empty when that is clear.
     pub subject: String,
     /// What was seen: lower case, no full stop, no secret.
@@ -48,10 +51,16 @@ pub struct DoctorFinding {
 impl DoctorFinding {
     fn new(subject: impl Into<String>, reason: impl Into<String>) -> Self {
         Self {
+            code: None,
             subject: subject.into(),
             reason: reason.into(),
             todo: None,
         }
+    }
+
+    fn code(mut self, code: &'static str) -> Self {
+        self.code = Some(code);
+        self
     }
 
     fn todo(mut self, todo: impl Into<String>) -> Self {

@@ -22,6 +22,8 @@ struct Seed {
     code: &'static str,
     /// What else follows from it, and may be found.
     also: &'static [&'static str],
+    /// The more exact code of the finding.
+    finding: Option<&'static str>,
     plant: fn(&mut Bench<'_>),
 }
 
@@ -30,7 +32,12 @@ const fn seed(
     also: &'static [&'static str],
     plant: fn(&mut Bench<'_>),
 ) -> Seed {
-    Seed { code, also, plant }
+    Seed {
+        code,
+        also,
+        finding: None,
+        plant,
+    }
 }
 
 fn seeds() -> Vec<&'static Seed> {
@@ -52,6 +59,9 @@ fn judge(seed: &Seed, ran: &Ran) -> Vec<String> {
     };
     if ran.status(seed.code) != wanted {
         wrong.push(format!("it is {}, not {wanted}", ran.status(seed.code)));
+    }
+    if ran.finding(seed.code) != seed.finding {
+        wrong.push(format!("the finding: {}", ran.reasons(seed.code)));
     }
     for code in ran.found() {
         if code != seed.code && !seed.also.contains(&code.as_str()) {
@@ -143,7 +153,7 @@ fn a_healthy_place_is_found_healthy_before_and_after_a_publication() {
     assert_eq!((ran.exit, ran.found()), (0, Vec::new()), "{}", ran.all());
     assert_eq!((ran.issued, ran.tokens, ran.changed.len()), (1, 0, 0));
     for code in [
-        "serves-other",
+        "not-served",
         "issuance-refused",
         "name-not-allowed",
         "policy-missing",

@@ -319,7 +319,7 @@ def doctor(stack: Stack, report: Report) -> None:
         out = stack.nomad.cli(
             "alloc", "exec", "-task", "certagent", group[0]["ID"], certagent_binary(), "doctor", check=False
         )
-        if ", 0 failures," not in out or "ok    serves-other" not in out:
+        if ", 0 failures," not in out or "ok    not-served" not in out:
             ill.append((component, [line for line in out.splitlines() if line.startswith("fail")]))
     report.none("components in whose bridge certagent doctor finds a failure", ill)
 

@@ -125,7 +125,11 @@ fn lines(row: &Row, width: usize, screen: Screen) -> String {
             subject => format!("{}: ", harmless(subject)),
         };
         let todo = found.todo.as_deref().unwrap_or(row.check.todo);
-        text.push_str(&format!("        {subject}{}\n", harmless(&found.reason)));
+        let code = found
+            .code
+            .map_or_else(String::new, |code| format!("{code}: "));
+        let reason = harmless(&found.reason);
+        text.push_str(&format!("        {subject}{code}{reason}\n"));
         text.push_str(&format!("        -> {}\n", harmless(todo)));
     }
     if !row.found.is_empty() {

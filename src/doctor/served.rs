@@ -31,58 +31,17 @@ pub(super) async fn look(config: &CertConfig) -> ProbeOutcome {
     }
 }
 
-pub(super) fn closed(facts: &DoctorFacts) -> CheckOutcome {
-    failed(facts, |code| {
-        matches!(
-            code,
-            "probe-refused" | "probe-unreachable" | "probe-timeout"
-        )
+/// The finding has the code that `certagent probe` gives.
+pub(super) fn not_served(facts: &DoctorFacts) -> CheckOutcome {
+    facts.each(|one| {
+        let (code, message, hint) = match &one.served {
+            ProbeOutcome::Nothing(failure) => (failure.code, &failure.message, failure.hint),
+            ProbeOutcome::Other(mismatch) => (mismatch.code, &mismatch.message, mismatch.hint),
+            ProbeOutcome::NoProbe => return CheckOutcome::skipped("no probe is configured"),
+            ProbeOutcome::NoSet(why) => return CheckOutcome::skipped(why.clone()),
+            ProbeOutcome::Ours => return CheckOutcome::Fine,
+        };
+        let finding = DoctorFinding::new(&one.config.name, message.clone());
+        CheckOutcome::Wrong(vec![finding.code(code).todo(hint)])
     })
-}
-
-/// A process listens, and no certificate was seen.
-pub(super) fn no_tls(facts: &DoctorFacts) -> CheckOutcome {
-    failed(facts, |code| {
-        !matches!(
-            code,
-            "probe-refused" | "probe-unreachable" | "probe-timeout"
-        )
-    })
-}
-
-fn failed(facts: &DoctorFacts, own: impl Fn(&str) -> bool) -> CheckOutcome {
-    facts.each(|one| match &one.served {
-        ProbeOutcome::Nothing(failure) if own(failure.code) => CheckOutcome::Wrong(vec![
-            DoctorFinding::new(&one.config.name, failure.message.clone()).todo(failure.hint),
-        ]),
-        ProbeOutcome::Nothing(_) => CheckOutcome::skipped("no certificate was seen"),
-        seen => unseen(seen).map_or(CheckOutcome::Fine, CheckOutcome::skipped),
-    })
-}
-
-pub(super) fn other(facts: &DoctorFacts) -> CheckOutcome {
-    mismatched(facts, |code| matches!(code, "serves-other"))
-}
-
-/// It serves what it should, and the connection is of no use all the same.
-pub(super) fn unproven(facts: &DoctorFacts) -> CheckOutcome {
-    mismatched(facts, |code| !matches!(code, "serves-other"))
-}
-
-fn mismatched(facts: &DoctorFacts, own: impl Fn(&str) -> bool) -> CheckOutcome {
-    facts.each(|one| match &one.served {
-        ProbeOutcome::Other(mismatch) if own(mismatch.code) => CheckOutcome::Wrong(vec![
-            DoctorFinding::new(&one.config.name, mismatch.message.clone()).todo(mismatch.hint),
-        ]),
-        ProbeOutcome::Nothing(_) => CheckOutcome::skipped("no certificate was seen"),
-        seen => unseen(seen).map_or(CheckOutcome::Fine, CheckOutcome::skipped),
-    })
-}
-
-fn unseen(seen: &ProbeOutcome) -> Option<String> {
-    match seen {
-        ProbeOutcome::NoProbe => Some("no probe is configured".to_owned()),
-        ProbeOutcome::NoSet(why) => Some(why.clone()),
-        ProbeOutcome::Nothing(_) | ProbeOutcome::Other(_) | ProbeOutcome::Ours => None,
-    }
 }

@@ -101,6 +101,11 @@ impl Ran {
         self.row(code)["found"].to_string()
     }
 
+    /// The more exact code of the first finding.
+    pub(super) fn finding(&self, code: &str) -> Option<&str> {
+        self.row(code)["found"][0]["code"].as_str()
+    }
+
     /// Codes of all checks that warn or fail.
     pub(super) fn found(&self) -> Vec<String> {
         let wrong = |row: &&Value| row["status"] == "warn" || row["status"] == "fail";

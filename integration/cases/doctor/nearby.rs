@@ -81,28 +81,36 @@ pub(super) const SEEDS: &[Seed] = &[
         pid_file(bench, process.pid());
         bench.keep(process);
     }),
-    seed("probe-closed", &[], |bench| {
+    served("probe-refused", |bench| {
         bench.publish();
         let address = liar::closed_port();
         probed(bench, address.trim_start_matches("http://"));
     }),
-    seed("probe-no-tls", &[], |bench| {
+    served("probe-not-tls", |bench| {
         bench.publish();
         let liar = Liar::start(|mut client| client.write_all(b"220 mail.example\r\n"));
         probed(bench, liar.address.trim_start_matches("http://"));
     }),
-    seed("serves-other", &[], |bench| {
+    served("serves-other", |bench| {
         bench.publish();
         serve_published(bench);
         // Another one is published, and nobody told the application.
         bench.publish();
     }),
-    seed("serves-unproven", &[], |bench| {
+    served("client-refused", |bench| {
         bench.publish();
         let other = rcgen::generate_simple_self_signed(["other".to_owned()]).unwrap();
         serve(bench, &other.cert.pem());
     }),
 ];
+
+/// The finding has the code that `certagent probe` gives.
+const fn served(code: &'static str, plant: fn(&mut Bench<'_>)) -> Seed {
+    Seed {
+        finding: Some(code),
+        ..seed("not-served", &[], plant)
+    }
+}
 
 fn allocation(bench: &mut Bench<'_>) {
     bench.set("NOMAD_ALLOC_ID", "11111111-2222-3333-4444-555555555555");
