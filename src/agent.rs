@@ -57,6 +57,7 @@ use crate::{
         time::Timestamp,
         trust::{MountIssuer, TrustNote},
     },
+    publish,
     status::Status,
     watch::{Changes, Watch},
 };
@@ -84,6 +85,15 @@ pub fn on_disk(config: &CertConfig, now: Timestamp) -> Facts {
     let fingerprint = config.request.fingerprint();
     let holdings = holdings::Holdings::glance(config, &fingerprint, now);
     holdings.facts(None, false, &fingerprint, now)
+}
+
+/// Why the published files can't be used; nothing where they can, or where there are none.
+#[must_use]
+pub fn unusable(config: &CertConfig, now: Timestamp) -> Option<String> {
+    let state = publish::record_in(&config.files.dir);
+    let sets = publish::sets_in(&config.files.dir);
+    let live = sets.iter().find(|set| set.live)?;
+    holdings::refusal(live, &state, config, now).map(|refusal| refusal.to_string())
 }
 
 /// What would be said of the anchors that CA.pem would hold now; nothing where nothing is published.
@@ -160,7 +170,7 @@ impl<I: Issuer + 'static, C: Clock + 'static> Agent<I, C> {
 
     /// Who sees, and may fail, every step on the disk.
     #[cfg(test)]
-    fn witness(&self, witness: &Arc<dyn crate::publish::Witness>) {
+    fn witness(&self, witness: &Arc<dyn publish::Witness>) {
         for certificate in &self.certificates {
             certificate.holdings.lock().witness = Some(Arc::clone(witness));
         }

@@ -256,8 +256,8 @@ fn status_metrics_and_explain_say_the_same() {
             one["issuance_limit"][key].as_f64().unwrap()
         );
     }
-    assert_eq!(explained["agent"]["failures_in_a_row"], 0);
-    assert_eq!(explained["agent"]["next_action"], one["next"]);
+    assert_eq!(explained["agent"]["failure"], Value::Null);
+    assert_eq!(explained["agent"]["next"], one["next"]);
     let planned = &explained["renewal"]["planned_attempts"];
     assert_eq!(&one["renewal_attempts_remaining"], planned);
     assert_eq!(
@@ -448,4 +448,32 @@ fn the_alerts_pass_their_unit_tests_and_each_has_one() {
             String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{said}");
     }
+}
+
+#[test]
+fn explain_says_what_the_running_agent_plans_in_an_outage() {
+    let mut stage = Stage::new();
+    // nothing serves there
+    stage.0.set("VAULT_ADDR", "https://127.0.0.1:9");
+    let (agent, _) = stage.agent();
+    let failing = wait_for("failed attempts", PATIENCE, || {
+        let one = stage.status()["certificates"][0].clone();
+        (one["failure"]["in_a_row"].as_u64()? > 1).then_some(one)
+    });
+    let explained = |stage: &Stage| -> Value {
+        let output = stage.ask(&["explain", "-o", "json"]);
+        let found: Value = serde_json::from_slice(&output.stdout).unwrap();
+        found["certificates"][0].clone()
+    };
+    let one = explained(&stage);
+    assert_eq!(one["agent"]["state"], "running", "{one}");
+    assert_eq!(
+        one["agent"]["failure"]["class"],
+        failing["failure"]["class"]
+    );
+    assert_eq!(one["next"]["why"], "retry", "{one}");
+    drop(agent);
+    let one = explained(&stage);
+    assert_eq!(one["agent"]["state"], "not_seen", "{one}");
+    assert_eq!(one["next"]["why"], "nothing_published", "{one}");
 }

@@ -181,7 +181,8 @@ Examples:
 
 pub(super) const EXPLAIN: &str = with_settings!(
     "\
-Prints every input of the next renewal time of the published certificate.
+Prints every input of the next renewal time of the published certificate. In an outage the
+running agent says when it tries again: it is asked at the configured status socket.
 
 Example:
   certagent explain -c local/certagent.hcl"

@@ -1,17 +1,15 @@
-//! `certagent explain`: every input of the next renewal time, from the configuration and the disk.
+//! `certagent explain`: every input of the next renewal time, from the configuration, the disk and the running agent.
 //!
-//! Never changes anything and asks no server. What stays true: the time comes from the same functions on
-//! the same facts as the agent's own, so it is the agent's to the second. Failures are in the memory of
-//! the running agent only: it is asked, where it answers.
+//! Never changes anything, and connects to the agent's status socket only. What stays true: the time
+//! comes from the same functions on the same facts as the agent's own, so it is the agent's to the
+//! second. Failures are in the agent's memory only, so it is asked for them.
 
 mod text;
-
-use std::time::Duration;
 
 use serde::Serialize;
 use tokio::time::timeout;
 
-use super::ask;
+use super::{ask, status::QUESTION_TIMEOUT};
 use crate::{
     agent,
     cli::{ExplainArgs, OutputFormat},
@@ -29,23 +27,24 @@ use crate::{
         schedule::{self, Due, RenewAt},
         time::Timestamp,
     },
-    status::Moment,
+    status::{FailureReport, Moment},
     terminal::Screen,
 };
 
-/// An agent that runs answers at once.
-const QUESTION_TIMEOUT: Duration = Duration::from_secs(2);
-
 pub(super) async fn run(args: &ExplainArgs, environment: &Environment) -> anyhow::Result<Exit> {
-    let loaded = config::load_all(args.flags.file(environment), environment, &args.flags)?;
+    let loaded = config::load_all(args.flags.0.file(environment), environment, &args.flags.0)?;
+    let asked = asked(loaded.config.status.as_ref()).await;
     let now = SystemClock.now();
-    let running = running(loaded.config.status.as_ref()).await;
-    let each = loaded.config.certificates.iter().map(|certificate| {
-        let mut one = explain(certificate, &agent::on_disk(certificate, now), now);
-        one.agent = running.iter().find_map(|seen| RunningAgent::of(seen, &one));
-        one
-    });
-    let all: Vec<Explanation> = each.collect();
+    let all: Vec<Explanation> = loaded
+        .config
+        .certificates
+        .iter()
+        .map(|certificate| {
+            let agent = RunningAgent::of(&asked, &certificate.name);
+            let facts = agent::on_disk(certificate, now);
+            explain(certificate, &facts, agent, now)
+        })
+        .collect();
     if args.output == OutputFormat::Json {
         let json = serde_json::json!({ "certificates": all });
         super::print(&format!("{json:#}\n"))?;
@@ -57,33 +56,48 @@ pub(super) async fn run(args: &ExplainArgs, environment: &Environment) -> anyhow
     Ok(Exit::Done)
 }
 
-/// What the agent at this socket says; nothing where none answers.
-async fn running(socket: Option<&StatusSocket>) -> Vec<ReportedCert> {
-    let Some(socket) = socket else {
-        return Vec::new();
-    };
-    let asking = timeout(QUESTION_TIMEOUT, ask::ask(&socket.path, "GET", "/status"));
-    let answer = asking.await.ok().and_then(Result::ok);
-    let report = answer.and_then(|answer| serde_json::from_str::<ReportedAgent>(&answer.body).ok());
-    report.map_or_else(Vec::new, |report| report.certificates)
+/// The running agent's answer, or why there is none.
+async fn asked(socket: Option<&StatusSocket>) -> Result<ReportedAgent, String> {
+    let path = &socket.ok_or("no status socket is configured")?.path;
+    let answer = timeout(QUESTION_TIMEOUT, ask::ask(path, "GET", "/status")).await;
+    let answer = answer.map_err(|_| format!("no answer within {QUESTION_TIMEOUT:?}"))?;
+    let body = answer.map_err(|error| error.to_string())?.body;
+    serde_json::from_str(&body).map_err(|_| "its answer is damaged".to_owned())
 }
 
-/// What the running agent knows beyond the disk.
+/// What the running agent knows beside the files.
 #[derive(Clone, Debug, Serialize)]
-struct RunningAgent {
-    failures_in_a_row: u32,
-    last_failure: Option<String>,
-    next_action: Option<Moment>,
+#[serde(tag = "state", rename_all = "snake_case")]
+enum RunningAgent {
+    /// No agent with this certificate gave an answer; the next step is that of an agent that starts now.
+    NotSeen { reason: String },
+    /// An agent has it.
+    Running {
+        /// The failures since the last success.
+        failure: Option<FailureReport>,
+        /// When it acts next.
+        next: Option<Moment>,
+    },
 }
 
 impl RunningAgent {
-    /// When it is the agent of this certificate.
-    fn of(seen: &ReportedCert, one: &Explanation) -> Option<Self> {
-        (seen.name == one.name).then(|| Self {
-            failures_in_a_row: seen.failure.as_ref().map_or(0, |failure| failure.in_a_row),
-            last_failure: seen.failure.as_ref().map(|failure| failure.message.clone()),
-            next_action: seen.next.clone(),
-        })
+    fn of(asked: &Result<ReportedAgent, String>, name: &str) -> Self {
+        let found = asked.as_ref().map_err(Clone::clone).and_then(|agent| {
+            let mut all = agent.certificates.iter();
+            all.find(|one| one.name == name)
+                .ok_or_else(|| "it has no certificate of this name".to_owned())
+        });
+        match found {
+            Err(reason) => Self::NotSeen { reason },
+            Ok(one) => Self::running(one),
+        }
+    }
+
+    fn running(one: &ReportedCert) -> Self {
+        Self::Running {
+            failure: one.failure.clone(),
+            next: one.next.clone(),
+        }
     }
 }
 
@@ -94,8 +108,8 @@ struct Span {
     millis: u64,
 }
 
-impl From<Duration> for Span {
-    fn from(span: Duration) -> Self {
+impl From<std::time::Duration> for Span {
+    fn from(span: std::time::Duration) -> Self {
         Self {
             text: duration::print(span),
             millis: u64::try_from(span.as_millis()).unwrap_or(u64::MAX),
@@ -113,6 +127,9 @@ struct Explanation {
     request_matches: Option<bool>,
     serial: Option<String>,
     renewal: Option<Renewal>,
+    /// Why the files in the directory can't be used.
+    unusable: Option<String>,
+    agent: RunningAgent,
     /// When certificate files that wait to be published become valid.
     staged_from: Option<Moment>,
     issuance_limit: IssuanceLimitUse,
@@ -121,8 +138,6 @@ struct Explanation {
     /// Where it is made when that is not permitted, in mode auto.
     key_origin_else: Option<String>,
     next: NextStep,
-    /// Of the running agent, where one answers.
-    agent: Option<RunningAgent>,
 }
 
 /// How the renewal time of the published certificate comes about.
@@ -161,7 +176,7 @@ struct IssuanceLimitUse {
     free_at: Option<Moment>,
 }
 
-/// The next step of an agent that has no failures behind it.
+/// The next step: of the running agent, else of one that starts now.
 #[derive(Clone, Debug, Serialize)]
 struct NextStep {
     /// `issue`, `publish` or `wait`.
@@ -173,7 +188,7 @@ struct NextStep {
     until: Option<Moment>,
 }
 
-fn explain(config: &CertConfig, facts: &Facts, now: Timestamp) -> Explanation {
+fn explain(config: &CertConfig, facts: &Facts, agent: RunningAgent, now: Timestamp) -> Explanation {
     let policy = &config.renew;
     let renewal = facts.live.as_ref().map(|live| {
         let due = schedule::due(live.validity, live.obtained_at, policy);
@@ -190,6 +205,7 @@ fn explain(config: &CertConfig, facts: &Facts, now: Timestamp) -> Explanation {
             .map(|live| live.fingerprint == facts.fingerprint),
         serial: facts.live.as_ref().map(|live| live.serial.clone()),
         renewal,
+        unusable: agent::unusable(config, now),
         staged_from: facts
             .staged
             .as_ref()
@@ -201,8 +217,8 @@ fn explain(config: &CertConfig, facts: &Facts, now: Timestamp) -> Explanation {
         },
         key_origin: ChosenOrigin::first(&config.request).origin.to_string(),
         key_origin_else: origin::second(&config.request).map(|origin| origin.to_string()),
-        next: step(decide::decide(facts, policy, now)),
-        agent: None,
+        next: next_step(&agent, decide::decide(facts, policy, now), now),
+        agent,
     }
 }
 
@@ -237,6 +253,25 @@ fn rule(at: RenewAt) -> String {
     match at {
         RenewAt::Share(share) => format!("{:.1} % of the lifetime", share * 100.0),
         RenewAt::Before(before) => format!("{} before expiry", duration::print(before)),
+    }
+}
+
+/// The running agent has failures behind it, which change its plan.
+fn next_step(agent: &RunningAgent, next: Next, now: Timestamp) -> NextStep {
+    let RunningAgent::Running {
+        failure: Some(failure),
+        next: Some(until),
+        ..
+    } = agent
+    else {
+        return step(next);
+    };
+    let wait = now < until.at();
+    NextStep {
+        action: if wait { "wait" } else { "issue" },
+        why: "retry",
+        reason: format!("the retry plan for {}", failure.class),
+        until: wait.then(|| until.clone()),
     }
 }
 

@@ -23,7 +23,7 @@ use crate::{
 const WATCH_INTERVAL: Duration = Duration::from_secs(1);
 
 /// An agent that runs answers at once; one that is stopped takes the connection and says nothing.
-const QUESTION_TIMEOUT: Duration = Duration::from_secs(5);
+pub(super) const QUESTION_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// To the upper left corner, and clear what is below (ECMA-48).
 const CLEAR: &str = "\x1b[H\x1b[J";

@@ -115,6 +115,17 @@ fn read(
     }
 }
 
+/// Why a set on disk can't be used.
+pub(in crate::agent) fn refusal(
+    set: &SetOnDisk,
+    state: &Record,
+    config: &CertConfig,
+    now: Timestamp,
+) -> Option<Refusal> {
+    let todays = origin(set.generation, state).fingerprint == config.request.fingerprint();
+    reread(set, config, todays, now).err()
+}
+
 /// Which order a generation answers: what the record says of it; for a later one that the record
 /// does not know, the newest order.
 fn origin(generation: GenerationId, state: &Record) -> IssuedFor {

@@ -74,8 +74,69 @@ fn published(config: &CertConfig) -> verify::Verified {
     set
 }
 
+fn not_seen() -> RunningAgent {
+    RunningAgent::of(&Err("nobody was asked".to_owned()), "loki")
+}
+
 fn explained(config: &CertConfig, now: Timestamp) -> Explanation {
-    explain(config, &agent::on_disk(config, now), now)
+    explain(config, &agent::on_disk(config, now), not_seen(), now)
+}
+
+/// A running agent's answer, as JSON that `certagent status -o json` prints.
+fn answered(failure: &str, next: Timestamp) -> RunningAgent {
+    let next = serde_json::to_string(&Moment::from(next)).unwrap();
+    let agent = format!(
+        r#"{{"version": "1", "certificates": [{{"name": "loki", "next": {next}, "failure": {failure}}}]}}"#
+    );
+    RunningAgent::of(&Ok(serde_json::from_str(&agent).unwrap()), "loki")
+}
+
+#[test]
+fn in_an_outage_the_next_step_is_the_running_agents() {
+    let temp = tempfile::tempdir().unwrap();
+    let config = config(temp.path().join("certs"));
+    let due = schedule::due(published(&config).validity(), Some(CAME), &config.renew).at;
+    let now = due.plus(Duration::from_secs(30));
+    let retry = now.plus(Duration::from_secs(7));
+    let failure = r#"{"class": "unavailable", "message": "503 sealed\u001b", "in_a_row": 13}"#;
+    let facts = agent::on_disk(&config, now);
+    let one = explain(&config, &facts, answered(failure, retry), now);
+    assert_eq!((one.next.action, one.next.why), ("wait", "retry"));
+    assert_eq!(one.next.until, Some(Moment::from(retry)));
+    let text = text::render(&one, Screen::PLAIN);
+    for part in [
+        "failed in a row: 13",
+        "503 sealed",
+        "the retry plan for unavailable",
+    ] {
+        assert!(text.contains(part), "{part} is missing in:\n{text}");
+    }
+    assert!(!text.contains('\u{1b}'), "{text}");
+    let late = explain(&config, &facts, answered(failure, retry), retry);
+    assert_eq!((late.next.action, late.next.until), ("issue", None));
+    let well = explain(&config, &facts, answered("null", retry), now);
+    assert_eq!((well.next.action, well.next.why), ("issue", "due"));
+    // an agent with other certificates says nothing of this one
+    let other = RunningAgent::of(&Ok(ReportedAgent::default()), "loki");
+    assert!(matches!(other, RunningAgent::NotSeen { .. }));
+}
+
+#[test]
+fn an_expired_certificate_is_named_as_such() {
+    let temp = tempfile::tempdir().unwrap();
+    let config = config(temp.path().join("certs"));
+    let end = published(&config).validity().not_after;
+    let one = explained(&config, end.plus(Duration::from_secs(1)));
+    assert_eq!(
+        (one.next.action, one.next.why),
+        ("issue", "nothing_published")
+    );
+    let text = text::render(&one, Screen::PLAIN);
+    assert!(
+        text.contains("no usable certificate files: ") && text.contains(&end.to_string()),
+        "{text}"
+    );
+    assert!(!text.contains("yet"), "{text}");
 }
 
 #[test]

@@ -13,11 +13,13 @@ pub(super) fn render(one: &Explanation, screen: Screen) -> String {
     let mut rows: Vec<(&str, String)> = vec![("now", one.now.time.clone())];
     match &one.renewal {
         Some(renewal) => rows.extend(renewal_rows(renewal)),
-        None => rows.push((
-            "published",
-            "no usable certificate files: `certagent inspect` says why".to_owned(),
-        )),
+        None => {
+            let why = one.unusable.as_deref().map(harmless);
+            let why = why.map_or_else(String::new, |why| format!(": {why}"));
+            rows.push(("published", format!("no usable certificate files{why}")));
+        }
     }
+    rows.extend(agent_rows(&one.agent));
     if let Some(matches) = one.request_matches {
         let answer = if matches {
             "same as for the published certificate"
@@ -49,30 +51,33 @@ pub(super) fn render(one: &Explanation, screen: Screen) -> String {
             )
         });
     rows.push(("private key", format!("{}{otherwise}", one.key_origin)));
-    if let Some(agent) = &one.agent {
-        rows.push(("agent", running(agent)));
-    }
-    // with failures behind it the agent's own plan counts
-    if one
-        .agent
-        .as_ref()
-        .is_none_or(|agent| agent.failures_in_a_row == 0)
-    {
-        rows.push(("next", next(one, screen)));
-    }
+    rows.push(("next", next(one, screen)));
     format!("{name}  {}\n{}", harmless(&one.dir), screen.table(&rows))
 }
 
-fn running(agent: &RunningAgent) -> String {
-    let failed = agent
-        .last_failure
-        .as_ref()
-        .map_or_else(String::new, |last| {
-            let (times, last) = (agent.failures_in_a_row, harmless(last));
-            format!("{times} attempts failed in a row: {last}; ")
-        });
-    let at = agent.next_action.as_ref().map_or("now", |at| &at.time);
-    format!("running; {failed}next action {at}")
+/// What the agent said, or why it is not known.
+fn agent_rows(agent: &RunningAgent) -> Vec<(&'static str, String)> {
+    match agent {
+        RunningAgent::NotSeen { reason } => {
+            vec![("agent", format!("not seen: {}", harmless(reason)))]
+        }
+        RunningAgent::Running { failure: None, .. } => {
+            vec![("agent", "running; its last attempt did not fail".to_owned())]
+        }
+        RunningAgent::Running {
+            failure: Some(failure),
+            ..
+        } => vec![
+            (
+                "agent",
+                format!(
+                    "running; attempts failed in a row: {}, the last at {}",
+                    failure.in_a_row, failure.at.time
+                ),
+            ),
+            ("last failure", harmless(&failure.message)),
+        ],
+    }
 }
 
 fn renewal_rows(renewal: &Renewal) -> Vec<(&'static str, String)> {
