@@ -12,7 +12,7 @@ use clap::{
     Arg, ArgAction, Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum,
 };
 
-use crate::config::{self, Flags};
+use crate::config::{self, ExplainFlags, Flags, IssueFlags};
 
 /// The whole command line.
 #[derive(Debug, Parser)]
@@ -152,9 +152,9 @@ pub struct IssueArgs {
     /// Show the request and what would be refused; request no certificate.
     #[arg(long)]
     pub dry_run: bool,
-    /// Every setting.
+    /// The settings that have an effect here.
     #[command(flatten)]
-    pub flags: Flags,
+    pub flags: IssueFlags,
 }
 
 /// What `certagent issue` prints.
@@ -449,9 +449,9 @@ pub struct ExplainArgs {
     /// What to print.
     #[arg(short, long, value_enum, default_value_t, value_name = "FORMAT")]
     pub output: OutputFormat,
-    /// Every setting.
+    /// The settings that have an effect here.
     #[command(flatten)]
-    pub flags: Flags,
+    pub flags: ExplainFlags,
 }
 
 /// Check the configuration; print every effective setting with its source.

@@ -18,7 +18,7 @@ mod values;
 use std::{collections::BTreeMap, env, path::Path};
 
 pub use file::{Written, parse};
-pub use flags::{CERTIFICATE_VARIABLE, CONFIG_VARIABLE, Flags};
+pub use flags::{CERTIFICATE_VARIABLE, CONFIG_VARIABLE, ExplainFlags, Flags, IssueFlags};
 pub use issuer_env::issuer_variables;
 pub use layers::Effective;
 use layers::Gathered;

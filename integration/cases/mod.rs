@@ -24,5 +24,6 @@ mod repo;
 mod returns;
 mod secrets;
 mod served;
+mod settings;
 mod systemd;
 mod trust;

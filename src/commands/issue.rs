@@ -36,7 +36,7 @@ const CSR: &str = "(made of a new key when it is sent)";
 const REVOKE_TIMEOUT: Duration = Duration::from_millis(500);
 
 pub(super) async fn run(args: &IssueArgs, environment: &Environment) -> anyhow::Result<Exit> {
-    let config = super::configured(&args.flags, environment)?;
+    let config = super::configured(&args.flags.0, environment)?;
     let vault = Vault::new(&config.vault, config.auth.clone())?;
     let screens = Screens::of(environment);
     let done = if args.dry_run {

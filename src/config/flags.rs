@@ -15,7 +15,7 @@ use clap::{
 
 use super::{
     Environment,
-    table::{SETTINGS, Setting, ValueKind},
+    table::{Commands, SETTINGS, Setting, ValueKind},
 };
 
 /// Which file to read: variable for `--config`.
@@ -120,7 +120,9 @@ impl FromArgMatches for Flags {
 
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
         for setting in SETTINGS.iter().filter(|one| !one.is_secret()) {
-            if let Some(values) = matches.get_many::<String>(setting.flag) {
+            // a command need not have all
+            let given = matches.try_get_many::<String>(setting.flag);
+            if let Ok(Some(values)) = given {
                 self.given.insert(setting.flag, values.cloned().collect());
             }
         }
@@ -130,8 +132,48 @@ impl FromArgMatches for Flags {
     }
 }
 
-impl Args for Flags {
-    fn augment_args(command: Command) -> Command {
+/// The flags that have an effect on one command.
+macro_rules! flags_of {
+    ($(#[$doc:meta])* $name:ident, $commands:expr) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, Default)]
+        pub struct $name(pub Flags);
+
+        impl FromArgMatches for $name {
+            fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+                Flags::from_arg_matches(matches).map(Self)
+            }
+
+            fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+                self.0.update_from_arg_matches(matches)
+            }
+        }
+
+        impl Args for $name {
+            fn augment_args(command: Command) -> Command {
+                Flags::augment($commands, command)
+            }
+
+            fn augment_args_for_update(command: Command) -> Command {
+                Self::augment_args(command)
+            }
+        }
+    };
+}
+
+flags_of!(
+    /// Those of `issue`.
+    IssueFlags,
+    Commands::Issue
+);
+flags_of!(
+    /// Those of `explain`.
+    ExplainFlags,
+    Commands::Explain
+);
+
+impl Flags {
+    fn augment(commands: Commands, command: Command) -> Command {
         let config = Arg::new("config")
             .short('c')
             .long("config")
@@ -144,11 +186,19 @@ impl Args for Flags {
             .help(format!(
                 "Use only this certificate of the file [env: {CERTIFICATE_VARIABLE}]"
             ));
-        let plain = SETTINGS.iter().filter(|one| !one.is_secret());
+        let plain = SETTINGS
+            .iter()
+            .filter(|one| !one.is_secret() && one.matters_to(commands));
         command
             .arg(config)
             .arg(certificate)
             .args(plain.map(argument))
+    }
+}
+
+impl Args for Flags {
+    fn augment_args(command: Command) -> Command {
+        Self::augment(Commands::Agent, command)
     }
 
     fn augment_args_for_update(command: Command) -> Command {

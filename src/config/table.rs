@@ -242,6 +242,49 @@ pub enum Shown {
     Nothing,
 }
 
+/// Which commands a setting has an effect on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Commands {
+    /// All that know the whole agent: `run`, `exec`, `doctor`, `check-config`.
+    Agent,
+    /// `issue`.
+    Issue,
+    /// `explain`.
+    Explain,
+}
+
+/// Settings of a certificate that matter only to who renews, which `issue` does not.
+const RENEWING: &[&str] = &[
+    "name",
+    "reuse_key",
+    "renew_at",
+    "splay",
+    "splay_seed",
+    "max_issuances_per_hour",
+    "startup_timeout",
+    "dir",
+    "ready_file",
+    "ca_poll_interval",
+    "ca_retention",
+];
+
+/// Settings of a certificate that change no renewal time.
+const PUBLISHING: &[&str] = &[
+    "reuse_key",
+    "startup_timeout",
+    "cert_perms",
+    "key_perms",
+    "uid",
+    "gid",
+    "ready_file",
+    "extra_ca",
+    "trust",
+    "trust_issuers",
+    "distrust",
+    "ca_poll_interval",
+    "ca_retention",
+];
+
 /// One setting.
 #[derive(Clone, Copy, Debug)]
 pub struct Setting {
@@ -279,6 +322,23 @@ impl Setting {
             "CERTAGENT_{}",
             self.flag.replace('-', "_").to_ascii_uppercase()
         )
+    }
+
+    /// Has it an effect there?
+    #[must_use]
+    pub fn matters_to(&self, commands: Commands) -> bool {
+        match commands {
+            Commands::Agent => true,
+            Commands::Issue => match self.section {
+                Section::Vault | Section::Auth | Section::Log => true,
+                Section::Certificate => !RENEWING.contains(&self.key),
+                _ => false,
+            },
+            Commands::Explain => match self.section {
+                Section::Certificate => !PUBLISHING.contains(&self.key),
+                section => section == Section::Status,
+            },
+        }
     }
 
     /// Is it never shown at all?
