@@ -60,7 +60,7 @@ PROGRAMS = {
             "nomad",
             "nomad",
             "CERTAGENT_NOMAD",
-            "the tests cases::reload, cases::fleet::catalogues and every scenario of integration/stack/run with Loki",
+            "the tests cases::{reload,readme,fleet::catalogues} and every scenario of integration/stack/run with Loki",
             "install its maker's release or package (nothing here does)",
             False,
             ("version",),

@@ -1,4 +1,4 @@
-//! A real Nomad in development mode on free ports: ACLs on, raw_exec, one job with three tasks.
+//! A real Nomad in development mode on free ports: ACLs on, raw_exec, and a job with three tasks.
 //!
 //! Never shared. What stays true: at its end the job is stopped first, so that no task is left.
 
@@ -112,7 +112,7 @@ impl NomadAgent {
         Some((answer.status, answer.json()))
     }
 
-    fn call(&self, method: &str, path: &str, body: Option<&Value>) -> Value {
+    pub(crate) fn call(&self, method: &str, path: &str, body: Option<&Value>) -> Value {
         let (status, answer) = self.try_call(method, path, body).unwrap();
         assert_eq!(
             status,
@@ -141,17 +141,50 @@ impl NomadAgent {
         nodes[0]["Status"] == "ready" && nodes[0]["Drivers"]["raw_exec"]["Healthy"] == true
     }
 
+    /// Nomad's own program, as an operator of this agent.
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(tool("nomad"));
+        command.args(arguments).env_clear();
+        command
+            .env("NOMAD_ADDR", &self.address)
+            .env("NOMAD_TOKEN", ROOT);
+        command
+    }
+
+    /// Gives the rules to one task.
+    pub(crate) fn grant(&self, rules: &str, job: &str, group: &str, task: &str) {
+        let name = format!("{job}-{group}");
+        let policy = json!({
+            "Name": name, "Rules": rules,
+            "JobACL": { "Namespace": "default", "JobID": job, "Group": group, "Task": task },
+        });
+        self.call("PUT", &format!("acl/policy/{name}"), Some(&policy));
+    }
+
     /// The sidecar may do what it needs.
     pub(crate) fn allow(&self) {
         let rules = r#"namespace "default" {
             capabilities = ["alloc-lifecycle"]
             variables { path "nomad/jobs/tell/*" { capabilities = ["read", "write"] } }
         }"#;
-        let policy = json!({
-            "Name": "tell", "Rules": rules,
-            "JobACL": { "Namespace": "default", "JobID": JOB, "Group": GROUP, "Task": SIDECAR },
+        self.grant(rules, JOB, GROUP, SIDECAR);
+    }
+
+    /// Starts a job and waits until these tasks of its allocation run: its id and its directory.
+    pub(crate) fn run(&self, job: &Value, tasks: &[&str]) -> (String, PathBuf) {
+        self.call("PUT", "jobs", Some(&json!({ "Job": job })));
+        let path = format!("job/{}/allocations", job["ID"].as_str().unwrap());
+        let id = wait_for("the job to run", 2 * PATIENCE, || {
+            let one = &self.call("GET", &path, None)[0];
+            let runs = |task: &&str| one["TaskStates"][task]["State"] == "running";
+            let all = tasks.iter().all(runs);
+            all.then(|| one["ID"].as_str().unwrap().to_owned())
         });
-        self.call("PUT", "acl/policy/tell", Some(&policy));
+        let client = std::fs::read_dir(self.home.path()).unwrap();
+        let dir = client
+            .map(|entry| entry.unwrap().path().join(&id))
+            .find(|path| path.is_dir());
+        (id, dir.expect("the allocation has a directory"))
     }
 
     /// Starts the job and waits until the application runs.
@@ -169,26 +202,14 @@ impl NomadAgent {
         };
         let mut once = task("once", "/bin/true", &[]);
         once["Lifecycle"] = json!({ "Hook": "prestart", "Sidecar": false });
-        let job = json!({ "Job": {
+        let job = json!({
             "ID": JOB, "Name": JOB, "Type": "service", "Datacenters": ["*"],
             "TaskGroups": [{
                 "Name": GROUP, "Count": 1,
                 "Tasks": [once, task(TASK, "/bin/sh", &["-c", script]), task(SIDECAR, "/bin/sleep", &["3600"])],
             }],
-        }});
-        self.call("PUT", "jobs", Some(&job));
-        let path = format!("job/{JOB}/allocations");
-        let id = wait_for("the job to run", 2 * PATIENCE, || {
-            let all = self.call("GET", &path, None);
-            let one = &all[0];
-            let runs = |task: &str| one["TaskStates"][task]["State"] == "running";
-            (runs(TASK) && runs(SIDECAR)).then(|| one["ID"].as_str().unwrap().to_owned())
         });
-        let client = std::fs::read_dir(self.home.path()).unwrap();
-        let dir = client
-            .map(|entry| entry.unwrap().path().join(&id))
-            .find(|path| path.is_dir())
-            .expect("the allocation has a directory");
+        let (id, dir) = self.run(&job, &[TASK, SIDECAR]);
         Allocation {
             secrets: dir.join(SIDECAR).join("secrets"),
             log: dir.join("alloc/log"),
@@ -231,7 +252,11 @@ impl NomadAgent {
 
 impl Drop for NomadAgent {
     fn drop(&mut self) {
-        let _ = self.try_call("DELETE", &format!("job/{JOB}?purge=true"), None);
+        let jobs = self.try_call("GET", "jobs", None).map(|(_, jobs)| jobs);
+        for job in jobs.iter().filter_map(Value::as_array).flatten() {
+            let id = job["ID"].as_str().unwrap_or_default();
+            let _ = self.try_call("DELETE", &format!("job/{id}?purge=true"), None);
+        }
         if self.process.ended().is_none() {
             self.settle(|agent| agent.has_no_running_allocation());
             // In development mode a clean end destroys what is left of the allocations.

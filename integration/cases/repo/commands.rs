@@ -69,3 +69,18 @@ fn every_command_in_the_documents_is_understood() {
     let page = "```sh\nA=b certagent run \\\n  --ttl 1h # c\nnomad exec certagent x\n```\n```hcl\ncertagent y\n```\n";
     assert_eq!(commands(page), ["certagent run    --ttl 1h"]);
 }
+
+#[test]
+fn each_page_with_commands_says_what_runs_them() {
+    let list = fs::read_to_string(root().join("docs/README.md")).unwrap();
+    let (_, list) = list.split_once("## Which commands of these pages").unwrap();
+    let docs = fs::read_dir(root().join("docs")).unwrap();
+    let docs = docs.map(|entry| entry.unwrap().path());
+    let missing: Vec<_> = docs
+        .chain([root().join("nomad/setup.md")])
+        .filter(|path| path.extension().is_some_and(|end| end == "md"))
+        .filter(|path| fs::read_to_string(path).unwrap().contains("```sh\n"))
+        .filter(|path| !list.contains(path.file_name().unwrap().to_str().unwrap()))
+        .collect();
+    assert_eq!(missing, [] as [std::path::PathBuf; 0]);
+}
