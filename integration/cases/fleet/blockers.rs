@@ -59,14 +59,15 @@ fn code(fleet: &Fleet, goal: &str, more: &[&str]) -> Option<i32> {
 #[ignore = "needs openbao"]
 fn what_an_application_is_not_known_to_have_loaded_keeps_the_step_back() {
     let fleet = Fleet::of(1, applications);
-    let first = fleet.default_issuer();
-    let assumed = &["--assume-loaded"];
-    until(&fleet, "one-root", &[], &[]);
+    let (first, old) = (fleet.default_issuer(), fleet.root());
+    let plain = &["--from", &old];
+    let assumed = &["--from", &old, "--assume-loaded"];
+    until(&fleet, "one-root", plain, &[]);
 
     let root = json!({ "common_name": "Second Root", "key_type": "ec", "issuer_name": "second" });
     fleet.server.write("pki/root/generate/internal", &root);
-    until(&fleet, "not-trusted", &[], &[("silent", "load-unknown")]);
-    assert_eq!(code(&fleet, "trusted", &[]), Some(7));
+    until(&fleet, "not-trusted", plain, &[("silent", "load-unknown")]);
+    assert_eq!(code(&fleet, "trusted", plain), Some(7));
     assert_eq!(code(&fleet, "trusted", assumed), Some(0));
     let all = ["keeps", "deaf", "silent"].map(|name| (name, "old-leaf"));
     until(&fleet, "trusted", assumed, &all);

@@ -101,6 +101,14 @@ impl Site {
         let known: Vec<Authority> = issuers.iter().map(|(one, _)| one.clone()).collect();
         let found = change(&sweep.rows, &known, to, from)
             .map_err(|why| Stopped::usage(why, "see certagent fleet ca"))?;
+        let is_guess = to.is_none() && from.is_none();
+        let same = |new: &Authority| found.old.iter().any(|old| old.not_before == new.not_before);
+        if is_guess && found.new.as_ref().is_some_and(same) {
+            let text = "two CAs are of the same second: which one comes can't be seen";
+            return Err(
+                Stopped::usage(text, "name it with --to, or the other one with --from").into(),
+            );
+        }
         sweep.change = Change {
             assume_loaded: self.assume_loaded,
             ..found

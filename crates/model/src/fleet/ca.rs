@@ -194,7 +194,7 @@ impl fmt::Display for Blocker {
 }
 
 /// Which change is under way: `issuers` are the mount's, where they are known. Without names the newest
-/// root comes, and every other one that is an issuer or has signed a leaf goes; when there is none of
+/// of them comes, or the newest anchor where there are none, and every other one that is an issuer or has signed a leaf goes; when there is none of
 /// those any more, every other anchor.
 ///
 /// # Errors
@@ -242,7 +242,7 @@ pub fn change(
         None => all
             .iter()
             .filter(|one| !goes(one) && !is_above(one))
-            .max_by_key(|one| one.not_before)
+            .max_by_key(|one| (one.id.is_some(), one.not_before))
             .cloned(),
     };
     let others = all.iter().filter(|one| {

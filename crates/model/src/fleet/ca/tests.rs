@@ -252,6 +252,17 @@ fn a_change_of_the_intermediate_leaves_the_root_that_both_have() {
 }
 
 #[test]
+fn an_anchor_that_the_mount_has_not_does_not_come_however_new() {
+    // as after a change that was taken back, or with a new CA of another mount in `extra_ca`
+    let rows = [instance(OLD, &[(OLD, YES), (NEW, YES)])];
+    let found = change(&rows, &[issuer(OLD, true)], None, None).unwrap();
+    assert_eq!(found.new.as_ref().unwrap().sha256, OLD);
+    assert_eq!(found.phase(&rows), CaPhase::Renewed);
+    let why = &found.blockers(Goal::Removed, &rows)[0].hindrance;
+    assert_eq!(*why, Hindrance::OldOnDisk);
+}
+
+#[test]
 fn a_name_is_an_id_or_a_fingerprint_and_means_one() {
     let issuers = [issuer(OLD, true), issuer(NEW, false)];
     let to = |name: &str| {
