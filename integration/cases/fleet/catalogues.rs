@@ -1,11 +1,12 @@
 //! `certagent fleet` on a real Consul and a real Nomad; what it does on false ones is in `fleet`.
 
-use std::process::Command;
+use std::{path::Path, process::Command};
 
 use serde_json::{Value, json};
 
 use super::{Peer, agent, fleet, rows, text};
 use crate::{
+    apps::Authority,
     cases::reload::agent::{NomadAgent, ROOT},
     rig::{PATIENCE, Place, Process, free_ports, http, tool, wait_for},
 };
@@ -35,9 +36,14 @@ fn one_line(arguments: &[&str], environment: &[(&str, &str)], wanted: &str) {
     assert!(said.contains(wanted) && said.lines().count() == 1, "{said}");
 }
 
-/// In development mode, with ACLs that deny.
-fn consul() -> (Process, String) {
-    let ((api, lan), (server, _)) = (free_ports(), free_ports());
+/// In development mode, with ACLs that deny; its second port wants TLS with a certificate of that directory.
+fn consul(certs: &Path) -> (Process, String, String) {
+    let ((api, lan), (server, secure)) = (free_ports(), free_ports());
+    let file = |name: &str| certs.join(name).display().to_string();
+    let (ca, cert, key) = (file("CA.pem"), file("cert.pem"), file("key.pem"));
+    let tls = format!(
+        "tls {{ https {{ ca_file = {ca:?}, cert_file = {cert:?}, key_file = {key:?}, verify_incoming = true }} }}"
+    );
     let rules = format!(
         "acl {{ enabled = true, default_policy = \"deny\", tokens {{ initial_management = \"{TOKEN}\" }} }}"
     );
@@ -52,13 +58,15 @@ fn consul() -> (Process, String) {
             "-grpc-tls-port=-1",
             "-serf-wan-port=-1",
         ])
+        .args([format!("-https-port={secure}"), format!("-hcl={tls}")])
         .arg("-hcl=disable_update_check = true");
     let process = Process::start(&mut command);
     let address = format!("127.0.0.1:{api}");
+    let secure = format!("127.0.0.1:{secure}");
     wait_for("Consul", 2 * PATIENCE, || {
         ask(&address, "catalog/services", "GET", None).filter(|known| known.contains("consul"))
     });
-    (process, address)
+    (process, address, secure)
 }
 
 fn ask(address: &str, path: &str, method: &str, body: Option<&Value>) -> Option<String> {
@@ -71,8 +79,10 @@ fn ask(address: &str, path: &str, method: &str, body: Option<&Value>) -> Option<
 #[test]
 #[ignore = "needs consul"]
 fn a_real_consul_names_agents_and_says_why_it_does_not() {
-    let (_consul, at) = consul();
     let place = Place::new();
+    let certs = place.path("consul");
+    Authority::new().publish(&certs, None);
+    let (_consul, at, secure) = consul(&certs);
     let (_agent, address) = agent(&place);
     let known = [
         ("CONSUL_HTTP_ADDR", at.as_str()),
@@ -98,6 +108,19 @@ fn a_real_consul_names_agents_and_says_why_it_does_not() {
     for _ in 0..10 {
         assert_eq!(states(&fleet(&["-o", "json"], &known)), wanted);
     }
+    let file = |name: &str| certs.join(name).display().to_string();
+    let (ca, cert, key) = (file("CA.pem"), file("cert.pem"), file("key.pem"));
+    let address = format!("https://{secure}");
+    let tls = [
+        ("CONSUL_HTTP_ADDR", address.as_str()),
+        known[1],
+        ("CONSUL_CACERT", &ca),
+        ("CONSUL_CLIENT_CERT", &cert),
+        ("CONSUL_CLIENT_KEY", &key),
+    ];
+    assert_eq!(states(&fleet(&["-o", "json"], &tls)), wanted);
+    one_line(&[], &tls[..3], "ertificate");
+    one_line(&[], &tls[..2], "ertificate");
     let web = fleet(&["--service", "web"], &known);
     assert!(text(&web.stdout).contains("not certagent's"), "{web:?}");
 
