@@ -3,9 +3,9 @@
 //! Never asks Prometheus. What stays true: each alert, failure class and exit code has its heading in
 //! docs/runbooks.md, and no heading is left of something that is gone.
 
-use std::fs;
+use std::{fs, process::Command};
 
-use certagent::{exit::Exit, model::failure::FailureClass};
+use certagent::{exit::Exit, model::failure::FailureClass, observe::metrics::METRICS};
 
 use super::rooms::root;
 
@@ -74,4 +74,64 @@ fn what_is_silenced_are_alerts_that_exist_and_none_that_pages_alone() {
     for name in named {
         assert!(names.iter().any(|one| one == name), "{name} is no alert");
     }
+}
+
+#[test]
+fn one_command_gives_each_alert_an_address_that_a_pager_opens() {
+    let page = text("docs/runbooks.md");
+    let line = page.lines().find(|line| line.starts_with("sed ")).unwrap();
+    let (line, _) = line.split_once(" > ").unwrap();
+    let mut shell = Command::new("sh");
+    let output = shell.args(["-c", line]).current_dir(root()).output();
+    let made = String::from_utf8(output.unwrap().stdout).unwrap();
+    let link = "runbook_url: https://git.example/certagent/blob/main/docs/runbooks.md#";
+    assert_eq!(made.matches(link).count(), alerts().len());
+    assert_eq!(made.matches("runbook_url: ").count(), alerts().len());
+}
+
+/// The labels that an alert has besides those of its rule: of the last metric in its expression.
+fn labels(alert: &str) -> Vec<&'static str> {
+    if alert == "CertagentDown" {
+        return vec!["instance"];
+    }
+    let (_, rest) = alerts()
+        .into_iter()
+        .find(|(name, _)| name == alert)
+        .unwrap();
+    let (_, rest) = rest.split_once("expr:").unwrap();
+    let expr = rest.split("labels:").next().unwrap();
+    let found = METRICS
+        .iter()
+        .filter(|metric| expr.contains(&metric.name()));
+    let metric = found.max_by_key(|metric| metric.name().len());
+    let mut labels = metric.unwrap().labels.to_vec();
+    labels.push("instance");
+    labels
+}
+
+/// No Alertmanager reads the file here: its module is as large as Prometheus' own. What it would not say
+/// either is checked: a label in `equal` that an alert does not have never silences it.
+#[test]
+fn what_silences_and_what_is_silenced_have_the_labels_that_must_be_equal() {
+    let text = text("configs/alertmanager.yaml");
+    let list = |rule: &str, key: &str| -> String {
+        let (_, rest) = rule.split_once(&format!("{key}: [")).unwrap();
+        rest.split("]\n").next().unwrap().to_owned()
+    };
+    let rules: Vec<_> = text.split("- source_matchers").skip(1).collect();
+    assert_eq!(rules.len(), 5);
+    for rule in rules {
+        let rule = format!("source_matchers{}\n", rule.trim_end());
+        let equal = list(&rule, "equal");
+        let sides = ["source_matchers", "target_matchers"].map(|key| list(&rule, key));
+        let names = sides.iter().flat_map(|side| side.split(['"', '|']));
+        let names = names.filter(|name| name.starts_with("Certagent") && !name.contains('*'));
+        for name in names {
+            let has = labels(name);
+            for label in equal.split(", ") {
+                assert!(has.contains(&label), "{name} has no {label}: {rule}");
+            }
+        }
+    }
+    assert!(!labels("CertagentDown").contains(&"certificate"));
 }
