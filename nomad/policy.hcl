@@ -1,5 +1,5 @@
 # What certagent may do in Nomad: signal and restart tasks of its namespace, and hold one lock.
-# Nomad has nothing narrower than a namespace for this (docs/migration.md says what that means),
+# Nomad has nothing narrower than a namespace for this (nomad/setup.md says what that means),
 # so it is bound to the certagent task of each group and to no other:
 #
 #   for group in compactor ruler distributor ingester querier query-scheduler query-frontend index-gateway; do
