@@ -75,7 +75,10 @@ impl Holdings {
             not_after: held.verified.validity().not_after,
             served,
         });
-        let same_trust = live.is_some_and(|held| held.verified.ca_pem() == verified.ca_pem());
+        let same_trust = match live {
+            Some(held) => held.verified.ca_pem() == verified.ca_pem(),
+            None => self.unusable_had(verified.ca_pem()),
+        };
         let first = live.is_none() && self.state.generation.is_none();
         let about = publication(verified, generation, first || same_trust, first, previous);
         let before = live.map(|held| StagedRecord {
@@ -85,6 +88,18 @@ impl Holdings {
         });
         self.state.reload = Some(ReloadRecord::new(about, old, now));
         self.state.previous = before;
+    }
+
+    /// A set that can't be used any more, as after its end, still says which CA.pem the application was given.
+    fn unusable_had(&self, ca: &str) -> bool {
+        let (Some(known), Some(dir)) = (&self.state.generation, &self.dir) else {
+            return false;
+        };
+        let sets = dir.sets_on_disk();
+        let mut same = sets
+            .iter()
+            .filter(|set| *known == set.generation.to_string());
+        same.any(|set| set.ca == ca)
     }
 
     /// The generation before may still be needed: the application has not been seen with this one.

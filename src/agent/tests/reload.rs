@@ -3,10 +3,11 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::rig::{DAY, EPOCH, Rig, secs};
+use super::rig::{DAY, EPOCH, Rig, good, secs};
 use crate::{
     clock::Clock as _,
     config::{App, ProbeConfig, ProbeTarget, ReloadConfig, ReloadStep},
+    exit::Exit,
     model::{
         failure::FailureClass,
         reload::{Action, ReloadFailure, ReloadState},
@@ -382,4 +383,28 @@ async fn sets_that_break_the_application_are_taken_back_and_few_are_tried() {
     );
     let tried = rig.issuer.count() - orders;
     assert!((1..=8).contains(&tried), "{tried} in three days");
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_an_expiry_the_same_ca_is_no_new_trust_and_another_one_is() {
+    for other in [false, true] {
+        let (mut rig, app) = rig_with(vec![ReloadStep::Do(Action::None)], vec![restart()]);
+        verified(&mut rig, &app).await;
+        rig.stop().await;
+        tokio::time::sleep(DAY * 11).await;
+        if other {
+            let ca = Arc::new(TestCa::new(rig.clock.now()));
+            rig.issuer.set_anchors(Ok(ca.issuers()));
+            rig.issuer.set_script(good(&ca));
+        }
+        rig.start();
+        let generation = rig.until_live().await.live.unwrap().generation;
+        if !other {
+            app.load();
+            until_verified(&mut rig, &generation, secs(120)).await;
+        }
+        tokio::time::sleep(secs(60)).await;
+        assert_eq!(app.heard().len(), usize::from(other), "another CA: {other}");
+        assert_eq!(rig.stop().await, Exit::Done);
+    }
 }
