@@ -32,7 +32,7 @@ from servers import (
 from watch import HTTP2
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
 COMPONENTS = [
     "compactor",
@@ -100,6 +100,7 @@ class Stack:
     ) -> None:
         self.base = Path(base)
         self.counts: dict[str, int] = {}
+        self.given: dict[str, str] = {}  # variables of its jobs, each with a value that it had
         self.certagent = certagent_binary()  # its path where the task runs
         self.known_ports: dict[str, dict[str, tuple[str, int]]] = {}
         self.ready_port = "http"
@@ -171,14 +172,17 @@ class Stack:
         nomad = {"NOMAD_ADDR": self.nomad.url, "NOMAD_TOKEN": self.nomad.bootstrap}
         return {"CONSUL_HTTP_ADDR": self.consul.url, **nomad}
 
-    def set_up_vault(self, job: str = "loki", jwks: str | None = None) -> None:
-        """By the script that users run. `jwks`: where the keys of those who log in are, when not at Nomad."""
+    def set_up_vault(self, job: str = "loki", jwks: str | None = None, names: Mapping[str, str] | None = None) -> None:
+        """By the script that users run. `jwks`: where the keys of those who log in are, when not at Nomad.
+
+        `names`: variables of the script for other names than its own."""
         environment = {
             "PATH": os.environ["PATH"],
             "VAULT_ADDR": self.bao.url,
             "VAULT_TOKEN": self.bao.keys["root_token"],
             "NOMAD_JWKS_URL": jwks or f"{self.nomad.url}/.well-known/jwks.json",
             "NOMAD_JOB": job,
+            **(names or {}),
         }
         done = subprocess.run(
             [ROOT / "nomad/vault/setup.sh"], env=environment, capture_output=True, text=True, timeout=60
@@ -257,7 +261,9 @@ class Stack:
         file: str = "nomad/loki.nomad.hcl",
     ) -> None:
         self.counts = {component: (counts or {}).get(component, 1) for component in COMPONENTS}
-        self.nomad.cli("job", "run", "-detach", *self.variables(ttl, counts or {}, env or {}, extra), file)
+        variables = self.variables(ttl, counts or {}, env or {}, extra)
+        self.given.update(each.removeprefix("-var=").split("=", 1) for each in variables)
+        self.nomad.cli("job", "run", "-detach", *variables, file)
 
     def run_templates(
         self,

@@ -25,7 +25,7 @@ from servers import NODE_IP, ROOT, http, tool, wait_for
 from watch import Unattested, attest_all
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from report import Report
 
@@ -91,15 +91,22 @@ def loki_image(docker: Docker) -> None:
 
 
 def docker_driver(stack: DockerStack, report: Report) -> None:
-    """Rotation, help inside a container, then what ends containers: a kill, a new root, the daemon, the node."""
+    """Rotation, help inside a container, another certagent, then what ends containers: a kill, a new root, the
+    daemon, the node."""
     rotation(stack, report)
     stack.stop_job()
     env = {
         "CERTAGENT_CA_POLL_INTERVAL": "5s",
         "CERTAGENT_RELOAD_MIN_HEALTHY_TIME": "5s",
     }
-    stack.run_job(ttl="10m", env=env, counts={"ingester": 2, "distributor": 2})
+    counts = {"ingester": 2, "distributor": 2}
+    names = {"user": "10002:10002", "dns_servers": json.dumps([NODE_IP]), "certagent_image": other_image(stack, "a")}
+    stack.run_job(ttl="10m", env=env, counts=counts, extra=names.items())
     stack.wait_ready()
+    report.check("user of each certagent", users(), users() == {10002})
+    restarted_with_another(stack, report)
+    names["certagent_image"] = other_image(stack, "b")
+    replaced_by_job(stack, report, lambda: stack.run_job(ttl="10m", env=env, counts=counts, extra=names.items()))
     changed_root(stack, report)
     daemon_restarted(stack, report)
     rebooted(stack, report)
@@ -128,6 +135,52 @@ def killed(stack: DockerStack, report: Report) -> None:
     metrics.well()
     restarts = stack.restarts("certagent")
     report.check(f"{KILLS} containers of certagent killed", f"{restarts} started again", restarts == KILLS)
+
+
+def users() -> set[int]:
+    """Under which certagent runs."""
+    status = [Path(f"/proc/{pid}/status").read_text() for pid in agents()]
+    return {int(line.split()[1]) for text in status for line in text.splitlines() if line.startswith("Uid:")}
+
+
+def other_image(stack: DockerStack, label: str, tag: str = "") -> str:
+    """Another image with the same program, by a label, and its name."""
+    context, name = stack.docker.dir / "other", f"certagent:{tag or label}"
+    context.mkdir(exist_ok=True)
+    (context / "Dockerfile").write_text(f"FROM certagent:{version()}\nLABEL which={label}\n")
+    stack.docker.must("build", f"--tag={name}", str(context))
+    return name
+
+
+def restarted_with_another(stack: DockerStack, report: Report) -> None:
+    """docs/operating.md: the tag means another image now, and the task alone is started again."""
+    group = stack.nomad.allocations()["querier"][0]["ID"]
+    loki, issued = stack.processes(), stack.bao.issuances()
+    other_image(stack, "a2", tag="a")
+    began = time.monotonic()
+    stack.nomad.cli("alloc", "restart", "-task", "certagent", group)
+
+    def another() -> bool:
+        found = stack.docker.run("inspect", "--format={{.Config.Labels.which}}", f"certagent-{group}").stdout.strip()
+        return found == "a2"
+
+    wait_for("a container of the new image", another, 60)
+    seconds = f"{time.monotonic() - began:.1f} s"
+    Metrics(stack).well()
+    same = stack.processes() == loki
+    report.check("another image behind the tag", f"runs after {seconds}, Loki is the same", same)
+    report.none("certificates asked for since", stack.bao.issuances() - issued)
+
+
+def replaced_by_job(stack: DockerStack, report: Report, run: Callable[[], None]) -> None:
+    """The same by the job's own update: every allocation is replaced, so every Loki too."""
+    began, loki, issued = time.monotonic(), set(stack.processes()), stack.bao.issuances()
+    run()
+    wait_for("every Loki to be another one", lambda: not loki & set(stack.processes()), 240, every=1)
+    stack.wait_ready()
+    count, seconds = stack.bao.issuances() - issued, f"{time.monotonic() - began:.0f} s"
+    found = f"every Loki another one, {count} certificates, {seconds}"
+    report.check("another image by the job", found, count == sum(stack.counts.values()))
 
 
 def containers(stack: DockerStack, task: str) -> list[str]:
