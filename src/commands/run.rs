@@ -165,6 +165,11 @@ impl Sidecar {
             config.vault.addresses.join(", "),
             config.certificates.len(),
         );
+        if config.status.is_none() {
+            info!(
+                "no status socket: set status-socket so that `certagent status` can ask this agent"
+            );
+        }
         for part in hardening::report() {
             debug!(
                 "hardening: {} {}: {}",

@@ -10,6 +10,7 @@ const RULES: &[(&str, &str, &str)] = &[
     ("default", "sys/capabilities-self", "update"),
     ("certagent", "+/issue/internal", "update"),
     ("certagent", "+/sign/internal", "update"),
+    ("certagent", "+/issuer/+", "read"),
 ];
 
 /// The capabilities on a path; `deny` when there is none.

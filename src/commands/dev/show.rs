@@ -46,7 +46,10 @@ pub(super) fn opening(screen: Screen, url: &str, stage: &Stage, ttl: Duration) -
             "certagent renews one certificate from an embedded PKI; Ctrl-C stops it"
         ),
         screen.table(&[
-            ("issuer", format!("{url} (in memory, loopback only)")),
+            (
+                "Vault",
+                format!("{url} (embedded, in memory, loopback only)")
+            ),
             (
                 "certificate",
                 format!(
