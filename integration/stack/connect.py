@@ -8,6 +8,7 @@ mounted, bridged or filtered outside of the stack's own namespaces.
 from __future__ import annotations
 
 import base64
+import json
 import os
 import signal
 import socket
@@ -21,7 +22,7 @@ from load import Load
 from report import load_checks
 from scenarios import COUNTS, Run, debugging
 from scrape import scraped
-from servers import NODE_IP, Part, StackError, certagent_binary, http, tool, wait_for
+from servers import NODE_IP, Part, StackError, http, tool, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -141,14 +142,16 @@ def connect(stack: Stack, report: Report) -> None:
     extra, stack.ready_port = settings(), "health"
     intention(stack, "*", {"*": "deny"})
     traefik = Traefik(stack.base).start()
+    # With containers the agent of Nomad takes longer to take up again what runs.
+    ttl = "1m" if stack.nomad.docker else "30s"
     try:
         env = {"CERTAGENT_LOG_LEVEL": "debug"}
-        stack.run_job(ttl="30s", extra=extra, counts=COUNTS, env=env)
+        stack.run_job(ttl=ttl, extra=extra, counts=COUNTS, env=env)
         stack.wait_ready()
         closed(stack, report)
         opened(stack, report)
         # The same job once more changes nothing: its load begins now.
-        run = Run(stack, report, ttl="30s", extra=extra, env=env, load=IngressLoad)
+        run = Run(stack, report, ttl=ttl, extra=extra, env=env, load=IngressLoad)
         run.rotated(ROTATIONS, 300)
         shaken(stack, run)
         tail(stack, report)
@@ -316,11 +319,11 @@ def doctor(stack: Stack, report: Report) -> None:
     """What `certagent doctor` finds inside of each component's bridge: login, Task API, what Loki serves there."""
     ill = []
     for component, group in stack.nomad.allocations().items():
-        out = stack.nomad.cli(
-            "alloc", "exec", "-task", "certagent", group[0]["ID"], certagent_binary(), "doctor", check=False
-        )
-        if ", 0 failures," not in out or "ok    not-served" not in out:
-            ill.append((component, [line for line in out.splitlines() if line.startswith("fail")]))
+        command = ["alloc", "exec", "-task", "certagent", group[0]["ID"], stack.certagent, "doctor", "-o", "json"]
+        found = json.loads(stack.nomad.cli(*command, check=False))
+        served = [each["status"] for each in found["checks"] if each["code"] == "not-served"]
+        if not found["ok"] or served != ["ok"]:
+            ill.append((component, served, [each["code"] for each in found["checks"] if each["status"] == "fail"]))
     report.none("components in whose bridge certagent doctor finds a failure", ill)
 
 
@@ -396,8 +399,8 @@ def networks() -> list[str]:
 
 def gone(stack: Stack, report: Report) -> None:
     """With the job its networks go."""
-    before = len(list(Path("/run/netns").glob("*")))
-    report.check("network namespaces while it ran", before, before == sum(stack.counts.values()))
+    before = len(list(Path("/run/cni").glob("*/[0-9]*")))
+    report.check("addresses in the bridge while it ran", before, before == sum(stack.counts.values()))
     stack.stop_job()
     try:
         wait_for("the networks to go", lambda: not networks(), 30)

@@ -29,6 +29,9 @@ class Docker(Part):
     def __init__(self, base: str | Path, dns: str = "") -> None:
         super().__init__(base)
         self.socket = self.dir / "d.sock"
+        # Now: a scenario may hide /var/lib later.
+        done = subprocess.run(["dpkg-query", "-L", *BASE_PACKAGES], capture_output=True, text=True, check=True)
+        self.base_files = done.stdout.split()
         self.dns = dns  # what containers ask; Docker's own choice where the node's is on loopback: one on the Internet
 
     def command(self) -> list[str]:
@@ -77,8 +80,7 @@ def base_image(docker: Docker) -> None:
         (root / directory).mkdir(parents=True)
     for link in ("lib", "lib64"):
         (root / link).symlink_to(f"usr/{link}")
-    listed = subprocess.run(["dpkg-query", "-L", *BASE_PACKAGES], capture_output=True, text=True, check=True)
-    for name in [*listed.stdout.split(), "/etc/ssl/certs/ca-certificates.crt"]:
+    for name in [*docker.base_files, "/etc/ssl/certs/ca-certificates.crt"]:
         source = Path(name)
         if source.is_file() and (".so" in source.name or "ca-certificates" in source.name) and "gconv" not in name:
             target = root / str(source.parent.resolve() / source.name).lstrip("/")
