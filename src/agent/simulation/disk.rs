@@ -119,17 +119,16 @@ impl World {
         let newest = names(&self.dir)
             .into_iter()
             .rfind(|name| name.starts_with("..gen-"));
-        let inside = [Some("..new".to_owned()), newest].into_iter().flatten();
-        let mut paths: Vec<_> = inside.map(|dir| self.dir.join(dir).join(name)).collect();
-        paths.extend([
-            self.dir.join(name),
-            self.dir.join(name.trim_end_matches(".tmp")),
-        ]);
-        for path in paths
-            .iter()
-            .filter(|path| path.is_file() && !path.is_symlink())
-        {
-            let content = fs::read(path).unwrap();
+        // where it was written, or where it was renamed to since: what lay there before is on the disk
+        let places = [
+            Some(self.dir.join("..new").join(name)),
+            newest.map(|dir| self.dir.join(dir).join(name)),
+            Some(self.dir.join(name)),
+            Some(self.dir.join(name.trim_end_matches(".tmp"))),
+        ];
+        let mut places = places.into_iter().flatten();
+        if let Some(path) = places.find(|path| path.is_file() && !path.is_symlink()) {
+            let content = fs::read(&path).unwrap();
             fs::write(path, &content[..content.len() / 2]).unwrap();
         }
     }

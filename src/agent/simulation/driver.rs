@@ -497,11 +497,11 @@ impl Simulation<'_> {
         let mut state = self.world.state();
         state.judge_time();
         if state.published.is_some()
-            && state.app.first.is_none()
+            && state.app.serves.is_none()
             && state.is(Fault::AppDown).is_none()
         {
             drop(state);
-            // as a task of Nomad that waits for the first certificate
+            // as a task of Nomad, which starts it until it finds certificate files
             self.world.load();
         }
     }

@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 
 use super::{
     faults::Fault,
-    world::{Answered, Call, Instance, Made, State, since_start},
+    world::{Answered, Call, EPOCH, Instance, Made, State, since_start},
 };
 use crate::{
     clock::Clock as _,
@@ -118,7 +118,9 @@ impl Instance {
             login.used = Some(ready);
             return Ok(());
         }
-        if login.recalled.as_deref() != Some(&ready.to_string()) {
+        // a record that somebody else removed or damaged can't say that it was ourselves
+        let could_know = state.forgot_at == EPOCH;
+        if could_know && login.recalled.as_deref() != Some(&ready.to_string()) {
             state.breaks(|| "an alarm about a theft, although it was the agent itself".to_owned());
         }
         Err(failure(FailureClass::Denied, "credential-used"))
