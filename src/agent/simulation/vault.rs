@@ -118,7 +118,7 @@ impl Instance {
             login.used = Some(ready);
             return Ok(());
         }
-        // a record that somebody else removed or damaged can't say that it was ourselves
+        // a record that another one removed or damaged can't say that it was ourselves
         let could_know = state.forgot_at == EPOCH;
         if could_know && login.recalled.as_deref() != Some(&ready.to_string()) {
             state.breaks(|| "an alarm about a theft, although it was the agent itself".to_owned());
