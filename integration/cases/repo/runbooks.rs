@@ -109,7 +109,7 @@ fn labels(alert: &str) -> Vec<&'static str> {
     labels
 }
 
-/// No Alertmanager reads the file here: its module is as large as Prometheus' own. What it would not say
+/// No Alertmanager reads the file here. What it would not say
 /// either is checked: a label in `equal` that an alert does not have never silences it.
 #[test]
 fn what_silences_and_what_is_silenced_have_the_labels_that_must_be_equal() {
