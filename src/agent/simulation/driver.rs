@@ -34,7 +34,7 @@ use crate::{
 
 /// What supervises the agent starts it again after this.
 const RESTART: Duration = Duration::from_secs(5);
-/// A new one-time credential is there so long after a start.
+/// A new one-time credential is there so long after one was found used up.
 const NEW_CREDENTIAL: Duration = Duration::from_secs(120);
 /// A person's renewal has to be there within this.
 const AT_ONCE: Duration = Duration::from_secs(10);
@@ -155,8 +155,18 @@ impl<'a> Simulation<'a> {
             while let Some(change) = self.next_change() {
                 self.apply(change).await;
             }
+            self.deliver();
             self.weigh();
             self.look_on();
+        }
+    }
+
+    /// Whoever sees that a credential was used up brings another one after a while.
+    fn deliver(&mut self) {
+        let wanted = std::mem::take(&mut self.world.state().wants_credential);
+        let is_delivery = |(_, change): &(Timestamp, Change)| matches!(change, Change::Credential);
+        if wanted && !self.changes.iter().any(is_delivery) {
+            self.later(NEW_CREDENTIAL, Change::Credential);
         }
     }
 
@@ -192,7 +202,7 @@ impl<'a> Simulation<'a> {
                     self.later(Duration::from_secs(number.into()), Change::Ask(index));
                 }
             }
-            Change::Credential => self.world.state().credential = self.started,
+            Change::Credential => self.world.state().credential += 1,
         }
         self.weigh();
     }
@@ -203,7 +213,7 @@ impl<'a> Simulation<'a> {
             self.world.state().active.push((fault, number));
         }
         match fault {
-            Fault::SecondAgent => self.start(1),
+            Fault::SecondAgent if self.seats[1].is_none() => self.start(1),
             Fault::StepFails | Fault::Crash | Fault::PowerLoss => {
                 if let Some(process) = &self.seats[0] {
                     let mut steps = process.instance.steps.lock().unwrap();
@@ -345,9 +355,6 @@ impl Simulation<'_> {
             status,
             force,
         });
-        if self.world.logs_in_once {
-            self.later(NEW_CREDENTIAL, Change::Credential);
-        }
     }
 
     /// Ends it as a kernel does: nothing more is done.

@@ -30,7 +30,7 @@ const ATTEMPT: Duration = Duration::from_secs(15);
 const END: &str = "-----END CERTIFICATE-----\n";
 
 impl State {
-    /// Whoever opens the directory finds one whole set, verified, and never an older one than before.
+    /// Whoever opens the directory finds one whole set, verified, and never an older one than a valid one before.
     pub(super) fn judge_set(&mut self, set: Option<[String; 3]>) {
         let before = self.published.take();
         let whole = self.damaged.is_none();
@@ -65,7 +65,10 @@ impl State {
                 )
             });
         }
-        let number_before = before.map(|before| before.number);
+        // one that has expired is no better than an older one that has not
+        let number_before = before
+            .filter(|before| self.now < before.until)
+            .map(|before| before.number);
         if whole && number_before > Some(made.number) {
             self.breaks(|| format!("the older certificate {} is published again", made.number));
         }

@@ -118,11 +118,12 @@ impl Instance {
             login.used = Some(ready);
             return Ok(());
         }
-        // a record that another one removed or damaged can't say that it was ourselves
+        // a record that another process removed or damaged can't say that it was ourselves
         let could_know = state.forgot_at == EPOCH;
         if could_know && login.recalled.as_deref() != Some(&ready.to_string()) {
             state.breaks(|| "an alarm about a theft, although it was the agent itself".to_owned());
         }
+        state.wants_credential = true;
         Err(failure(FailureClass::Denied, "credential-used"))
     }
 
@@ -160,9 +161,11 @@ impl State {
                 ..failure(FailureClass::Throttled, "429")
             });
         }
-        let last_minute = self.calls.iter().rev();
+        // as Vault's quotas count: what was refused takes nothing
+        let served = self.calls.iter().rev();
+        let served = served.filter(|call| call.answered != Answered::Failed);
         let last_minute =
-            last_minute.take_while(|call| call.at.until(self.now) < Duration::from_secs(60));
+            served.take_while(|call| call.at.until(self.now) < Duration::from_secs(60));
         match self.is(Fault::RateLimit) {
             Some(most) if last_minute.count() >= most as usize => {
                 return Some(failure(FailureClass::Throttled, "429"));

@@ -104,6 +104,8 @@ pub(super) struct State {
     pub(super) evicted: bool,
     /// The login that lies ready, and those that were used up.
     pub(super) credential: u32,
+    /// An agent found it used up, and no other one was delivered yet.
+    pub(super) wants_credential: bool,
     pub(super) spent: BTreeSet<u32>,
     /// The first rule that was broken.
     pub(super) broken: Option<String>,
@@ -182,6 +184,7 @@ impl World {
                 alive: BTreeSet::new(),
                 evicted: false,
                 credential: 1,
+                wants_credential: false,
                 spent: BTreeSet::new(),
                 broken: None,
                 trace: traced.then(Vec::new),
