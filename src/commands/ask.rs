@@ -6,18 +6,25 @@
 use std::{
     io::{self, ErrorKind},
     path::{Path, PathBuf},
+    time::Duration,
 };
 
+use anyhow::Context as _;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::UnixStream,
+    time::timeout,
 };
 
 use super::Stopped;
 use crate::{
     config::{self, Environment, MAX_SOCKET_PATH},
     exit::Exit,
+    fleet::report::ReportedAgent,
 };
+
+/// An agent that runs answers at once; one that is stopped takes the connection and says nothing.
+const QUESTION_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The agent's answers are far smaller, even with a thousand certificates.
 const MAX_BODY_BYTES: u64 = 64 << 20;
@@ -41,6 +48,32 @@ pub(super) fn socket(flag: Option<&Path>, environment: &Environment) -> anyhow::
             )
             .into()
         })
+}
+
+/// What the agent says of itself, and its JSON.
+pub(super) async fn status(socket: &Path) -> anyhow::Result<(ReportedAgent, String)> {
+    let asking = timeout(QUESTION_TIMEOUT, ask(socket, "GET", "/status"));
+    let answer = asking.await.map_err(|_| silent(socket))??;
+    anyhow::ensure!(
+        answer.status == 200,
+        "the agent refused with {}",
+        answer.status
+    );
+    let report = serde_json::from_str(&answer.body).context("the agent's answer is damaged")?;
+    Ok((report, answer.body))
+}
+
+fn silent(socket: &Path) -> Stopped {
+    Stopped {
+        exit: Exit::TimedOut,
+        message: format!(
+            "no answer at {} within {QUESTION_TIMEOUT:?}",
+            socket.display()
+        ),
+        hint: Some(
+            "is the agent stopped (SIGSTOP, a frozen cgroup), or the machine busy?".to_owned(),
+        ),
+    }
 }
 
 /// One request.

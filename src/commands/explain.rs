@@ -7,16 +7,15 @@
 mod text;
 
 use serde::Serialize;
-use tokio::time::timeout;
 
-use super::{ask, status::QUESTION_TIMEOUT};
+use super::ask;
 use crate::{
     agent,
     cli::{ExplainArgs, OutputFormat},
     clock::{Clock, SystemClock},
     config::{self, CertConfig, Environment, StatusSocket},
     exit::Exit,
-    fleet::report::{ReportedAgent, ReportedCert},
+    fleet::report::ReportedAgent,
     model::{
         decide::{self, ActionReason, Facts, Next},
         duration,
@@ -59,10 +58,10 @@ pub(super) async fn run(args: &ExplainArgs, environment: &Environment) -> anyhow
 /// The running agent's answer, or why there is none.
 async fn asked(socket: Option<&StatusSocket>) -> Result<ReportedAgent, String> {
     let path = &socket.ok_or("no status socket is configured")?.path;
-    let answer = timeout(QUESTION_TIMEOUT, ask::ask(path, "GET", "/status")).await;
-    let answer = answer.map_err(|_| format!("no answer within {QUESTION_TIMEOUT:?}"))?;
-    let body = answer.map_err(|error| error.to_string())?.body;
-    serde_json::from_str(&body).map_err(|_| "its answer is damaged".to_owned())
+    let answer = ask::status(path).await;
+    answer
+        .map(|(report, _)| report)
+        .map_err(|error| error.to_string())
 }
 
 /// What the running agent knows beside the files.
@@ -89,14 +88,10 @@ impl RunningAgent {
         });
         match found {
             Err(reason) => Self::NotSeen { reason },
-            Ok(one) => Self::running(one),
-        }
-    }
-
-    fn running(one: &ReportedCert) -> Self {
-        Self::Running {
-            failure: one.failure.clone(),
-            next: one.next.clone(),
+            Ok(one) => Self::Running {
+                failure: one.failure.clone(),
+                next: one.next.clone(),
+            },
         }
     }
 }
@@ -205,7 +200,10 @@ fn explain(config: &CertConfig, facts: &Facts, agent: RunningAgent, now: Timesta
             .map(|live| live.fingerprint == facts.fingerprint),
         serial: facts.live.as_ref().map(|live| live.serial.clone()),
         renewal,
-        unusable: agent::unusable(config, now),
+        unusable: match facts.live {
+            Some(_) => None,
+            None => agent::unusable(config, now),
+        },
         staged_from: facts
             .staged
             .as_ref()

@@ -96,14 +96,8 @@ fn read(
     fingerprint: &str,
     now: Timestamp,
 ) -> Option<ValidSet> {
-    let origin = origin(set.generation, state);
-    match reread(set, config, origin.fingerprint == fingerprint, now) {
-        Ok(verified) => Some(ValidSet {
-            verified,
-            generation: set.generation,
-            live: set.live,
-            origin,
-        }),
+    match judged(set, state, config, fingerprint, now) {
+        Ok(valid) => Some(valid),
         Err(refusal) if set.live => {
             warn!("the certificate files on disk can't be used: {refusal}");
             None
@@ -122,8 +116,24 @@ pub(in crate::agent) fn refusal(
     config: &CertConfig,
     now: Timestamp,
 ) -> Option<Refusal> {
-    let todays = origin(set.generation, state).fingerprint == config.request.fingerprint();
-    reread(set, config, todays, now).err()
+    judged(set, state, config, &config.request.fingerprint(), now).err()
+}
+
+fn judged(
+    set: &SetOnDisk,
+    state: &Record,
+    config: &CertConfig,
+    fingerprint: &str,
+    now: Timestamp,
+) -> Result<ValidSet, Refusal> {
+    let origin = origin(set.generation, state);
+    let verified = reread(set, config, origin.fingerprint == fingerprint, now)?;
+    Ok(ValidSet {
+        verified,
+        generation: set.generation,
+        live: set.live,
+        origin,
+    })
 }
 
 /// Which order a generation answers: what the record says of it; for a later one that the record
