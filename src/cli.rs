@@ -14,6 +14,9 @@ use clap::{
 
 use crate::config::{self, ExplainFlags, Flags, IssueFlags};
 
+pub(crate) const DEFAULT_SERVICE: &str = "loki-certagent";
+pub(crate) const DEFAULT_MOUNT: &str = "pki";
+
 /// The whole command line.
 #[derive(Debug, Parser)]
 #[command(
@@ -306,7 +309,7 @@ pub struct FindArgs {
     #[arg(
         long,
         value_name = "NAME",
-        default_value = "loki-certagent",
+        default_value = DEFAULT_SERVICE,
         global = true
     )]
     pub service: String,
@@ -369,7 +372,7 @@ pub enum FleetCommand {
 #[derive(Args, Clone, Debug)]
 pub struct CaSelection {
     /// PKI mount that issues.
-    #[arg(long, value_name = "PATH", default_value = "pki", global = true)]
+    #[arg(long, value_name = "PATH", default_value = DEFAULT_MOUNT, global = true)]
     pub mount: String,
     /// The CA that comes, by issuer id or fingerprint; by default the newest one.
     #[arg(long, value_name = "CA", global = true)]

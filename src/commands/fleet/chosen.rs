@@ -2,11 +2,11 @@
 //!
 //! Never decides. What stays true: what comes out may be pasted into a shell.
 
-use crate::cli::{CaSelection, FindArgs};
+use crate::cli::{CaSelection, DEFAULT_MOUNT, DEFAULT_SERVICE, FindArgs};
 
 /// Which agents.
 pub(super) fn agents(args: &FindArgs) -> String {
-    let service = Some(args.service.as_str()).filter(|name| *name != "loki-certagent");
+    let service = Some(args.service.as_str()).filter(|name| *name != DEFAULT_SERVICE);
     [
         option("--target", Some(&args.target.join(","))),
         if args.nomad { " --nomad" } else { "" }.to_owned(),
@@ -18,7 +18,7 @@ pub(super) fn agents(args: &FindArgs) -> String {
 
 /// Which change.
 pub(super) fn change(args: &CaSelection) -> String {
-    let mount = Some(args.mount.as_str()).filter(|path| *path != "pki");
+    let mount = Some(args.mount.as_str()).filter(|path| *path != DEFAULT_MOUNT);
     let loaded = if args.assume_loaded {
         " --assume-loaded"
     } else {
