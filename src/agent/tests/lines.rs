@@ -71,21 +71,15 @@ async fn lines_of(class: FailureClass, ttl: Duration) -> (Vec<String>, usize) {
 
 #[tokio::test(start_paused = true)]
 async fn ten_minutes_without_vault_leave_a_dozen_lines_at_most() {
-    let classes = [
-        FailureClass::Transport,
-        FailureClass::Throttled,
-        FailureClass::Unavailable,
-        FailureClass::Denied,
-        FailureClass::Misconfigured,
-        FailureClass::BadAnswer,
-    ];
-    // ten days are many ticks, and their plan is that of an hour within ten minutes
-    for (ttl, classes) in [
-        (secs(60), &classes[..]),
-        (secs(3_600), &classes),
-        (10 * DAY, &classes[..1]),
-    ] {
-        for &class in classes {
+    for ttl in [secs(60), secs(3_600), 10 * DAY] {
+        for class in [
+            FailureClass::Transport,
+            FailureClass::Throttled,
+            FailureClass::Unavailable,
+            FailureClass::Denied,
+            FailureClass::Misconfigured,
+            FailureClass::BadAnswer,
+        ] {
             let (lines, attempts) = lines_of(class, ttl).await;
             let shown = format!(
                 "{class}, {ttl:?}, {attempts} attempts:\n{}",
