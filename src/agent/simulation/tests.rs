@@ -1,3 +1,7 @@
+//! Runs schedules by seed, those that once failed, and each planted fault.
+//!
+//! Never judges a run: `rules.rs` does. What stays true: a seed that fails is shown as a small schedule.
+
 #![expect(
     clippy::print_stdout,
     reason = "says how many schedules were tried, and in which time"
