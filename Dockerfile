@@ -22,6 +22,7 @@ COPY certagent /usr/local/bin/certagent
 
 FROM ${RUST} AS build
 WORKDIR /src
+COPY .cargo .cargo
 COPY Cargo.toml Cargo.lock ./
 COPY crates crates
 COPY src src
