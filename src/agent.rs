@@ -121,7 +121,7 @@ pub struct Agent<I, C> {
 
 /// One certificate before its loop runs.
 struct Certificate {
-    config: CertConfig,
+    config: Arc<CertConfig>,
     inputs: Arc<Inputs>,
     holdings: Shared,
     status: watch::Sender<Status>,
@@ -138,7 +138,7 @@ impl<I: Issuer + 'static, C: Clock + 'static> Agent<I, C> {
             );
             status.app.probed = config.probe.is_some();
             Certificate {
-                config,
+                config: Arc::new(config),
                 inputs: Arc::new(Inputs::default()),
                 holdings: Shared::default(),
                 status: watch::Sender::new(status),

@@ -44,7 +44,7 @@ const RECORD_RETRY: Duration = Duration::from_secs(5);
 
 /// Reloads one certificate's application.
 pub(super) struct Reloader<I, C> {
-    config: CertConfig,
+    config: Arc<CertConfig>,
     context: Arc<Context<I, C>>,
     inputs: Arc<Inputs>,
     holdings: Shared,
@@ -65,7 +65,7 @@ pub(super) struct Reloader<I, C> {
 impl<I, C: Clock> Reloader<I, C> {
     pub(super) fn new(certificate: &Certificate, context: Arc<Context<I, C>>) -> Self {
         Self {
-            config: certificate.config.clone(),
+            config: Arc::clone(&certificate.config),
             context,
             inputs: Arc::clone(&certificate.inputs),
             holdings: certificate.holdings.clone(),
@@ -111,8 +111,9 @@ impl<I, C: Clock> Reloader<I, C> {
         let now = self.now();
         self.show(record, &policy, now);
         match reload::next(record, &policy, self.probed.as_ref(), now) {
-            ReloadNext::Act(step) => self.act(record, step, &policy).await,
-            ReloadNext::Probe => self.probe(record, &policy).await,
+            // boxed: a loop that rests has no room for what it does once a day
+            ReloadNext::Act(step) => Box::pin(self.act(record, step, &policy)).await,
+            ReloadNext::Probe => Box::pin(self.probe(record, &policy)).await,
             ReloadNext::WaitUntil(at, why) => {
                 debug!(?at, "nothing to do: {why}");
                 self.wait(at).await;
@@ -121,7 +122,7 @@ impl<I, C: Clock> Reloader<I, C> {
             ReloadNext::Done => self.inputs.published().await,
             ReloadNext::Alert(why) => {
                 let text = log::alert(record, &policy, why, &self.app, &self.config);
-                self.alert(record, &policy, text).await;
+                Box::pin(self.alert(record, &policy, text)).await;
             }
             ReloadNext::Rollback => self.roll_back(record),
         }

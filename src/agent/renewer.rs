@@ -147,7 +147,7 @@ impl<I: Issuer, C: Clock> Renewer<I, C> {
         Self {
             fingerprint: certificate.config.request.fingerprint(),
             key_origin: ChosenOrigin::first(&certificate.config.request),
-            config: Arc::new(certificate.config),
+            config: certificate.config,
             inputs: certificate.inputs,
             status: certificate.status,
             context,
@@ -183,8 +183,9 @@ impl<I: Issuer, C: Clock> Renewer<I, C> {
             }
             let (facts, now) = (self.facts(), self.now());
             match decide::decide(&facts, &self.config.renew, now) {
-                Next::Issue(why) => self.renew(why).await,
-                Next::Publish(_) => self.publish().await,
+                // boxed: a thousand loops that rest have no room for what they do once a day
+                Next::Issue(why) => Box::pin(self.renew(why)).await,
+                Next::Publish(_) => Box::pin(self.publish()).await,
                 Next::WaitUntil(at, why) => {
                     let check = decide::health_check_at(&facts, &self.config.renew, now);
                     self.wait(at, why, check).await;

@@ -41,7 +41,7 @@ impl<I: Issuer, C: Clock> Renewer<I, C> {
         }
         self.context.rested.cancel();
         match check {
-            Some(first) => self.await_issuer(at, first).await,
+            Some(first) => Box::pin(self.await_issuer(at, first)).await,
             None => {
                 self.rest(at).await;
             }
