@@ -51,9 +51,9 @@ pub(crate) fn read_ours(
     limit: u64,
     trust: &TrustedOwners,
 ) -> Result<Content, PathRefusal> {
-    let found = walk::Walk::new(trust, None).locate(path, Last::Followed)?;
-    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let fd = fs::openat(&found.parent, &found.name, flags, Mode::empty())
+    let located = walk::Walk::new(trust, None).locate(path, Last::Followed)?;
+    let fd = located
+        .open()
         .map_err(|error| PathRefusal::io("read", path, error.into()))?;
     let stat = regular(&fd, path)?;
     if stat.st_nlink != 1 {

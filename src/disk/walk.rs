@@ -3,7 +3,7 @@
 use std::{
     collections::VecDeque,
     ffi::OsString,
-    os::unix::ffi::OsStringExt as _,
+    os::{fd::OwnedFd, unix::ffi::OsStringExt as _},
     path::{Component, Path, PathBuf},
 };
 
@@ -26,9 +26,47 @@ pub(super) struct Walk<'t> {
 
 /// Where a path ends: the directory and the name in it, which is no link (or is not followed).
 pub(super) struct Located {
-    pub(super) parent: Directory,
+    parent: Directory,
     /// `.` for the directory itself.
-    pub(super) name: OsString,
+    name: OsString,
+    /// What bears the name; none where nothing does, or where it was not opened.
+    found: Option<Found>,
+}
+
+impl Located {
+    /// An `O_PATH` descriptor of what bears the name.
+    pub(super) fn open(self) -> Result<OwnedFd, Errno> {
+        let found = self
+            .found
+            .map_or_else(|| Found::open(&self.parent, &self.name), Ok);
+        found.map(|found| found.fd)
+    }
+}
+
+/// What bears a name, by an `O_PATH` descriptor.
+struct Found {
+    fd: OwnedFd,
+    stat: Stat,
+}
+
+impl Found {
+    fn open(here: &Directory, name: &OsString) -> Result<Self, Errno> {
+        let fd = fs::openat(here, name, only_path(), Mode::empty())?;
+        let stat = fs::fstat(&fd)?;
+        Ok(Self { fd, stat })
+    }
+
+    fn is_link(&self) -> bool {
+        FileType::from_raw_mode(self.stat.st_mode) == FileType::Symlink
+    }
+
+    fn directory(self, path: PathBuf) -> Result<Directory, PathRefusal> {
+        let Self { fd, stat } = self;
+        match FileType::from_raw_mode(stat.st_mode) {
+            FileType::Directory => Ok(Directory { fd, stat, path }),
+            _ => Err(PathRefusal::new(&path, &stat, PathFault::NotADirectory)),
+        }
+    }
 }
 
 fn only_path() -> OFlags {
@@ -45,10 +83,17 @@ impl<'t> Walk<'t> {
     }
 
     pub(super) fn directory(mut self, path: &Path, last: Last) -> Result<Directory, PathRefusal> {
-        let Located { parent, name } = self.locate(path, last)?;
-        let mut found = self.step(&parent, &name)?;
-        found.path = path.to_owned();
-        Ok(found)
+        let Located {
+            parent,
+            name,
+            found,
+        } = self.locate(path, last)?;
+        let mut directory = match found {
+            Some(found) => found.directory(parent.path.join(&name))?,
+            None => self.step(&parent, &name)?,
+        };
+        directory.path = path.to_owned();
+        Ok(directory)
     }
 
     /// Resolves everything but the last name, and that too while it is a link that may be followed.
@@ -57,54 +102,58 @@ impl<'t> Walk<'t> {
         let mut ahead: VecDeque<OsString> = names(path).collect();
         while let Some(name) = ahead.pop_front() {
             let is_last = ahead.is_empty();
-            let target = match is_last && last == Last::Real {
+            let found = match is_last && last == Last::Real {
                 true => None,
-                false => self.target(&here, &name)?,
+                // the step that needs it says why it can't be opened
+                false => Found::open(&here, &name).ok(),
             };
-            if let Some(target) = target {
-                let target = PathBuf::from(target);
-                if target.is_absolute() {
-                    here = start(&target)?;
+            here = match found {
+                Some(link) if link.is_link() => {
+                    let target = self.target(&here, &name, &link)?;
+                    for name in names(&target).collect::<Vec<_>>().into_iter().rev() {
+                        ahead.push_front(name);
+                    }
+                    match target.is_absolute() {
+                        true => start(&target)?,
+                        false => here,
+                    }
                 }
-                for name in names(&target).collect::<Vec<_>>().into_iter().rev() {
-                    ahead.push_front(name);
+                found if is_last => {
+                    return Ok(Located {
+                        parent: here,
+                        name,
+                        found,
+                    });
                 }
-            } else if is_last {
-                return Ok(Located { parent: here, name });
-            } else {
-                here = self.step(&here, &name)?;
-            }
+                Some(found) => found.directory(here.path.join(&name))?,
+                None => self.step(&here, &name)?,
+            };
         }
         Ok(Located {
             parent: here,
             name: OsString::from("."),
+            found: None,
         })
     }
 
-    /// The text of a link that may be followed; `None` when there is none of that name.
+    /// Where a link leads that may be followed.
     fn target(
         &mut self,
         here: &Directory,
         name: &OsString,
-    ) -> Result<Option<OsString>, PathRefusal> {
-        let Ok(fd) = fs::openat(here, name, only_path(), Mode::empty()) else {
-            return Ok(None); // the step that needs it says why
-        };
+        link: &Found,
+    ) -> Result<PathBuf, PathRefusal> {
         let path = here.path.join(name);
-        let stat = stat_of(&fd, &path)?;
-        if FileType::from_raw_mode(stat.st_mode) != FileType::Symlink {
-            return Ok(None);
-        }
         self.links += 1;
         if self.links > MAX_LINKS {
             return Err(PathRefusal::io("follow", &path, Errno::LOOP.into()));
         }
-        if !self.trust.owns(stat.st_uid) || self.is_replaceable(&here.stat) {
-            return Err(PathRefusal::new(&path, &stat, PathFault::ForeignLink));
+        if !self.trust.owns(link.stat.st_uid) || self.is_replaceable(&here.stat) {
+            return Err(PathRefusal::new(&path, &link.stat, PathFault::ForeignLink));
         }
-        let text = fs::readlinkat(&fd, "", Vec::new())
+        let text = fs::readlinkat(&link.fd, "", Vec::new())
             .map_err(|error| PathRefusal::io("read the link", &path, error.into()))?;
-        Ok(Some(OsString::from_vec(text.into_bytes())))
+        Ok(PathBuf::from(OsString::from_vec(text.into_bytes())))
     }
 
     /// Another user may rename what lies in this directory.
@@ -116,15 +165,10 @@ impl<'t> Walk<'t> {
     /// Opens a directory of that name, never through a link; made when it is missing and wanted.
     fn step(&self, here: &Directory, name: &OsString) -> Result<Directory, PathRefusal> {
         let path = here.path.join(name);
-        let open = || fs::openat(here, name, only_path(), Mode::empty());
-        let fd = match (open(), self.make) {
-            (Err(Errno::NOENT), Some(mode)) => return self.make(here, name, mode),
-            (opened, _) => opened.map_err(|error| PathRefusal::io("open", &path, error.into()))?,
-        };
-        let stat = stat_of(&fd, &path)?;
-        match FileType::from_raw_mode(stat.st_mode) {
-            FileType::Directory => Ok(Directory { fd, stat, path }),
-            _ => Err(PathRefusal::new(&path, &stat, PathFault::NotADirectory)),
+        match (Found::open(here, name), self.make) {
+            (Err(Errno::NOENT), Some(mode)) => self.make(here, name, mode),
+            (Err(error), _) => Err(PathRefusal::io("open", &path, error.into())),
+            (Ok(found), _) => found.directory(path),
         }
     }
 
