@@ -9,6 +9,7 @@ pub mod log;
 pub mod metrics;
 pub mod notify;
 pub mod page;
+pub mod readiness;
 pub mod report;
 pub mod socket;
-pub mod status;
+pub mod view;

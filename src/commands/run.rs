@@ -29,7 +29,7 @@ use crate::{
     observe::{
         http::Servers,
         notify::{Start, Supervisor},
-        status::{AgentIdentity, AgentView},
+        view::{AgentIdentity, AgentView},
     },
     reload::nomad::{Nomad, NomadConfig},
     reload::{ActionRunner, signal},

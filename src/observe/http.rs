@@ -30,7 +30,7 @@ use super::{
     metrics, page,
     report::{Ready, Renewed, RenewedCert, Report},
     socket::{OwnUser, Socket, SocketError},
-    status::AgentView,
+    view::AgentView,
 };
 use crate::{
     config::{Listen, StatusSocket},

@@ -15,7 +15,7 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
-use super::status::View;
+use super::view::View;
 use crate::model::time::Timestamp;
 
 pub use table::METRICS;

@@ -11,7 +11,10 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 
-use super::status::{View, readiness, serving};
+use super::{
+    readiness::{readiness, serving},
+    view::View,
+};
 use crate::{
     model::{duration, foreign::harmless},
     status::{Serving, Status},
@@ -144,9 +147,9 @@ fn row(one: &Status, view: &View) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::observe::status::{
-        AgentIdentity,
-        tests::{NOW, healthy},
+    use crate::observe::{
+        readiness::tests::{NOW, healthy},
+        view::AgentIdentity,
     };
 
     #[test]

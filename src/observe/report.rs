@@ -7,8 +7,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::status::{
-    AgentIdentity, Readiness, View, generations, readiness, serves_current, serving,
+use super::{
+    readiness::{Readiness, generations, readiness, serves_current, serving},
+    view::{AgentIdentity, View},
 };
 use crate::{
     hardening::{self, Part},
@@ -180,7 +181,7 @@ mod tests {
         model::origin::ChosenOrigin,
         observe::{
             metrics,
-            status::tests::{NOW, failing as run, healthy},
+            readiness::tests::{NOW, failing as run, healthy},
         },
         status::{Forced, HealthCheck},
     };

@@ -7,7 +7,8 @@ use crate::{
     model::{failure::FailureClass, time::Timestamp},
     observe::{
         metrics,
-        status::{View, readiness},
+        readiness::readiness,
+        view::{AgentIdentity, View},
     },
     status::Status,
     testing::issuer::Outage,
@@ -15,7 +16,7 @@ use crate::{
 
 fn exposition(status: &Status, now: Timestamp) -> String {
     let view = View {
-        identity: crate::observe::status::AgentIdentity::default(),
+        identity: AgentIdentity::default(),
         started: EPOCH,
         now,
         statuses: vec![status.clone()],
@@ -30,7 +31,7 @@ async fn each_fault_is_shown_a_quarter_of_life_before_the_end() {
     let ttl = secs(36_000);
     for class in FailureClass::ALL {
         if class == FailureClass::IssuanceLimit {
-            continue; // shown in budget.free_at, see the tests of observe/status.rs
+            continue; // shown in budget.free_at, see the tests of observe/readiness.rs
         }
         let mut rig = Rig::of_ttl(ttl);
         rig.start();

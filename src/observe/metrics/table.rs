@@ -7,7 +7,10 @@ use super::{
 };
 use crate::{
     model::failure::FailureClass,
-    observe::status::{View, generations, readiness, serves_current},
+    observe::{
+        readiness::{generations, readiness, serves_current},
+        view::View,
+    },
     status::Status,
 };
 

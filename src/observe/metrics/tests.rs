@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::*;
 use crate::{
-    observe::status::tests::{NOW, failing, healthy},
+    observe::readiness::tests::{NOW, failing, healthy},
     status::{Forced, LastProbe, LastReload, LoadedTrust},
 };
 
@@ -36,7 +36,7 @@ fn full() -> View {
     status.app.reloads.insert(("nomad_restart", "ok"), 3);
     status.app.probes.insert("ok", 4);
     View {
-        identity: crate::observe::status::AgentIdentity::default(),
+        identity: crate::observe::view::AgentIdentity::default(),
         started: NOW,
         now: NOW,
         statuses: vec![status],
