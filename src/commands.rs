@@ -158,6 +158,12 @@ pub(crate) fn print(text: &str) -> io::Result<()> {
     }
 }
 
+/// Writes a result to stdout as one JSON object.
+pub(crate) fn print_json(value: &impl serde::Serialize) -> anyhow::Result<()> {
+    let text = serde_json::to_string_pretty(value)?;
+    Ok(print(&format!("{text}\n"))?)
+}
+
 /// Prints an error with its causes on stderr and says which exit code it means.
 fn report(error: &anyhow::Error) -> Exit {
     let (text, exit) = explain(error);

@@ -32,7 +32,7 @@ pub(super) fn run(args: &InspectArgs, environment: &Environment) -> anyhow::Resu
     let path = args.path.clone().unwrap_or_else(|| usual(environment));
     let report = inspect(&path, &SystemClock)?;
     if args.output == OutputFormat::Json {
-        super::print(&format!("{}\n", serde_json::to_string_pretty(&report)?))?;
+        super::print_json(&report)?;
     } else {
         let screen = Screen::stdout(|name| environment.get(name).map(String::as_str));
         super::print(&text::render(&report, screen))?;

@@ -98,9 +98,9 @@ async fn all(
                 published,
                 screens.out,
             )?)?,
-            IssueFormat::Json => super::print(&pretty(&as_json(
-                config, &plan, &issued, &said, published,
-            )?)?)?,
+            IssueFormat::Json => {
+                super::print_json(&as_json(config, &plan, &issued, &said, published)?)?
+            }
             IssueFormat::Pem => super::print(&as_pem(&issued))?,
         }
     }
@@ -175,10 +175,6 @@ fn as_json(
         "trust_warnings": said,
         "written_to": published,
     }))
-}
-
-fn pretty(value: &Value) -> anyhow::Result<String> {
-    Ok(format!("{}\n", serde_json::to_string_pretty(value)?))
 }
 
 /// Leaf, chain and key, then the anchors: what `openssl` and most servers read as one file.

@@ -44,7 +44,7 @@ pub(super) async fn run(args: &ProbeArgs, environment: &Environment) -> anyhow::
     };
     if args.output == OutputFormat::Json {
         let report = ProbeReport::of(&target, &identity, &result);
-        super::print(&format!("{}\n", serde_json::to_string_pretty(&report)?))?;
+        super::print_json(&report)?;
         return Ok(exit);
     }
     match (&result, verdict) {

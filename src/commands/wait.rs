@@ -102,7 +102,7 @@ pub(super) async fn run(args: &WaitArgs, environment: &Environment) -> anyhow::R
     match wait(&ready_file, timeout, &SystemClock, say).await {
         Ok(ready) => {
             if args.output == OutputFormat::Json {
-                super::print(&format!("{}\n", serde_json::to_string_pretty(&ready)?))?;
+                super::print_json(&ready)?;
             }
             Ok(Exit::Done)
         }

@@ -5,9 +5,10 @@
 
 use serde_json::{Value, json};
 
-use super::{Screens, plan_of, pretty};
+use super::{Screens, plan_of};
 use crate::{
     cli::IssueFormat,
+    commands::{print, print_json},
     config::{CertConfig, Config},
     exit::Exit,
     model::{
@@ -50,16 +51,15 @@ pub(super) async fn run(
         } else if let Some(failure) = &outlook.unchecked {
             exit = failure.class.into();
         }
-        let shown = match format {
-            IssueFormat::Text => text(config, &plan, &outlook, screens.out)?,
-            IssueFormat::Json | IssueFormat::Pem => pretty(&json!({
+        match format {
+            IssueFormat::Text => print(&text(config, &plan, &outlook, screens.out)?)?,
+            IssueFormat::Json | IssueFormat::Pem => print_json(&json!({
                 "request": request_json(config, &plan),
                 "would_be_refused": outlook.refused,
                 "notes": outlook.notes,
                 "not_checked": outlook.unchecked.as_ref().map(ToString::to_string),
             }))?,
-        };
-        crate::commands::print(&shown)?;
+        }
     }
     Ok(exit)
 }

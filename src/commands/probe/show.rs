@@ -9,7 +9,7 @@ use super::{ProbeReport, ServedLeaf, health_words, target};
 use crate::{
     cli::{OutputFormat, ProbeArgs},
     clock::{Clock as _, SystemClock},
-    commands::{Stopped, print},
+    commands::{Stopped, print, print_json},
     config::{Environment, ProbeTarget},
     exit::Exit,
     model::{
@@ -42,7 +42,7 @@ pub(super) async fn run(
     let now = SystemClock.now();
     if args.output == OutputFormat::Json {
         let report = report(&target, &served);
-        print(&format!("{}\n", serde_json::to_string_pretty(&report)?))?;
+        print_json(&report)?;
     } else {
         let screen = Screen::stdout(|name| environment.get(name).map(String::as_str));
         print(&render(&target, &served, now, screen))?;
