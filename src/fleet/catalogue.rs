@@ -5,7 +5,10 @@
 
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
-use reqwest::{Client, RequestBuilder, Url, header::HeaderValue};
+use reqwest::{
+    Client, RequestBuilder, Url,
+    header::{HeaderMap, HeaderValue},
+};
 use serde::{Deserialize, de::DeserializeOwned};
 
 use super::Place;
@@ -142,15 +145,19 @@ impl Catalogue {
             ca_cert_bytes: None,
         };
         let (name, usual) = variables.address;
-        let text = set(name).unwrap_or_else(|| usual.to_owned());
+        let named = set(name);
+        let text = named.as_deref().unwrap_or(usual);
         let secure = name == "CONSUL_HTTP_ADDR"
             && set("CONSUL_HTTP_SSL").is_some_and(|text| truth(&text) == Some(true));
         let token = match variables.token_file.and_then(set) {
             Some(file) => Some(token_of(&file)?),
             None => set(variables.token.0).map(Secret::new),
         };
-        let (client, mut base, shown) =
-            client(&text, secure, &files).map_err(|why| format!("{name} {text:?}: {why}"))?;
+        let (client, mut base, mut shown) =
+            client(text, secure, &files).map_err(|why| format!("{name} {text:?}: {why}"))?;
+        if named.is_none() {
+            shown.push_str(&format!(" ({name} is not set)"));
+        }
         for (key, name) in variables.query {
             if let Some(value) = set(name) {
                 base.query_pairs_mut().append_pair(key, &value);
@@ -240,38 +247,46 @@ impl Catalogue {
     }
 
     async fn ask<T: DeserializeOwned>(&self, path: &[&str]) -> Result<(T, bool), String> {
-        let whole = async {
-            let mut url = self.base.clone();
-            if let Ok(mut parts) = url.path_segments_mut() {
-                parts.pop_if_empty().push("v1").extend(path);
-            }
-            let request = self.sign(self.client.get(url));
-            let asked = http_client::whole(self.client.clone(), request, MAX_CATALOGUE_BYTES).await;
-            let (status, headers, body) = asked?;
+        let request = self.client.get(self.url(path));
+        let asked = tokio::time::timeout(CATALOGUE_TIMEOUT, self.whole(request)).await;
+        let asked =
+            asked.unwrap_or_else(|_| Err(format!("no answer within {CATALOGUE_TIMEOUT:?}")));
+        let read = asked.and_then(|(headers, body)| {
             let filtered = headers
                 .get("X-Consul-Results-Filtered-By-ACLs")
                 .is_some_and(|text| text == "true");
-            if status != 200 {
-                let said = shortened(String::from_utf8_lossy(&body).trim(), 200);
-                let token = self.variables.token.0;
-                let hint = if matches!(status.as_u16(), 401 | 403) {
-                    format!("; check {token}")
-                } else {
-                    String::new()
-                };
-                return Err(format!(
-                    "it answered with {}: {said}{hint}",
-                    status.as_u16()
-                ));
-            }
-            let read = serde_json::from_slice(&body)
-                .map_err(|error| format!("the answer can't be read: {error}"))?;
+            let read = serde_json::from_slice(&body);
+            let read = read.map_err(|error| format!("the answer can't be read: {error}"))?;
             Ok((read, filtered))
+        });
+        read.map_err(|why| format!("{} at {}: {why}", self.variables.kind, self.shown))
+    }
+
+    fn url(&self, path: &[&str]) -> Url {
+        let mut url = self.base.clone();
+        if let Ok(mut parts) = url.path_segments_mut() {
+            parts.pop_if_empty().push("v1").extend(path);
+        }
+        url
+    }
+
+    /// The answer, when it is a good one.
+    async fn whole(&self, request: RequestBuilder) -> Result<(HeaderMap, Vec<u8>), String> {
+        let request = self.sign(request);
+        let asked = http_client::whole(self.client.clone(), request, MAX_CATALOGUE_BYTES).await;
+        let (status, headers, body) = asked?;
+        if status.is_success() {
+            return Ok((headers, body));
+        }
+        let said = shortened(String::from_utf8_lossy(&body).trim(), 200);
+        let hint = match status.as_u16() {
+            401 | 403 => format!("; check {}", self.variables.token.0),
+            _ => String::new(),
         };
-        let answer = tokio::time::timeout(CATALOGUE_TIMEOUT, whole).await;
-        let answer =
-            answer.unwrap_or_else(|_| Err(format!("no answer within {CATALOGUE_TIMEOUT:?}")));
-        answer.map_err(|why| format!("{} at {}: {why}", self.variables.kind, self.shown))
+        Err(format!(
+            "it answered with {}: {said}{hint}",
+            status.as_u16()
+        ))
     }
 
     fn sign(&self, mut request: RequestBuilder) -> RequestBuilder {
@@ -299,22 +314,12 @@ impl Catalogue {
     /// # Errors
     /// Why it was not sent.
     pub async fn signal_renewal(&self, allocation: &str, task: &str) -> Result<(), String> {
-        let mut url = self.base.clone();
-        if let Ok(mut parts) = url.path_segments_mut() {
-            parts
-                .pop_if_empty()
-                .extend(["v1", "client", "allocation", allocation, "signal"]);
-        }
+        let url = self.url(&["client", "allocation", allocation, "signal"]);
         let body = serde_json::json!({ "Task": task, "Signal": "SIGUSR1" }).to_string();
         let request = self.client.post(url).timeout(CATALOGUE_TIMEOUT).body(body);
-        let request = self.sign(request.header("content-type", "application/json"));
-        let (status, _, said) =
-            http_client::whole(self.client.clone(), request, MAX_CATALOGUE_BYTES).await?;
-        if status.is_success() {
-            return Ok(());
-        }
-        let said = shortened(String::from_utf8_lossy(&said).trim(), 200);
-        Err(format!("Nomad answered with {}: {said}", status.as_u16()))
+        let request = request.header("content-type", "application/json");
+        let sent = self.whole(request).await;
+        sent.map(|_| ()).map_err(|why| format!("Nomad: {why}"))
     }
 }
 
