@@ -431,7 +431,7 @@ pub struct RotateArgs {
     /// Do not ask before each step; needs --from or --to.
     #[arg(short, long)]
     pub yes: bool,
-    /// Name of the new root; by default that of the old one with today's date.
+    /// Name of the new root; by default that of the old one with the present time.
     #[arg(long, value_name = "NAME")]
     pub common_name: Option<String>,
     /// Pause between two requests for a renewal, which are sent by Nomad when NOMAD_ADDR is set.

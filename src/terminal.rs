@@ -24,6 +24,9 @@ const FRAMES: [char; 8] = ['⣾', '⣽', '⣻', '⢿', '⡿', '⣟', '⣯', '⣷
 /// Back to the start of the line, and nothing in it (ECMA-48, 8.3.41).
 const CLEAR_LINE: &str = "\r\x1b[K";
 
+/// To the upper left corner, and clear what is below (ECMA-48, 8.3.21 and 8.3.39).
+pub const CLEAR_SCREEN: &str = "\x1b[H\x1b[J";
+
 /// Cells of a bar.
 const BAR_CHARS: usize = 30;
 
@@ -107,7 +110,7 @@ impl Screen {
     /// `text` in the colour of its meaning, where colour is shown.
     #[must_use]
     pub fn paint(self, style: Style, text: &str) -> String {
-        if self.colour {
+        if self.colour && !text.is_empty() {
             style.paint(text)
         } else {
             text.to_owned()
@@ -147,14 +150,27 @@ impl Screen {
         if !self.terminal {
             return percent;
         }
-        let full = ((left * BAR_CHARS as f64).round() as usize).min(BAR_CHARS);
         let style = match left {
             _ if left < 0.1 => Style::Bad,
             _ if left < 1.0 / 3.0 => Style::Warning,
             _ => Style::Good,
         };
+        format!("{} {percent}", self.cells(left, BAR_CHARS, style))
+    }
+
+    /// A part of a whole as a bar of so many cells.
+    #[must_use]
+    pub fn cells(self, part: f64, count: usize, style: Style) -> String {
+        let full = ((part.clamp(0.0, 1.0) * count as f64).round() as usize).min(count);
         let bar = self.paint(style, &"█".repeat(full));
-        format!("{bar}{} {percent}", "░".repeat(BAR_CHARS - full))
+        format!("{bar}{}", "░".repeat(count - full))
+    }
+
+    /// Columns of the terminal, where there is one that says.
+    #[must_use]
+    pub fn columns(self) -> Option<usize> {
+        let size = rustix::termios::tcgetwinsize(io::stdout()).ok()?;
+        Some(usize::from(size.ws_col)).filter(|count| self.terminal && *count > 0)
     }
 
     /// Waits for `work`; on a terminal a spinner with `message` turns on stderr once it has taken

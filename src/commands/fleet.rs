@@ -12,7 +12,7 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::{net::TcpListener, sync::watch, time::sleep};
 
-use super::{Stopped, probe};
+use super::{Stopped, print, probe};
 use crate::{
     cli::{CaCommand, FindArgs, FleetArgs, FleetCommand, FleetFormat},
     clock::{Clock as _, SystemClock},
@@ -24,15 +24,16 @@ use crate::{
         fetch::Fetcher,
         page,
     },
-    model::fleet::{Row, all_well, ca::change},
-    terminal::Screen,
+    model::{
+        failure::{Failure, FailureClass},
+        fleet::{Row, all_well, ca::change},
+    },
+    observe::log,
+    terminal::{CLEAR_SCREEN, Screen},
 };
 
 /// How often `--watch` and `--listen` look.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(5);
-
-/// To the upper left corner, and clear what is below (ECMA-48).
-const CLEAR: &str = "\x1b[H\x1b[J";
 
 pub(super) async fn run(args: &FleetArgs, environment: &Environment) -> anyhow::Result<Exit> {
     if let Some(FleetCommand::Ca(ca)) = &args.command {
@@ -59,7 +60,7 @@ pub(super) async fn run(args: &FleetArgs, environment: &Environment) -> anyhow::
         let listener = TcpListener::bind(address).await;
         let listener =
             listener.map_err(|error| anyhow::anyhow!("cannot listen at {address}: {error}"))?;
-        super::print(&format!(
+        print(&format!(
             "the fleet is at http://{}\n",
             listener.local_addr()?
         ))?;
@@ -75,9 +76,18 @@ async fn show(
     environment: &Environment,
 ) -> anyhow::Result<Exit> {
     let screen = Screen::stdout(|name| environment.get(name).map(String::as_str));
+    let mut again = Again::default();
     loop {
         let looking = finder.sweep();
-        let sweep = screen.wait_for("asking the agents", looking).await?;
+        let sweep = screen.wait_for("asking the agents", looking).await;
+        let sweep = match sweep.map_err(anyhow::Error::from) {
+            Ok(sweep) => again.seen(sweep),
+            Err(error) => {
+                again.failed(error)?;
+                sleep(SWEEP_INTERVAL).await;
+                continue;
+            }
+        };
         let well = all_well(&sweep.rows);
         let wanted = |row: &Row| {
             args.state.is_empty() || args.state.iter().any(|one| one == row.state.name())
@@ -91,24 +101,18 @@ async fn show(
                 .collect(),
             ..sweep
         };
-        let clear = if args.watch && screen.is_terminal() {
-            CLEAR
-        } else {
-            ""
-        };
-        super::print(&match args.output {
+        let report = FleetReport::from(&shown);
+        match args.output {
             FleetFormat::Json if args.watch => {
-                format!("{}\n", serde_json::to_string(&FleetReport::from(&shown))?)
+                print(&format!("{}\n", serde_json::to_string(&report)?))?;
             }
-            FleetFormat::Json => format!(
-                "{}\n",
-                serde_json::to_string_pretty(&FleetReport::from(&shown))?
-            ),
-            format => format!(
-                "{clear}{}",
-                text::table(&shown, format == FleetFormat::Wide, screen)
-            ),
-        })?;
+            FleetFormat::Json => super::print_json(&report)?,
+            format => {
+                let table = text::table(&shown, format == FleetFormat::Wide, screen);
+                let clear = args.watch && screen.is_terminal();
+                print(&format!("{}{table}", if clear { CLEAR_SCREEN } else { "" }))?;
+            }
+        }
         if !args.watch {
             return Ok(if well { Exit::Done } else { Exit::Failure });
         }
@@ -129,6 +133,44 @@ async fn listen(listener: TcpListener, finder: Finder) -> anyhow::Result<Exit> {
     tokio::select! {
         () = page::serve(listener, newest) => Ok(Exit::Failure),
         exit = looking => exit,
+    }
+}
+
+/// What a failed look means where many follow each other. The first one has to succeed; later a catalogue or a
+/// Vault that is away for a moment ends nothing.
+#[derive(Default)]
+struct Again {
+    is_seen: bool,
+    said: String,
+}
+
+impl Again {
+    fn seen<T>(&mut self, what: T) -> T {
+        self.is_seen = true;
+        self.said.clear();
+        what
+    }
+
+    /// Says it, once.
+    fn failed(&mut self, error: anyhow::Error) -> anyhow::Result<()> {
+        use FailureClass::{Throttled, Transport, Unavailable};
+        let may_pass = match (
+            error.downcast_ref::<Stopped>(),
+            error.downcast_ref::<Failure>(),
+        ) {
+            (Some(stopped), _) => stopped.exit == Exit::Failure,
+            (_, Some(failure)) => matches!(failure.class, Transport | Throttled | Unavailable),
+            _ => false,
+        };
+        if !self.is_seen || !may_pass {
+            return Err(error);
+        }
+        let text = format!("trying again: {error:#}\n");
+        if text != self.said {
+            log::last_words(&text);
+            self.said = text;
+        }
+        Ok(())
     }
 }
 

@@ -14,14 +14,11 @@ use crate::{
     cli::{OutputFormat, StatusArgs},
     config::Environment,
     exit::Exit,
-    terminal::Screen,
+    terminal::{CLEAR_SCREEN, Screen},
 };
 
 /// How often `--watch` asks.
 const WATCH_INTERVAL: Duration = Duration::from_secs(1);
-
-/// To the upper left corner, and clear what is below (ECMA-48).
-const CLEAR: &str = "\x1b[H\x1b[J";
 
 pub(super) async fn run(args: &StatusArgs, environment: &Environment) -> anyhow::Result<Exit> {
     let socket = ask::socket(args.socket.as_deref(), environment)?;
@@ -35,7 +32,7 @@ pub(super) async fn run(args: &StatusArgs, environment: &Environment) -> anyhow:
                 format!("{:#}\n", serde_json::from_str::<serde_json::Value>(&body)?)
             }
             (OutputFormat::Text, true) if screen.is_terminal() => {
-                format!("{CLEAR}{}", text::render(&report, screen))
+                format!("{CLEAR_SCREEN}{}", text::render(&report, screen))
             }
             (OutputFormat::Text, _) => text::render(&report, screen),
         })?;

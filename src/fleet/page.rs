@@ -18,7 +18,7 @@ use super::{FleetReport, Sweep};
 use crate::{
     model::{
         duration,
-        fleet::{AnchorRow, Row, RowState, anchors, ca::Authority, summary},
+        fleet::{AnchorRow, Row, RowState, anchors, summary},
         time::Timestamp,
     },
     observe::{
@@ -29,6 +29,10 @@ use crate::{
 
 /// How long one connection may take in all.
 const CONNECTION_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(10);
+
+/// What the marks of [`cell`] mean.
+pub const LEGEND: &str = "● loaded by the application  ◑ in its CA.pem, not loaded  ○ in its CA.pem, not \
+                          known whether loaded  ✓ its own certificate is signed by it";
 
 /// The newest sweep, or why there is none.
 pub type Newest = Option<Result<Arc<Sweep>, String>>;
@@ -100,35 +104,27 @@ fn render(sweep: &Sweep) -> String {
 
 fn line(body: &mut String, row: &Row, now: Timestamp) {
     let class = class(row.state);
-    let short = |text: &str, chars| escape(&text.chars().take(chars).collect::<String>());
     let left = row.leaf.as_ref().map(|leaf| {
         let left = duration::brief(now.until(leaf.not_after));
         format!("{}{left}", bar(leaf.left(now), class))
     });
     let due = row.leaf.as_ref().and_then(|leaf| leaf.due);
     let who = &row.who;
-    let node = if who.node.is_empty() {
-        &who.address
-    } else {
-        &who.node
-    };
+    let serial = row.leaf.as_ref().map_or("", |leaf| &leaf.serial);
+    let serial: String = serial.chars().take(17).collect();
     let _ = write!(
         body,
         "<tr class=\"row\"><td class=\"{class}\">{}<td>{}<td title=\"{}\"><code>{}</code><td>{}<td class=\"more\">{}<td>{}\
          <td class=\"more\">{}<td class=\"more\"><code>{}</code></tr>",
         row.state.name(),
-        escape(if who.component.is_empty() {
-            &who.address
-        } else {
-            &who.component
-        }),
+        escape(&who.component),
         escape(&who.instance),
-        short(&who.instance, 8),
+        escape(who.short()),
         left.unwrap_or_default(),
         due.map_or_else(String::new, |due| duration::brief(now.until(due))),
         escape(row.leaf.as_ref().map_or("", |leaf| &leaf.serving)),
-        escape(node),
-        short(row.leaf.as_ref().map_or("", |leaf| &leaf.serial), 17),
+        escape(&who.node),
+        escape(&serial),
     );
     for trouble in &row.troubles {
         let _ = write!(
@@ -155,23 +151,18 @@ fn matrix(body: &mut String, sweep: &Sweep) {
             escape(&blocker.to_string())
         );
     }
-    body.push_str("<p class=\"faint\">&#9679; loaded by the application, &#9681; in its CA.pem only, &#9675; in its CA.pem, not known whether it is loaded, &#10003; its own certificate is signed by it</p><div class=\"wide\"><table><tr><th>instance");
+    let _ = write!(
+        body,
+        "<p class=\"faint\">{LEGEND}</p><div class=\"wide\"><table><tr><th>instance"
+    );
     let known = anchors(rows);
     for anchor in &known {
-        let mark = |one: &Authority| one.sha256 == anchor.sha256;
-        let what = match (
-            change.new.as_ref().is_some_and(mark),
-            change.old.iter().any(mark),
-        ) {
-            (true, _) => " (new)",
-            (_, true) => " (old)",
-            _ => "",
-        };
         let _ = write!(
             body,
-            "<th title=\"{}\">{}{what}<br><code>{}</code>",
+            "<th title=\"{}\">{} <b>{}</b><br><code>{}</code>",
             escape(&anchor.sha256),
             escape(&anchor.subject),
+            change.mark(anchor),
             escape(anchor.short())
         );
     }

@@ -71,17 +71,28 @@ impl Who {
     /// Short, for messages: `ingester 1f0c2d9a on node-3`.
     #[must_use]
     pub fn label(&self) -> String {
-        let instance = self.instance.split('-').next().unwrap_or_default();
-        let on = if self.node.is_empty() {
-            &self.address
-        } else {
-            &self.node
-        };
-        [self.component.as_str(), instance, "on", on.as_str()]
-            .into_iter()
-            .filter(|part| !part.is_empty())
-            .collect::<Vec<_>>()
-            .join(" ")
+        let on = if self.node.is_empty() { "" } else { "on" };
+        [
+            self.component.as_str(),
+            self.short(),
+            on,
+            self.node.as_str(),
+        ]
+        .into_iter()
+        .filter(|part| !part.is_empty())
+        .collect::<Vec<_>>()
+        .join(" ")
+    }
+
+    /// What tells it apart on its host: the beginning of an allocation's id, a name, else its address.
+    #[must_use]
+    pub fn short(&self) -> &str {
+        let dashes = self.instance.bytes().filter(|byte| *byte == b'-').count();
+        match self.instance.split_once('-') {
+            _ if self.instance.is_empty() || self.instance == self.node => &self.address,
+            Some((start, rest)) if (start.len(), rest.len(), dashes) == (8, 27, 4) => start,
+            _ => &self.instance,
+        }
     }
 }
 
@@ -249,7 +260,7 @@ pub(crate) mod tests {
     pub(crate) fn row(name: &str, state: RowState, leaf: Option<LeafRow>) -> Row {
         let who = Who {
             component: name.to_owned(),
-            instance: "1f0c2d9a-0000".to_owned(),
+            instance: "1f0c2d9a-0000-4000-8000-000000000001".to_owned(),
             node: "node-1".to_owned(),
             address: "192.0.2.1:9464".to_owned(),
         };
@@ -277,10 +288,25 @@ pub(crate) mod tests {
         ] {
             assert_eq!(state(ready, degraded, leaf, NOW), wanted);
         }
-        assert_eq!(
-            row("ingester", RowState::Ready, None).who.label(),
-            "ingester 1f0c2d9a on node-1"
-        );
+    }
+
+    #[test]
+    fn a_label_tells_instances_of_one_host_apart() {
+        let known = row("ingester", RowState::Ready, None).who;
+        let called = |instance: &str, node: &str| Who {
+            instance: instance.to_owned(),
+            node: node.to_owned(),
+            ..known.clone()
+        };
+        let uuid = known.instance.as_str();
+        for (instance, node, wanted) in [
+            (uuid, "node-1", "ingester 1f0c2d9a on node-1"),
+            ("loki-blue-1", "node-1", "ingester loki-blue-1 on node-1"),
+            ("node-1", "node-1", "ingester 192.0.2.1:9464 on node-1"),
+            ("", "", "ingester 192.0.2.1:9464"),
+        ] {
+            assert_eq!(called(instance, node).label(), wanted);
+        }
     }
 
     #[test]

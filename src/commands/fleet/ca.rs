@@ -3,15 +3,15 @@
 //! Never changes anything. What stays true: a goal is reached only when every instance was seen to have
 //! reached it.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use serde::Serialize;
 use tokio::time::{Instant, sleep};
 
-use super::{Finder, chosen, text};
+use super::{Again, Finder, chosen, text};
 use crate::{
     cli::{CaArgs, CaSelection, GoalArg, OutputFormat},
-    commands::Stopped,
+    commands::{Stopped, print, print_json},
     config::{self, Auth, Environment},
     exit::Exit,
     fleet::Sweep,
@@ -22,6 +22,7 @@ use crate::{
         leaf::{CertFacts, KeyAlgorithm},
         pem,
         secret::Secret,
+        time::Timestamp,
         trust::Standing,
     },
     terminal::{Screen, Style, harmless},
@@ -151,8 +152,20 @@ pub(super) async fn run(
     let screen = Screen::stdout(|name| environment.get(name).map(String::as_str));
     let (to, from) = (args.selection.to.as_deref(), args.selection.from.as_deref());
     let until = Instant::now() + args.timeout;
+    let mut again = Again::default();
     loop {
-        let look = site.look(to, from).await?;
+        let look = match site.look(to, from).await {
+            Ok(look) => again.seen(look),
+            Err(error) if args.wait.is_some() => {
+                again.failed(error)?;
+                if Instant::now() >= until {
+                    return Ok(Exit::TimedOut); // why was said
+                }
+                sleep(LOOK_INTERVAL).await;
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
         let (change, rows) = (&look.sweep.change, &look.sweep.rows);
         let goal = args.wait.map(Goal::from);
         let blockers = goal
@@ -164,13 +177,10 @@ pub(super) async fn run(
             sleep(LOOK_INTERVAL.min(until - Instant::now())).await;
             continue;
         }
-        super::super::print(&match args.output {
-            OutputFormat::Json => format!(
-                "{}\n",
-                serde_json::to_string_pretty(&CaReport::of(&look, &site, &blockers))?
-            ),
-            OutputFormat::Text => render(&look, &site, &blockers, screen),
-        })?;
+        match args.output {
+            OutputFormat::Json => print_json(&CaReport::of(&look, &site, &blockers))?,
+            OutputFormat::Text => print(&render(&look, &site, &blockers, screen))?,
+        }
         return match goal {
             Some(_) if !blockers.is_empty() => Ok(Exit::TimedOut),
             _ => Ok(Exit::Done),
@@ -225,14 +235,22 @@ fn render(look: &Look, site: &Site, blockers: &[Blocker], screen: Screen) -> Str
         ));
     }
     let next = commands(look, site);
-    if !next.is_empty() {
-        out.push_str(&format!(
-            "next (for Vault: vault instead of bao):\n  {}\n",
-            next.join("\n  ")
-        ));
+    if let Some(first) = next.first() {
+        let when = match change.new {
+            Some(_) => "next",
+            None => {
+                "no change is under way; one begins with `certagent fleet ca rotate`, or by hand with"
+            }
+        };
+        let with_vault = if first.starts_with("bao ") {
+            " (Vault: `vault` instead of `bao`)"
+        } else {
+            ""
+        };
+        out.push_str(&format!("{when}{with_vault}:\n  {}\n", next.join("\n  ")));
     }
     if site.vault.is_none() {
-        out.push_str("set VAULT_ADDR (or BAO_ADDR) to see the issuers of the mount, and their ids in these commands\n");
+        out.push_str("set VAULT_ADDR (or BAO_ADDR) to see the issuers of the mount and the commands with their ids\n");
     }
     out
 }
@@ -252,104 +270,134 @@ pub(super) fn listed(blockers: &[Blocker], screen: Screen) -> String {
     out
 }
 
-/// What to run next, by hand, for OpenBao and for Vault.
+/// What to run next, by hand.
 fn commands(look: &Look, site: &Site) -> Vec<String> {
     let (change, mount) = (&look.sweep.change, &site.mount);
-    let both = |text: String| vec![format!("bao {text}")];
+    let Some(new) = &change.new else {
+        return begin(look, mount);
+    };
     let id = |one: &Authority| one.id.clone().unwrap_or_else(|| "<id>".to_owned());
-    let wait = |goal: &str| {
-        vec![format!(
-            "certagent fleet ca --wait {goal} --timeout 1h{}",
-            site.chosen
-        )]
-    };
-    let default = || {
-        change
-            .new
-            .as_ref()
-            .map(|new| both(format!("write {mount}/config/issuers default={}", id(new))))
-    };
-    let is_default = change.new.as_ref().is_some_and(|new| new.is_default);
+    let chosen = &site.chosen;
+    let wait = |goal: &str| format!("certagent fleet ca --wait {goal} --timeout 1h{chosen}");
+    let default = format!("bao write {mount}/config/issuers default={}", id(new));
+    let is_other_default = !new.is_default && new.id.is_some();
     match change.phase(&look.sweep.rows) {
-        CaPhase::OneRoot => {
-            let fields = look
-                .issuers
-                .iter()
-                .find(|(one, facts)| one.is_default && facts.self_signed);
-            let fields = fields.map(|(_, facts)| {
-                new_root(
-                    facts,
-                    None,
-                    look.sweep.at.to_string().get(..10).unwrap_or(""),
-                )
-            });
-            let fields = fields
-                .as_ref()
-                .and_then(|fields| fields.as_object())
-                .into_iter()
-                .flatten();
-            let fields: Vec<String> = fields
-                .map(|(key, value)| {
-                    format!(
-                        "{key}='{}'",
-                        harmless(value.as_str().unwrap_or(&value.to_string())).replace('\'', "")
-                    )
-                })
-                .collect();
-            if fields.is_empty() {
-                Vec::new()
-            } else {
-                both(format!(
-                    "write {mount}/root/generate/internal {}",
-                    fields.join(" ")
-                ))
-            }
-        }
-        CaPhase::NotTrusted => wait("trusted"),
-        CaPhase::Trusted => default().unwrap_or_default(),
-        CaPhase::Mixed if !is_default && site.vault.is_some() => default().unwrap_or_default(),
-        CaPhase::Mixed => wait("renewed"),
+        CaPhase::OneRoot | CaPhase::Done => Vec::new(),
+        CaPhase::NotTrusted => vec![wait("trusted")],
+        CaPhase::Trusted => vec![default],
+        CaPhase::Mixed | CaPhase::Renewed if is_other_default => vec![default],
+        CaPhase::Mixed => vec![wait("renewed")],
         CaPhase::Renewed => {
             let old = change.old.iter().filter(|one| one.id.is_some());
-            let mut all: Vec<String> = old
-                .flat_map(|one| both(format!("delete {mount}/issuer/{}", id(one))))
-                .collect();
-            all.extend(wait("removed"));
-            all
+            old.map(|one| format!("bao delete {mount}/issuer/{}", id(one)))
+                .chain([wait("removed")])
+                .collect()
         }
-        CaPhase::Done => Vec::new(),
     }
 }
 
-/// A root like `old`, named after it so that there is one at most.
+/// A root beside the one that issues.
+fn begin(look: &Look, mount: &str) -> Vec<String> {
+    let old = look
+        .issuers
+        .iter()
+        .find(|(one, facts)| one.is_default && facts.self_signed);
+    let made = old.map(|(_, facts)| {
+        let fields: Vec<String> = new_root(facts, None, look.sweep.at)
+            .iter()
+            .map(|(key, value)| format!("{key}={}", chosen::quoted(&harmless(value))))
+            .collect();
+        format!(
+            "bao write {mount}/root/generate/internal {}",
+            fields.join(" ")
+        )
+    });
+    made.into_iter().collect()
+}
+
+/// Characters of a common name (RFC 5280, appendix A.1: ub-common-name).
+const MAX_NAME_CHARS: usize = 64;
+
+/// Fields of a root like `old`. Vault takes its `issuer_name` once, so there is one at most. The common name
+/// has the time in it: people and some verifiers take two roots of one name for the same.
 pub(super) fn new_root(
     old: &CertFacts,
     common_name: Option<&str>,
-    today: &str,
-) -> serde_json::Value {
-    let name = old.common_name.clone().unwrap_or_else(|| "root".to_owned());
-    let is_date = |word: &str| {
-        word.len() == 10
-            && word
-                .bytes()
-                .all(|byte| byte.is_ascii_digit() || byte == b'-')
+    now: Timestamp,
+) -> BTreeMap<&'static str, String> {
+    let old_name = old.common_name.as_deref().unwrap_or("root");
+    let base = match old_name.rsplit_once(' ') {
+        Some((base, last)) if is_date(last.get(..10).unwrap_or(last)) => base,
+        _ => old_name,
     };
-    let base = name
-        .rsplit_once(' ')
-        .filter(|(_, last)| is_date(last))
-        .map_or(name.as_str(), |(base, _)| base);
-    let mut fields = serde_json::json!({
-        "common_name": common_name.map_or_else(|| format!("{base} {today}"), str::to_owned),
-        "issuer_name": format!("root-after-{}", old.sha256.get(..8).unwrap_or_default()),
-        "key_type": match old.key.algorithm {
-            KeyAlgorithm::Rsa => "rsa",
-            KeyAlgorithm::Ed25519 => "ed25519",
-            KeyAlgorithm::Ec | KeyAlgorithm::Other => "ec",
-        },
-        "ttl": format!("{}s", old.not_before.until(old.not_after).as_secs()),
-    });
+    let now = now.to_string();
+    let room = MAX_NAME_CHARS.saturating_sub(now.len() + 1);
+    let base: String = base.chars().take(room).collect();
+    let life = old.not_before.until(old.not_after).as_secs();
+    // Vault sets the start back by half a minute: a life that is not whole hours would grow each time.
+    let life = match life / 3_600 {
+        0 => format!("{life}s"),
+        hours => format!("{hours}h"),
+    };
+    let key_type = match old.key.algorithm {
+        KeyAlgorithm::Rsa => "rsa",
+        KeyAlgorithm::Ed25519 => "ed25519",
+        KeyAlgorithm::Ec | KeyAlgorithm::Other => "ec",
+    };
+    let short = old.sha256.get(..8).unwrap_or_default();
+    let mut fields = BTreeMap::from([
+        (
+            "common_name",
+            common_name.map_or_else(|| format!("{base} {now}"), str::to_owned),
+        ),
+        ("issuer_name", format!("root-after-{short}")),
+        ("key_type", key_type.to_owned()),
+        ("ttl", life),
+    ]);
     if matches!(old.key.algorithm, KeyAlgorithm::Ec | KeyAlgorithm::Rsa) {
-        fields["key_bits"] = old.key.bits.into();
+        fields.insert("key_bits", old.key.bits.to_string());
     }
     fields
+}
+
+fn is_date(word: &str) -> bool {
+    let is_right = |(at, byte): (usize, u8)| match at {
+        4 | 7 => byte == b'-',
+        _ => byte.is_ascii_digit(),
+    };
+    word.len() == 10 && word.bytes().enumerate().all(is_right)
+}
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, KeyPair};
+
+    use super::*;
+
+    fn root(name: &str) -> CertFacts {
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.not_before = rcgen::date_time_ymd(2026, 1, 1);
+        params.not_after = rcgen::date_time_ymd(2027, 1, 1) + Duration::from_secs(30);
+        let made = params.self_signed(&KeyPair::generate().unwrap()).unwrap();
+        CertFacts::read(made.der()).unwrap()
+    }
+
+    #[test]
+    fn each_new_root_has_a_name_of_its_own_and_the_life_of_the_old_one() {
+        let at = |secs: i64| Timestamp::from_unix_secs(1_900_000_000 + secs);
+        let named = |name: &str, secs| new_root(&root(name), None, at(secs))["common_name"].clone();
+        let first = named("Loki CA", 0);
+        assert_eq!(first, "Loki CA 2030-03-17T17:46:40Z");
+        assert_eq!(named(&first, 1), "Loki CA 2030-03-17T17:46:41Z");
+        assert_eq!(named("Loki CA 2030-03-17", 0), first, "of an older version");
+        assert_eq!(named("Loki 2030", 0), "Loki 2030 2030-03-17T17:46:40Z");
+        assert_eq!(named(&"ä".repeat(70), 0).chars().count(), MAX_NAME_CHARS);
+        let fields = new_root(&root("x"), Some("mine"), at(0));
+        assert_eq!(
+            (&*fields["common_name"], &*fields["ttl"]),
+            ("mine", "8760h")
+        );
+    }
 }

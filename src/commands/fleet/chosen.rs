@@ -40,7 +40,7 @@ fn option(name: &str, value: Option<&str>) -> String {
 }
 
 /// A word for a shell (POSIX, 2.2.2 "Single-Quotes").
-fn quoted(word: &str) -> String {
+pub(super) fn quoted(word: &str) -> String {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:,/".contains(&byte);
     if word.bytes().all(is_plain) {
         return word.to_owned();

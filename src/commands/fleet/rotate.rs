@@ -13,9 +13,8 @@ use std::{
 use tokio::time::{Instant, sleep};
 
 use super::{
-    Finder,
+    Again, Finder,
     ca::{LOOK_INTERVAL, Look, Site, listed, new_root},
-    text,
 };
 use crate::{
     cli::{CaSelection, RotateArgs},
@@ -23,9 +22,12 @@ use crate::{
     config::Environment,
     exit::Exit,
     fleet::catalogue::Catalogue,
-    model::fleet::{
-        Row,
-        ca::{Authority, Blocker, CaPhase, Change, Goal, Hindrance},
+    model::{
+        fleet::{
+            Row,
+            ca::{Authority, Blocker, CaPhase, Change, Goal, Hindrance},
+        },
+        foreign::shortened,
     },
     terminal::{Screen, Style, harmless},
     vault::Vault,
@@ -43,14 +45,16 @@ struct Rotation<'a> {
     site: Site,
     screen: Screen,
     nomad: Option<Catalogue>,
-    /// What comes and what goes, once a look has shown it: by id or fingerprint.
+    /// What comes and what goes, by id or fingerprint: the operator's choice, else what the first look has shown.
     to: Option<String>,
     from: Option<String>,
+    is_named: bool,
     /// Agents that were asked for a renewal.
     asked: BTreeSet<String>,
     /// What is waited for, since when, and what was said of it.
     waiting: Option<(Goal, Instant)>,
     said: String,
+    again: Again,
 }
 
 pub(super) async fn run(
@@ -95,9 +99,11 @@ pub(super) async fn run(
             .map_err(|why| Stopped::usage(why, "see certagent fleet --help"))?,
         to: selection.to.clone(),
         from: selection.from.clone(),
+        is_named: false,
         asked: BTreeSet::new(),
         waiting: None,
         said: String::new(),
+        again: Again::default(),
     };
     if args.abort {
         run.turn_round().await?;
@@ -124,6 +130,26 @@ impl Rotation<'_> {
         let old = old.ok_or_else(|| stopped("the old root is no issuer of the mount any more"))?;
         self.to = Some(old.sha256.clone());
         self.from = Some(new.sha256);
+        Ok(print("going back: what came goes, and what went comes\n")?)
+    }
+
+    /// Says once which CA comes and which goes, and keeps to these.
+    fn name(&mut self, new: &Authority, old: &[Authority]) -> anyhow::Result<()> {
+        if self.is_named {
+            return Ok(());
+        }
+        if let [_, _, ..] = old {
+            let names: Vec<String> = old.iter().map(shown).collect();
+            let text = format!("more than one CA could go: {}", names.join(", "));
+            return Err(Stopped::usage(text, "name it with --from").into());
+        }
+        print(&format!("new: {}\n", shown(new)))?;
+        self.to = Some(new.sha256.clone());
+        if let Some(old) = old.first() {
+            print(&format!("old: {}\n", shown(old)))?;
+            self.from = Some(old.sha256.clone());
+        }
+        self.is_named = true;
         Ok(())
     }
 
@@ -135,26 +161,28 @@ impl Rotation<'_> {
 
     /// One look, and what follows from it; true at the end.
     async fn step(&mut self) -> anyhow::Result<bool> {
-        let look = self.look().await?;
+        let look = match self.look().await {
+            Ok(look) => self.again.seen(look),
+            Err(error) => {
+                if self
+                    .waiting
+                    .is_none_or(|(_, began)| began.elapsed() >= self.args.timeout)
+                {
+                    return Err(error);
+                }
+                self.again.failed(error)?;
+                sleep(LOOK_INTERVAL).await;
+                return Ok(false);
+            }
+        };
         let (change, rows) = (&look.sweep.change, &look.sweep.rows);
         let phase = change.phase(rows);
         let Some(new) = &change.new else {
             self.make_root(&look).await?;
             return Ok(false);
         };
-        if self.to.is_none() {
-            print(&format!("comes: {}\n", shown(new)))?;
-            self.to = Some(new.sha256.clone());
-        }
-        if let (None, [old]) = (&self.from, change.old.as_slice()) {
-            print(&format!("goes:  {}\n", shown(old)))?;
-            self.from = Some(old.sha256.clone());
-        }
-        if self.from.is_none() && change.old.len() > 1 {
-            let names: Vec<String> = change.old.iter().map(shown).collect();
-            let text = format!("more than one CA could go: {}", names.join(", "));
-            return Err(Stopped::usage(text, "name it with --from").into());
-        }
+        self.name(new, &change.old)?;
+        self.end_of_wait(change, rows)?;
         let issuing = change
             .old
             .iter()
@@ -238,18 +266,23 @@ impl Rotation<'_> {
             let text = "a new issuer would become the default one at once, before it is trusted";
             return Err(Stopped::usage(text, hint).into());
         }
-        let today = look.sweep.at.to_string();
-        let fields = new_root(
-            old,
-            self.args.common_name.as_deref(),
-            today.get(..10).unwrap_or_default(),
-        );
+        let name = self.args.common_name.as_deref();
+        let mut others = look.issuers.iter().map(|(_, facts)| facts);
+        if name.is_some() && others.any(|one| one.common_name.as_deref() == name) {
+            let text = "the mount has a CA with that --common-name: two of one name are confused";
+            return Err(Stopped::usage(text, "choose another name").into());
+        }
+        let fields = new_root(old, name, look.sweep.at);
+        let shown: Vec<String> = fields
+            .iter()
+            .map(|(key, value)| format!("{key}={value}"))
+            .collect();
         self.confirm(&format!(
             "make a root beside {}: {}",
             harmless(&old.subject),
-            harmless(&fields.to_string())
+            harmless(&shown.join(", "))
         ))?;
-        let made = vault.make_root(mount, &fields).await;
+        let made = vault.make_root(mount, &serde_json::json!(fields)).await;
         // Another run may have made it in this moment: the name is the same.
         match (made, self.look().await?.sweep.change.new) {
             (Err(failure), None) => Err(failure.into()),
@@ -314,6 +347,7 @@ impl Rotation<'_> {
                     "{}: not asked for a renewal: {why}\n",
                     row.who.label()
                 ))?;
+                self.said.clear();
             }
             self.asked.insert(row.who.instance.clone());
         }
@@ -351,24 +385,46 @@ impl Rotation<'_> {
         Ok(())
     }
 
+    /// The whole bar, when what was waited for is there.
+    fn end_of_wait(&mut self, change: &Change, rows: &[Row]) -> io::Result<()> {
+        let Some((goal, _)) = self.waiting else {
+            return Ok(());
+        };
+        if change.blockers(goal, rows).is_empty() {
+            self.show(goal, &[], rows.len())?;
+            self.waiting = None;
+        }
+        Ok(())
+    }
+
+    /// A bar and the first blocker; on a terminal they take the place of the last ones.
     fn show(&mut self, goal: Goal, blockers: &[Blocker], all: usize) -> io::Result<()> {
         let done = all.saturating_sub(blockers.len());
         let part = done as f64 / all.max(1) as f64;
-        let bar = text::bar(part, PROGRESS_CHARS, Style::Good, self.screen);
-        let first = blockers
-            .first()
-            .map_or_else(String::new, |one| format!("  {one}"));
-        let line = format!("{} {bar} {done} of {all}{first}\n", words(goal));
-        if line == self.said {
+        let bar = self.screen.cells(part, PROGRESS_CHARS, Style::Good);
+        let mut text = format!("{} {bar} {done} of {all}\n", words(goal));
+        if let Some(first) = blockers.first() {
+            // a line that the terminal breaks could not be taken back
+            let room = self.screen.columns().unwrap_or(usize::MAX);
+            let first = shortened(&first.to_string(), room.saturating_sub(6));
+            text.push_str(&format!("  {first}\n"));
+        }
+        if text == self.said {
             return Ok(());
         }
-        let up = if self.screen.is_terminal() && self.said.starts_with(words(goal)) {
-            "\x1b[A\x1b[K"
+        let is_next = self.screen.is_terminal() && self.said.starts_with(words(goal));
+        let up = if is_next {
+            self.said.lines().count()
         } else {
-            ""
+            0
         };
-        print(&format!("{up}{line}"))?;
-        self.said = line;
+        let back = if up > 0 {
+            format!("\x1b[{up}A\x1b[J")
+        } else {
+            String::new()
+        };
+        print(&format!("{back}{text}"))?;
+        self.said = text;
         Ok(())
     }
 }
@@ -382,9 +438,9 @@ fn words(goal: Goal) -> &'static str {
 }
 
 fn shown(one: &Authority) -> String {
-    format!(
-        "{} ({})",
-        harmless(&one.subject),
-        one.sha256.get(..8).unwrap_or_default()
-    )
+    let short = one.sha256.get(..8).unwrap_or_default();
+    match one.subject.as_str() {
+        "" => short.to_owned(),
+        subject => format!("{} ({short})", harmless(subject)),
+    }
 }

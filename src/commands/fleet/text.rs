@@ -1,7 +1,10 @@
 //! The fleet for people: tables and bars.
 
 use crate::{
-    fleet::{Sweep, page::cell},
+    fleet::{
+        Sweep,
+        page::{LEGEND, cell},
+    },
     model::{
         duration,
         fleet::{Row, RowState, anchors, summary},
@@ -15,9 +18,6 @@ const LIFE_CHARS: usize = 8;
 
 /// Lines about what is wrong below one row.
 const MAX_TROUBLES: usize = 2;
-
-/// Instances whose cells fit in the matrix of a terminal; a fleet that is larger has the page.
-const MAX_MATRIX_ROWS: usize = 1_000;
 
 const HEAD: [&str; 12] = [
     "STATE",
@@ -77,12 +77,12 @@ pub(super) fn table(sweep: &Sweep, wide: bool, screen: Screen) -> String {
         .min();
     let ends = ends.map_or_else(String::new, |at| {
         format!(
-            "; the first one ends in {}",
+            "; the first certificate expires in {}",
             duration::brief(sweep.at.until(at))
         )
     });
     text.push_str(&format!(
-        "\nof {}: {}{ends}; trust: {phase}\n",
+        "\n{} instances: {}{ends}; trust: {phase}\n",
         sweep.rows.len(),
         counts.join(", ")
     ));
@@ -113,7 +113,8 @@ fn line(
                 Some((screen, style, row, now)) if HEAD[at] == "LEFT" && screen.is_terminal() => {
                     match &row.leaf {
                         Some(leaf) => {
-                            format!("{} {cell}", bar(leaf.left(now), LIFE_CHARS, style, screen))
+                            let bar = screen.cells(leaf.left(now), LIFE_CHARS, style);
+                            format!("{bar} {cell}")
                         }
                         None => format!("{} {cell}", " ".repeat(LIFE_CHARS)),
                     }
@@ -123,16 +124,6 @@ fn line(
             }
         });
     padded.collect::<Vec<_>>().join("  ").trim_end().to_owned()
-}
-
-/// A part of a whole as a bar of so many cells.
-pub(super) fn bar(part: f64, cells: usize, style: Style, screen: Screen) -> String {
-    let full = ((part.clamp(0.0, 1.0) * cells as f64).round() as usize).min(cells);
-    format!(
-        "{}{}",
-        screen.paint(style, &"█".repeat(full)),
-        "░".repeat(cells - full)
-    )
 }
 
 fn cells(row: &Row, now: Timestamp, wide: bool) -> Vec<String> {
@@ -148,15 +139,12 @@ fn cells(row: &Row, now: Timestamp, wide: bool) -> Vec<String> {
     let mut cells = vec![
         row.state.name().to_owned(),
         short(&row.who.component, 24),
-        short(&row.who.instance, 8),
-        short(
-            if row.who.node.is_empty() {
-                &row.who.address
-            } else {
-                &row.who.node
-            },
-            24,
-        ),
+        if wide {
+            short(&row.who.instance, 0)
+        } else {
+            short(row.who.short(), 24)
+        },
+        short(&row.who.node, 24),
         leaf.map_or_else(none, |leaf| {
             format!(
                 "{} ({:.0} %)",
@@ -191,20 +179,8 @@ pub(super) fn matrix(sweep: &Sweep, screen: Screen) -> String {
     let known = anchors(&sweep.rows);
     let mut text = String::new();
     for anchor in &known {
-        let is = |sha256: &str| sha256 == anchor.sha256;
-        let mark = match (
-            sweep.change.new.as_ref().is_some_and(|one| is(&one.sha256)),
-            sweep.change.old.iter().any(|one| is(&one.sha256)),
-        ) {
-            (true, _) => "new",
-            (_, true) => "old",
-            _ => "",
-        };
-        text.push_str(&format!(
-            "{}  {mark:3}  {}\n",
-            anchor.short(),
-            anchor.subject
-        ));
+        let (short, mark) = (anchor.short(), sweep.change.mark(anchor));
+        text.push_str(&format!("{short}  {mark:3}  {}\n", anchor.subject));
     }
     let width = sweep
         .rows
@@ -221,7 +197,7 @@ pub(super) fn matrix(sweep: &Sweep, screen: Screen) -> String {
         "\n{}\n",
         screen.paint(Style::Faint, head.trim_end())
     ));
-    for row in sweep.rows.iter().take(MAX_MATRIX_ROWS) {
+    for row in &sweep.rows {
         let cells: Vec<String> = known
             .iter()
             .map(|one| format!("{:8}", cell(row, one)))
@@ -237,6 +213,5 @@ pub(super) fn matrix(sweep: &Sweep, screen: Screen) -> String {
         );
         text.push('\n');
     }
-    text.push_str("● loaded by the application  ◑ in CA.pem only  ○ in CA.pem, not known whether loaded  ✓ own certificate is signed by it\n");
-    text
+    text + LEGEND + "\n"
 }

@@ -10,7 +10,7 @@ use std::{collections::BTreeSet, fmt};
 
 use serde::Serialize;
 
-use super::{LeafRow, Row, anchors};
+use super::{AnchorRow, LeafRow, Row, anchors};
 use crate::{leaf::CertFacts, time::Timestamp};
 
 /// A CA certificate that takes part: an issuer of the mount, an anchor, or both.
@@ -377,6 +377,17 @@ impl Change {
             CaPhase::Renewed
         } else {
             CaPhase::Done
+        }
+    }
+
+    /// What an anchor is in it: `new`, `old`, or neither.
+    #[must_use]
+    pub fn mark(&self, anchor: &AnchorRow) -> &'static str {
+        let is = |one: &Authority| one.sha256 == anchor.sha256;
+        match (self.new.as_ref().is_some_and(is), self.old.iter().any(is)) {
+            (true, _) => "new",
+            (_, true) => "old",
+            _ => "",
         }
     }
 
