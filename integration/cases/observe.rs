@@ -95,7 +95,14 @@ fn health_and_metrics_are_served_and_nothing_else() {
     assert_eq!(ready["ready"], true, "{ready}");
     assert_eq!(ready["certificates"][0]["name"], "demo");
     assert_eq!(get(&address, "/live").status, 200);
-    let scrape = get(&address, "/metrics");
+    let plain = get(&address, "/metrics");
+    let head = plain.head.to_ascii_lowercase();
+    assert!(head.contains("content-type: text/plain; version=0.0.4"));
+    let accept = [(
+        "Accept",
+        "application/openmetrics-text;version=1.0.0,text/plain;q=0.3",
+    )];
+    let scrape = http::request(&address, None, "GET", "/metrics", &accept, None).unwrap();
     let head = scrape.head.to_ascii_lowercase();
     assert!(head.contains("content-type: application/openmetrics-text; version=1.0.0"));
     let described: BTreeSet<String> = scrape
@@ -448,6 +455,22 @@ fn the_alerts_pass_their_unit_tests_and_each_has_one() {
             String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{said}");
     }
+}
+
+#[test]
+#[ignore = "needs promtool"]
+fn promtool_finds_nothing_wrong_with_what_curl_gets() {
+    let stage = Stage::new();
+    let (_agent, address) = stage.agent();
+    stage.wait_until_ready(&address);
+    let file = tempfile::NamedTempFile::new().unwrap();
+    fs::write(&file, get(&address, "/metrics").text).unwrap();
+    let output = Command::new(tool("promtool"))
+        .args(["check", "metrics"])
+        .stdin(file.reopen().unwrap())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
 }
 
 #[test]

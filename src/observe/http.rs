@@ -11,8 +11,8 @@ use axum::{
     body::Body,
     extract::{Path, RawQuery, State},
     http::{
-        HeaderValue, StatusCode,
-        header::{CACHE_CONTROL, CONNECTION, CONTENT_TYPE},
+        HeaderMap, HeaderValue, StatusCode,
+        header::{ACCEPT, CACHE_CONTROL, CONNECTION, CONTENT_TYPE},
     },
     middleware::map_response,
     response::{IntoResponse as _, Response},
@@ -230,9 +230,11 @@ async fn ready(State(seen): State<AgentView>) -> (StatusCode, Response) {
     (status, pretty(&ready))
 }
 
-async fn exposition(State(seen): State<AgentView>) -> Response {
-    match metrics::exposition(seen.view()) {
-        Ok(text) => ([(CONTENT_TYPE, metrics::MEDIA_TYPE)], text).into_response(),
+async fn exposition(State(seen): State<AgentView>, headers: HeaderMap) -> Response {
+    let accept = headers.get(ACCEPT).and_then(|value| value.to_str().ok());
+    let format = metrics::Format::accepted(accept.unwrap_or_default());
+    match metrics::exposition(seen.view(), format) {
+        Ok(text) => ([(CONTENT_TYPE, format.media_type())], text).into_response(),
         Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }
 }

@@ -20,8 +20,35 @@ use crate::model::time::Timestamp;
 
 pub use table::METRICS;
 
-/// Media type of the answer (OpenMetrics 1.0).
-pub const MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+/// How the values are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// OpenMetrics 1.0, for whoever names it.
+    OpenMetrics,
+    /// The text format of Prometheus, version 0.0.4, which every reader knows.
+    Text,
+}
+
+impl Format {
+    /// The one for a request with this header `Accept`.
+    #[must_use]
+    pub fn accepted(accept: &str) -> Self {
+        if accept.contains("application/openmetrics-text") {
+            Self::OpenMetrics
+        } else {
+            Self::Text
+        }
+    }
+
+    /// Media type of the answer.
+    #[must_use]
+    pub fn media_type(self) -> &'static str {
+        match self {
+            Self::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
+            Self::Text => "text/plain; version=0.0.4; charset=utf-8",
+        }
+    }
+}
 
 /// What a metric is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,15 +92,20 @@ impl Metric {
     /// The name of its samples, as in queries: `certagent_failures_total`.
     #[must_use]
     pub fn name(&self) -> String {
-        let unit = self
-            .unit
-            .map_or_else(String::new, |unit| format!("_{unit}"));
         let suffix = match self.kind {
             MetricKind::Gauge => "",
             MetricKind::Counter => "_total",
             MetricKind::Info => "_info",
         };
-        format!("{}{unit}{suffix}", self.stem)
+        self.family() + suffix
+    }
+
+    /// What OpenMetrics describes: the name without the suffix of its kind.
+    fn family(&self) -> String {
+        let unit = self
+            .unit
+            .map_or_else(String::new, |unit| format!("_{unit}"));
+        format!("{}{unit}", self.stem)
     }
 }
 
@@ -120,16 +152,45 @@ fn seconds(millis: i64) -> f64 {
 }
 
 /// The whole exposition.
-/// OpenMetrics 1.0.0, text format.
 ///
 /// # Errors
 /// Never in practice: writing into memory.
-pub fn exposition(view: View) -> Result<String, fmt::Error> {
+pub fn exposition(view: View, format: Format) -> Result<String, fmt::Error> {
     let mut registry = Registry::default();
     registry.register_collector(Box::new(Scrape(view)));
     let mut out = String::new();
     text::encode(&mut out, &registry)?;
-    Ok(out)
+    Ok(match format {
+        Format::OpenMetrics => out,
+        Format::Text => plain(&out),
+    })
+}
+
+/// OpenMetrics in the text format of Prometheus: it describes a metric by the name of its samples, has
+/// neither units nor an end, and an info is a gauge. Samples are the same.
+fn plain(openmetrics: &str) -> String {
+    let mut out = String::with_capacity(openmetrics.len());
+    for line in openmetrics.lines() {
+        let Some(described) = line.strip_prefix("# ") else {
+            out.push_str(line);
+            out.push('\n');
+            continue;
+        };
+        let mut words = described.splitn(3, ' ');
+        let (Some(what @ ("HELP" | "TYPE")), Some(family), Some(text)) =
+            (words.next(), words.next(), words.next())
+        else {
+            continue;
+        };
+        let metric = METRICS.iter().find(|metric| metric.family() == family);
+        let name = metric.map_or_else(|| family.to_owned(), Metric::name);
+        let text = match (what, text) {
+            ("TYPE", "info") => "gauge",
+            _ => text,
+        };
+        out.push_str(&format!("# {what} {name} {text}\n"));
+    }
+    out
 }
 
 #[derive(Debug)]

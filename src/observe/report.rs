@@ -274,7 +274,7 @@ mod tests {
         let view = view(status);
         let report = serde_json::to_value(Report::from(&view)).unwrap();
         let one = &report["certificates"][0];
-        let text = metrics::exposition(view).unwrap();
+        let text = metrics::exposition(view, metrics::Format::OpenMetrics).unwrap();
         let sample = |name: &str| {
             let line = text.lines().find(|line| line.starts_with(name));
             let value = line.and_then(|line| line.rsplit(' ').next());

@@ -23,7 +23,7 @@ fn exposition(status: &Status, now: Timestamp) -> String {
         log_lines_dropped: 0,
         vault_plain_http: false,
     };
-    metrics::exposition(view).unwrap()
+    metrics::exposition(view, metrics::Format::Text).unwrap()
 }
 
 #[tokio::test(start_paused = true)]

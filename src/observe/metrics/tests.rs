@@ -55,7 +55,7 @@ fn sampled(text: &str) -> BTreeSet<String> {
 
 #[test]
 fn every_metric_of_the_table_has_a_sample_and_every_sample_is_in_the_table() {
-    let text = exposition(full()).unwrap();
+    let text = exposition(full(), Format::OpenMetrics).unwrap();
     let table: BTreeSet<String> = METRICS.iter().map(Metric::name).collect();
     assert_eq!(sampled(&text), table);
     assert_eq!(table.len(), METRICS.len(), "no name twice");
@@ -68,19 +68,16 @@ fn metrics_without_a_sample_are_described_all_the_same() {
         statuses: Vec::new(),
         ..full()
     };
-    let text = exposition(view).unwrap();
+    let text = exposition(view, Format::OpenMetrics).unwrap();
     for metric in METRICS {
-        let unit = metric
-            .unit
-            .map_or_else(String::new, |unit| format!("_{unit}"));
-        let line = format!("# TYPE {}{unit} {}\n", metric.stem, metric.kind.name());
+        let line = format!("# TYPE {} {}\n", metric.family(), metric.kind.name());
         assert!(text.contains(&line), "{line}");
     }
 }
 
 #[test]
 fn samples_have_the_labels_and_values_of_the_status() {
-    let text = exposition(full()).unwrap();
+    let text = exposition(full(), Format::OpenMetrics).unwrap();
     for line in [
         "certagent_certificate_not_after_timestamp_seconds{certificate=\"ingester\"} 1900777600.0",
         "certagent_certificate_info{certificate=\"ingester\",serial=\"0a:0b\",generation=\"001900000000000\"} 1",
@@ -96,6 +93,48 @@ fn samples_have_the_labels_and_values_of_the_status() {
         assert!(text.lines().any(|one| one == line), "{line}\n{text}");
     }
     assert!(text.contains(r#"subject="CN=root, O=\"a\\b\"""#), "{text}");
+}
+
+#[test]
+fn the_text_format_describes_each_metric_by_its_name_and_has_the_same_samples() {
+    let samples = |format| {
+        let text = exposition(full(), format).unwrap();
+        let lines = text.lines().filter(|line| !line.starts_with('#'));
+        lines.map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(samples(Format::Text), samples(Format::OpenMetrics));
+    let text = exposition(full(), Format::Text).unwrap();
+    for metric in METRICS {
+        let kind = match metric.kind {
+            MetricKind::Info => "gauge",
+            kind => kind.name(),
+        };
+        for line in [
+            format!("# TYPE {} {kind}", metric.name()),
+            format!("# HELP {} {}.", metric.name(), metric.help),
+        ] {
+            assert!(text.lines().any(|one| one == line), "{line}\n{text}");
+        }
+    }
+    assert!(
+        !text.contains("# UNIT") && !text.contains("# EOF"),
+        "{text}"
+    );
+}
+
+#[test]
+fn openmetrics_is_for_those_that_name_it() {
+    for (accept, format) in [
+        ("", Format::Text),
+        ("*/*", Format::Text),
+        ("text/plain;version=0.0.4;q=1,*/*;q=0.1", Format::Text),
+        (
+            "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.3,*/*;q=0.2",
+            Format::OpenMetrics,
+        ),
+    ] {
+        assert_eq!(Format::accepted(accept), format, "{accept}");
+    }
 }
 
 #[test]
