@@ -312,6 +312,12 @@ fn a_dry_run_asks_for_nothing_and_says_what_would_be_refused() {
     assert_eq!(output.status.code(), Some(4), "{report}");
     let reason = report["would_be_refused"][0].as_str().unwrap();
     assert!(reason.contains("loki.example.com"), "{reason}");
+    let mut command = place.one("issue");
+    let output = command.args(["--dry-run", "--role", "absent"]).output();
+    let output = output.unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(4), "{text}");
+    assert!(text.contains("has no role absent"), "{text}");
     assert_eq!(issued(server), before);
 }
 

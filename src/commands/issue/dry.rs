@@ -12,7 +12,7 @@ use crate::{
     config::{CertConfig, Config},
     exit::Exit,
     model::{
-        failure::Failure,
+        failure::{Failure, FailureClass},
         origin::{ChosenOrigin, KeyOrigin},
         role,
     },
@@ -105,12 +105,27 @@ async fn look(certificate: &CertConfig, vault: &Vault) -> Outlook {
                 }
             }
         }
+        Err(failure) if failure.class == FailureClass::Misconfigured => {
+            outlook.refused.push(absent(&failure, certificate));
+        }
         Err(failure) => outlook.notes.push(format!(
             "what role {} allows is not known, as its reading is often denied: {failure}",
             request.role
         )),
     }
     outlook
+}
+
+/// Vault says nothing but 404 where a role is not there.
+fn absent(failure: &Failure, certificate: &CertConfig) -> String {
+    let request = &certificate.request;
+    match failure.code.as_str() {
+        "empty-list" => format!(
+            "the mount {} has no role {}; make it, or name another one (--role)",
+            request.mount, request.role
+        ),
+        _ => failure.to_string(),
+    }
 }
 
 fn text(
