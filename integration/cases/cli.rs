@@ -59,8 +59,6 @@ fn no_help_is_longer_than_two_screens_and_help_settings_has_the_rest() {
         let long = run([command.as_str(), "--help"], &[]).out;
         let lines = long.lines().count();
         assert!(lines <= LONGEST_HELP, "{command}: {lines} lines\n{long}");
-        let wide = long.lines().find(|line| line.chars().count() > 100);
-        assert_eq!(wide, None, "{command}: clap breaks it in two");
         assert_eq!(long, run([command.as_str(), "-h"], &[]).out, "{command}");
         assert_eq!(long, run(["help", command.as_str()], &[]).out, "{command}");
         if long.contains("--config <FILE>") {
@@ -76,6 +74,14 @@ fn no_help_is_longer_than_two_screens_and_help_settings_has_the_rest() {
     let unknown = run(["help", "renwe"], &[]);
     assert_eq!(unknown.code, code(Exit::Usage));
     assert!(unknown.err.contains("certagent help"), "{}", unknown.err);
+}
+
+#[test]
+fn no_line_of_a_help_text_is_so_long_that_clap_breaks_it_in_two() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/cli/help.rs");
+    let text = fs::read_to_string(path).unwrap();
+    let wide = text.lines().find(|line| line.chars().count() > 100);
+    assert_eq!(wide, None);
 }
 
 #[test]
@@ -310,13 +316,13 @@ fn the_words_of_a_command_may_begin_with_a_hyphen() {
 
 #[test]
 fn the_file_can_come_from_a_variable() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("configs/ingester.hcl");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("configs/loki.hcl");
     let ran = run(
         ["check-config"],
         &[("CERTAGENT_CONFIG", path.to_str().unwrap())],
     );
     assert_eq!(ran.code, code(Exit::Done), "{}", ran.err);
-    assert!(ran.out.contains("configs/ingester.hcl:"));
+    assert!(ran.out.contains("configs/loki.hcl:"));
 }
 
 #[test]

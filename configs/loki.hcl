@@ -1,8 +1,6 @@
-# certagent for Loki's distributor.
+# certagent for a component of Loki.
 #
-# No client dials it over gRPC in this layout; it needs the certificate as a client of the ingesters.
-#
-#   certagent run -c configs/distributor.hcl
+#   certagent run -c configs/loki.hcl
 #
 # On Nomad nothing of this is needed: the component is the group's name, and addresses, directories and
 # the JWT come from Nomad's variables.
@@ -17,9 +15,11 @@ auth "jwt" {
   path = "/secrets/nomad_certagent.jwt"
 }
 
-certificate "distributor" {
-  # Common name loki-distributor.service.consul.
-  component = "distributor"
+certificate "loki" {
+  # Gives the common name loki-ingester.service.consul. One of compactor, distributor, index-gateway,
+  # ingester, querier, query-frontend, query-scheduler, ruler. Who dials which by IP address and which
+  # by name: docs/loki.md.
+  component = "ingester"
 
   # Addresses that peers dial. A node's own address comes best from CERTAGENT_NODE_IP.
   ip_sans = ["192.0.2.10"]
