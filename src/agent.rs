@@ -377,7 +377,7 @@ async fn failed_at_start(mut statuses: Vec<watch::Receiver<Status>>, deadline: I
     }
     match exit {
         Some(exit) => {
-            error!("nothing could be published before the deadline of the first start; giving up");
+            error!("no certificate within startup_timeout; giving up");
             exit
         }
         None => pending().await,

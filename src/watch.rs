@@ -39,7 +39,7 @@ const MAX_DEBOUNCE: Duration = Duration::from_millis(500);
 
 /// The system refuses to watch; the caller falls back on looking at intervals.
 #[derive(Clone, Debug, thiserror::Error)]
-#[error("could not watch {}: {reason}", path.display())]
+#[error("could not watch {}: {reason}", what(path))]
 pub struct WatchError {
     /// The directory, or `.` when watching as such is not possible.
     pub path: PathBuf,
@@ -265,6 +265,14 @@ impl Changes {
             }
             seen = now;
         }
+    }
+}
+
+fn what(path: &Path) -> String {
+    if path == Path::new(".") {
+        "for changed files".to_owned()
+    } else {
+        path.display().to_string()
     }
 }
 

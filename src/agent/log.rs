@@ -51,7 +51,7 @@ pub(super) fn key_origin(accepted: &ChosenOrigin) {
     match &accepted.because {
         Some(code) => info!(
             %code,
-            "the private key is {} from now on, because another order was refused",
+            "the private key is {} from now on, because another request was refused",
             accepted.origin
         ),
         None => info!("the private key is {} again", accepted.origin),

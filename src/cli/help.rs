@@ -98,6 +98,9 @@ Example:
   certagent wait --ready-file alloc/certagent/ready.json --timeout 4m";
 
 pub(super) const STATUS: &str = "\
+SERVING is what a probe saw last: current, old, or unknown, as always without a probe. RELOAD is n/a
+where the application needs none.
+
 Exits with 0 when every certificate is ready, with 1 when one is not or the agent does not answer.
 
 Examples:
@@ -133,9 +136,9 @@ Examples:
 
 pub(super) const FLEET_CA_ROTATE: &str = "\
 Makes a new root (or takes --to), waits until every instance trusts it, makes it the default issuer,
-has the certificates renewed, and removes the old root when no certificate of it is left. It remembers
-nothing: end it at any moment and call it again, from any machine. When an instance cannot follow, it
-stops before the step that would hurt and names it.
+has the certificates renewed, and removes the old root when no certificate of it is left. It
+remembers nothing: end it at any moment and call it again, from any machine. When an instance
+cannot follow, it stops before the step that would hurt and names it.
 
 Examples:
   Ask before each step:

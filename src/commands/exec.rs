@@ -196,8 +196,7 @@ async fn published(statuses: &[watch::Receiver<Status>], deadline: Instant) -> R
         };
         if let Some(class) = settled.failed_with() {
             error!(
-                "no certificate {} before the deadline of the first start; the command needs it and \
-                 is not started",
+                "no certificate {} within startup_timeout; the command needs it and is not started",
                 settled.name
             );
             return Err(class.into());

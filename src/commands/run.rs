@@ -167,7 +167,7 @@ impl Sidecar {
         );
         if config.status.is_none() {
             info!(
-                "no status socket: set status-socket so that `certagent status` can ask this agent"
+                "no status socket, so `certagent status` can't ask this agent: give --status-socket PATH"
             );
         }
         for part in hardening::report() {

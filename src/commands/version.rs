@@ -11,20 +11,24 @@ use crate::{
 };
 
 /// The commit that it was built from.
-const COMMIT: &str = match option_env!("CERTAGENT_COMMIT") {
-    Some(commit) if !commit.is_empty() => commit,
-    _ => "unknown",
+const COMMIT: Option<&str> = match option_env!("CERTAGENT_COMMIT") {
+    Some(commit) if !commit.is_empty() => Some(commit),
+    _ => None,
 };
 
 pub(super) fn run(args: &VersionArgs) -> anyhow::Result<Exit> {
     let version = env!("CARGO_PKG_VERSION");
     let dev = cfg!(feature = "dev");
     print(&match args.output {
-        OutputFormat::Text => format!("certagent {version}\ncommit: {COMMIT}\ndev: {dev}\n"),
+        OutputFormat::Text => {
+            let commit = COMMIT.unwrap_or("unknown (CERTAGENT_COMMIT was not set at build time)");
+            let dev = if dev { "yes" } else { "no" };
+            format!("certagent {version}\ncommit: {commit}\ndemo (certagent dev): {dev}\n")
+        }
         OutputFormat::Json => {
             format!(
                 "{:#}\n",
-                json!({ "version": version, "commit": COMMIT, "dev": dev })
+                json!({ "version": version, "commit": COMMIT.unwrap_or("unknown"), "dev": dev })
             )
         }
     })?;

@@ -418,7 +418,7 @@ pub const CHECKS: &[Check] = &[
     ),
     warn(
         "directory-in-container",
-        "the directory is on no mount: the application's container can't see it, and it goes with this one",
+        "the directory is on no mount: the application's container can't see it, and it is lost with this one",
         "mount it into both containers; on Nomad use the secrets directory",
         files::in_container,
     ),

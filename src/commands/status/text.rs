@@ -96,7 +96,7 @@ fn key_note(origin: &KeyOriginReport) -> Option<String> {
     let code = origin.because.as_ref()?;
     let key = &origin.key;
     Some(format!(
-        "note: the private key is {key}: another order was refused ({code})"
+        "note: the private key is {key}: another request was refused ({code})"
     ))
 }
 
@@ -236,7 +236,7 @@ mod tests {
         );
         assert!(lines[3].ends_with("current"), "{text}");
         assert!(
-            lines[4].contains("made by Vault: another order was refused"),
+            lines[4].contains("made by Vault: another request was refused"),
             "{text}"
         );
         assert!(

@@ -86,7 +86,9 @@ impl fmt::Display for TrustNote {
                 )?;
                 match until {
                     Some(until) => write!(f, "; the mount does not list it, it leaves at {until}"),
-                    None => f.write_str(": whoever has its key can make peers"),
+                    None => f.write_str(
+                        ": whoever has its key can make certificates that are trusted here",
+                    ),
                 }
             }
             Self::StillNeeded { anchor } => write!(
