@@ -39,7 +39,7 @@ pub use application::{Application, Doing, LocalApplication};
 use self::{
     context::Context,
     health_checker::HealthChecker,
-    holdings::Shared,
+    holdings::{Distant, Shared},
     mount::{KnownCas, PolledMount},
     reloader::Reloader,
     renewer::Renewer,
@@ -50,7 +50,7 @@ use crate::{
     control::{Force, Inputs},
     exit::Exit,
     issuance,
-    issuer::Issuer,
+    issuer::{Issuer, SpendingRecord},
     model::{
         decide::Facts,
         failure::Failure,
@@ -259,6 +259,9 @@ impl<I: Issuer + 'static, C: Clock + 'static> Agent<I, C> {
             rested: CancellationToken::new(),
             cancel,
         });
+        context
+            .issuer
+            .record_spending(spending_record(&self.certificates));
         let mut tasks = JoinSet::new();
         if let Some(ticker) = ticker {
             let shared = Arc::clone(&context);
@@ -293,6 +296,24 @@ impl<I: Issuer + 'static, C: Clock + 'static> Agent<I, C> {
         }
         tasks
     }
+}
+
+/// Into the record of every certificate: one of them is enough, since each is read at a start.
+fn spending_record(certificates: &[Certificate]) -> SpendingRecord {
+    let all: Vec<_> = certificates
+        .iter()
+        .map(|one| one.holdings.distant())
+        .collect();
+    Arc::new(move |fingerprint| {
+        let there = all.iter().filter_map(Distant::reach);
+        let written: Vec<_> = there
+            .map(|one| one.lock().record_spending(fingerprint))
+            .collect();
+        match written.iter().any(Result::is_ok) {
+            true => Ok(()),
+            false => written.into_iter().collect(),
+        }
+    })
 }
 
 /// One poll per mount and interval, whatever the number of certificates.

@@ -3,6 +3,8 @@
 //! Two implementors: [`crate::vault`] (the real one) and the test suite's fake with latency, faults
 //! and a call log. Never interprets an answer: `model/answer.rs` does.
 
+use std::sync::Arc;
+
 use zeroize::Zeroizing;
 
 use crate::model::{
@@ -47,6 +49,9 @@ impl std::fmt::Debug for Reply {
         write!(f, "Reply({} bytes)", self.body.len())
     }
 }
+
+/// Writes down, durably, the fingerprint of a credential that is about to be used up; empty: none is.
+pub type SpendingRecord = Arc<dyn Fn(&str) -> Result<(), Failure> + Send + Sync>;
 
 /// What a mount has, unchecked.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -111,13 +116,11 @@ pub trait Issuer: Send + Sync {
         0
     }
 
-    /// Fingerprint of the credential that was used up by this process, where it has such a one: it
-    /// is written down, so that a restart is not taken for a theft.
-    fn spent_credential(&self) -> Option<String> {
-        None
-    }
+    /// Where the fingerprint of a credential that can be used once is written down, before it is
+    /// used: neither a restart nor a lost answer is taken for a theft.
+    fn record_spending(&self, _record: SpendingRecord) {}
 
-    /// A credential with this fingerprint was used up by ourselves, before a restart.
+    /// A credential with this fingerprint was sent to be used up by ourselves, before a restart.
     fn recall_spent(&self, _fingerprint: &str) {}
 
     /// Keeps the access to Vault alive while nothing is requested (token renewal). Never returns; run

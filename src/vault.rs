@@ -48,7 +48,7 @@ use self::{
 };
 use crate::{
     config::{Auth, VaultConfig},
-    issuer::{IssuanceRequest, Issuer, MountIssuers, Reply},
+    issuer::{IssuanceRequest, Issuer, MountIssuers, Reply, SpendingRecord},
     model::{
         failure::Failure,
         health::IssuerHealth,
@@ -284,8 +284,8 @@ impl Issuer for Vault {
         self.revoke_with_key(mount, certificate, key).await
     }
 
-    fn spent_credential(&self) -> Option<String> {
-        self.session.spent()
+    fn record_spending(&self, record: SpendingRecord) {
+        self.session.record_spending(record);
     }
 
     fn recall_spent(&self, fingerprint: &str) {

@@ -48,6 +48,24 @@ impl Liar {
         Self::start(move |client| pass_on(client, &server))
     }
 
+    /// Passes on to a real server, and loses its answers to requests for this path.
+    pub(crate) fn losing(server: &str, path: &'static str) -> Self {
+        let server = server.trim_start_matches("http://").to_owned();
+        Self::start(move |mut client| {
+            let mut upstream = TcpStream::connect(&server)?;
+            let mut answer = [0; 65536];
+            loop {
+                let request = whole(&mut client)?;
+                upstream.write_all(request.as_bytes())?;
+                let count = upstream.read(&mut answer)?;
+                if request.is_empty() || request.contains(path) {
+                    return Ok(());
+                }
+                client.write_all(&answer[..count])?;
+            }
+        })
+    }
+
     /// Takes connections and says nothing.
     pub(crate) fn silent() -> Self {
         Self::start(|mut client| io::copy(&mut client, &mut io::sink()).map(drop))

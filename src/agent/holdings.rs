@@ -13,7 +13,10 @@ use std::{mem, path::PathBuf, sync::Arc};
 
 use tracing::warn;
 
-pub(super) use self::{adopt::refusal, shared::Shared};
+pub(super) use self::{
+    adopt::refusal,
+    shared::{Distant, Shared},
+};
 use crate::{
     config::CertConfig,
     csr,
@@ -181,16 +184,9 @@ impl Holdings {
         self.files_failure.as_ref()
     }
 
-    /// Fingerprint of the credential that was used up by ourselves.
+    /// Fingerprint of the credential that we have sent to be used up.
     pub(super) fn spent_credential(&self) -> &str {
         &self.state.spent_credential
-    }
-
-    /// Writes down that a credential was used up by ourselves.
-    pub(super) fn note_spent(&mut self, fingerprint: String) {
-        self.unsaved |= self.state.spent_credential != fingerprint;
-        self.state.spent_credential = fingerprint;
-        self.save();
     }
 
     /// Why the file of extra anchors can't be used.
@@ -303,6 +299,20 @@ impl Holdings {
         let state = Record {
             requested: fingerprint.to_owned(),
             requests,
+            ..self.state.clone()
+        };
+        self.opened()?.save_record(&state)?;
+        self.state = state;
+        Ok(())
+    }
+
+    /// Puts on record that a credential is about to be used up. Only when this worked may it be.
+    pub(super) fn record_spending(&mut self, fingerprint: &str) -> Result<(), Failure> {
+        if self.state.spent_credential == fingerprint {
+            return Ok(());
+        }
+        let state = Record {
+            spent_credential: fingerprint.to_owned(),
             ..self.state.clone()
         };
         self.opened()?.save_record(&state)?;

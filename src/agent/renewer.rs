@@ -348,7 +348,7 @@ impl<I: Issuer, C: Clock> Renewer<I, C> {
         holdings.open(&self.config, &self.fingerprint, now)?;
         #[cfg(test)]
         if planted::is(Planted::SpentForgotten) {
-            holdings.note_spent(String::new());
+            let _unwritable = holdings.record_spending("");
         }
         if !holdings.spent_credential().is_empty() {
             self.context

@@ -27,6 +27,7 @@ use super::{
 };
 use crate::{
     config::{Auth, VaultConfig},
+    issuer::SpendingRecord,
     model::{
         failure::{Failure, FailureClass},
         leaf,
@@ -48,13 +49,13 @@ pub(super) struct Session {
     spent: StdMutex<Spent>,
 }
 
-/// Wrapping tokens that were unwrapped by ourselves, as fingerprints.
+/// The wrapping token that was unwrapped by ourselves.
 #[derive(Default)]
 struct Spent {
-    /// By this process.
-    now: Option<String>,
-    /// Before a restart.
-    before: Option<String>,
+    /// Its fingerprint: we sent it to be unwrapped, now or before a restart, and it was not refused.
+    sent: String,
+    /// Where that is written down.
+    record: Option<SpendingRecord>,
 }
 
 #[derive(Default)]
@@ -108,14 +109,22 @@ impl Session {
         }
     }
 
-    /// Fingerprint of the wrapping token that this process has unwrapped.
-    pub(super) fn spent(&self) -> Option<String> {
-        self.lock_spent().now.clone()
+    /// Where the fingerprint of a wrapping token is written down before it is unwrapped.
+    pub(super) fn record_spending(&self, record: SpendingRecord) {
+        self.lock_spent().record = Some(record);
     }
 
-    /// A wrapping token with this fingerprint was unwrapped by ourselves before a restart.
+    /// A wrapping token with this fingerprint was sent to be unwrapped before a restart.
     pub(super) fn recall(&self, fingerprint: &str) {
-        self.lock_spent().before = Some(fingerprint.to_owned());
+        self.lock_spent().sent = fingerprint.to_owned();
+    }
+
+    /// Writes it down, durably, and keeps it in mind.
+    fn note_sent(&self, fingerprint: &str) -> Result<(), Failure> {
+        let record = self.lock_spent().record.clone();
+        record.map_or(Ok(()), |record| record(fingerprint))?;
+        self.lock_spent().sent = fingerprint.to_owned();
+        Ok(())
     }
 
     fn lock_spent(&self) -> MutexGuard<'_, Spent> {
@@ -130,21 +139,25 @@ impl Session {
         mount: &str,
     ) -> Result<Secret, Failure> {
         let fingerprint = leaf::sha256(wrapping.expose().as_bytes());
-        match wrapped::unwrap(wire, hold, wrapping, mount).await {
-            Ok(secret_id) => {
-                self.lock_spent().now = Some(fingerprint);
-                Ok(secret_id)
-            }
-            Err(failure) if failure.code == wrapped::USED => {
-                let ours = self.lock_spent().before.as_ref() == Some(&fingerprint);
-                Err(if ours {
-                    wrapped::used_by_us(failure)
-                } else {
-                    failure
-                })
-            }
-            Err(failure) => Err(failure),
+        let ours = self.lock_spent().sent == fingerprint;
+        let by_whom = |failure: Failure| match failure.code == wrapped::USED && ours {
+            true => wrapped::used_by_us(failure),
+            false => failure,
+        };
+        wrapped::look_up(wire, hold, wrapping, mount)
+            .await
+            .map_err(by_whom)?;
+        self.note_sent(&fingerprint)?;
+        let unwrapped = wrapped::unwrap(wire, hold, wrapping).await;
+        if !ours
+            && unwrapped
+                .as_ref()
+                .is_err_and(|failure| failure.code == wrapped::USED)
+        {
+            // another party was faster; the alarm matters more than a disk that takes no note of it
+            let _unwritable = self.note_sent("");
         }
+        unwrapped.map_err(by_whom)
     }
 
     /// The token there is, or a new one. Those who come at the same time share one login.

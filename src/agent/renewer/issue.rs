@@ -126,9 +126,6 @@ impl<I: Issuer, C: Clock> Renewer<I, C> {
         self.counts.issuance_requests += 1;
         log::ordering(&self.config, origin, why);
         let answered = self.ask(issuance).await;
-        if let Some(spent) = context.issuer.spent_credential() {
-            self.holdings.lock().note_spent(spent);
-        }
         Ok(answered.map(|answer| (recorded, answer)))
     }
 

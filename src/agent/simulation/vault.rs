@@ -12,11 +12,11 @@ use zeroize::Zeroizing;
 
 use super::{
     faults::Fault,
-    world::{Answered, Call, EPOCH, Instance, Made, State, since_start},
+    world::{Answered, Call, EPOCH, Instance, Login, Made, State, since_start},
 };
 use crate::{
     clock::Clock as _,
-    issuer::{IssuanceRequest, Issuer, MountIssuers, OrderedKey, Reply},
+    issuer::{IssuanceRequest, Issuer, MountIssuers, OrderedKey, Reply, SpendingRecord},
     model::{
         failure::{Failure, FailureClass},
         health::IssuerHealth,
@@ -48,11 +48,11 @@ impl Issuer for Instance {
             self.while_alive().await;
             return Err(failure(FailureClass::Transport, "timeout"));
         }
+        let login = self.login();
+        // a process may end between its login and the answer
         sleep(Duration::from_secs(slow.unwrap_or(0).into())).await;
         self.while_alive().await;
-        let answer = self
-            .login()
-            .and_then(|()| self.world.state().answer(order, self.number));
+        let answer = login.and_then(|()| self.world.state().answer(order, self.number));
         let answered = match &answer {
             Err(_) => Answered::Failed,
             Ok((_, None)) => Answered::Refusable,
@@ -92,9 +92,8 @@ impl Issuer for Instance {
             .map_or(Ok(IssuerHealth::Active), Err)
     }
 
-    fn spent_credential(&self) -> Option<String> {
-        let login = self.login.lock().unwrap();
-        login.used.map(|number| number.to_string())
+    fn record_spending(&self, record: SpendingRecord) {
+        self.login.lock().unwrap().record = Some(record);
     }
 
     fn recall_spent(&self, fingerprint: &str) {
@@ -105,8 +104,12 @@ impl Issuer for Instance {
 impl Instance {
     /// With a credential that can be used once, where the schedule says so.
     fn login(&self) -> Result<(), Failure> {
-        let mut login = self.login.lock().unwrap();
-        if !self.world.logs_in_once || login.used.is_some() {
+        let Login {
+            used,
+            recalled,
+            record,
+        } = self.login.lock().unwrap().clone();
+        if !self.world.logs_in_once || used.is_some() {
             return Ok(());
         }
         let mut state = self.world.state();
@@ -114,17 +117,27 @@ impl Instance {
             return Err(failure);
         }
         let ready = state.credential;
-        if state.spent.insert(ready) {
-            login.used = Some(ready);
-            return Ok(());
+        if state.spent.contains(&ready) {
+            // a record that another process removed or damaged can't say that it was ourselves
+            let could_know = state.forgot_at == EPOCH;
+            if could_know && recalled.as_deref() != Some(&ready.to_string()) {
+                state.breaks(|| {
+                    "an alarm about a theft, although it was the agent itself".to_owned()
+                });
+            }
+            state.wants_credential = true;
+            return Err(failure(FailureClass::Denied, "credential-used"));
         }
-        // a record that another process removed or damaged can't say that it was ourselves
-        let could_know = state.forgot_at == EPOCH;
-        if could_know && login.recalled.as_deref() != Some(&ready.to_string()) {
-            state.breaks(|| "an alarm about a theft, although it was the agent itself".to_owned());
+        drop(state);
+        record.map_or(Ok(()), |record| record(&ready.to_string()))?;
+        if self.is_gone() {
+            return Ok(()); // it crashed at a step of the record
         }
-        state.wants_credential = true;
-        Err(failure(FailureClass::Denied, "credential-used"))
+        self.world.state().spent.insert(ready);
+        let mut login = self.login.lock().unwrap();
+        login.recalled = Some(ready.to_string());
+        login.used = Some(ready);
+        Ok(())
     }
 
     fn note(&self, answered: Answered, early: bool) {

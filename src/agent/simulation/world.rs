@@ -17,6 +17,7 @@ use tokio::sync::Notify;
 use super::{disk::StepCounter, faults::Fault, schedule::Schedule};
 use crate::{
     clock::Clock as _,
+    issuer::SpendingRecord,
     model::{duration, leaf::CertFacts, time::Timestamp},
     testing::{
         ca::{Authority, TestCa},
@@ -221,12 +222,13 @@ pub(super) struct Instance {
 }
 
 /// The login of one process.
-#[derive(Debug, Default)]
+#[derive(Clone, Default)]
 pub(super) struct Login {
     /// The credential that it was made with.
     pub(super) used: Option<u32>,
     /// What the record says was used up by ourselves.
     pub(super) recalled: Option<String>,
+    pub(super) record: Option<SpendingRecord>,
 }
 
 impl Instance {

@@ -18,12 +18,13 @@ use crate::model::{
 /// The code of a wrapping token that is no more: see `vault/messages.rs`.
 pub(super) const USED: &str = "wrapping-token-used";
 
-/// It was used up by this agent before its restart: no theft.
+/// This agent has sent it to be unwrapped before: no theft.
 pub(super) fn used_by_us(failure: Failure) -> Failure {
     Failure {
         code: "wrapping-token-spent".to_owned(),
         message: format!(
-            "{}: this agent unwrapped it itself before its restart, and keeps a secret id in memory only",
+            "{}: this agent unwrapped it itself, before a restart or when the answer was lost, and keeps \
+             a secret id in memory only",
             failure.message
         ),
         hint: Some(
@@ -53,13 +54,13 @@ struct SecretId {
     secret_id: String,
 }
 
-/// Looks where a wrapped secret id comes from, then unwraps it.
-pub(super) async fn unwrap(
+/// Looks where a wrapped secret id comes from; it is not used by that.
+pub(super) async fn look_up(
     wire: &Wire,
     hold: &Hold,
     wrapping: &Secret,
     mount: &str,
-) -> Result<Secret, Failure> {
+) -> Result<(), Failure> {
     let secrets = [wrapping.clone()];
     let body = serde_json::json!({ "token": wrapping.expose() }).to_string();
     let ask = Ask {
@@ -82,6 +83,11 @@ pub(super) async fn unwrap(
             hint,
         ));
     }
+    Ok(())
+}
+
+/// Unwraps a secret id, which can be done once.
+pub(super) async fn unwrap(wire: &Wire, hold: &Hold, wrapping: &Secret) -> Result<Secret, Failure> {
     let ask = Ask {
         token: Some(wrapping),
         repeatable: false,
