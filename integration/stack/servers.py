@@ -282,20 +282,26 @@ class OpenBao(Part):
         """Id of the issuer that signs what names none."""
         return self.must("GET", "pki/config/issuers")["data"]["default"]
 
-    def answered(self) -> Iterator[Json]:
-        """What was done, by the audit log."""
+    def audited(self, kind: str) -> Iterator[Json]:
+        """Requests or responses that concern the PKI, by the audit log."""
         with open(self.audit, encoding="utf-8", errors="replace") as log:
             for line in log:
-                if '"type":"response"' in line and '"pki/' in line and "error" not in (entry := json.loads(line)):
+                if f'"type":"{kind}"' in line and '"pki/' in line and "error" not in (entry := json.loads(line)):
                     yield entry
+
+    def answered(self) -> Iterator[Json]:
+        """What was done."""
+        return self.audited("response")
 
     def issuances(self) -> int:
         """Certificates issued since the beginning: what the issuer itself has counted."""
         return sum(entry["request"]["path"].startswith(("pki/issue/", "pki/sign/")) for entry in self.answered())
 
     def when(self, operation: str, path: str, since: float) -> float:
-        """When the first such change was made."""
-        for entry in self.answered():
+        """When the first such change was asked for.
+
+        Who is killed while he waits gets an error for an answer, and the change may be made all the same."""
+        for entry in self.audited("request"):
             asked, (day, _, fraction) = entry["request"], entry["time"].rstrip("Z").partition(".")
             at = datetime.fromisoformat(f"{day}+00:00").timestamp() + float(f"0.{fraction or 0}")
             if at >= since and asked["operation"] == operation and asked["path"].startswith(path):
