@@ -38,7 +38,7 @@ th,.faint{color:var(--faint);font-weight:normal}td.why{white-space:normal;min-wi
 code{font:.9em ui-monospace,monospace}.good{color:var(--good)}.warn{color:var(--warn)}.bad{color:var(--bad)}\
 .bar{display:inline-block;width:5rem;height:.6rem;background:var(--line);border-radius:.3rem;overflow:hidden;margin-right:.4rem}\
 .bar i{display:block;height:100%;background:currentColor}\
-@media(max-width:40rem){.more,.bar{display:none}th,td{padding:.3rem .35rem}}";
+@media(max-width:40rem){.more,.bar{display:none}th,td{padding:.3rem .3rem;white-space:normal}code{overflow-wrap:anywhere}}";
 
 /// `text` inside of an element or a quoted attribute.
 #[must_use]
