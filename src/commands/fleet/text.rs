@@ -161,7 +161,7 @@ fn cells(row: &Row, now: Timestamp, wide: bool) -> Vec<String> {
         }),
         short(leaf.map_or("", |leaf| &leaf.serving), 12),
         short(leaf.map_or("", |leaf| &leaf.serial), 17),
-        short(leaf.map_or("", |leaf| &leaf.issuer), 24),
+        short(leaf.map_or("", |leaf| &leaf.issuer), 36),
         if anchors.is_empty() {
             none()
         } else {
