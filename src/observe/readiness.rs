@@ -6,7 +6,7 @@
 use serde::Serialize;
 
 use crate::{
-    model::{reload::ReloadState, time::Timestamp},
+    model::{failure::Failure, reload::ReloadState, time::Timestamp},
     status::{Budget, Serving, Status},
 };
 
@@ -105,15 +105,23 @@ fn limited(status: &Status) -> String {
     }
 }
 
+/// Whether a health check came to what the last attempt came to: behind what was tried, the address and
+/// all that follows are equal.
+fn same_cause(check: &str, last: &Failure) -> bool {
+    let cause = check.split_once(" at ").map(|(_, cause)| cause);
+    cause.is_some_and(|cause| last.to_string().ends_with(cause))
+}
+
 fn degraded(status: &Status) -> Vec<Reason> {
     let mut found = Vec::new();
     if let Some(run) = &status.failure {
         let mut text = format!("{} attempts failed in a row: {}", run.total, run.last);
         if let Some(check) = &status.last_health_check {
-            let found = check
-                .found
-                .as_ref()
-                .map_or_else(String::as_str, |_| "it is available again");
+            let found = match &check.found {
+                Ok(_) => "it is available again",
+                Err(why) if same_cause(why, &run.last) => "the same",
+                Err(why) => why,
+            };
             text.push_str(&format!("; health check at {}: {found}", check.at));
         }
         found.push(Reason::new("failing", text));
@@ -220,7 +228,7 @@ pub(super) mod tests {
 
     use super::*;
     use crate::{
-        model::failure::{Failure, FailureClass, FailureRun},
+        model::failure::{FailureClass, FailureRun},
         status::{Anchor, LastProbe, LastReload, LastVerified, Live, LoadedTrust},
     };
 
@@ -272,6 +280,29 @@ pub(super) mod tests {
             retry_after: None,
         };
         FailureRun::after(None, last, NOW)
+    }
+
+    #[test]
+    fn a_cause_that_the_health_check_repeats_is_said_once() {
+        let last = Failure {
+            message: "signing (POST pki/sign/internal) at http://a:1: connection refused"
+                .to_owned(),
+            ..failing().last
+        };
+        for (check, same) in [
+            (
+                "asking (GET sys/health) at http://a:1: connection refused; look at the policy",
+                true,
+            ),
+            ("asking (GET sys/health) at http://a:1: 503 sealed", false),
+            (
+                "asking (GET sys/health) at http://b:1: connection refused; look at the policy",
+                false,
+            ),
+            ("no address", false),
+        ] {
+            assert_eq!(same_cause(check, &last), same, "{check}");
+        }
     }
 
     fn codes(reasons: &[Reason]) -> Vec<&'static str> {
