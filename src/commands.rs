@@ -151,10 +151,18 @@ impl Stopped {
 /// # Errors
 /// Any other failure to write.
 pub(crate) fn print(text: &str) -> io::Result<()> {
+    print_on(text).map(drop)
+}
+
+/// As [`print`], for what goes on: false when its reader went away.
+///
+/// # Errors
+/// As [`print`].
+pub(crate) fn print_on(text: &str) -> io::Result<bool> {
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        other => other,
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+        other => other.map(|()| true),
     }
 }
 

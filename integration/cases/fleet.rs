@@ -281,6 +281,28 @@ fn filters_choose_rows_and_a_component_that_is_nowhere_is_said() {
 }
 
 #[test]
+fn watching_ends_with_its_reader() {
+    let place = Place::new();
+    let socket = place.path("status.sock");
+    let socket = socket.to_str().unwrap();
+    let settings = ["--http-listen", "127.0.0.1:0", "--status-socket", socket];
+    let mut agent = Process::start(&mut place.agent(&settings));
+    let line = agent.wait_for_line("health and metrics at ", PATIENCE);
+    let address = line.rsplit('/').next().unwrap();
+    for arguments in [
+        &["fleet", "--watch", "--target", address][..],
+        &["status", "--watch", "--socket", socket],
+    ] {
+        let mut command = certagent(arguments);
+        let mut watching = command.stdout(Stdio::piped()).spawn().unwrap();
+        drop(watching.stdout.take());
+        wait_for("the end of the watch", PATIENCE, || {
+            watching.try_wait().unwrap()
+        });
+    }
+}
+
+#[test]
 fn watched_it_shows_each_change() {
     let place = Place::new();
     let (mut agent, address) = agent(&place);

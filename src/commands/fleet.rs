@@ -102,18 +102,16 @@ async fn show(
             ..sweep
         };
         let report = FleetReport::from(&shown);
-        match args.output {
-            FleetFormat::Json if args.watch => {
-                print(&format!("{}\n", serde_json::to_string(&report)?))?;
-            }
-            FleetFormat::Json => super::print_json(&report)?,
+        let read = super::print_on(&match args.output {
+            FleetFormat::Json if args.watch => format!("{}\n", serde_json::to_string(&report)?),
+            FleetFormat::Json => format!("{}\n", serde_json::to_string_pretty(&report)?),
             format => {
                 let table = text::table(&shown, format == FleetFormat::Wide, screen);
                 let clear = args.watch && screen.is_terminal();
-                print(&format!("{}{table}", if clear { CLEAR_SCREEN } else { "" }))?;
+                format!("{}{table}", if clear { CLEAR_SCREEN } else { "" })
             }
-        }
-        if !args.watch {
+        })?;
+        if !args.watch || !read {
             return Ok(if well { Exit::Done } else { Exit::Failure });
         }
         sleep(SWEEP_INTERVAL).await;

@@ -25,7 +25,7 @@ pub(super) async fn run(args: &StatusArgs, environment: &Environment) -> anyhow:
     let screen = Screen::stdout(|name| environment.get(name).map(String::as_str));
     loop {
         let (report, body) = ask::status(&socket).await?;
-        super::print(&match (args.output, args.watch) {
+        let read = super::print_on(&match (args.output, args.watch) {
             (OutputFormat::Json, true) => format!("{}\n", body.trim_end()),
             // the agent's own fields, also those that this program does not know
             (OutputFormat::Json, false) => {
@@ -36,7 +36,7 @@ pub(super) async fn run(args: &StatusArgs, environment: &Environment) -> anyhow:
             }
             (OutputFormat::Text, _) => text::render(&report, screen),
         })?;
-        if !args.watch {
+        if !args.watch || !read {
             return Ok(if report.ready {
                 Exit::Done
             } else {
