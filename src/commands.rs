@@ -154,7 +154,7 @@ pub(crate) fn print(text: &str) -> io::Result<()> {
     print_on(text).map(drop)
 }
 
-/// As [`print`], for what goes on: false when its reader went away.
+/// As [`print`], for what is printed again and again: false when its reader went away.
 ///
 /// # Errors
 /// As [`print`].
