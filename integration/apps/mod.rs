@@ -93,7 +93,7 @@ fn up(
     })
 }
 
-/// Waits until that certificate is attested.
+/// Waits until that certificate is verified.
 fn verified(target: &ProbeTarget, identity: &Identity) {
     let mut last = None;
     let limit = Duration::from_secs(60);
@@ -106,5 +106,5 @@ fn verified(target: &ProbeTarget, identity: &Identity) {
         last = Some(seen);
         std::thread::sleep(Duration::from_millis(20));
     }
-    panic!("not attested within {limit:?}: {last:?}");
+    panic!("not verified within {limit:?}: {last:?}");
 }

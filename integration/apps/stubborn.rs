@@ -105,7 +105,7 @@ fn child() {
 mod server;
 
 #[test]
-fn after_k_ignored_signals_the_next_one_is_attested_and_none_before() {
+fn after_k_ignored_signals_the_next_one_is_verified_and_none_before() {
     let home = tempfile::tempdir().unwrap();
     let authority = super::Authority::new();
     for ignore in 0..=5 {
@@ -131,12 +131,12 @@ fn after_k_ignored_signals_the_next_one_is_attested_and_none_before() {
             );
         }
         app.process.signal(rustix::process::Signal::HUP);
-        attested(&app.address, &new);
+        verified(&app.address, &new);
     }
 }
 
 /// Waits until that certificate is served.
-fn attested(address: &str, identity: &Identity) {
+fn verified(address: &str, identity: &Identity) {
     wait_for("the new certificate", Duration::from_secs(30), || {
         look(&target(address), identity).1.ok()
     });
@@ -152,7 +152,7 @@ fn a_server_that_falls_back_dies_or_serves_another_is_seen_as_such() {
     let app = Stubborn::start(&dir, Behaviour::default());
     let new = authority.publish(&dir, None);
     app.process.signal(Signal::HUP);
-    attested(&app.address, &new);
+    verified(&app.address, &new);
     app.process.signal(Signal::USR1);
     wait_for("the old certificate", PATIENCE, || {
         (look(&target(&app.address), &new).1 == Err("serves-other")).then_some(())
@@ -173,7 +173,7 @@ fn a_server_that_falls_back_dies_or_serves_another_is_seen_as_such() {
         app.process.wait(PATIENCE);
         assert_eq!(look(&target(&app.address), &new).1, Err("probe-refused"));
         let again = Stubborn::start_on(&dir, Behaviour::default(), &app.address);
-        attested(&again.address, &new);
+        verified(&again.address, &new);
     }
 
     let other = home.path().join("other");

@@ -20,7 +20,7 @@ from metrics import Metrics, Moved, label
 from report import handshake_failures, load_checks
 from scenarios import SETTLE, TLS, Run, all_trust, restarted_for_trust
 from servers import StackError, certagent_binary, tool
-from watch import attest_all
+from watch import verify_all_served
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -128,14 +128,14 @@ def all_of_default(stack: Stack | Mesh) -> bool:
     root = ssl.PEM_cert_to_DER_cert(stack.bao.must("GET", "pki/issuer/default")["data"]["certificate"])
     held = [(stack.certificates(each) / "CA.pem").read_text() for each, _, _ in stack.instances().values()]
     alone = all(text.count("BEGIN") == 1 and ssl.PEM_cert_to_DER_cert(text) == root for text in held)
-    return alone and len(attest_all(stack)) == sum(stack.counts.values())
+    return alone and len(verify_all_served(stack)) == sum(stack.counts.values())
 
 
 def no_trouble(run: Run) -> None:
     """No restart out of turn, no leaf that was not served, no refused handshake."""
     stack, report = run.stack, run.report
     report.none("restarts out of turn", told_out_of_turn(stack))
-    report.none("published leaves that were not served", run.watch.unattested())
+    report.none("published leaves that were not served", run.watch.unverified())
     report.none("handshakes refused by TLS", [f[1:] for f in run.watch.failures if TLS.search(f[2])])
     report.none(f"TLS errors in {stack.application}'s logs", handshake_failures(stack))
 

@@ -21,7 +21,7 @@ from metrics import Metrics, Moved, label
 from report import handshake_failures, load_checks
 from scenarios import Run
 from servers import NODE_IP, http, wait_for
-from watch import Unattested, attest, attest_all
+from watch import NotServed, verify_all_served, verify_served
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -68,7 +68,7 @@ def chaos(stack: Stack, report: Report, kills: int, steps: list[Callable[[Stack,
         step(stack, report, metrics)
         settled(run, report, metrics, step.__name__.replace("_", " "))
     run.restart_checks()
-    report.none("published leaves that were not served", run.watch.unattested())
+    report.none("published leaves that were not served", run.watch.unverified())
     before = (len(run.load.failed_pushes), len(run.load.failed_queries), len(run.load.moved_on))
     allocations_restarted(stack, report, metrics)
     run.rotated(1, 120)
@@ -96,7 +96,7 @@ def settled(run: Run, report: Report, metrics: Metrics, what: str) -> None:
 
 def shortest_left(stack: Stack | Mesh) -> float:
     """Seconds until the first published leaf ends."""
-    return min(ssl.cert_time_to_seconds(facts["notAfter"]) for facts in attest_all(stack).values()) - time.time()
+    return min(ssl.cert_time_to_seconds(facts["notAfter"]) for facts in verify_all_served(stack).values()) - time.time()
 
 
 def shown(report: Report, what: str, moved: Moved) -> None:
@@ -151,11 +151,11 @@ def not_whole(stack: Stack | Mesh) -> list[tuple[str, str]]:
     for name, (allocation, address, port) in stack.instances().items():
         directory, protocol = stack.certificates(allocation), stack.protocol(name)
         try:
-            attest(address, port, directory, protocol)
-        except (Unattested, OSError, ValueError):
+            verify_served(address, port, directory, protocol)
+        except (NotServed, OSError, ValueError):
             try:
-                attest(address, port, directory, protocol)
-            except (Unattested, OSError, ValueError) as error:
+                verify_served(address, port, directory, protocol)
+            except (NotServed, OSError, ValueError) as error:
                 found.append((name, str(error)))
     return found
 
@@ -237,8 +237,8 @@ def node_ip_changed(stack: Stack, report: Report, metrics: Metrics) -> None:
 
     def all_have_it() -> bool:
         try:
-            held = [{value for _, value in facts["subjectAltName"]} for facts in attest_all(stack).values()]
-        except Unattested:
+            held = [{value for _, value in facts["subjectAltName"]} for facts in verify_all_served(stack).values()]
+        except NotServed:
             return False  # between reading the set and the handshake it was replaced
         return held and all({OTHER_IP, NODE_IP} <= each for each in held)
 

@@ -22,7 +22,7 @@ from metrics import Metrics
 from report import load_checks
 from scenarios import ROTATIONS, Run, all_from, all_trust, debugging, restarted_for_trust
 from servers import NODE_IP, ROOT, http, tool, wait_for
-from watch import Unattested, attest_all
+from watch import NotServed, verify_all_served
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -200,7 +200,7 @@ def changed_root(stack: DockerStack, report: Report) -> None:
     def from_new_root() -> bool:
         try:
             return all_from(stack, "Loki internal CA 2")
-        except (Unattested, OSError, ValueError):
+        except (NotServed, OSError, ValueError):
             return False  # between reading a set and the handshake it was replaced
 
     wait_for("every leaf to be from the new root, and served", from_new_root, 90, every=1)
@@ -251,7 +251,7 @@ def back(stack: DockerStack, report: Report, what: str) -> None:
     began = time.monotonic()
     stack.wait_ready(seconds=300)
     Metrics(stack).well()
-    attest_all(stack)
+    verify_all_served(stack)
     report.check(f"{what}: all ready and well", f"after {time.monotonic() - began:.0f} s", True)
 
 
@@ -261,7 +261,7 @@ def said(stack: DockerStack, words: str) -> int:
 
 
 def serials(stack: DockerStack) -> dict[str, str]:
-    return {name: facts["serialNumber"] for name, facts in attest_all(stack).items()}
+    return {name: facts["serialNumber"] for name, facts in verify_all_served(stack).items()}
 
 
 def plugins() -> list[int]:

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from servers import NODE_IP, ROOT, Consul, OpenBao, Part, StackError, certagent_binary, tool, wait_for
 from servers import http as request
-from watch import HTTP1, HTTP2, Unattested, attest_all
+from watch import HTTP1, HTTP2, NotServed, verify_all_served
 
 TOOLS = ["openbao", "consul", "etcd"]
 MEMBERS = ["etcd-1", "etcd-2", "etcd-3"]
@@ -344,8 +344,8 @@ class Mesh:
     def wait_ready(self, seconds: float = 60) -> None:
         def served() -> bool:
             try:
-                return len(attest_all(self)) == sum(self.counts.values())
-            except (Unattested, OSError, ValueError):
+                return len(verify_all_served(self)) == sum(self.counts.values())
+            except (NotServed, OSError, ValueError):
                 return False
 
         try:

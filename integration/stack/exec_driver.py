@@ -9,7 +9,7 @@ import time
 from typing import TYPE_CHECKING
 
 from servers import ROOT, certagent_binary, tool, wait_for
-from watch import Unattested, Watch, attest_all
+from watch import NotServed, Watch, verify_all_served
 
 if TYPE_CHECKING:
     from deploy import Stack
@@ -31,7 +31,7 @@ def exec_driver(stack: Stack, report: Report) -> None:
     wait_for(f"{ROTATIONS} rotations", lambda: rotated(watch), 180, every=1)
     watch.stop()
     report.check("rotations", watch.rotations(), rotated(watch))
-    report.none("published leaves that were not served", watch.unattested())
+    report.none("published leaves that were not served", watch.unverified())
     report.check("Loki's process", "the same as at the start", stack.processes() == processes)
     report.none("restarts of the task", stack.restarts("certagent"))
     count = stack.bao.issuances() - issued
@@ -45,8 +45,8 @@ def exec_driver(stack: Stack, report: Report) -> None:
 
 def served(stack: Stack) -> bool:
     try:
-        return bool(attest_all(stack))
-    except (Unattested, OSError, ValueError):
+        return bool(verify_all_served(stack))
+    except (NotServed, OSError, ValueError):
         return False
 
 

@@ -44,7 +44,7 @@ def loki_2_7(stack: Stack, report: Report) -> None:
     every = sum(stack.counts.values())
     wait_for(
         "the first leaf of all to be seen",
-        lambda: len(run.watch.attested) == every and all(run.watch.attested.values()),
+        lambda: len(run.watch.verified) == every and all(run.watch.verified.values()),
         30,
     )
     renewed_by_hand(run)
@@ -54,5 +54,5 @@ def loki_2_7(stack: Stack, report: Report) -> None:
     report.check(
         "restarts of Loki", f"{stack.restarts()} for one new leaf of {every} instances", stack.restarts() == every
     )
-    report.none("published leaves that were not served", run.watch.unattested())
+    report.none("published leaves that were not served", run.watch.unverified())
     report.none("TLS errors in Loki's logs", handshake_failures(stack))

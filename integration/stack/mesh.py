@@ -19,7 +19,7 @@ from metrics import Metrics, Moved, label
 from report import TLS_TROUBLE, Report, handshake_failures
 from scenarios import TLS, Run
 from servers import StackError, tool, wait_for
-from watch import Unattested, handshake, read_set
+from watch import NotServed, handshake, read_set
 
 ROTATIONS = 10
 KILLS = 50
@@ -264,7 +264,7 @@ def strangers(stack: Mesh, report: Report) -> None:
         try:
             handshake(address, port, [stack.certificates(member) / "CA.pem"], protocol=stack.protocol(name))
             taken.append((name, "accepted"))
-        except (Unattested, OSError) as error:
+        except (NotServed, OSError) as error:
             if "alert" not in str(error).lower():
                 taken.append((name, str(error)))
     report.none("ports that do not refuse a client without a certificate", taken)

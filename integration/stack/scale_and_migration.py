@@ -15,7 +15,7 @@ from load import Load
 from report import handshake_failures, load_checks
 from scenarios import COUNTS, Run
 from servers import wait_for
-from watch import attest_all
+from watch import verify_all_served
 
 if TYPE_CHECKING:
     from typing import Any
@@ -44,7 +44,7 @@ def scale(stack: Stack, report: Report) -> None:
     run = Run(stack, report, ttl="2m", patience=60, counts={"ingester": 2}, extra=extra.items())
     scaled(stack, "distributor", 3)
     stack.wait_ready()
-    served = attest_all(stack)
+    served = verify_all_served(stack)
     serials = {facts["serialNumber"] for facts in served.values()}
     report.check(
         "instances with a certificate of their own",
@@ -120,7 +120,7 @@ def migration(stack: Stack, report: Report) -> None:
         moved.append(component)
         submit(stack, mixed(old, new, moved))
         settled(stack, moved)
-        served = attest_all(stack, lambda component: "certagent" if component in moved else "loki")
+        served = verify_all_served(stack, lambda component: "certagent" if component in moved else "loki")
         report.check(
             f"{component} moved",
             f"{len(served)} serve what is published, after {time.monotonic() - began:.0f} s",
@@ -128,7 +128,7 @@ def migration(stack: Stack, report: Report) -> None:
         )
     submit(stack, old)
     settled(stack, [])
-    served = attest_all(stack, lambda component: "loki")
+    served = verify_all_served(stack, lambda component: "loki")
     report.check(
         "back to template blocks", f"{len(served)} serve what is published", len(served) == sum(stack.counts.values())
     )

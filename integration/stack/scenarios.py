@@ -18,7 +18,7 @@ from report import handshake_failures, load_checks
 from scrape import Prometheus, observed, of_allocations
 from servers import wait_for
 from validation import accepted
-from watch import Watch, attest_all
+from watch import Watch, verify_all_served
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -86,7 +86,7 @@ class Run:
 
     def certificate_checks(self) -> None:
         report, watch = self.report, self.watch
-        report.none("published leaves that were not served", watch.unattested())
+        report.none("published leaves that were not served", watch.unverified())
         report.none("handshakes that did not show the published leaf", [f[1:] for f in watch.failures])
         report.none(f"TLS errors in {self.stack.application}'s logs", handshake_failures(self.stack))
 
@@ -194,5 +194,5 @@ def control(stack: Stack, report: Report) -> None:
 
 def all_from(stack: Stack | Mesh, common_name: str) -> bool:
     """Whether every leaf that is published and served was issued by that CA."""
-    issuers = [dict(pair for part in facts["issuer"] for pair in part) for facts in attest_all(stack).values()]
+    issuers = [dict(pair for part in facts["issuer"] for pair in part) for facts in verify_all_served(stack).values()]
     return all(issuer["commonName"] == common_name for issuer in issuers)

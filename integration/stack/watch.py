@@ -1,6 +1,6 @@
-"""What is published and what Loki serves: looked at all the time, each new certificate attested.
+"""What is published and what Loki serves: looked at all the time, each new certificate verified.
 
-Attested means: a TLS handshake with the component's port, with that component's own published client
+Verified means: a TLS handshake with the component's port, with that component's own published client
 certificate and CA.pem, shows the published serial, and the server goes on to speak the port's protocol (so it
 has accepted the client). Never writes anything. What stays true: a set is read through one resolved link.
 """
@@ -29,7 +29,7 @@ GREETINGS = {  # the client's first words, by protocol
 }
 
 
-class Unattested(Exception):
+class NotServed(Exception):
     """What was served instead, or why nothing was."""
 
 
@@ -78,39 +78,41 @@ def handshake(
             served = tls.getpeercert(binary_form=True), tls.getpeercert()
             tls.sendall(GREETINGS[protocol])
             if len(tls.recv(9)) == 0:
-                raise Unattested("the server closed the connection after the handshake")
+                raise NotServed("the server closed the connection after the handshake")
             return served
 
 
-def attest(address: str, port: int, directory: str | Path, protocol: str = HTTP2) -> dict[str, Any]:
-    """What is both published and served (as ssl.getpeercert tells it), or Unattested."""
+def verify_served(address: str, port: int, directory: str | Path, protocol: str = HTTP2) -> dict[str, Any]:
+    """What is both published and served (as ssl.getpeercert tells it), or NotServed."""
     paths, published = read_set(directory)
     try:
         served, facts = handshake(address, port, paths, protocol=protocol)
     except (OSError, ssl.SSLError) as error:
-        raise Unattested(f"{address}:{port}: {error}") from None
+        raise NotServed(f"{address}:{port}: {error}") from None
     if served != published:
-        raise Unattested(f"{address}:{port} serves {serial(served)}, published is {serial(published)}")
+        raise NotServed(f"{address}:{port} serves {serial(served)}, published is {serial(published)}")
     return facts
 
 
-def attest_all(
+def verify_all_served(
     stack: Stack | Mesh, task: Callable[[str], str] = lambda component: "certagent"
 ) -> dict[str, dict[str, Any]]:
     """Allocation name -> what it publishes, by the task that keeps its certificates, and serves."""
     return {
-        name: attest(address, port, stack.certificates(allocation, task(stack.component(name))), stack.protocol(name))
+        name: verify_served(
+            address, port, stack.certificates(allocation, task(stack.component(name))), stack.protocol(name)
+        )
         for name, (allocation, address, port) in stack.instances().items()
     }
 
 
 class Watch:
-    """Looks at every allocation's set several times a second; attests each new leaf until it is served."""
+    """Looks at every allocation's set several times a second; verifies each new leaf until it is served."""
 
     def __init__(self, stack: Stack | Mesh, task: str = "certagent") -> None:
         self.stack, self.task = stack, task
         self.serials: dict[str, list[str]] = {}  # allocation name -> serials in order
-        self.attested: dict[str, set[str]] = {}  # allocation name -> set of serials
+        self.verified: dict[str, set[str]] = {}  # allocation name -> set of serials
         self.ends: dict[str, float] = {}  # allocation name -> end of its newest leaf
         self.renewed: dict[str, float] = {}  # allocation name -> when that was first seen served
         self.failures: list[tuple[float, str, str]] = []
@@ -141,14 +143,14 @@ class Watch:
         seen = self.serials.setdefault(name, [])
         if not seen or seen[-1] != now:
             seen.append(now)
-        if now in self.attested.setdefault(name, set()):
+        if now in self.verified.setdefault(name, set()):
             return
         try:
-            facts = attest(address, port, directory, self.stack.protocol(name))
-            self.attested[name].add(now)
+            facts = verify_served(address, port, directory, self.stack.protocol(name))
+            self.verified[name].add(now)
             self.ends[name] = ssl.cert_time_to_seconds(facts["notAfter"])
             self.renewed[name] = time.time()
-        except (Unattested, OSError) as error:
+        except (NotServed, OSError) as error:
             self.failures.append((time.time(), name, str(error)))
 
     def stop(self) -> None:
@@ -159,6 +161,6 @@ class Watch:
         """New leaves of each allocation, the first one not counted."""
         return {name: len(serials) - 1 for name, serials in self.serials.items()}
 
-    def unattested(self) -> list[tuple[str, str]]:
+    def unverified(self) -> list[tuple[str, str]]:
         """Leaves that were published and never seen served, the newest of each excepted."""
-        return [(n, s) for n, all_ in self.serials.items() for s in all_[:-1] if s not in self.attested[n]]
+        return [(n, s) for n, all_ in self.serials.items() for s in all_[:-1] if s not in self.verified[n]]

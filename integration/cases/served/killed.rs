@@ -1,4 +1,4 @@
-//! kill -9 of the agent between issue, publish, tell and attest.
+//! kill -9 of the agent between issue, publish, reload and proof.
 
 use std::{fs, thread, time::Duration};
 

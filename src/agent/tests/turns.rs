@@ -30,7 +30,7 @@ impl Member {
         self.app.heard()[0].at
     }
 
-    fn attested_at(&self) -> Timestamp {
+    fn verified_at(&self) -> Timestamp {
         self.rig.status().app.last_verified.unwrap().at
     }
 }
@@ -81,7 +81,7 @@ async fn who_holds_the_lock_keeps_it_until_the_peers_had_time_after_the_proof_an
     tokio::time::sleep(secs(30)).await;
     let mut turns: Vec<_> = fleet
         .iter()
-        .map(|member| (member.told_at(), member.attested_at()))
+        .map(|member| (member.told_at(), member.verified_at()))
         .collect();
     turns.sort();
     for pair in turns.windows(2) {
@@ -165,7 +165,7 @@ async fn allocations_act_in_their_own_slots_and_never_together() {
         assert_eq!(stagger(index).free_at(told), told, "in its own slot");
         assert!(told <= began.plus(secs(600 + 60)), "within one window");
         assert_eq!(member.app.heard().len(), 1);
-        turns.push((told, member.attested_at()));
+        turns.push((told, member.verified_at()));
     }
     turns.sort();
     for pair in turns.windows(2) {
