@@ -141,6 +141,26 @@ fn an_absent_program_is_named_with_what_needs_it() {
     );
 }
 
+/// A stage of `.ci/run` that runs nothing may not end as one that passed.
+#[test]
+fn a_scenario_that_is_left_out_does_not_pass() {
+    let place = Place::new();
+    for (scenario, name, left_out) in [
+        ("rotation", "stack", true),
+        ("mesh", "mesh", true),
+        ("alerts", "prometheus", true),
+        ("image", "image", true),
+        ("rotation", "mesh", false),
+    ] {
+        let command = ["integration/stack/run", scenario];
+        let done = place.ask(&command, &[("CERTAGENT_SKIP", name)]);
+        let said = String::from_utf8_lossy(&done.stderr);
+        let wanted = if left_out { 80 } else { 2 };
+        assert_eq!(done.status.code(), Some(wanted), "{scenario}: {said}");
+        assert_eq!(said.contains("nothing was run"), left_out, "{said}");
+    }
+}
+
 #[test]
 fn a_program_that_hangs_is_ended_with_its_children() {
     let place = Place::new();
