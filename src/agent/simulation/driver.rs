@@ -138,10 +138,19 @@ impl<'a> Simulation<'a> {
         let end = EPOCH.plus(self.schedule.life * LIVES_LONG as u32);
         self.pass_until(end).await;
         self.heal().await;
-        if self.settle(false).await {
-            self.ask().await;
-            self.settle(true).await;
+        if !self.settle(false).await {
+            return;
         }
+        let mut renewed = self.ask().await;
+        if !renewed {
+            // a person who reads that the credential is used up brings another one, and asks again
+            let now = self.world.clock.now();
+            self.pass_until(now.plus(NEW_CREDENTIAL).plus(self.tick))
+                .await;
+            renewed = self.ask().await;
+        }
+        // without a probe only a renewal makes good what the application ignored
+        self.settle(renewed).await;
     }
 
     /// Lets time pass, with everything that happens in it.
@@ -245,7 +254,9 @@ impl<'a> Simulation<'a> {
                     state.app.serves = state.app.first.clone();
                 }
             }
-            Fault::Renews => self.ask().await,
+            Fault::Renews => {
+                self.ask().await;
+            }
             Fault::Cron => self.later(Duration::ZERO, Change::Ask(index)),
             _ => self.damage(fault, number),
         }
@@ -418,10 +429,10 @@ impl Simulation<'_> {
         }
     }
 
-    /// A person asks for a renewal, and waits for the answer.
-    async fn ask(&mut self) {
+    /// A person asks for a renewal, and waits for the answer; true when it is there.
+    async fn ask(&mut self) -> bool {
         let Some(process) = self.holder() else {
-            return;
+            return false;
         };
         let (mut status, instance) = (process.status.clone(), Arc::clone(&process.instance));
         let before = status
@@ -454,9 +465,10 @@ impl Simulation<'_> {
         let answer = match wait.await {
             Ok(Ok(status)) => status.manual_renewal.clone().map(|last| last.outcome),
             // its process crashed at a step on the disk
-            _ if instance.is_gone() => return,
+            _ if instance.is_gone() => return false,
             _ => None,
         };
+        let renewed = matches!(answer, Some(Ok(_)));
         let mut state = self.world.state();
         match answer {
             Some(Ok(_)) => state.note(|| "the renewal that a person asked for is there".to_owned()),
@@ -465,6 +477,7 @@ impl Simulation<'_> {
                 format!("a person gets no renewal, although nothing stands in the way: {answer:?}")
             }),
         }
+        renewed
     }
 }
 
