@@ -8,6 +8,7 @@ mod keep;
 mod wrapped;
 
 use std::{
+    collections::BTreeSet,
     sync::{
         Arc, Mutex as StdMutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -49,11 +50,12 @@ pub(super) struct Session {
     spent: StdMutex<Spent>,
 }
 
-/// The wrapping token that was unwrapped by ourselves.
+/// The wrapping tokens that were unwrapped by ourselves.
 #[derive(Default)]
 struct Spent {
-    /// Its fingerprint: we sent it to be unwrapped, now or before a restart, and it was not refused.
-    sent: String,
+    /// Their fingerprints: we sent them to be unwrapped, now or before a restart, and they were not
+    /// refused. Several: the record of each certificate has one, and not all are of the same time.
+    sent: BTreeSet<String>,
     /// Where that is written down.
     record: Option<SpendingRecord>,
 }
@@ -114,17 +116,15 @@ impl Session {
         self.lock_spent().record = Some(record);
     }
 
-    /// A wrapping token with this fingerprint was sent to be unwrapped before a restart.
+    /// A wrapping token with this fingerprint was sent to be unwrapped, now or before a restart.
     pub(super) fn recall(&self, fingerprint: &str) {
-        self.lock_spent().sent = fingerprint.to_owned();
+        self.lock_spent().sent.insert(fingerprint.to_owned());
     }
 
-    /// Writes it down, durably, and keeps it in mind.
-    fn note_sent(&self, fingerprint: &str) -> Result<(), Failure> {
+    /// Writes it down, durably; empty: none was sent.
+    fn write_down(&self, fingerprint: &str) -> Result<(), Failure> {
         let record = self.lock_spent().record.clone();
-        record.map_or(Ok(()), |record| record(fingerprint))?;
-        self.lock_spent().sent = fingerprint.to_owned();
-        Ok(())
+        record.map_or(Ok(()), |record| record(fingerprint))
     }
 
     fn lock_spent(&self) -> MutexGuard<'_, Spent> {
@@ -139,7 +139,7 @@ impl Session {
         mount: &str,
     ) -> Result<Secret, Failure> {
         let fingerprint = leaf::sha256(wrapping.expose().as_bytes());
-        let ours = self.lock_spent().sent == fingerprint;
+        let ours = self.lock_spent().sent.contains(&fingerprint);
         let by_whom = |failure: Failure| match failure.code == wrapped::USED && ours {
             true => wrapped::used_by_us(failure),
             false => failure,
@@ -147,7 +147,8 @@ impl Session {
         wrapped::look_up(wire, hold, wrapping, mount)
             .await
             .map_err(by_whom)?;
-        self.note_sent(&fingerprint)?;
+        self.write_down(&fingerprint)?;
+        self.recall(&fingerprint);
         let unwrapped = wrapped::unwrap(wire, hold, wrapping).await;
         if !ours
             && unwrapped
@@ -155,7 +156,8 @@ impl Session {
                 .is_err_and(|failure| failure.code == wrapped::USED)
         {
             // another party was faster; the alarm matters more than a disk that takes no note of it
-            let _unwritable = self.note_sent("");
+            let _unwritable = self.write_down("");
+            self.lock_spent().sent.remove(&fingerprint);
         }
         unwrapped.map_err(by_whom)
     }

@@ -339,6 +339,7 @@ async fn a_wrapped_secret_id_is_unwrapped_once_and_a_used_one_is_a_loud_error() 
     ] {
         let again = super::vault(&server, approle(&role_id, &wrapping, true));
         again.recall_spent(known);
+        again.recall_spent("of another certificate's record");
         let failure = issue(&again).await.unwrap_err();
         assert_eq!(
             (failure.class, failure.code.as_str()),

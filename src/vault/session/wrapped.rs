@@ -23,8 +23,8 @@ pub(super) fn used_by_us(failure: Failure) -> Failure {
     Failure {
         code: "wrapping-token-spent".to_owned(),
         message: format!(
-            "{}: this agent unwrapped it itself, before a restart or when the answer was lost, and keeps \
-             a secret id in memory only",
+            "{}: this agent sent it to be unwrapped itself, before a restart or without an answer, and \
+             keeps a secret id in memory only",
             failure.message
         ),
         hint: Some(
