@@ -39,10 +39,10 @@ const MAX_DEBOUNCE: Duration = Duration::from_millis(500);
 
 /// The system refuses to watch; the caller falls back on looking at intervals.
 #[derive(Clone, Debug, thiserror::Error)]
-#[error("could not watch {}: {reason}", what(path))]
+#[error("could not watch {}: {reason}", what(path.as_deref()))]
 pub struct WatchError {
-    /// The directory, or `.` when watching as such is not possible.
-    pub path: PathBuf,
+    /// The directory; none when watching as such is not possible.
+    pub path: Option<PathBuf>,
     /// Why, in the system's words.
     pub reason: String,
     /// A limit of the system is used up; it does not pass by itself.
@@ -179,7 +179,7 @@ impl Watch {
         let shared = Arc::new(Shared::default());
         let sink = Arc::clone(&shared);
         let watcher = notify::recommended_watcher(move |event| sink.take(event))
-            .map_err(|error| refused(Path::new("."), &error))?;
+            .map_err(|error| refused(None, &error))?;
         let watch = Self {
             watcher: Mutex::new(watcher),
             shared: Arc::clone(&shared),
@@ -225,7 +225,7 @@ impl Watch {
         let mut first = Ok(());
         for dir in dirs {
             let result = watcher.watch(dir, RecursiveMode::NonRecursive);
-            first = first.and_then(|()| result.map_err(|error| refused(dir, &error)));
+            first = first.and_then(|()| result.map_err(|error| refused(Some(dir), &error)));
         }
         first
     }
@@ -268,15 +268,14 @@ impl Changes {
     }
 }
 
-fn what(path: &Path) -> String {
-    if path == Path::new(".") {
-        "for changed files".to_owned()
-    } else {
-        path.display().to_string()
-    }
+fn what(path: Option<&Path>) -> String {
+    path.map_or_else(
+        || "for changed files".to_owned(),
+        |path| path.display().to_string(),
+    )
 }
 
-fn refused(path: &Path, error: &notify::Error) -> WatchError {
+fn refused(path: Option<&Path>, error: &notify::Error) -> WatchError {
     let limit = limit(error);
     let reason = limit.map_or_else(
         || error.to_string(),
@@ -288,7 +287,7 @@ fn refused(path: &Path, error: &notify::Error) -> WatchError {
         },
     );
     WatchError {
-        path: path.to_owned(),
+        path: path.map(Path::to_owned),
         reason,
         exhausted: limit.is_some(),
     }
@@ -315,7 +314,7 @@ mod tests {
     #[test]
     fn a_limit_of_inotify_that_is_used_up_is_named() {
         let io = |errno: Errno| notify::Error::io(errno.into());
-        let reason = |error| refused(Path::new("/certs"), &error).reason;
+        let reason = |error| refused(Some(Path::new("/certs")), &error).reason;
         assert!(reason(io(Errno::MFILE)).contains("fs.inotify.max_user_instances"));
         assert!(reason(io(Errno::NOSPC)).contains("fs.inotify.max_user_watches"));
         let full = notify::Error::new(ErrorKind::MaxFilesWatch);

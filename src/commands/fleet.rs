@@ -25,7 +25,7 @@ use crate::{
         page,
     },
     model::{
-        failure::{Failure, FailureClass},
+        failure::Failure,
         fleet::{Row, all_well, ca::change},
     },
     observe::log,
@@ -151,13 +151,12 @@ impl Again {
 
     /// Says it, once.
     fn failed(&mut self, error: anyhow::Error) -> anyhow::Result<()> {
-        use FailureClass::{Throttled, Transport, Unavailable};
         let may_pass = match (
             error.downcast_ref::<Stopped>(),
             error.downcast_ref::<Failure>(),
         ) {
             (Some(stopped), _) => stopped.exit == Exit::Failure,
-            (_, Some(failure)) => matches!(failure.class, Transport | Throttled | Unavailable),
+            (_, Some(failure)) => failure.class.is_absence(),
             _ => false,
         };
         if !self.is_seen || !may_pass {

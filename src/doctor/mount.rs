@@ -16,7 +16,7 @@ use crate::{
     issuance,
     model::{
         duration,
-        failure::{Failure, FailureClass},
+        failure::Failure,
         leaf::CertFacts,
         origin::{ChosenOrigin, KeyOrigin},
         pem,
@@ -42,16 +42,9 @@ fn each(
     })
 }
 
-fn transport(failure: &Failure) -> bool {
-    matches!(
-        failure.class,
-        FailureClass::Transport | FailureClass::Unavailable | FailureClass::Throttled
-    )
-}
-
 pub(super) fn missing(facts: &DoctorFacts) -> CheckOutcome {
     each(facts, |one, mount| match &mount.issuers {
-        Asked::Refused(failure) if transport(failure) => {
+        Asked::Refused(failure) if failure.class.is_absence() => {
             CheckOutcome::skipped(failure.message.clone())
         }
         Asked::Refused(failure) if failure.code == "namespace-not-found" => {

@@ -41,6 +41,12 @@ impl FailureClass {
         Self::IssuanceLimit,
     ];
 
+    /// Vault can't be reached, or takes no requests at the moment: it says nothing about the request.
+    #[must_use]
+    pub fn is_absence(self) -> bool {
+        matches!(self, Self::Transport | Self::Throttled | Self::Unavailable)
+    }
+
     /// The name used in logs, metrics and JSON.
     #[must_use]
     pub fn name(self) -> &'static str {
